@@ -1,0 +1,62 @@
+# On a fresh machine: git, make and a Python >= 3.10 with venv. Everything else goes into .venv.
+#   make test PYTHON=/path/to/python3.12    choose the interpreter (only when .venv is made)
+#   make test ARGS="-k fairness -x"         arguments for pytest
+
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+# Further requirements for this venv, such as "sqlalchemy<2.1"; used by .ci/run.
+PINS   ?=
+
+# The newest interpreter that really runs: a version manager's shim may exist and yet refuse.
+PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 python3.10 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null \
+	&& echo $$python && break; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types bench clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo ## watch the pool at work on a throw-away PostgreSQL
+	$(BIN)/sqla-typedpool demo $(ARGS)
+
+test: $(VENV)/.test ## both rings of tests; rings without their server are skipped with a reason
+	$(BIN)/python -X dev -m pytest $(ARGS)
+
+lint: $(VENV)/.lint ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test $(VENV)/.lint ## mypy --strict and pyright
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: $(VENV)/.bench ## compare pools; ARGS=--quick for a smoke run
+	$(BIN)/python -m pytest benchmarks $(ARGS)
+
+clean: ## remove the venvs, caches and build products
+	rm -rf $(VENV) .venvs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+		.benchmarks .coverage htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps: a venv is made once, and each group is installed again only when pyproject.toml changes.
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "No Python >= 3.10 found. Install one, or say which: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$(PYTHON) does not run, or is older than Python 3.10. Say which to use: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@echo "making $(VENV) with $(PYTHON): $$($(PYTHON) --version)"
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments. Debian and Ubuntu: apt-get install python3-venv (or pythonX.Y-venv for that version)." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(VENV)/.pip: $(BIN)/python
+	$(BIN)/python -m pip install -qq --upgrade "pip>=25.1"
+	@touch $@
+
+$(VENV)/.test $(VENV)/.lint $(VENV)/.bench: $(VENV)/.%: $(VENV)/.pip pyproject.toml
+	$(BIN)/python -m pip install -qq --editable . --group $* $(PINS:%="%")
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.pip pyproject.toml
+	$(BIN)/python -m pip install -qq --editable ".[demo]"
+	@touch $@

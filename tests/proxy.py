@@ -1,0 +1,154 @@
+"""A TCP proxy whose faults are switched while it runs: slow, silent, resetting, refusing.
+
+Example:
+    async with FaultProxy("127.0.0.1", server.port) as proxy:
+        ...connect to proxy.port...
+        proxy.go_silent()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+CHUNK = 65536
+
+
+class _Link:
+    """One client's connection and the one to the target that serves it."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.client = writer
+        self.target: asyncio.StreamWriter | None = None
+        self.silent = False
+
+    def close(self, *, reset: bool = False) -> None:
+        """Close both sides at once; with `reset` the client gets RST instead of FIN."""
+        if reset:
+            connection = self.client.get_extra_info("socket")
+            with suppress(OSError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        for writer in (self.client, self.target):
+            if writer is not None:
+                writer.transport.abort()
+
+
+class FaultProxy:
+    """Forwards 127.0.0.1:`port` to a target; its faults may be switched at any time.
+
+    Attributes:
+        delay: seconds each chunk is held back, each way.
+        accept_delay: seconds a new connection is held before anything is forwarded.
+        accepted: connections accepted so far.
+        port: where to connect; stays the same through `refuse()` and `accept()`.
+    """
+
+    def __init__(self, target_host: str, target_port: int) -> None:
+        self.delay = 0.0
+        self.accept_delay = 0.0
+        self.accepted = 0
+        self.port = 0
+        self._target = (target_host, target_port)
+        self._silent = False
+        self._listener: asyncio.Server | None = None
+        self._links: dict[asyncio.Task[None], _Link] = {}
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected now."""
+        return len(self._links)
+
+    def go_silent(self) -> None:
+        """Swallow every byte, of connections old and new; sockets stay open, connects succeed."""
+        self._silent = True
+        for link in self._links.values():
+            link.silent = True
+
+    def resume(self, *, revive: bool = False) -> None:
+        """Forward for new connections again, and with `revive` for the silenced ones too.
+
+        What was swallowed is lost: a revived connection has a hole in its stream.
+        """
+        self._silent = False
+        if revive:
+            for link in self._links.values():
+                link.silent = False
+
+    def reset_all(self) -> None:
+        """Cut every client off with a TCP reset."""
+        for link in list(self._links.values()):
+            link.close(reset=True)
+
+    def refuse(self) -> None:
+        """Close the listener: new connects are refused, those open go on."""
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    async def accept(self) -> None:
+        """Listen (again), on the same port as before."""
+        if self._listener is None:
+            self._listener = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+            self.port = self._listener.sockets[0].getsockname()[1]
+
+    async def __aenter__(self) -> FaultProxy:
+        await self.accept()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.refuse()
+        tasks = list(self._links)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        link = _Link(reader, writer)
+        link.silent = self._silent
+        task = asyncio.get_running_loop().create_task(self._forward(link))
+        self._links[task] = link
+        task.add_done_callback(self._links.pop)
+
+    async def _forward(self, link: _Link) -> None:
+        """Pump both ways until either side ends; connection errors are everyday here."""
+        pumps: list[asyncio.Task[None]] = []
+        try:
+            await asyncio.sleep(self.accept_delay)
+            reader, link.target = await asyncio.open_connection(*self._target)
+            pumps = [
+                asyncio.ensure_future(self._pump(link, link.reader, link.target)),
+                asyncio.ensure_future(self._pump(link, reader, link.client)),
+            ]
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        except OSError:
+            pass  # the target is down: the client sees its connection closed
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            link.close()
+            await asyncio.gather(*pumps, return_exceptions=True)
+
+    async def _pump(
+        self, link: _Link, source: asyncio.StreamReader, sink: asyncio.StreamWriter
+    ) -> None:
+        with suppress(OSError):
+            while chunk := await source.read(CHUNK):
+                await asyncio.sleep(self.delay)
+                if not link.silent:
+                    sink.write(chunk)
+                    await sink.drain()
+        if link.silent and sink is link.client:
+            await asyncio.Event().wait()  # the client must not learn that the target hung up
