@@ -1,0 +1,180 @@
+"""The one file that knows SQLAlchemy's privates and tells 2.0 from 2.1.
+
+Each name says why it is needed; ``docs/architecture.md`` lists them. What is
+here was read in SQLAlchemy 2.0.58 and 2.1.9 and is tested on both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from types import FrameType
+from typing import Any, TypeVar, cast
+
+import greenlet
+from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool
+from sqlalchemy.pool.base import _ConnectionRecord
+from sqlalchemy.util.concurrency import await_only, greenlet_spawn
+
+__all__ = [
+    "AsyncAdaptedQueuePool",
+    "ConnectionRecord",
+    "Pool",
+    "await_only",
+    "bound_resets",
+    "connect_arguments",
+    "frames_outward",
+    "greenlet_spawn",
+    "in_greenlet",
+    "init_pool",
+    "outside_greenlet",
+    "pool_invalidate",
+    "start",
+]
+
+T = TypeVar("T")
+
+# The entry of a pool: it connects, fires the connect events, closes.
+ConnectionRecord = _ConnectionRecord
+
+init_pool = Pool.__init__
+"""AsyncAdaptedQueuePool's own __init__ makes a queue that we do not use."""
+
+
+pool_invalidate = Pool._invalidate
+"""Notes the time of a disconnect and invalidates the one connection."""
+
+
+def in_greenlet() -> bool:
+    """Whether ``await_only`` works here (2.1 has a function for it, 2.0 has not)."""
+    return getattr(greenlet.getcurrent(), "__sqlalchemy_greenlet_provider__", False)
+
+
+def outside_greenlet(fn: Callable[..., T], *args: Any) -> T:
+    """Run ``fn`` where SQLAlchemy's adapters see no greenlet.
+
+    Their ``terminate()`` closes politely (up to 2 s) inside a greenlet and at
+    once outside of one.
+    """
+    return cast(T, greenlet.greenlet(fn).switch(*args))
+
+
+def frames_outward(frame: FrameType | None) -> Iterator[FrameType]:
+    """The calling frames, across the edge of SQLAlchemy's greenlets."""
+    current: greenlet.greenlet | None = greenlet.getcurrent()
+    while current is not None:
+        while frame is not None:
+            yield frame
+            frame = frame.f_back
+        current = current.parent
+        frame = None if current is None else current.gr_frame
+
+
+class _Eager(greenlet.greenlet):
+    # The mark that await_only() looks for.
+    __sqlalchemy_greenlet_provider__ = True
+
+
+def start(fn: Callable[..., object], *args: Any) -> Coroutine[Any, Any, None] | None:
+    """Run ``fn`` in a greenlet of its own until it first awaits.
+
+    :return: None if it has finished already, else the rest as a coroutine.
+        ``greenlet_spawn`` begins only when a task gets its turn; a close should
+        begin, and be seen, at once.
+    """
+    context = _Eager(fn)
+    awaited = context.switch(*args)
+    return None if context.dead else _drive(context, awaited)
+
+
+async def _drive(context: _Eager, awaited: Awaitable[Any]) -> None:
+    context.parent = greenlet.getcurrent()
+    while not context.dead:
+        try:
+            value = await awaited
+        except BaseException:  # noqa: BLE001 - whatever it is, the greenlet gets it
+            awaited = context.throw(*sys.exc_info())
+        else:
+            awaited = context.switch(value)
+
+
+def connect_arguments(creator: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    """What ``create_engine`` will pass to the driver's connect function.
+
+    Only its own creator is read (it closes over both); a creator of the
+    application's is its own affair and gives nothing.
+    """
+    code = getattr(creator, "__code__", None)
+    closure = getattr(creator, "__closure__", None)
+    if code is None or not closure or creator.__module__ != "sqlalchemy.engine.create":
+        return (), {}
+    cells = dict(zip(code.co_freevars, (cell.cell_contents for cell in closure), strict=True))
+    return tuple(cells.get("cargs_tup", ())), dict(cells.get("cparams", {}))
+
+
+# ---------------------------------------------------------------- bounded resets
+#
+# Connection.close() rolls back through the dialect before the pool hears of the
+# return, so a pool can bound that rollback only at the dialect.
+
+
+def bound_resets(dialect: Any, seconds: Callable[[], float], abort: Callable[[Any], None]) -> None:
+    """Give a dialect's rollback, close and resetting commit a time limit.
+
+    :param seconds: asked at each use for the limit, in seconds.
+    :param abort: called from the event loop with the adapted connection when the
+        limit has passed; it must make the pending operation fail.
+
+    A dialect that has limits already only gets new ones.
+    """
+    bounds = dialect.__dict__.get("_typedpool_bounds")
+    if bounds is not None:
+        bounds.seconds, bounds.abort = seconds, abort
+        return
+    bounds = dialect._typedpool_bounds = _Bounds(seconds, abort)
+    dialect.do_rollback = bounds.around(dialect.do_rollback, bounds.of_rollback)
+    dialect.do_commit = bounds.around(dialect.do_commit, bounds.of_commit)
+    dialect.do_close = bounds.around(dialect.do_close, bounds.of_close)
+
+
+class _Bounds:
+    def __init__(self, seconds: Callable[[], float], abort: Callable[[Any], None]) -> None:
+        self.seconds = seconds
+        self.abort = abort
+
+    def around(
+        self, operation: Callable[[Any], None], connection_of: Callable[[Any], Any]
+    ) -> Callable[[Any], None]:
+        def bounded(subject: Any) -> None:
+            connection = connection_of(subject)
+            if connection is None or not in_greenlet():
+                return operation(subject)
+            loop = asyncio.get_running_loop()
+            timer = loop.call_later(self.seconds(), self.abort, connection)
+            try:
+                return operation(subject)
+            finally:
+                timer.cancel()
+
+        return bounded
+
+    # Each answers with the connection a limit is needed for, or None.
+
+    @staticmethod
+    def of_rollback(subject: Any) -> Any:
+        connection = getattr(subject, "dbapi_connection", subject)
+        # asyncpg's adapter does nothing without a transaction; a timer costs 1 us
+        return None if getattr(connection, "_transaction", connection) is None else connection
+
+    @staticmethod
+    def of_commit(subject: Any) -> Any:
+        # An application's own commit may take long. The pool's reset is the one
+        # made after the last user of the proxied connection has let go of it.
+        if getattr(subject, "_counter", 1) != 0:
+            return None
+        return _Bounds.of_rollback(subject)
+
+    @staticmethod
+    def of_close(subject: Any) -> Any:
+        return subject

@@ -1,0 +1,1 @@
+"""The pool: see :mod:`sqla_typedpool.pool.pool` for its face."""

@@ -1,0 +1,277 @@
+"""The one way a connection is opened, for waiters and for the floor alike.
+
+Attempts are tasks of the pool, so a borrower's cancellation does not touch them;
+what they bring goes to the oldest waiter or to the idle ones. Growth is slow at
+first: two attempts, doubling with each success while somebody still waits. A
+short spike on warm connections is over before a third one is needed.
+
+During an outage attempts are repeated in the background with a growing pause
+while waiters are kept (``pool_connect_retry``); a silent attempt is not waited
+for, a fresh one is started beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+from sqla_typedpool._sqlalchemy import greenlet_spawn
+from sqla_typedpool.errors import copy_error
+from sqla_typedpool.pool.outage import Kind, classify
+
+if TYPE_CHECKING:
+    from sqla_typedpool.pool.record import TypedRecord
+    from sqla_typedpool.pool.station import Station
+
+__all__ = ["Connector"]
+
+_WIDTH, _WIDEST = 2, 1024  # attempts at a time: to begin with, and ever
+_PAUSE_MIN, _PAUSE_MAX = 0.01, 1.0  # seconds between attempts in an outage
+_NUDGE = 1.0  # seconds that waiters go unserved before a fresh attempt is started
+_FORGET = 30.0  # seconds without a failed attempt after which an outage is over
+
+
+class Attempt:
+    """One connection being opened."""
+
+    __slots__ = ("generation", "is_shell", "record", "started", "task", "timed_out", "timer")
+
+    task: asyncio.Task[None]
+    timer: asyncio.TimerHandle
+
+    def __init__(self, record: TypedRecord, started: float, generation: int) -> None:
+        self.record = record
+        self.is_shell = bool(record.starttime)  # it has been connected before
+        self.started = started
+        self.generation = generation
+        self.timed_out = False
+
+
+class Connector:
+    """Opens the connections of one station."""
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+        self._live: list[Attempt] = []  # those not given up, the oldest first
+        self._width = _WIDTH
+        self._patience = _NUDGE
+        self._pause = _PAUSE_MIN
+        self._pausing: asyncio.TimerHandle | None = None
+        self._nudging: asyncio.TimerHandle | None = None
+        self._served_before = 0
+        self._ending = False
+        self._outage_since: float | None = None
+        self._last_failure_at = float("-inf")
+        self._failures = 0
+        self.bound = station.pool.connect_timeout()
+        self.last_error: BaseException | None = None
+        """The latest failure since the latest success."""
+
+    @property
+    def promising(self) -> int:
+        """Attempts that waiters may count on."""
+        return len(self._live)
+
+    def in_outage(self) -> bool:
+        return self._outage_since is not None and bool(self._live or self._pausing)
+
+    def explain(self) -> str:
+        """The reason of a slow checkout, for a log line."""
+        return "" if self.last_error is None else f"; last connect error: {self.last_error!r}"
+
+    def resume(self) -> None:
+        """Somebody asks for a connection: the loop is not ending after all."""
+        self._ending = False
+
+    def stop(self) -> None:
+        """Begin nothing more; give up what is under way."""
+        self._ending = True
+        for timer in (self._pausing, self._nudging):
+            if timer is not None:
+                timer.cancel()
+        self._pausing = self._nudging = None
+        for attempt in list(self._live):
+            self._abandon(attempt)
+
+    # ------------------------------------------------------------------ begin
+
+    def grow(self) -> None:
+        """Begin as many attempts as demand, room and width allow."""
+        if self._ending or self._pausing is not None:
+            return
+        while len(self._live) < self._width and self._is_wanted() and self._may_open():
+            self._begin()
+        if self._live and self._station.slots.waiters and self._nudging is None:
+            self._served_before = self._station.tally.checkouts
+            self._nudging = self._station.loop.call_later(_NUDGE, self._nudge)
+
+    def _is_wanted(self) -> bool:
+        return self._station.unserved() > 0 or self._station.keeper.gap() > 0
+
+    def _may_open(self) -> bool:
+        station = self._station
+        if not station.slots.has_room():
+            return False
+        fault = station.pool.forbids_another(station.slots.total())
+        if fault is not None:
+            station.slots.fail_oldest(fault)
+            return False
+        return True
+
+    def _begin(self) -> None:
+        station = self._station
+        attempt = Attempt(station.empty_record(), station.clock(), station.generation)
+        station.slots.opening += 1
+        self._live.append(attempt)
+        attempt.task = station.spawn(self._run(attempt), "connect")
+        attempt.timer = station.loop.call_later(self.bound, self._time_out, attempt)
+
+    async def _run(self, attempt: Attempt) -> None:
+        """Open one connection. Whatever happens, the slot is accounted for."""
+        error: BaseException | None = None
+        try:
+            await self._station.pool.first_turn.wait(self._station)
+            await greenlet_spawn(attempt.record.open)
+        except asyncio.CancelledError:
+            error = self._meaning_of_cancel(attempt)
+        except Exception as problem:
+            error = problem
+        attempt.timer.cancel()
+        given_up = attempt not in self._live
+        if not given_up:
+            self._live.remove(attempt)
+        self._station.slots.opening -= 1
+        self._station.pool.first_turn.leave(
+            self._station, attempt.record.dbapi_connection is not None
+        )
+        if attempt.record.dbapi_connection is not None:
+            self._succeeded(attempt)
+        else:
+            self._failed(attempt, error, given_up)
+
+    def _meaning_of_cancel(self, attempt: Attempt) -> BaseException | None:
+        if not attempt.timed_out:
+            if attempt in self._live:
+                self._ending = True  # not by us: the loop is ending
+            return None
+        return TimeoutError(
+            f"no connection after {self.bound:g} s (pool_connect_timeout): "
+            f"the server does not answer"
+        )
+
+    # -------------------------------------------------------------------- end
+
+    def _succeeded(self, attempt: Attempt) -> None:
+        station = self._station
+        now = station.clock()
+        station.stamp(attempt.record, now, attempt.generation)
+        station.tally.connect_time.add(now - attempt.started)
+        self._report_recovered(now)
+        self._outage_since = self.last_error = None
+        self._failures = 0
+        self._pause, self._patience = _PAUSE_MIN, _NUDGE
+        station.place(attempt.record, verified=True)
+        self._width = min(self._width * 2, _WIDEST) if station.unserved() > 0 else _WIDTH
+        station.stir()
+
+    def _failed(self, attempt: Attempt, error: BaseException | None, given_up: bool) -> None:
+        station = self._station
+        if attempt.is_shell:
+            station.shelve(attempt.record)
+        if error is not None:
+            self._width = 1
+            self._failures += 1
+            self.last_error = error
+            station.tally.connect_failures += 1
+            self._decide(error)
+        if not self._ending:
+            station.stir()
+
+    def _decide(self, error: BaseException) -> None:
+        """Keep the waiters, or tell them."""
+        kind = classify(error)
+        slots, now = self._station.slots, self._station.clock()
+        if kind is Kind.FATAL:
+            # a connection that is out may still come back and serve the others
+            self._tell(error, everybody=slots.in_use == 0)
+            return
+        if self._outage_since is None or now - self._last_failure_at > _FORGET:
+            self._outage_since = now
+        self._last_failure_at = now
+        left = self._outage_since + self._station.options.pool_connect_retry - now
+        if left > 0 or (kind is Kind.FULL and slots.in_use > 0):
+            self._pause_for(min(left, self._pause) if left > 0 else self._pause)
+        else:
+            self._tell(error, everybody=True)
+
+    def _tell(self, error: BaseException, *, everybody: bool) -> None:
+        slots = self._station.slots
+        while slots.fail_oldest(copy_error(error)) and everybody:
+            pass
+
+    def _report_recovered(self, now: float) -> None:
+        if self._outage_since is None:
+            return
+        self._station.pool.log.warning(
+            "recovered: connected again after %.2f s and %d failed attempts",
+            now - self._outage_since,
+            self._failures,
+            extra={
+                "outage_seconds": now - self._outage_since,
+                "failed_attempts": self._failures,
+            },
+        )
+
+    # ----------------------------------------------------------------- outages
+
+    def _pause_for(self, seconds: float) -> None:
+        if self._pausing is None:
+            delay = seconds * random.uniform(0.8, 1.0)
+            self._pausing = self._station.loop.call_later(delay, self._resume_attempts)
+            self._pause = min(self._pause * 2, _PAUSE_MAX)
+
+    def _resume_attempts(self) -> None:
+        self._pausing = None
+        self._station.stir()
+
+    def _nudge(self) -> None:
+        """Each second that waiters go unserved: a fresh attempt beside the silent ones."""
+        self._nudging = None
+        station = self._station
+        if not station.slots.waiters or self._ending:
+            return
+        if station.tally.checkouts == self._served_before and self._pausing is None:
+            if station.slots.has_room():
+                if self._live and self._may_open():
+                    self._begin()
+            else:
+                self._give_up_oldest()
+        self.grow()
+        self._served_before = station.tally.checkouts
+        if self._nudging is None:
+            self._nudging = station.loop.call_later(_NUDGE, self._nudge)
+
+    def _give_up_oldest(self) -> None:
+        if not self._live:
+            return
+        attempt = self._live[0]
+        if self._station.clock() - attempt.started >= self._patience:
+            self._patience = min(self._patience * 2, self.bound)
+            self._abandon(attempt)
+
+    def _abandon(self, attempt: Attempt) -> None:
+        """Count on it no more; its slot is free when its socket is closed."""
+        self._live.remove(attempt)
+        self._insist(attempt)
+
+    def _time_out(self, attempt: Attempt) -> None:
+        attempt.timed_out = True
+        self._insist(attempt)
+
+    def _insist(self, attempt: Attempt) -> None:
+        """Cancel, and again each second, should the driver swallow it."""
+        attempt.timer.cancel()
+        if not attempt.task.done():
+            attempt.task.cancel()
+            attempt.timer = self._station.loop.call_later(1.0, self._insist, attempt)

@@ -1,0 +1,226 @@
+"""What differs from driver to driver, one row each.
+
+A row names only what SQLAlchemy's dialects cannot do: look at an idle socket
+without a round trip, ping in a single round trip, cut a socket that does not
+answer. A driver without a row works through its dialect alone.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from sqla_typedpool._sqlalchemy import outside_greenlet
+
+__all__ = ["Driver", "Probe", "cut", "driver_of"]
+
+
+class Probe(IntEnum):
+    """What a look at an idle connection tells; no round trip is made."""
+
+    ALIVE = 0
+    """Nothing speaks against it."""
+    DEAD = 1
+    """Closed; asyncpg's ``is_closed()`` answers with this value (True)."""
+    DOUBTFUL = 2
+    """The server has sent something unasked: ping before use."""
+
+
+def always_alive() -> int:
+    """The probe of a driver with nothing to look at."""
+    return Probe.ALIVE
+
+
+@dataclass(frozen=True)
+class Driver:
+    """One driver's row. Callables take the driver's own connection."""
+
+    probe: Callable[[Any], Callable[[], int]] = lambda connection: always_alive
+    """connection -> a function that answers with a ``Probe``."""
+    ping: Callable[[Any], Awaitable[object]] | None = None
+    """One round trip, leaving no transaction; None = ``Dialect.do_ping``."""
+    adapter: str = ""
+    """The exact adapter class ``ping`` was studied on; another one is pinged by its dialect."""
+    needs_ping: bool = True
+    """False where nothing can go stale (a file)."""
+    ping_opens_transaction: bool = True
+    """Whether ``Dialect.do_ping`` may leave a transaction to be rolled back."""
+    descriptor: Callable[[Any], int] = lambda connection: -1
+    """The socket's file descriptor; -1 = none."""
+    force: Callable[[Any], None] | None = None
+    """Close at once, no farewell; None = ``Dialect.do_terminate``."""
+    connect_timeout: str = ""
+    """The connect argument that bounds a connection attempt, in seconds."""
+
+
+# ------------------------------------------------------------------- asyncpg
+
+
+async def _ping_asyncpg(connection: Any) -> None:
+    # The simple protocol: one message each way, legal behind PgBouncer in
+    # transaction mode. Not ";": asyncpg 0.32 fails on the empty response.
+    await connection.execute("select")
+
+
+def _asyncpg_descriptor(connection: Any) -> int:
+    return _descriptor_of(connection._transport.get_extra_info("socket"))
+
+
+# ------------------------------------------------------------------- psycopg
+
+
+async def _ping_psycopg(connection: Any) -> None:
+    # Outside a transaction this is one trip; psycopg_pool checks the same way.
+    if connection.autocommit or connection.info.transaction_status:
+        await connection.execute("")
+        return
+    await connection.set_autocommit(True)  # no trip
+    try:
+        await connection.execute("")
+    finally:
+        if not connection.closed:
+            await connection.set_autocommit(False)
+
+
+def _probe_psycopg(connection: Any) -> Callable[[], int]:
+    look = _poll(connection.fileno())
+    pgconn = connection.pgconn
+
+    def probe() -> int:
+        return Probe.DEAD if pgconn.status else look()
+
+    return probe
+
+
+# ------------------------------------------------------- aiomysql and asyncmy
+
+
+def _streams_descriptor(connection: Any) -> int:
+    return _descriptor_of(connection._writer.get_extra_info("socket"))
+
+
+def _probe_streams(connection: Any) -> Callable[[], int]:
+    reader, writer = connection._reader, connection._writer
+    look = _poll(_streams_descriptor(connection))
+
+    def probe() -> int:
+        if reader.at_eof() or writer.is_closing():
+            return Probe.DEAD
+        return look()
+
+    return probe
+
+
+# --------------------------------------------------------------------- tools
+
+
+def _descriptor_of(sock: Any) -> int:
+    return -1 if sock is None else int(sock.fileno())
+
+
+def _poll(descriptor: int) -> Callable[[], int]:
+    """A look at a socket: readable while idle is doubtful, an invalid one is dead."""
+    if descriptor < 0 or not hasattr(select, "poll"):
+        return always_alive
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+
+    def look() -> int:
+        for _, event in poller.poll(0):
+            return Probe.DEAD if event & select.POLLNVAL else Probe.DOUBTFUL
+        return Probe.ALIVE
+
+    return look
+
+
+_NO_DRIVER = Driver()
+_DRIVERS = {
+    "asyncpg": Driver(
+        probe=lambda connection: connection.is_closed,
+        ping=_ping_asyncpg,
+        adapter="AsyncAdapt_asyncpg_connection",
+        ping_opens_transaction=False,
+        descriptor=_asyncpg_descriptor,
+        connect_timeout="timeout",
+    ),
+    "psycopg": Driver(
+        probe=_probe_psycopg,
+        ping=_ping_psycopg,
+        adapter="AsyncAdapt_psycopg_connection",
+        descriptor=lambda connection: int(connection.fileno()),
+        force=lambda connection: connection.pgconn.finish(),
+        connect_timeout="connect_timeout",
+    ),
+    "aiosqlite": Driver(needs_ping=False),
+    "aiomysql": Driver(
+        probe=_probe_streams,
+        ping_opens_transaction=False,
+        descriptor=_streams_descriptor,
+        connect_timeout="connect_timeout",
+    ),
+    "asyncmy": Driver(
+        probe=_probe_streams,
+        ping_opens_transaction=False,
+        descriptor=_streams_descriptor,
+        connect_timeout="connect_timeout",
+    ),
+}
+
+
+def driver_of(dialect: Any) -> Driver:
+    """The row of an asyncio dialect's driver; an empty row for an unknown one."""
+    if not getattr(dialect, "is_async", False):
+        return _NO_DRIVER
+    return _DRIVERS.get(getattr(dialect, "driver", ""), _NO_DRIVER)
+
+
+def cut(dialect: Any, adapted: Any) -> None:
+    """Make whatever waits on this connection's socket fail now.
+
+    Shuts down a duplicate of the descriptor, which works whatever the transport
+    (TLS and uvloop included) and leaves closing to its owner. Never call it in a
+    forked child: the parent's session would end.
+    """
+    with suppress(Exception):
+        descriptor = driver_of(dialect).descriptor(dialect.get_driver_connection(adapted))
+        if descriptor >= 0:
+            with socket.socket(fileno=os.dup(descriptor)) as twin:
+                twin.shutdown(socket.SHUT_RDWR)
+
+
+def force_close(dialect: Any, adapted: Any) -> None:
+    """Close without a farewell and without waiting.
+
+    Call it in the thread of the connection's event loop.
+    """
+    force = driver_of(dialect).force
+    if force is not None:
+        force(dialect.get_driver_connection(adapted))
+    else:
+        # outside a greenlet SQLAlchemy's adapters close at once
+        outside_greenlet(dialect.do_terminate, adapted)
+
+
+def release(dialect: Any, adapted: Any) -> None:
+    """Close a connection whose event loop has closed: no I/O, no callback, no warning."""
+    cut(dialect, adapted)
+    connection = dialect.get_driver_connection(adapted)
+    transport = _transport_of(connection)
+    with suppress(Exception):  # its transport asks the closed loop for a callback
+        force_close(dialect, adapted)
+    # asyncio's transport would warn of its socket when it is collected
+    sock = getattr(transport, "_sock", None)
+    if sock is not None:
+        sock.close()
+        transport._sock = None
+
+
+def _transport_of(connection: Any) -> Any:
+    writer = getattr(connection, "_writer", None)
+    return getattr(connection, "_transport", None) or getattr(writer, "transport", None)

@@ -1,0 +1,182 @@
+"""What the pool keeps per event loop, and what is the same without one.
+
+A house has slots, records and numbers. :class:`~.station.Station` is the house of
+an event loop; :class:`~.inline.Inline` serves callers that have none.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from asyncio import current_task
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from sqla_typedpool.errors import PoolTimeout
+from sqla_typedpool.pool.holders import Holder, call_site, describe, site_of_task, written
+from sqla_typedpool.pool.slots import Slots, Waiter
+from sqla_typedpool.pool.stats import Gauges, Tally
+
+if TYPE_CHECKING:
+    from asyncio import Task
+
+    from sqla_typedpool.pool.pool import TypedPool
+    from sqla_typedpool.pool.record import TypedRecord
+
+__all__ = ["House", "current_task_or_none"]
+
+_NEVER = float("inf")
+
+
+def current_task_or_none() -> Task[Any] | None:
+    """The running task; None outside an event loop."""
+    try:
+        return current_task()
+    except RuntimeError:
+        return None
+
+
+class House:
+    """The slots, records and numbers of one event loop (or of none)."""
+
+    def __init__(self, pool: TypedPool, clock: Callable[[], float] = time.monotonic) -> None:
+        self.pool = pool
+        self.options = pool.options
+        self.clock = clock
+        self.slots: Slots[TypedRecord] = Slots(pool.limits, lifo=pool.options.use_lifo)
+        self.tally = Tally()
+        self.records: set[TypedRecord] = set()  # those with a connection
+        self.shells: list[TypedRecord] = []  # those without: identities to be filled again
+        self.generation = 0  # dispose() begins a new one
+
+    def renew(self, record: TypedRecord) -> Any:
+        """Connect a checked-out record again, in its borrower's path."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------ hand out
+
+    def hand_out(self, record: TypedRecord, now: float) -> None:
+        """Note who has it. Only cheap things here: every checkout passes."""
+        record.since = now
+        task = current_task_or_none()
+        record.task = None if task is None else weakref.ref(task)
+        if self.options.pool_leak_threshold is not None:
+            record.site = call_site()
+        self.tally.checkouts += 1
+
+    def take_in(self, record: TypedRecord, now: float) -> None:
+        """It is back: nobody has it."""
+        if record.since is None:
+            raise AssertionError(f"{record!r} was returned but is not checked out")
+        self.slots.in_use -= 1
+        self.tally.use_time.add(now - record.since)
+        if record.reported:
+            self._report_returned(record, now - record.since)
+        record.since = record.task = record.site = None
+
+    def _report_returned(self, record: TypedRecord, held: float) -> None:
+        record.reported = False
+        self.pool.log.warning(
+            "leak: a connection held by %s was returned after %.1f s",
+            self.holder(record, record.since or 0.0).task,
+            held,
+            extra={"held_seconds": held},
+        )
+
+    # ------------------------------------------------------------------- records
+
+    def stamp(self, record: TypedRecord, now: float, generation: int) -> None:
+        """A connection has been opened in this record: note its birth and limits."""
+        record.generation = generation
+        record.probe = self.pool.driver.probe(record.driver_connection)
+        record.expires_at = now + self.pool.lifetime()
+        record.spoiled = False
+        record.idle_since = now
+        self.freshen(record, now)
+        self.records.add(record)
+
+    def freshen(self, record: TypedRecord, now: float) -> None:
+        """It has proved alive just now; for a while it may be handed out unasked."""
+        record.verified_at = now
+        record.fresh_until = min(now + self.pool.trusted_for, record.expires_at)
+
+    def empty_record(self) -> TypedRecord:
+        """A record to open a connection in: a shell if there is one."""
+        return self.shells.pop() if self.shells else self.pool.new_record(self)
+
+    def shelve(self, record: TypedRecord) -> None:
+        """Keep a record without a connection: its identity outlives connections."""
+        if len(self.slots.idle) + len(self.shells) < self.slots.limits.kept:
+            self.shells.append(record)
+
+    def forget(self, record: TypedRecord, reason: str) -> None:
+        """Its connection is no longer the pool's."""
+        if record in self.records:
+            self.records.discard(record)
+            self.tally.closed[reason] += 1
+
+    # ------------------------------------------------------------------- reports
+
+    def gauges(self) -> Gauges:
+        slots = self.slots
+        return Gauges(
+            idle=len(slots.idle),
+            in_use=slots.in_use,
+            opening=slots.opening,
+            busy=slots.validating + slots.closing,
+            waiting=len(slots.waiters),
+        )
+
+    def holders(self) -> list[Holder]:
+        """Who holds a connection, longest first."""
+        now = self.clock()
+        held = [each for each in self._out() if each.since is not None]
+        held.sort(key=lambda each: each.since or 0.0)
+        return [self.holder(record, now) for record in held]
+
+    def _out(self) -> Iterable[TypedRecord]:
+        return [record for record in self.records if record.since is not None]
+
+    def holder(self, record: TypedRecord, now: float) -> Holder:
+        task = record.task() if record.task is not None else None
+        where = written(record.site) if record.site is not None else site_of_task(task)
+        name = "?" if task is None else task.get_name()
+        since = record.since if record.since is not None else now
+        return Holder(task=name, seconds=now - since, where=where)
+
+    def held_by(self, task: object) -> int:
+        """How many connections this task has out."""
+        if task is None:
+            return 0
+        return sum(record.task is not None and record.task() is task for record in self._out())
+
+    def timeout_error(self, stage: str, waited: float, task: object) -> PoolTimeout:
+        """The error of a checkout whose deadline has passed: stage, numbers, next step."""
+        slots, options, holders = self.slots, self.options, self.holders()
+        most = slots.limits.most
+        parts = [
+            f"no connection within {waited:.2f} s (pool_timeout={self.pool._timeout}), "
+            f"while {stage}: {slots.in_use} in use, {len(slots.idle)} idle, "
+            f"{slots.opening} connecting, {len(slots.waiters)} waiting, "
+            f"max {'unlimited' if most == _NEVER else int(most)}"
+        ]
+        if holders:
+            parts.append(f"held longest by {describe(holders)}")
+        if own := self.held_by(task):
+            parts.append(
+                f"the waiting task itself holds {own} of them (a nested checkout: pass the "
+                f"connection on, or enlarge the pool)"
+            )
+        parts.append(self._next_step(stage, options.pool_leak_threshold is None))
+        return PoolTimeout("; ".join(parts), stage=stage, waited=waited, holders=holders)
+
+    def _next_step(self, stage: str, no_sites: bool) -> str:
+        if stage == "connecting":
+            return "next: look at the server and the network; the last connect error is the cause"
+        if stage == "validating":
+            return "next: look at the network; the server did not answer a ping"
+        hint = " (pool_leak_threshold names their lines)" if no_sites else ""
+        return f"next: shorten what the holders do{hint}, or raise pool_size"
+
+    def leave_queue(self, waiter: Waiter[TypedRecord]) -> None:
+        self.slots.leave(waiter)

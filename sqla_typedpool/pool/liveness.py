@@ -1,0 +1,113 @@
+"""Is an unused connection still alive?
+
+Two questions, at two prices. The local probe looks at the socket and is always
+asked. The ping is one round trip, asked only of a connection unused for longer
+than ``pool_validate_after`` or under suspicion. It runs in the pool's own task:
+the borrower waits for whatever comes first, and its cancellation costs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from sqla_typedpool._sqlalchemy import greenlet_spawn
+from sqla_typedpool.pool.drivers import cut
+
+if TYPE_CHECKING:
+    from sqla_typedpool.pool.record import TypedRecord
+    from sqla_typedpool.pool.station import Station
+
+__all__ = ["PING_BOUND", "Liveness"]
+
+PING_BOUND = 2.0
+"""Seconds a ping may take; past it the connection is dead."""
+
+_LAST_RESORT = 0.25  # from cutting the socket to cancelling a driver that ignores it
+
+
+class Liveness:
+    """Pings the idle connections of one station."""
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+        self.suspect_since = float("-inf")
+
+    def suspect_all(self) -> None:
+        """A connection was found dead: ask all idle ones now, at once, each bounded.
+
+        One failure does not replace the healthy ones. Those in use are pinged
+        after their return, before anybody else gets them.
+        """
+        station = self._station
+        self.suspect_since = station.clock()
+        if not station.pool.driver.needs_ping:
+            return
+        for record in list(station.slots.idle):
+            station.slots.claim(record)
+            self.ping(record)
+
+    def is_suspect(self, record: TypedRecord) -> bool:
+        """Whether something died while this one was in use."""
+        return record.since is not None and record.since < self.suspect_since
+
+    def ping(self, record: TypedRecord) -> None:
+        """(in hand) -> validating -> idle or in use, else (free)."""
+        self._station.slots.validating += 1
+        self._station.spawn(self._validate(record), "ping")
+
+    async def _validate(self, record: TypedRecord) -> None:
+        station = self._station
+        error: BaseException | None = None
+        answered = False
+        try:
+            answered = await self._ask(record)
+        except asyncio.CancelledError:
+            pass
+        except Exception as problem:  # not a disconnect: the caller should see it
+            error = problem
+        finally:
+            station.slots.validating -= 1
+            station.tally.pings += 1
+            self._judge(record, answered, error)
+
+    def _judge(self, record: TypedRecord, answered: bool, error: BaseException | None) -> None:
+        station = self._station
+        if answered and record.dbapi_connection is not None:
+            station.freshen(record, station.clock())
+            station.place(record, verified=True)
+            return
+        station.tally.failed_pings += 1
+        station.closer.drop(record, "ping")
+        if error is not None:
+            station.slots.fail_oldest(error)
+        else:
+            self.suspect_all()
+        station.stir()
+
+    async def _ask(self, record: TypedRecord) -> bool:
+        """One round trip, bounded; False = disconnected.
+
+        :raises Exception: an error that is no disconnect (a ``handle_error``
+            listener may have raised it).
+        """
+        station = self._station
+        connection: Any = record.dbapi_connection
+        dialect, driver = station.pool._dialect, station.pool.driver
+        task = asyncio.current_task()
+        assert task is not None
+        timers = [
+            station.loop.call_later(PING_BOUND, cut, dialect, connection),
+            station.loop.call_later(PING_BOUND + _LAST_RESORT, task.cancel),
+        ]
+        try:
+            if driver.ping is None or station.pool.asks_dialect(connection):
+                return await greenlet_spawn(station.pool.ping_through_dialect, connection)
+            try:
+                await driver.ping(dialect.get_driver_connection(connection))
+            except Exception:
+                return False
+            return True
+        finally:
+            for timer in timers:
+                timer.cancel()

@@ -1,0 +1,81 @@
+"""One connection's place in the pool, across reconnects.
+
+SQLAlchemy owns the record (its events, ``info``, ``record_info``); what the pool
+needs to know of the connection in it stands beside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from types import CodeType
+from typing import TYPE_CHECKING, Any
+
+from sqla_typedpool._sqlalchemy import ConnectionRecord
+from sqla_typedpool.pool.drivers import Probe, always_alive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqla_typedpool.pool.house import House
+    from sqla_typedpool.pool.pool import TypedPool
+
+__all__ = ["TypedRecord"]
+
+_NEVER = float("inf")
+
+
+class TypedRecord(ConnectionRecord):
+    """A record that knows its house (the part of the pool its event loop has)."""
+
+    __slots__ = (
+        "expires_at",
+        "fresh_until",
+        "generation",
+        "house",
+        "idle_since",
+        "probe",
+        "reported",
+        "since",
+        "site",
+        "spoiled",
+        "task",
+        "verified_at",
+    )
+
+    house: House
+    since: float | None  # in use since then; None = not in use
+    task: weakref.ref[asyncio.Task[Any]] | None
+    site: tuple[CodeType, int] | None
+    probe: Callable[[], int]
+
+    def __init__(self, pool: TypedPool, house: House) -> None:
+        super().__init__(pool, connect=False)
+        self.house = house
+        self.since = None
+        self.task = None
+        self.site = None
+        self.reported = False
+        self.spoiled = False  # another task may still be filling it: never use it again
+        self.generation = 0
+        self.probe = always_alive
+        self.expires_at = self.fresh_until = self.verified_at = self.idle_since = -_NEVER
+
+    def open(self) -> Any:
+        """Connect; in a greenlet or, for a synchronous driver, anywhere."""
+        return super().get_connection()
+
+    def get_connection(self) -> Any:
+        """What SQLAlchemy calls at each checkout; validation has been done before.
+
+        It finds nothing, or a softly invalidated connection, when a listener has
+        rejected what was handed out; then the borrower waits for a new one.
+        """
+        connection = self.dbapi_connection
+        if connection is not None and self._soft_invalidate_time <= self.starttime:
+            return connection
+        return self.house.renew(self)
+
+    def is_dead(self) -> bool:
+        """Whether the local probe says so."""
+        return self.probe() == Probe.DEAD

@@ -1,0 +1,430 @@
+"""One event loop's part of the pool: how a connection is got and given back.
+
+The story of a checkout: ``take`` what is at hand; else ``acquire``: queue up,
+``stir`` somebody to work for the queue (validate an idle connection, open a new
+one), and wait for whichever comes first. The story of a return: ``give_back``,
+which never awaits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import time
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from sqla_typedpool._sqlalchemy import await_only, greenlet_spawn
+from sqla_typedpool.errors import PoolClosed, PoolSaturated
+from sqla_typedpool.pool import loops
+from sqla_typedpool.pool.closer import Closer
+from sqla_typedpool.pool.connector import Connector
+from sqla_typedpool.pool.drivers import Probe, release
+from sqla_typedpool.pool.holders import describe
+from sqla_typedpool.pool.house import House
+from sqla_typedpool.pool.keeper import Keeper
+from sqla_typedpool.pool.liveness import Liveness
+
+if TYPE_CHECKING:
+    from sqla_typedpool.pool.pool import TypedPool
+    from sqla_typedpool.pool.record import TypedRecord
+
+__all__ = ["LoopWaiter", "Station"]
+
+_CLOSE = "typedpool-close"
+
+
+def _clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
+    # asyncio's loops keep monotonic time (and a test may move it); uvloop's time
+    # stands still within one iteration.
+    return loop.time if isinstance(loop, asyncio.BaseEventLoop) else time.monotonic
+
+
+class LoopWaiter:
+    """One task in the queue."""
+
+    __slots__ = ("future", "since", "task", "timer")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, since: float) -> None:
+        self.future: asyncio.Future[TypedRecord] = loop.create_future()
+        self.since = since
+        self.task = asyncio.current_task()
+        self.timer: asyncio.TimerHandle | None = None
+
+    def serve(self, record: TypedRecord) -> bool:
+        if self.future.done():
+            return False
+        self.future.set_result(record)
+        return True
+
+    def fail(self, error: BaseException) -> bool:
+        if self.future.done():
+            return False
+        self.future.set_exception(error)
+        return True
+
+
+class Station(House):
+    """The slots, queue, connector and keeper of one event loop."""
+
+    def __init__(self, pool: TypedPool, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(pool, _clock_of(loop))
+        self.loop = loop
+        self.refusing = False  # close() has been called: hand out nothing more
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self._returned: asyncio.Future[None] | None = None  # drain() waits for a return
+        self.closer = Closer(self)
+        self.liveness = Liveness(self)
+        self.connector = Connector(self)
+        self.keeper = Keeper(self)
+        loops.watch(self)
+
+    # ------------------------------------------------------------------ checkout
+
+    def take(self) -> TypedRecord | None:
+        """A connection that is to be had without waiting, else None."""
+        slots = self.slots
+        if slots.waiters or self.refusing:
+            return None
+        while (record := slots.next_idle()) is not None:
+            now = self.clock()
+            if now >= record.fresh_until:
+                return None
+            verdict = record.probe()
+            if not verdict:
+                slots.take()
+                self.hand_out(record, now)
+                return record
+            if verdict == Probe.DOUBTFUL:
+                record.fresh_until = now
+                return None
+            slots.claim(record)
+            self.closer.drop(record, "dead")
+        return None
+
+    async def acquire(self) -> TypedRecord:
+        """Wait for a connection: a return, a connect or a ping, whichever is first.
+
+        :raises PoolTimeout: when ``pool_timeout`` has passed.
+        :raises PoolSaturated: when ``pool_max_waiting`` callers wait already.
+        :raises PoolClosed: when the pool is closed.
+        """
+        self.keeper.start()
+        self.connector.resume()
+        started = self.clock()
+        waiter = LoopWaiter(self.loop, started)
+        self._admit(waiter)
+        self.slots.join(waiter)
+        try:
+            while True:
+                self.stir()
+                record = await waiter.future
+                now = self.clock()
+                if self._is_usable(record):
+                    break
+                waiter.future = self.loop.create_future()
+                self.slots.join(waiter, first=True)
+        except BaseException as error:
+            self._withdraw(waiter, error)
+            raise
+        finally:
+            if waiter.timer is not None:
+                waiter.timer.cancel()
+        self.hand_out(record, now)
+        self._served(now - started)
+        return record
+
+    def checkout(self) -> TypedRecord:
+        """``acquire`` for code in a greenlet."""
+        return await_only(self.acquire())
+
+    def _admit(self, waiter: LoopWaiter) -> None:
+        """Refuse a newcomer, or start the clock of its deadline."""
+        slots, options, timeout = self.slots, self.options, self.pool._timeout
+        if self.refusing:
+            raise PoolClosed("this pool was closed with close(); engine.dispose() starts a new one")
+        if options.pool_max_waiting is not None and len(slots.waiters) >= options.pool_max_waiting:
+            self.tally.saturated += 1
+            raise PoolSaturated(
+                f"{len(slots.waiters)} callers wait for a connection already "
+                f"(pool_max_waiting={options.pool_max_waiting}); {slots.in_use} in use, "
+                f"next: shed load, or raise pool_size or pool_max_waiting"
+            )
+        if timeout is None:
+            return
+        if timeout <= 0:
+            # do not queue; but an open slot may still connect
+            if slots.waiters or not (slots.idle or slots.has_room()):
+                raise self._timed_out(waiter, "queueing")
+            timeout = self.connector.bound
+        waiter.timer = self.loop.call_later(timeout, self._expire, waiter)
+
+    def _expire(self, waiter: LoopWaiter) -> None:
+        if waiter.future.done():
+            return
+        stage = self._stage_of(waiter)
+        error = self._timed_out(waiter, stage)
+        self.slots.leave(waiter)
+        waiter.fail(error)
+
+    def _timed_out(self, waiter: LoopWaiter, stage: str) -> BaseException:
+        waited = self.clock() - waiter.since
+        self.tally.timeouts += 1
+        error = self.timeout_error(stage, waited, waiter.task)
+        error.__cause__ = self.connector.last_error
+        return error
+
+    def _stage_of(self, waiter: LoopWaiter) -> str:
+        """What somebody does for this waiter just now."""
+        place = self.slots.place_of(waiter)
+        if place < self.slots.validating:
+            return "validating"
+        working = self.slots.validating + self.slots.opening
+        return "connecting" if place < working or self.connector.in_outage() else "queueing"
+
+    def _is_usable(self, record: TypedRecord) -> bool:
+        """The local probe, between hand-over and use: the task had to wake up first."""
+        verdict = record.probe()
+        if not verdict:
+            return True
+        self.slots.in_use -= 1
+        if verdict == Probe.DEAD:
+            self.closer.drop(record, "dead")
+        else:
+            self.liveness.ping(record)
+        return False
+
+    def _withdraw(self, waiter: LoopWaiter, error: BaseException) -> None:
+        """This one no longer waits; what it was given at that instant goes on."""
+        self.slots.leave(waiter)
+        if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
+            self.tally.cancelled += 1
+        if waiter.future.done() and not waiter.future.cancelled():
+            if waiter.future.exception() is None:
+                self.slots.in_use -= 1
+                self.place(waiter.future.result())
+        else:
+            waiter.future.cancel()
+
+    def _served(self, waited: float) -> None:
+        self.tally.wait_time.add(waited)
+        slow = self.options.pool_slow_checkout
+        if slow is not None and waited > slow:
+            self.pool.log.warning(
+                "slow checkout: %.2f s (threshold %.2f s); %d in use, %d connecting, %d waiting%s",
+                waited,
+                slow,
+                self.slots.in_use,
+                self.slots.opening,
+                len(self.slots.waiters),
+                self.connector.explain(),
+                extra={"waited_seconds": waited, "threshold_seconds": slow},
+            )
+
+    # -------------------------------------------------------------------- return
+
+    def give_back(self, record: TypedRecord) -> None:
+        """in use -> wherever it belongs. Never awaits; on this loop's thread only."""
+        now = self.clock()
+        if self._returned is not None and not self._returned.done():
+            self._returned.set_result(None)
+        suspect = self.liveness.is_suspect(record)
+        self.take_in(record, now)
+        if record.dbapi_connection is None:
+            self._take_empty(record)
+            return
+        record.idle_since = now
+        if now >= record.expires_at:
+            self.closer.close(record, "lifetime")
+            return
+        if suspect:
+            record.fresh_until = now
+        else:
+            self.freshen(record, now)
+        self.place(record)
+
+    def _take_empty(self, record: TypedRecord) -> None:
+        """It was invalidated or detached: only the slot comes back."""
+        self.forget(record, "detached")
+        if not record.spoiled:
+            self.shelve(record)
+        self.stir()
+
+    def place(self, record: TypedRecord, *, verified: bool = False) -> None:
+        """(in hand) -> the oldest waiter, a ping, idle, or closed."""
+        slots, now = self.slots, self.clock()
+        if slots.waiters:
+            if verified or now < record.fresh_until:
+                if slots.hand_over(record):
+                    return
+            elif now < record.expires_at:
+                self.liveness.ping(record)
+                return
+        if self.refusing:
+            self.closer.close(record, "close")
+        elif record.generation != self.generation:
+            self.closer.close(record, "dispose")
+        elif now >= record.expires_at:
+            self.closer.close(record, "lifetime")
+        elif slots.is_surplus():
+            self.closer.close(record, "overflow")
+        else:
+            slots.keep(record)
+
+    def stir(self) -> None:
+        """Set somebody to work for every waiter, and for the floor."""
+        while self.unserved() > 0:
+            record = self.slots.next_idle()
+            if record is None:
+                break
+            self.slots.claim(record)
+            self.place(record)
+        self.connector.grow()
+
+    def unserved(self) -> int:
+        """Waiters nobody works for."""
+        return len(self.slots.waiters) - self.slots.validating - self.connector.promising
+
+    # ------------------------------------------------------------------- renewal
+
+    def renew(self, record: TypedRecord) -> Any:
+        """Connect a checked-out record again, bounded, in a task of the pool's."""
+        return await_only(self._renew(record))
+
+    async def _renew(self, record: TypedRecord) -> Any:
+        # Should the borrower be gone before the task is, nobody may find a
+        # half-filled record on the shelf.
+        record.spoiled = True
+        self.forget(record, "invalidated")
+        task = self.spawn(greenlet_spawn(record.open), "connect")
+        try:
+            await asyncio.wait({task}, timeout=self.connector.bound)
+        finally:
+            if not task.done():
+                task.add_done_callback(lambda _: self._discard_late(record))
+                task.cancel()
+        if not task.done():
+            raise self.timeout_error("connecting", self.connector.bound, None)
+        record.spoiled = False
+        connection = task.result()
+        self.stamp(record, self.clock(), self.generation)
+        return connection
+
+    def _discard_late(self, record: TypedRecord) -> None:
+        if record.dbapi_connection is not None:
+            self.closer.close(record, "invalidated")
+
+    # --------------------------------------------------------------------- tasks
+
+    def spawn(self, work: Coroutine[Any, Any, Any], what: str) -> asyncio.Task[Any]:
+        """A task of the pool's own: no request's context, and nobody else cancels it.
+
+        Not ``loop.create_task``: a task factory that starts tasks at once (eager
+        ones) would enter another greenlet in the middle of this one.
+        """
+        context = contextvars.Context()
+        task: asyncio.Task[Any] = context.run(
+            asyncio.Task, work, loop=self.loop, name=f"typedpool-{what}"
+        )
+        self.tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.pool.log.debug("a task of the pool ended with %r", error)
+
+    # ----------------------------------------------------------------------- end
+
+    def refuse(self) -> None:
+        """Hand out nothing more; those who wait are told at once."""
+        self.refusing = True
+        self.keeper.stop()
+        self.connector.stop()
+        while self.slots.fail_oldest(PoolClosed("this pool was closed while you waited")):
+            pass
+        self.empty_idle("close")
+
+    def dispose(self) -> None:
+        """Close what is idle; what is out is closed when it comes back."""
+        self.generation += 1
+        self.keeper.stop()
+        self.empty_idle("dispose")
+
+    def retire_all(self) -> None:
+        """Let every connection be replaced: idle ones now, the others on return."""
+        now = self.clock()
+        for record in self.records:
+            record.expires_at = record.fresh_until = now
+        for record in list(self.slots.idle):
+            self.slots.claim(record)
+            self.closer.close(record, "lifetime")
+
+    def empty_idle(self, reason: str) -> None:
+        """Close every idle connection, all at once, in the background."""
+        self.shells.clear()
+        while self.slots.idle:
+            self.closer.close(self.slots.idle.pop(), reason)
+
+    async def fill(self, count: int) -> None:
+        """Get so many connections at the same time, and give them back."""
+        got = await asyncio.gather(*(self.acquire() for _ in range(count)), return_exceptions=True)
+        errors = [each for each in got if isinstance(each, BaseException)]
+        for each in got:
+            if not isinstance(each, BaseException):
+                self.give_back(each)
+        if errors:
+            raise errors[0]
+
+    async def drain(self, seconds: float) -> None:
+        """Wait for every connection that is out; close the rest by force."""
+        deadline = self.clock() + seconds
+        while self.slots.in_use and (left := deadline - self.clock()) > 0:
+            self._returned = self.loop.create_future()
+            await asyncio.wait({self._returned}, timeout=left)
+        if self.slots.in_use:
+            self.pool.log.warning(
+                "close: %d connections were still out after %.1f s and are closed by force; "
+                "held by %s",
+                self.slots.in_use,
+                seconds,
+                describe(self.holders(), most=self.slots.in_use),
+                extra={"held": self.slots.in_use, "timeout_seconds": seconds},
+            )
+            self.drop_all("close")
+        await self.settle(self.options.pool_reset_timeout)
+
+    async def settle(self, seconds: float) -> None:
+        """Wait until what is being closed is closed, at most so long."""
+        closing = {task for task in self.tasks if task.get_name() == _CLOSE}
+        if closing:
+            await asyncio.wait(closing, timeout=seconds)
+
+    def drop_all(self, reason: str) -> None:
+        """Force-close every connection, in use or not."""
+        for record in list(self.records):
+            self.closer.drop(record, reason)
+
+    async def end(self) -> None:
+        """The loop is about to close: leave nothing open in it."""
+        self.keeper.stop()
+        self.connector.stop()
+        self.empty_idle("loop")
+        await self.settle(self.options.pool_reset_timeout)
+        self.drop_all("loop")
+        for task in self.tasks:
+            task.cancel()
+        self.pool.part_with(self)
+        await asyncio.sleep(0)  # transports tell of their end one round later
+
+    def abandon(self) -> None:
+        """The loop has closed without a word: let go of its sockets, without I/O."""
+        for record in list(self.records):
+            self.forget(record, "loop")
+            if record.dbapi_connection is not None:
+                release(self.pool._dialect, record.dbapi_connection)
+                record.dbapi_connection = None
+        self.slots.idle.clear()
+        self.tasks.clear()
+        self.pool.part_with(self)
