@@ -133,9 +133,12 @@ def bound_resets(dialect: Any, seconds: Callable[[], float], abort: Callable[[An
         bounds.seconds, bounds.abort = seconds, abort
         return
     bounds = dialect._typedpool_bounds = _Bounds(seconds, abort)
-    dialect.do_rollback = bounds.around(dialect.do_rollback, bounds.of_rollback)
-    dialect.do_commit = bounds.around(dialect.do_commit, bounds.of_commit)
-    dialect.do_close = bounds.around(dialect.do_close, bounds.of_close)
+    dialect.do_rollback = bounds.around_rollback(dialect.do_rollback)
+    dialect.do_commit = bounds.around_commit(dialect.do_commit)
+    dialect.do_close = bounds.around_close(dialect.do_close)
+
+
+_Operation = Callable[[Any], None]
 
 
 class _Bounds:
@@ -143,38 +146,43 @@ class _Bounds:
         self.seconds = seconds
         self.abort = abort
 
-    def around(
-        self, operation: Callable[[Any], None], connection_of: Callable[[Any], Any]
-    ) -> Callable[[Any], None]:
-        def bounded(subject: Any) -> None:
-            connection = connection_of(subject)
-            if connection is None or not in_greenlet():
-                return operation(subject)
-            loop = asyncio.get_running_loop()
-            timer = loop.call_later(self.seconds(), self.abort, connection)
+    def around_rollback(self, operation: _Operation) -> _Operation:
+        def do_rollback(subject: Any) -> None:
             try:
-                return operation(subject)
-            finally:
-                timer.cancel()
+                # asyncpg's adapter does nothing without a transaction: no timer (1 us)
+                idle = subject.dbapi_connection._transaction is None
+            except AttributeError:
+                idle = False
+            if idle:
+                operation(subject)
+            else:
+                self.run(operation, subject, getattr(subject, "dbapi_connection", subject))
 
-        return bounded
+        return do_rollback
 
-    # Each answers with the connection a limit is needed for, or None.
+    def around_commit(self, operation: _Operation) -> _Operation:
+        def do_commit(subject: Any) -> None:
+            # An application's own commit may take long. The pool's reset is the
+            # one made after the last user of the proxied connection has let go.
+            if getattr(subject, "_counter", 1) != 0:
+                operation(subject)
+            else:
+                self.run(operation, subject, subject.dbapi_connection)
 
-    @staticmethod
-    def of_rollback(subject: Any) -> Any:
-        connection = getattr(subject, "dbapi_connection", subject)
-        # asyncpg's adapter does nothing without a transaction; a timer costs 1 us
-        return None if getattr(connection, "_transaction", connection) is None else connection
+        return do_commit
 
-    @staticmethod
-    def of_commit(subject: Any) -> Any:
-        # An application's own commit may take long. The pool's reset is the one
-        # made after the last user of the proxied connection has let go of it.
-        if getattr(subject, "_counter", 1) != 0:
-            return None
-        return _Bounds.of_rollback(subject)
+    def around_close(self, operation: _Operation) -> _Operation:
+        def do_close(connection: Any) -> None:
+            self.run(operation, connection, connection)
 
-    @staticmethod
-    def of_close(subject: Any) -> Any:
-        return subject
+        return do_close
+
+    def run(self, operation: _Operation, subject: Any, connection: Any) -> None:
+        if not in_greenlet():
+            return operation(subject)
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self.seconds(), self.abort, connection)
+        try:
+            return operation(subject)
+        finally:
+            timer.cancel()

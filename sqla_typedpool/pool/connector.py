@@ -35,7 +35,16 @@ _FORGET = 30.0  # seconds without a failed attempt after which an outage is over
 class Attempt:
     """One connection being opened."""
 
-    __slots__ = ("generation", "is_shell", "record", "started", "task", "timed_out", "timer")
+    __slots__ = (
+        "generation",
+        "has_turn",
+        "is_shell",
+        "record",
+        "started",
+        "task",
+        "timed_out",
+        "timer",
+    )
 
     task: asyncio.Task[None]
     timer: asyncio.TimerHandle
@@ -45,7 +54,7 @@ class Attempt:
         self.is_shell = bool(record.starttime)  # it has been connected before
         self.started = started
         self.generation = generation
-        self.timed_out = False
+        self.timed_out = self.has_turn = False
 
 
 class Connector:
@@ -132,23 +141,23 @@ class Connector:
         error: BaseException | None = None
         try:
             await self._station.pool.first_turn.wait(self._station)
+            attempt.has_turn = True
             await greenlet_spawn(attempt.record.open)
         except asyncio.CancelledError:
             error = self._meaning_of_cancel(attempt)
-        except Exception as problem:
+        except Exception as problem:  # noqa: BLE001 - a waiter gets it
             error = problem
         attempt.timer.cancel()
-        given_up = attempt not in self._live
-        if not given_up:
+        if attempt in self._live:
             self._live.remove(attempt)
         self._station.slots.opening -= 1
-        self._station.pool.first_turn.leave(
-            self._station, attempt.record.dbapi_connection is not None
-        )
-        if attempt.record.dbapi_connection is not None:
+        connected = attempt.record.dbapi_connection is not None
+        if attempt.has_turn:
+            self._station.pool.first_turn.leave(self._station, connected)
+        if connected:
             self._succeeded(attempt)
         else:
-            self._failed(attempt, error, given_up)
+            self._failed(attempt, error)
 
     def _meaning_of_cancel(self, attempt: Attempt) -> BaseException | None:
         if not attempt.timed_out:
@@ -175,7 +184,7 @@ class Connector:
         self._width = min(self._width * 2, _WIDEST) if station.unserved() > 0 else _WIDTH
         station.stir()
 
-    def _failed(self, attempt: Attempt, error: BaseException | None, given_up: bool) -> None:
+    def _failed(self, attempt: Attempt, error: BaseException | None) -> None:
         station = self._station
         if attempt.is_shell:
             station.shelve(attempt.record)

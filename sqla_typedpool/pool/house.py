@@ -7,10 +7,9 @@ an event loop; :class:`~.inline.Inline` serves callers that have none.
 from __future__ import annotations
 
 import time
-import weakref
-from asyncio import current_task
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from sqla_typedpool.errors import PoolTimeout
 from sqla_typedpool.pool.holders import Holder, call_site, describe, site_of_task, written
@@ -23,17 +22,9 @@ if TYPE_CHECKING:
     from sqla_typedpool.pool.pool import TypedPool
     from sqla_typedpool.pool.record import TypedRecord
 
-__all__ = ["House", "current_task_or_none"]
+__all__ = ["House"]
 
 _NEVER = float("inf")
-
-
-def current_task_or_none() -> Task[Any] | None:
-    """The running task; None outside an event loop."""
-    try:
-        return current_task()
-    except RuntimeError:
-        return None
 
 
 class House:
@@ -48,6 +39,8 @@ class House:
         self.records: set[TypedRecord] = set()  # those with a connection
         self.shells: list[TypedRecord] = []  # those without: identities to be filled again
         self.generation = 0  # dispose() begins a new one
+        self.trusted_for = pool.trusted_for()
+        self.notes_sites = pool.options.pool_leak_threshold is not None
 
     def renew(self, record: TypedRecord) -> Any:
         """Connect a checked-out record again, in its borrower's path."""
@@ -55,26 +48,15 @@ class House:
 
     # ------------------------------------------------------------------ hand out
 
-    def hand_out(self, record: TypedRecord, now: float) -> None:
-        """Note who has it. Only cheap things here: every checkout passes."""
+    def hand_out(self, record: TypedRecord, now: float, task: Task[Any] | None) -> None:
+        """Note who has it, and since when."""
         record.since = now
-        task = current_task_or_none()
-        record.task = None if task is None else weakref.ref(task)
-        if self.options.pool_leak_threshold is not None:
+        record.task = None if task is None else ref(task)
+        if self.notes_sites:
             record.site = call_site()
         self.tally.checkouts += 1
 
-    def take_in(self, record: TypedRecord, now: float) -> None:
-        """It is back: nobody has it."""
-        if record.since is None:
-            raise AssertionError(f"{record!r} was returned but is not checked out")
-        self.slots.in_use -= 1
-        self.tally.use_time.add(now - record.since)
-        if record.reported:
-            self._report_returned(record, now - record.since)
-        record.since = record.task = record.site = None
-
-    def _report_returned(self, record: TypedRecord, held: float) -> None:
+    def report_returned(self, record: TypedRecord, held: float) -> None:
         record.reported = False
         self.pool.log.warning(
             "leak: a connection held by %s was returned after %.1f s",
@@ -98,7 +80,8 @@ class House:
     def freshen(self, record: TypedRecord, now: float) -> None:
         """It has proved alive just now; for a while it may be handed out unasked."""
         record.verified_at = now
-        record.fresh_until = min(now + self.pool.trusted_for, record.expires_at)
+        until = now + self.trusted_for
+        record.fresh_until = until if until < record.expires_at else record.expires_at
 
     def empty_record(self) -> TypedRecord:
         """A record to open a connection in: a shell if there is one."""

@@ -55,6 +55,7 @@ class Inline(House):
 
     def __init__(self, pool: TypedPool) -> None:
         super().__init__(pool)
+        self.loop = None
         self._lock = threading.RLock()
         self.refusing = False
 
@@ -64,7 +65,7 @@ class Inline(House):
         if record is None:
             record = self._open()
         with self._lock:
-            self.hand_out(record, self.clock())
+            self.hand_out(record, self.clock(), None)
         return record
 
     def _take_or_reserve(self) -> TypedRecord | None:
@@ -137,7 +138,9 @@ class Inline(House):
     def give_back(self, record: TypedRecord) -> None:
         with self._lock:
             now = self.clock()
-            self.take_in(record, now)
+            self.slots.in_use -= 1
+            self.tally.note_use(now - (record.since or now))
+            record.since = record.site = None
             if record.dbapi_connection is None:
                 self.forget(record, "detached")
                 self.shelve(record)

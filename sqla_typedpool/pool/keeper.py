@@ -72,6 +72,7 @@ class Keeper:
         now = station.clock()
         self._report_blocked(now)
         self._arm()
+        station.tally.count_uses()
         if station.options.pool_leak_threshold is not None:
             self._report_leaks(now, station.options.pool_leak_threshold)
         if not station.slots.waiters and not station.pool.in_memory:

@@ -31,7 +31,6 @@ class Liveness:
 
     def __init__(self, station: Station) -> None:
         self._station = station
-        self.suspect_since = float("-inf")
 
     def suspect_all(self) -> None:
         """A connection was found dead: ask all idle ones now, at once, each bounded.
@@ -40,16 +39,12 @@ class Liveness:
         after their return, before anybody else gets them.
         """
         station = self._station
-        self.suspect_since = station.clock()
+        station.suspect_since = station.clock()
         if not station.pool.driver.needs_ping:
             return
         for record in list(station.slots.idle):
             station.slots.claim(record)
             self.ping(record)
-
-    def is_suspect(self, record: TypedRecord) -> bool:
-        """Whether something died while this one was in use."""
-        return record.since is not None and record.since < self.suspect_since
 
     def ping(self, record: TypedRecord) -> None:
         """(in hand) -> validating -> idle or in use, else (free)."""
@@ -64,7 +59,7 @@ class Liveness:
             answered = await self._ask(record)
         except asyncio.CancelledError:
             pass
-        except Exception as problem:  # not a disconnect: the caller should see it
+        except Exception as problem:  # noqa: BLE001 - no disconnect: a waiter gets it
             error = problem
         finally:
             station.slots.validating -= 1
@@ -105,7 +100,7 @@ class Liveness:
                 return await greenlet_spawn(station.pool.ping_through_dialect, connection)
             try:
                 await driver.ping(dialect.get_driver_connection(connection))
-            except Exception:
+            except Exception:  # noqa: BLE001 - any failure means it is not usable
                 return False
             return True
         finally:

@@ -12,6 +12,7 @@ import asyncio
 import threading
 import weakref
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,10 +27,8 @@ class _Guard:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.stations: weakref.WeakSet[Station] = weakref.WeakSet()
         self.vigil = _vigil(loop)
-        try:
+        with suppress(StopIteration):
             self.vigil.__anext__().send(None)  # up to its yield; the loop now knows it
-        except StopIteration:
-            pass
 
 
 _guards: dict[asyncio.AbstractEventLoop, _Guard] = {}
@@ -117,7 +116,5 @@ class FirstTurn:
 
 
 def _wake(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None:
-    try:
+    with suppress(RuntimeError):  # that loop may have closed meanwhile
         loop.call_soon_threadsafe(lambda: None if future.done() else future.set_result(None))
-    except RuntimeError:
-        pass  # that loop has closed meanwhile

@@ -223,7 +223,8 @@ def _contradictions(options: PoolOptions) -> list[str]:
     most = options.pool_size + options.max_overflow
     if not unlimited and options.pool_min_size > most:
         return [
-            f"pool_min_size={options.pool_min_size} must not exceed pool_size + max_overflow = {most}"
+            f"pool_min_size={options.pool_min_size} must not exceed "
+            f"pool_size + max_overflow = {most}"
         ]
     if options.pool_size and options.pool_min_size > options.pool_size:
         return [

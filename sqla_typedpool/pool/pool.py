@@ -309,9 +309,11 @@ class TypedPool(AsyncAdaptedQueuePool):
 
     def _do_get(self) -> TypedRecord:
         try:
-            station = self._station()
-        except RuntimeError:  # no running event loop
+            loop = get_running_loop()
+        except RuntimeError:
             return self._inline.checkout()
+        near = self._near
+        station = near if near is not None and near.loop is loop else self._station_of(loop)
         record = station.take()
         if record is not None:
             return record
@@ -325,20 +327,19 @@ class TypedPool(AsyncAdaptedQueuePool):
 
     def _do_return_conn(self, record: Any) -> None:
         house = record.house
-        if house is self._inline:
-            self._inline.give_back(record)
-            return
         try:
             here = get_running_loop()
         except RuntimeError:
             here = None
-        if here is house.loop:
+        if house.loop is here or house is self._inline:
             house.give_back(record)
         elif not house.loop.is_closed():
             # from another thread, or from the garbage collector
             house.loop.call_soon_threadsafe(house.give_back, record)
         else:
             house.abandon()
+
+    _return_conn = _do_return_conn  # SQLAlchemy calls one through the other
 
     def _close_connection(self, connection: Any, *, terminate: bool = False) -> None:
         if not terminate or not self._dialect.is_async:
@@ -368,7 +369,7 @@ class TypedPool(AsyncAdaptedQueuePool):
         try:
             force_close(self._dialect, connection)
         except Exception:
-            self.logger.error("Exception terminating connection %r", connection, exc_info=True)
+            self.logger.exception("Exception terminating connection %r", connection)
 
     def close_now(self, connection: Any) -> None:
         """Terminate in the present greenlet, as SQLAlchemy does: politely first."""
@@ -583,7 +584,6 @@ class TypedPool(AsyncAdaptedQueuePool):
         most = self.options.pool_max_lifetime
         return None if most is None else most * (1 - _JITTER)
 
-    @property
     def trusted_for(self) -> float:
         """For how long an unused connection is handed out without a ping."""
         after = self.options.pool_validate_after

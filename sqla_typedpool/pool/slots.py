@@ -49,6 +49,10 @@ class Limits:
     size: int
     max_overflow: int
 
+    def __post_init__(self) -> None:
+        self.kept: float = self.size or float("inf")
+        """The largest number kept while idle."""
+
     @property
     def most(self) -> float:
         """The largest number of connections at a time (infinite = no limit)."""
@@ -56,21 +60,27 @@ class Limits:
             return float("inf")
         return self.size + self.max_overflow
 
-    @property
-    def kept(self) -> float:
-        """The largest number kept while idle."""
-        return self.size or float("inf")
-
 
 class Slots(Generic[R]):
     """The connections of one event loop, and the queue for them."""
 
-    __slots__ = ("closing", "idle", "in_use", "lifo", "limits", "opening", "validating", "waiters")
+    __slots__ = (
+        "closing",
+        "end",
+        "idle",
+        "in_use",
+        "limits",
+        "opening",
+        "pop_idle",
+        "validating",
+        "waiters",
+    )
 
     def __init__(self, limits: Limits, *, lifo: bool = True) -> None:
         self.limits = limits
-        self.lifo = lifo
         self.idle: deque[R] = deque()  # the one returned last stands at the right end
+        self.end = -1 if lifo else 0  # where the next to be handed out stands
+        self.pop_idle = self.idle.pop if lifo else self.idle.popleft
         self.waiters: OrderedDict[Waiter[R], None] = OrderedDict()
         self.in_use = 0
         self.opening = 0
@@ -87,13 +97,11 @@ class Slots(Generic[R]):
 
     def next_idle(self) -> R | None:
         """The idle connection that would be handed out next; it stays where it is."""
-        if not self.idle:
-            return None
-        return self.idle[-1] if self.lifo else self.idle[0]
+        return self.idle[self.end] if self.idle else None
 
     def take(self) -> R:
         """idle -> in use: what ``next_idle`` showed."""
-        record = self.idle.pop() if self.lifo else self.idle.popleft()
+        record = self.pop_idle()
         self.in_use += 1
         return record
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
+from asyncio import current_task
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from sqla_typedpool._sqlalchemy import await_only, greenlet_spawn
 from sqla_typedpool.errors import PoolClosed, PoolSaturated
@@ -20,7 +22,7 @@ from sqla_typedpool.pool import loops
 from sqla_typedpool.pool.closer import Closer
 from sqla_typedpool.pool.connector import Connector
 from sqla_typedpool.pool.drivers import Probe, release
-from sqla_typedpool.pool.holders import describe
+from sqla_typedpool.pool.holders import call_site, describe
 from sqla_typedpool.pool.house import House
 from sqla_typedpool.pool.keeper import Keeper
 from sqla_typedpool.pool.liveness import Liveness
@@ -35,9 +37,11 @@ _CLOSE = "typedpool-close"
 
 
 def _clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
-    # asyncio's loops keep monotonic time (and a test may move it); uvloop's time
-    # stands still within one iteration.
-    return loop.time if isinstance(loop, asyncio.BaseEventLoop) else time.monotonic
+    # asyncio's loops keep monotonic time; a loop of a test may move it. uvloop's
+    # time stands still within one iteration.
+    own = getattr(type(loop), "time", None)
+    is_moved = isinstance(loop, asyncio.BaseEventLoop) and own is not asyncio.BaseEventLoop.time
+    return loop.time if is_moved else time.monotonic
 
 
 class LoopWaiter:
@@ -73,6 +77,7 @@ class Station(House):
         self.refusing = False  # close() has been called: hand out nothing more
         self.tasks: set[asyncio.Task[Any]] = set()
         self._returned: asyncio.Future[None] | None = None  # drain() waits for a return
+        self.suspect_since = float("-inf")  # when a connection was last found dead
         self.closer = Closer(self)
         self.liveness = Liveness(self)
         self.connector = Connector(self)
@@ -82,18 +87,28 @@ class Station(House):
     # ------------------------------------------------------------------ checkout
 
     def take(self) -> TypedRecord | None:
-        """A connection that is to be had without waiting, else None."""
+        """A connection that is to be had without waiting, else None.
+
+        Every checkout passes here: each line is paid for.
+        """
         slots = self.slots
-        if slots.waiters or self.refusing:
+        if slots.waiters:
             return None
-        while (record := slots.next_idle()) is not None:
+        idle = slots.idle  # empty in a pool that is closed
+        while idle:
+            record = idle[slots.end]
             now = self.clock()
             if now >= record.fresh_until:
                 return None
             verdict = record.probe()
             if not verdict:
-                slots.take()
-                self.hand_out(record, now)
+                slots.pop_idle()
+                slots.in_use += 1
+                record.since = now
+                record.task = ref(current_task(self.loop))  # type: ignore[arg-type]
+                self.tally.checkouts += 1
+                if self.notes_sites:
+                    record.site = call_site()
                 return record
             if verdict == Probe.DOUBTFUL:
                 record.fresh_until = now
@@ -130,7 +145,7 @@ class Station(House):
         finally:
             if waiter.timer is not None:
                 waiter.timer.cancel()
-        self.hand_out(record, now)
+        self.hand_out(record, now, current_task(self.loop))
         self._served(now - started)
         return record
 
@@ -226,22 +241,36 @@ class Station(House):
     def give_back(self, record: TypedRecord) -> None:
         """in use -> wherever it belongs. Never awaits; on this loop's thread only."""
         now = self.clock()
-        if self._returned is not None and not self._returned.done():
-            self._returned.set_result(None)
-        suspect = self.liveness.is_suspect(record)
-        self.take_in(record, now)
+        since = record.since
+        if since is None:
+            raise AssertionError(f"{record!r} was returned but is not checked out")
+        slots = self.slots
+        slots.in_use -= 1
+        self.tally.note_use(now - since)
+        if record.reported:
+            self.report_returned(record, now - since)
+        record.since = record.task = record.site = None
         if record.dbapi_connection is None:
             self._take_empty(record)
-            return
-        record.idle_since = now
-        if now >= record.expires_at:
+        elif now >= record.expires_at:
             self.closer.close(record, "lifetime")
-            return
-        if suspect:
-            record.fresh_until = now
         else:
-            self.freshen(record, now)
-        self.place(record)
+            record.idle_since = record.verified_at = now
+            until = now + self.trusted_for
+            record.fresh_until = until if until < record.expires_at else record.expires_at
+            if since < self.suspect_since:  # something died meanwhile: ping it first
+                record.fresh_until = now
+            if (
+                slots.waiters
+                or record.generation != self.generation
+                or len(slots.idle) >= slots.limits.kept
+            ):
+                self.place(record)
+            else:
+                slots.idle.append(record)
+                return
+        if self._returned is not None and not self._returned.done():
+            self._returned.set_result(None)
 
     def _take_empty(self, record: TypedRecord) -> None:
         """It was invalidated or detached: only the slot comes back."""
@@ -340,6 +369,7 @@ class Station(House):
     def refuse(self) -> None:
         """Hand out nothing more; those who wait are told at once."""
         self.refusing = True
+        self.generation += 1  # whatever comes back is closed
         self.keeper.stop()
         self.connector.stop()
         while self.slots.fail_oldest(PoolClosed("this pool was closed while you waited")):

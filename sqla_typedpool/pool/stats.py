@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -137,10 +138,21 @@ class Tally:
         self.closed: Counter[str] = Counter()
         self.wait_time = _Histogram()
         self.use_time = _Histogram()
+        # A return only notes how long it was; sorting into buckets can wait.
+        self.uses = array("d")
+        self.note_use = self.uses.append
         self.connect_time = _Histogram()
+
+    def count_uses(self) -> None:
+        """Put the noted uses into their buckets: each keeper's round, and before reading."""
+        uses, self.uses = self.uses, array("d")
+        self.note_use = self.uses.append
+        for seconds in uses:
+            self.use_time.add(seconds)
 
     def add(self, other: Tally) -> None:
         """Keep what a finished event loop has counted."""
+        other.count_uses()
         for name in ("checkouts", "timeouts", "saturated", "cancelled"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in ("connect_failures", "pings", "failed_pings"):
@@ -169,6 +181,8 @@ def picture(
     """Put the loops' numbers together."""
     now = list(gauges)
     past = list(tallies)
+    for tally in past:
+        tally.count_uses()
     waits = sum(sum(tally.wait_time.counts) for tally in past)
     checkouts = sum(tally.checkouts for tally in past)
     return PoolStats(
