@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any, TypeVar, cast
 
 import greenlet
+from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool
 from sqlalchemy.pool.base import _ConnectionRecord
 from sqlalchemy.util.concurrency import await_only, greenlet_spawn
@@ -147,16 +148,17 @@ class _Bounds:
         self.abort = abort
 
     def around_rollback(self, operation: _Operation) -> _Operation:
+        # asyncpg's adapter keeps its transaction; without one its rollback does
+        # nothing, so nothing is called and no timer set (a third of the way back).
+        plain = getattr(operation, "__func__", None) is DefaultDialect.do_rollback
+
         def do_rollback(subject: Any) -> None:
             try:
-                # asyncpg's adapter does nothing without a transaction: no timer (1 us)
-                idle = subject.dbapi_connection._transaction is None
+                if plain and subject.dbapi_connection._transaction is None:
+                    return
             except AttributeError:
-                idle = False
-            if idle:
-                operation(subject)
-            else:
-                self.run(operation, subject, getattr(subject, "dbapi_connection", subject))
+                pass
+            self.run(operation, subject, getattr(subject, "dbapi_connection", subject))
 
         return do_rollback
 

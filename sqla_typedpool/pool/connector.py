@@ -174,7 +174,9 @@ class Connector:
     def _succeeded(self, attempt: Attempt) -> None:
         station = self._station
         now = station.clock()
-        station.stamp(attempt.record, now, attempt.generation)
+        station.stamp(attempt.record, now)
+        if attempt.generation != station.generation:
+            attempt.record.condemn("dispose")
         station.tally.connect_time.add(now - attempt.started)
         self._report_recovered(now)
         self._outage_since = self.last_error = None

@@ -17,7 +17,7 @@ from sqla_typedpool.pool.slots import Slots, Waiter
 from sqla_typedpool.pool.stats import Gauges, Tally
 
 if TYPE_CHECKING:
-    from asyncio import Task
+    from asyncio import AbstractEventLoop, Task
 
     from sqla_typedpool.pool.pool import TypedPool
     from sqla_typedpool.pool.record import TypedRecord
@@ -32,13 +32,14 @@ class House:
 
     def __init__(self, pool: TypedPool, clock: Callable[[], float] = time.monotonic) -> None:
         self.pool = pool
+        self.loop: AbstractEventLoop | None = None
         self.options = pool.options
         self.clock = clock
         self.slots: Slots[TypedRecord] = Slots(pool.limits, lifo=pool.options.use_lifo)
         self.tally = Tally()
         self.records: set[TypedRecord] = set()  # those with a connection
         self.shells: list[TypedRecord] = []  # those without: identities to be filled again
-        self.generation = 0  # dispose() begins a new one
+        self.generation = 0  # dispose() begins a new one; attempts under way belong to the old
         self.trusted_for = pool.trusted_for()
         self.notes_sites = pool.options.pool_leak_threshold is not None
 
@@ -67,21 +68,14 @@ class House:
 
     # ------------------------------------------------------------------- records
 
-    def stamp(self, record: TypedRecord, now: float, generation: int) -> None:
+    def stamp(self, record: TypedRecord, now: float) -> None:
         """A connection has been opened in this record: note its birth and limits."""
-        record.generation = generation
         record.probe = self.pool.driver.probe(record.driver_connection)
         record.expires_at = now + self.pool.lifetime()
+        record.leaves_as = "lifetime"
         record.spoiled = False
-        record.idle_since = now
-        self.freshen(record, now)
+        record.idle_since = record.verified_at = now
         self.records.add(record)
-
-    def freshen(self, record: TypedRecord, now: float) -> None:
-        """It has proved alive just now; for a while it may be handed out unasked."""
-        record.verified_at = now
-        until = now + self.trusted_for
-        record.fresh_until = until if until < record.expires_at else record.expires_at
 
     def empty_record(self) -> TypedRecord:
         """A record to open a connection in: a shell if there is one."""

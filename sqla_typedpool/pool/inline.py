@@ -55,7 +55,6 @@ class Inline(House):
 
     def __init__(self, pool: TypedPool) -> None:
         super().__init__(pool)
-        self.loop = None
         self._lock = threading.RLock()
         self.refusing = False
 
@@ -131,7 +130,7 @@ class Inline(House):
                 self._offer_room()
             raise
         with self._lock:
-            self.stamp(record, self.clock(), self.generation)
+            self.stamp(record, self.clock())
             self.tally.connect_time.add(self.clock() - started)
         return record
 
@@ -147,7 +146,6 @@ class Inline(House):
                 self._offer_room()
                 return
             record.idle_since = now
-            self.freshen(record, now)
             if self.slots.hand_over(record):
                 return
             reason = self._reason_to_close(record, now)
@@ -157,12 +155,8 @@ class Inline(House):
         self._discard(record, reason)
 
     def _reason_to_close(self, record: TypedRecord, now: float) -> str | None:
-        if self.refusing:
-            return "close"
-        if record.generation != self.generation:
-            return "dispose"
         if now >= record.expires_at:
-            return "lifetime"
+            return record.leaves_as
         return "overflow" if self.slots.is_surplus() else None
 
     def _discard(self, record: TypedRecord, reason: str) -> None:
@@ -182,12 +176,13 @@ class Inline(House):
         """Connect again, in the caller's thread."""
         self.forget(record, "invalidated")
         connection = record.open()
-        self.stamp(record, self.clock(), self.generation)
+        self.stamp(record, self.clock())
         return connection
 
     def dispose(self) -> None:
         with self._lock:
-            self.generation += 1
+            for record in self.records:
+                record.condemn("close" if self.refusing else "dispose")
             self.shells.clear()
             idle = list(self.slots.idle)
             self.slots.idle.clear()
@@ -197,4 +192,4 @@ class Inline(House):
     def retire_all(self) -> None:
         with self._lock:
             for record in self.records:
-                record.expires_at = self.clock()
+                record.condemn("lifetime")

@@ -69,7 +69,7 @@ class Liveness:
     def _judge(self, record: TypedRecord, answered: bool, error: BaseException | None) -> None:
         station = self._station
         if answered and record.dbapi_connection is not None:
-            station.freshen(record, station.clock())
+            record.verified_at = station.clock()
             station.place(record, verified=True)
             return
         station.tally.failed_pings += 1

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from asyncio import get_running_loop
+from asyncio import current_task, get_running_loop
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
+from weakref import ref
 
 from sqlalchemy import exc
 
@@ -27,7 +28,7 @@ from sqla_typedpool._sqlalchemy import (
 )
 from sqla_typedpool.pool import loops
 from sqla_typedpool.pool.drivers import Driver, cut, driver_of, force_close
-from sqla_typedpool.pool.holders import Holder
+from sqla_typedpool.pool.holders import Holder, call_site
 from sqla_typedpool.pool.inline import Inline
 from sqla_typedpool.pool.options import (
     UNCHECKED,
@@ -299,31 +300,48 @@ class TypedPool(AsyncAdaptedQueuePool):
         dispatch = self.dispatch
         if dispatch.checkout or dispatch.checkin or dispatch.reset:
             return None
-        return self._station().take()
+        return self._do_get(False)
 
     def give_back(self, record: TypedRecord) -> None:
         """Return what ``take`` gave, without a transaction on it. Never waits."""
-        cast(Station, record.house).give_back(record)
+        self._do_return_conn(record)
 
     # --------------------------------------------------- what SQLAlchemy calls
+    #
+    # The next two are the whole of an ordinary checkout and return, written out
+    # because every call and every line in them is paid for at each request.
 
-    def _do_get(self) -> TypedRecord:
+    def _do_get(self, wait: bool = True) -> TypedRecord:
         try:
             loop = get_running_loop()
         except RuntimeError:
             return self._inline.checkout()
-        near = self._near
-        station = near if near is not None and near.loop is loop else self._station_of(loop)
-        record = station.take()
-        if record is not None:
-            return record
+        station = self._near
+        if station is None or station.loop is not loop:
+            station = self._station_of(loop)
+        slots = station.slots
+        if not slots.waiters:
+            idle = slots.idle
+            while idle:
+                record = idle[slots.end]
+                now = station.clock()
+                if now - record.verified_at >= station.trusted_for:
+                    break  # to be pinged first
+                verdict = record.probe()
+                if not verdict:
+                    slots.pop_idle()
+                    slots.in_use += 1
+                    record.since = now
+                    task = current_task(loop)
+                    record.task = None if task is None else ref(task)
+                    station.tally.checkouts += 1
+                    if station.notes_sites:
+                        record.site = call_site()
+                    return record
+                station.reject(record, verdict)
+        if not wait:
+            return None  # type: ignore[return-value]
         return station.checkout() if in_greenlet() else self._inline_in_loop(station)
-
-    def _inline_in_loop(self, station: Station) -> TypedRecord:
-        """Asked for in a running loop but outside SQLAlchemy's greenlets."""
-        if self._dialect.is_async and type(self._dialect).__name__ != "_AsyncConnDialect":
-            await_only(_never())  # raises MissingGreenlet, with SQLAlchemy's own advice
-        return self._inline.checkout()
 
     def _do_return_conn(self, record: Any) -> None:
         house = record.house
@@ -331,15 +349,50 @@ class TypedPool(AsyncAdaptedQueuePool):
             here = get_running_loop()
         except RuntimeError:
             here = None
-        if house.loop is here or house is self._inline:
-            house.give_back(record)
-        elif not house.loop.is_closed():
-            # from another thread, or from the garbage collector
-            house.loop.call_soon_threadsafe(house.give_back, record)
+        if house.loop is not here or here is None:
+            self._return_elsewhere(record)
+            return
+        since = record.since
+        if since is None:
+            raise AssertionError(f"{record!r} was returned but is not checked out")
+        now = house.clock()
+        slots = house.slots
+        slots.in_use -= 1
+        house.tally.note_use(now - since)
+        if record.reported:
+            house.report_returned(record, now - since)
+        record.since = record.task = record.site = None
+        record.idle_since = record.verified_at = now
+        if since < house.suspect_since:  # something died meanwhile: ping it first
+            record.verified_at = -_NEVER
+        if (
+            now < record.expires_at
+            and record.dbapi_connection is not None
+            and not slots.waiters
+            and len(slots.idle) < slots.kept
+        ):
+            slots.idle.append(record)
         else:
-            house.abandon()
+            house.take_back(record, now)
 
     _return_conn = _do_return_conn  # SQLAlchemy calls one through the other
+
+    def _return_elsewhere(self, record: TypedRecord) -> None:
+        """From no loop's thread, another thread, or the garbage collector."""
+        house = record.house
+        loop = house.loop
+        if loop is None:
+            self._inline.give_back(record)
+        elif not loop.is_closed():
+            loop.call_soon_threadsafe(self._do_return_conn, record)
+        else:
+            cast(Station, house).abandon()
+
+    def _inline_in_loop(self, station: Station) -> TypedRecord:
+        """Asked for in a running loop but outside SQLAlchemy's greenlets."""
+        if self._dialect.is_async and type(self._dialect).__name__ != "_AsyncConnDialect":
+            await_only(_never())  # raises MissingGreenlet, with SQLAlchemy's own advice
+        return self._inline.checkout()
 
     def _close_connection(self, connection: Any, *, terminate: bool = False) -> None:
         if not terminate or not self._dialect.is_async:

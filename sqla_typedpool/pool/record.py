@@ -30,10 +30,9 @@ class TypedRecord(ConnectionRecord):
 
     __slots__ = (
         "expires_at",
-        "fresh_until",
-        "generation",
         "house",
         "idle_since",
+        "leaves_as",
         "probe",
         "reported",
         "since",
@@ -57,9 +56,9 @@ class TypedRecord(ConnectionRecord):
         self.site = None
         self.reported = False
         self.spoiled = False  # another task may still be filling it: never use it again
-        self.generation = 0
         self.probe = always_alive
-        self.expires_at = self.fresh_until = self.verified_at = self.idle_since = -_NEVER
+        self.idle_since = self.verified_at = self.expires_at = -_NEVER
+        self.leaves_as = "lifetime"  # why it is closed when expires_at has come
 
     def open(self) -> Any:
         """Connect; in a greenlet or, for a synchronous driver, anywhere."""
@@ -75,6 +74,11 @@ class TypedRecord(ConnectionRecord):
         if connection is not None and self._soft_invalidate_time <= self.starttime:
             return connection
         return self.house.renew(self)
+
+    def condemn(self, reason: str) -> None:
+        """Let it be closed as soon as nobody needs it."""
+        self.expires_at = self.verified_at = -_NEVER
+        self.leaves_as = reason
 
     def is_dead(self) -> bool:
         """Whether the local probe says so."""

@@ -69,6 +69,7 @@ class Slots(Generic[R]):
         "end",
         "idle",
         "in_use",
+        "kept",
         "limits",
         "opening",
         "pop_idle",
@@ -78,6 +79,7 @@ class Slots(Generic[R]):
 
     def __init__(self, limits: Limits, *, lifo: bool = True) -> None:
         self.limits = limits
+        self.kept = limits.kept
         self.idle: deque[R] = deque()  # the one returned last stands at the right end
         self.end = -1 if lifo else 0  # where the next to be handed out stands
         self.pop_idle = self.idle.pop if lifo else self.idle.popleft
@@ -119,7 +121,7 @@ class Slots(Generic[R]):
 
     def is_surplus(self) -> bool:
         """Whether one more idle connection would be one too many."""
-        return len(self.idle) >= self.limits.kept
+        return len(self.idle) >= self.kept
 
     def keep(self, record: R) -> None:
         """(in hand) -> idle."""

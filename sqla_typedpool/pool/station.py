@@ -1,9 +1,9 @@
 """One event loop's part of the pool: how a connection is got and given back.
 
-The story of a checkout: ``take`` what is at hand; else ``acquire``: queue up,
-``stir`` somebody to work for the queue (validate an idle connection, open a new
-one), and wait for whichever comes first. The story of a return: ``give_back``,
-which never awaits.
+The story of a checkout: the pool takes what is at hand; else ``acquire``: queue
+up, ``stir`` somebody to work for the queue (validate an idle connection, open a
+new one), and wait for whichever comes first. The story of a return: it is idle
+again, or ``take_back`` finds the place for it; neither awaits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import time
 from asyncio import current_task
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
-from weakref import ref
 
 from sqla_typedpool._sqlalchemy import await_only, greenlet_spawn
 from sqla_typedpool.errors import PoolClosed, PoolSaturated
@@ -22,7 +21,7 @@ from sqla_typedpool.pool import loops
 from sqla_typedpool.pool.closer import Closer
 from sqla_typedpool.pool.connector import Connector
 from sqla_typedpool.pool.drivers import Probe, release
-from sqla_typedpool.pool.holders import call_site, describe
+from sqla_typedpool.pool.holders import describe
 from sqla_typedpool.pool.house import House
 from sqla_typedpool.pool.keeper import Keeper
 from sqla_typedpool.pool.liveness import Liveness
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["LoopWaiter", "Station"]
 
 _CLOSE = "typedpool-close"
+_NEVER = float("inf")
 
 
 def _clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
@@ -73,7 +73,7 @@ class Station(House):
 
     def __init__(self, pool: TypedPool, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(pool, _clock_of(loop))
-        self.loop = loop
+        self.loop: asyncio.AbstractEventLoop = loop
         self.refusing = False  # close() has been called: hand out nothing more
         self.tasks: set[asyncio.Task[Any]] = set()
         self._returned: asyncio.Future[None] | None = None  # drain() waits for a return
@@ -86,36 +86,13 @@ class Station(House):
 
     # ------------------------------------------------------------------ checkout
 
-    def take(self) -> TypedRecord | None:
-        """A connection that is to be had without waiting, else None.
-
-        Every checkout passes here: each line is paid for.
-        """
-        slots = self.slots
-        if slots.waiters:
-            return None
-        idle = slots.idle  # empty in a pool that is closed
-        while idle:
-            record = idle[slots.end]
-            now = self.clock()
-            if now >= record.fresh_until:
-                return None
-            verdict = record.probe()
-            if not verdict:
-                slots.pop_idle()
-                slots.in_use += 1
-                record.since = now
-                record.task = ref(current_task(self.loop))  # type: ignore[arg-type]
-                self.tally.checkouts += 1
-                if self.notes_sites:
-                    record.site = call_site()
-                return record
-            if verdict == Probe.DOUBTFUL:
-                record.fresh_until = now
-                return None
-            slots.claim(record)
+    def reject(self, record: TypedRecord, verdict: int) -> None:
+        """The local probe spoke against the idle connection that stands next."""
+        if verdict == Probe.DOUBTFUL:
+            record.verified_at = -_NEVER  # to be pinged
+        else:
+            self.slots.claim(record)
             self.closer.drop(record, "dead")
-        return None
 
     async def acquire(self) -> TypedRecord:
         """Wait for a connection: a return, a connect or a ping, whichever is first.
@@ -238,39 +215,19 @@ class Station(House):
 
     # -------------------------------------------------------------------- return
 
-    def give_back(self, record: TypedRecord) -> None:
-        """in use -> wherever it belongs. Never awaits; on this loop's thread only."""
-        now = self.clock()
-        since = record.since
-        if since is None:
-            raise AssertionError(f"{record!r} was returned but is not checked out")
-        slots = self.slots
-        slots.in_use -= 1
-        self.tally.note_use(now - since)
-        if record.reported:
-            self.report_returned(record, now - since)
-        record.since = record.task = record.site = None
-        if record.dbapi_connection is None:
-            self._take_empty(record)
-        elif now >= record.expires_at:
-            self.closer.close(record, "lifetime")
-        else:
-            record.idle_since = record.verified_at = now
-            until = now + self.trusted_for
-            record.fresh_until = until if until < record.expires_at else record.expires_at
-            if since < self.suspect_since:  # something died meanwhile: ping it first
-                record.fresh_until = now
-            if (
-                slots.waiters
-                or record.generation != self.generation
-                or len(slots.idle) >= slots.limits.kept
-            ):
-                self.place(record)
-            else:
-                slots.idle.append(record)
-                return
+    def take_back(self, record: TypedRecord, now: float) -> None:
+        """(in hand) -> wherever it belongs, when that is not just idle. Never awaits."""
         if self._returned is not None and not self._returned.done():
             self._returned.set_result(None)
+        if record.dbapi_connection is None:
+            self._take_empty(record)
+        elif now < record.expires_at or (self.slots.waiters and record.leaves_as == "dispose"):
+            # After dispose() waiters come first: else they would wait for a new
+            # connection only to see it closed on its return, and so on.
+            self.place(record)
+        else:
+            # Also with waiters, or in a busy pool it would live for ever.
+            self.closer.close(record, record.leaves_as)
 
     def _take_empty(self, record: TypedRecord) -> None:
         """It was invalidated or detached: only the slot comes back."""
@@ -283,18 +240,14 @@ class Station(House):
         """(in hand) -> the oldest waiter, a ping, idle, or closed."""
         slots, now = self.slots, self.clock()
         if slots.waiters:
-            if verified or now < record.fresh_until:
+            if verified or now - record.verified_at < self.trusted_for:
                 if slots.hand_over(record):
                     return
             elif now < record.expires_at:
                 self.liveness.ping(record)
                 return
-        if self.refusing:
-            self.closer.close(record, "close")
-        elif record.generation != self.generation:
-            self.closer.close(record, "dispose")
-        elif now >= record.expires_at:
-            self.closer.close(record, "lifetime")
+        if now >= record.expires_at:
+            self.closer.close(record, record.leaves_as)
         elif slots.is_surplus():
             self.closer.close(record, "overflow")
         else:
@@ -336,7 +289,7 @@ class Station(House):
             raise self.timeout_error("connecting", self.connector.bound, None)
         record.spoiled = False
         connection = task.result()
-        self.stamp(record, self.clock(), self.generation)
+        self.stamp(record, self.clock())
         return connection
 
     def _discard_late(self, record: TypedRecord) -> None:
@@ -369,7 +322,7 @@ class Station(House):
     def refuse(self) -> None:
         """Hand out nothing more; those who wait are told at once."""
         self.refusing = True
-        self.generation += 1  # whatever comes back is closed
+        self._condemn_all("close")
         self.keeper.stop()
         self.connector.stop()
         while self.slots.fail_oldest(PoolClosed("this pool was closed while you waited")):
@@ -378,15 +331,19 @@ class Station(House):
 
     def dispose(self) -> None:
         """Close what is idle; what is out is closed when it comes back."""
-        self.generation += 1
+        self._condemn_all("dispose")
         self.keeper.stop()
         self.empty_idle("dispose")
 
+    def _condemn_all(self, reason: str) -> None:
+        self.generation += 1
+        for record in self.records:
+            record.condemn(reason)
+
     def retire_all(self) -> None:
         """Let every connection be replaced: idle ones now, the others on return."""
-        now = self.clock()
         for record in self.records:
-            record.expires_at = record.fresh_until = now
+            record.condemn("lifetime")
         for record in list(self.slots.idle):
             self.slots.claim(record)
             self.closer.close(record, "lifetime")
@@ -403,7 +360,7 @@ class Station(House):
         errors = [each for each in got if isinstance(each, BaseException)]
         for each in got:
             if not isinstance(each, BaseException):
-                self.give_back(each)
+                self.pool.give_back(each)
         if errors:
             raise errors[0]
 
