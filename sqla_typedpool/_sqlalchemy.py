@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 import greenlet
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool
-from sqlalchemy.pool.base import _ConnectionRecord
+from sqlalchemy.pool.base import _ConnDialect, _ConnectionRecord
 from sqlalchemy.util.concurrency import await_only, greenlet_spawn
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "outside_greenlet",
     "pool_invalidate",
     "start",
+    "stub_dialect",
 ]
 
 T = TypeVar("T")
@@ -42,6 +43,9 @@ ConnectionRecord = _ConnectionRecord
 init_pool = Pool.__init__
 """AsyncAdaptedQueuePool's own __init__ makes a queue that we do not use."""
 
+
+stub_dialect = _ConnDialect
+"""What a pool without an engine has for a dialect."""
 
 pool_invalidate = Pool._invalidate
 """Notes the time of a disconnect and invalidates the one connection."""

@@ -12,7 +12,6 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from sqla_typedpool._sqlalchemy import start
-from sqla_typedpool.pool.drivers import force_close
 
 if TYPE_CHECKING:
     from sqla_typedpool.pool.record import TypedRecord
@@ -92,7 +91,7 @@ class Closer:
             return start(close)
         except Exception:
             self._station.pool.log.warning("closing a connection failed", exc_info=True)
-            self._force(self._station.pool._dialect, connection)
+            self._station.pool.database.force_close(connection)
             record.dbapi_connection = None
             return None
 
@@ -114,30 +113,23 @@ class Closer:
         self, rest: Coroutine[Any, Any, None], connection: Any, seconds: float
     ) -> None:
         """Run to the end; past the bound, or when cancelled, close by force."""
-        dialect = self._station.pool._dialect
         task = asyncio.current_task()
         timer = self._station.loop.call_later(seconds, self._enforce, connection, task)
         try:
             await rest
         except asyncio.CancelledError:
             # by our own timer, or because the loop is ending: either way it must go
-            self._force(dialect, connection)
+            self._station.pool.database.force_close(connection)
         except Exception:
             self._station.pool.log.warning("closing a connection failed", exc_info=True)
-            self._force(dialect, connection)
+            self._station.pool.database.force_close(connection)
         finally:
             timer.cancel()
 
     def _enforce(self, connection: Any, task: asyncio.Task[Any] | None) -> None:
-        self._force(self._station.pool._dialect, connection)
+        self._station.pool.database.force_close(connection)
         if task is not None:
             task.cancel()
-
-    def _force(self, dialect: Any, connection: Any) -> None:
-        try:
-            force_close(dialect, connection)
-        except Exception:  # it is closed already, or half made
-            self._station.pool.log.debug("force-closing %r failed", connection, exc_info=True)
 
     def _closed(self, record: TypedRecord, reason: str) -> None:
         if reason in _KEEPS_SHELL:

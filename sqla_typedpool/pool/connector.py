@@ -73,7 +73,7 @@ class Connector:
         self._outage_since: float | None = None
         self._last_failure_at = float("-inf")
         self._failures = 0
-        self.bound = station.pool.connect_timeout()
+        self.bound = station.pool.database.connect_timeout()
         self.last_error: BaseException | None = None
         """The latest failure since the latest success."""
 
@@ -122,7 +122,7 @@ class Connector:
         station = self._station
         if not station.slots.has_room():
             return False
-        fault = station.pool.forbids_another(station.slots.total())
+        fault = station.pool.database.forbids_another(station.slots.total())
         if fault is not None:
             station.slots.fail_oldest(fault)
             return False

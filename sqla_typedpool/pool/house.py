@@ -70,7 +70,7 @@ class House:
 
     def stamp(self, record: TypedRecord, now: float) -> None:
         """A connection has been opened in this record: note its birth and limits."""
-        record.probe = self.pool.driver.probe(record.driver_connection)
+        record.probe = self.pool.database.driver.probe(record.driver_connection)
         record.expires_at = now + self.pool.lifetime()
         record.leaves_as = "lifetime"
         record.spoiled = False

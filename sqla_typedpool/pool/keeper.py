@@ -75,7 +75,7 @@ class Keeper:
         station.tally.count_uses()
         if station.options.pool_leak_threshold is not None:
             self._report_leaks(now, station.options.pool_leak_threshold)
-        if not station.slots.waiters and not station.pool.in_memory:
+        if not station.slots.waiters and not station.pool.database.in_memory:
             self._look_at_idle(now)
             station.connector.grow()
 

@@ -40,7 +40,7 @@ class Liveness:
         """
         station = self._station
         station.suspect_since = station.clock()
-        if not station.pool.driver.needs_ping:
+        if not station.pool.database.driver.needs_ping:
             return
         for record in list(station.slots.idle):
             station.slots.claim(record)
@@ -88,18 +88,19 @@ class Liveness:
         """
         station = self._station
         connection: Any = record.dbapi_connection
-        dialect, driver = station.pool._dialect, station.pool.driver
+        database = station.pool.database
+        driver = database.driver
         task = asyncio.current_task()
         assert task is not None
         timers = [
-            station.loop.call_later(PING_BOUND, cut, dialect, connection),
+            station.loop.call_later(PING_BOUND, cut, database.dialect, connection),
             station.loop.call_later(PING_BOUND + _LAST_RESORT, task.cancel),
         ]
         try:
-            if driver.ping is None or station.pool.asks_dialect(connection):
-                return await greenlet_spawn(station.pool.ping_through_dialect, connection)
+            if driver.ping is None or database.asks_dialect(connection):
+                return await greenlet_spawn(database.ping_through_dialect, connection)
             try:
-                await driver.ping(dialect.get_driver_connection(connection))
+                await driver.ping(database.driver_connection(connection))
             except Exception:  # noqa: BLE001 - any failure means it is not usable
                 return False
             return True

@@ -15,6 +15,7 @@ from typing import Any, Final
 from sqla_typedpool.errors import PoolOptionError
 
 __all__ = [
+    "GIVEN",
     "UNCHECKED",
     "UNSET",
     "URL_NAMES",
@@ -90,6 +91,9 @@ URL_NAMES: Final[Mapping[str, str]] = {
     for name in (*_OURS, "recycle", "pre_ping", "reset_on_return", "logging_name", "echo")
 }
 """What may stand in a URL beside ``?plugin=typedpool`` -> the parameter it sets."""
+
+GIVEN: Final = (*_OURS, "recycle", "pre_ping", "reset_on_return")
+"""The parameters that count as given only when the user has given them."""
 
 UNCHECKED: Final = frozenset({"pre_ping", "reset_on_return", "logging_name", "echo"})
 """Parameters whose values SQLAlchemy itself judges."""

@@ -7,11 +7,10 @@ event loop. The work is done in :mod:`.station`.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 from asyncio import current_task, get_running_loop
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 from weakref import ref
 
@@ -20,17 +19,17 @@ from sqlalchemy import exc
 from sqla_typedpool._sqlalchemy import (
     AsyncAdaptedQueuePool,
     await_only,
-    bound_resets,
-    connect_arguments,
     in_greenlet,
     init_pool,
     pool_invalidate,
+    stub_dialect,
 )
 from sqla_typedpool.pool import loops
-from sqla_typedpool.pool.drivers import Driver, cut, driver_of, force_close
+from sqla_typedpool.pool.database import Database, default_reset_timeout
 from sqla_typedpool.pool.holders import Holder, call_site
-from sqla_typedpool.pool.inline import Inline
+from sqla_typedpool.pool.houses import Houses, running_loop
 from sqla_typedpool.pool.options import (
+    GIVEN,
     UNCHECKED,
     UNSET,
     PoolOptions,
@@ -41,7 +40,7 @@ from sqla_typedpool.pool.options import (
 from sqla_typedpool.pool.record import TypedRecord
 from sqla_typedpool.pool.slots import Limits
 from sqla_typedpool.pool.station import Station
-from sqla_typedpool.pool.stats import PoolStats, Tally, picture
+from sqla_typedpool.pool.stats import PoolStats, picture
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -52,8 +51,6 @@ __all__ = ["TypedPool"]
 
 _NEVER = float("inf")
 _JITTER = 0.1  # of a lifetime, at most: connections born together do not die together
-_RESET_TIMEOUT = {"mysql": 60.0, "mariadb": 60.0}  # InnoDB may take long to roll back
-_SQLITE_MEMORY = (":memory:", "mode=memory")
 
 
 class TypedPool(AsyncAdaptedQueuePool):
@@ -138,33 +135,9 @@ class TypedPool(AsyncAdaptedQueuePool):
         pool_leak_threshold: float | None = UNSET,
         _dispatch: Any = None,
     ) -> None:
-        given = {
-            **self._configured,
-            **{
-                name: value
-                for name, value in (
-                    ("pool_size", pool_size),
-                    ("max_overflow", max_overflow),
-                    ("timeout", timeout),
-                    ("use_lifo", use_lifo),
-                    ("recycle", recycle),
-                    ("pre_ping", pre_ping),
-                    ("reset_on_return", reset_on_return),
-                    ("pool_min_size", pool_min_size),
-                    ("pool_idle_timeout", pool_idle_timeout),
-                    ("pool_max_lifetime", pool_max_lifetime),
-                    ("pool_validate_after", pool_validate_after),
-                    ("pool_connect_timeout", pool_connect_timeout),
-                    ("pool_connect_retry", pool_connect_retry),
-                    ("pool_reset_timeout", pool_reset_timeout),
-                    ("pool_max_waiting", pool_max_waiting),
-                    ("pool_keepalive", pool_keepalive),
-                    ("pool_slow_checkout", pool_slow_checkout),
-                    ("pool_leak_threshold", pool_leak_threshold),
-                )
-                if value is not UNSET
-            },
-        }
+        arguments = dict(locals())
+        given = dict(self._configured)
+        given.update((n, arguments[n]) for n in GIVEN if arguments[n] is not UNSET)
         read_flag("pre_ping", given.pop("pre_ping", False))
         init_pool(
             self,
@@ -177,28 +150,24 @@ class TypedPool(AsyncAdaptedQueuePool):
             _dispatch=_dispatch,
         )
         self._given = given
-        self.options: PoolOptions = read_options(given, reset_timeout=self._reset_timeout())
+        self.options: PoolOptions = self._read_options()
         self._timeout = cast(float, self.options.timeout)
         self.limits = Limits(self.options.pool_size, self.options.max_overflow)
+        self.database = Database(self)
+        self.houses = Houses(self)
         self.first_turn = loops.FirstTurn()
         self.forced = set()
-        self._stations = {}
-        self._near = None
-        self._closed = False
-        self._past = Tally()
-        self._inline = Inline(self)
-        self._adopted = None
 
     # Attributes with a place here are not compared by code that compares a pool
     # with its recreate() by their __dict__ (SQLAlchemy's test-suite does).
+    database: Database = cast(Any, None)
+    houses: Houses = cast(Any, None)
     first_turn: loops.FirstTurn = cast(Any, None)
     forced: set[int] = cast(Any, None)  # connections to be closed without a farewell
-    _stations: dict[asyncio.AbstractEventLoop, Station] = cast(Any, None)
-    _near: Station | None = None  # the station used last
     _closed: bool = False
-    _past: Tally = cast(Any, None)  # what the stations of ended loops have counted
-    _inline: Inline = cast(Any, None)
-    _adopted: Any = None  # the dialect whose resets are bounded
+
+    def _read_options(self) -> PoolOptions:
+        return read_options(self._given, reset_timeout=default_reset_timeout(self._dialect))
 
     # ------------------------------------------------------------------- access
 
@@ -239,17 +208,17 @@ class TypedPool(AsyncAdaptedQueuePool):
 
     def stats(self) -> PoolStats:
         """A picture of the pool's numbers, all event loops added up."""
-        houses = list(self._houses())
+        houses = list(self.houses)
         return picture(
             (house.gauges() for house in houses),
-            [self._past, *(house.tally for house in houses)],
+            [self.houses.past, *(house.tally for house in houses)],
             most=self.limits.most,
             least=self.options.pool_min_size,
         )
 
     def holders(self) -> list[Holder]:
         """Who holds a connection now, longest first."""
-        found = [holder for house in self._houses() for holder in house.holders()]
+        found = [holder for house in self.houses for holder in house.holders()]
         return sorted(found, key=lambda holder: -holder.seconds)
 
     async def warm(self) -> None:
@@ -258,7 +227,7 @@ class TypedPool(AsyncAdaptedQueuePool):
         :raises Exception: the driver's own error if the database cannot be
             reached, within ``pool_timeout``.
         """
-        station = self._station()
+        station = self.houses.here()
         station.keeper.start()
         missing = max(1, self.options.pool_min_size) - station.slots.total()
         if missing > 0:
@@ -269,9 +238,9 @@ class TypedPool(AsyncAdaptedQueuePool):
 
         For rotated credentials, a failover, a migration.
         """
-        if not self.in_memory:
-            self._tell_stations(Station.retire_all)
-            self._inline.retire_all()
+        if not self.database.in_memory:
+            self.houses.tell(Station.retire_all)
+            self.houses.inline.retire_all()
 
     async def close(self, timeout: float = 10.0) -> None:
         """Hand out nothing more, wait for what is out, then close by force.
@@ -281,12 +250,12 @@ class TypedPool(AsyncAdaptedQueuePool):
         :param timeout: seconds to wait for the holders; those that still hold a
             connection then are logged, and their connections closed.
         """
-        self._closed = self._inline.refusing = True
-        here = self._stations.get(get_running_loop())
-        self._tell_stations(Station.refuse)
+        self._closed = self.houses.inline.refusing = True
+        self.houses.tell(Station.refuse)
+        here = self.houses.at_hand()
         if here is not None:
             await here.drain(timeout)
-        self._inline.dispose()
+        self.houses.inline.dispose()
 
     # ------------------------------------------- for callers that need no fairy
 
@@ -315,10 +284,10 @@ class TypedPool(AsyncAdaptedQueuePool):
         try:
             loop = get_running_loop()
         except RuntimeError:
-            return self._inline.checkout()
-        station = self._near
+            return self.houses.inline.checkout()
+        station = self.houses.near
         if station is None or station.loop is not loop:
-            station = self._station_of(loop)
+            station = self.houses.of(loop)
         slots = station.slots
         if not slots.waiters:
             idle = slots.idle
@@ -346,10 +315,10 @@ class TypedPool(AsyncAdaptedQueuePool):
     def _do_return_conn(self, record: Any) -> None:
         house = record.house
         try:
-            here = get_running_loop()
+            here = house.loop is get_running_loop()
         except RuntimeError:
-            here = None
-        if house.loop is not here or here is None:
+            here = False
+        if not here:
             self._return_elsewhere(record)
             return
         since = record.since
@@ -382,47 +351,36 @@ class TypedPool(AsyncAdaptedQueuePool):
         house = record.house
         loop = house.loop
         if loop is None:
-            self._inline.give_back(record)
+            self.houses.inline.give_back(record)
         elif not loop.is_closed():
             loop.call_soon_threadsafe(self._do_return_conn, record)
         else:
             cast(Station, house).abandon()
 
     def _inline_in_loop(self, station: Station) -> TypedRecord:
-        """Asked for in a running loop but outside SQLAlchemy's greenlets."""
-        if self._dialect.is_async and type(self._dialect).__name__ != "_AsyncConnDialect":
-            await_only(_never())  # raises MissingGreenlet, with SQLAlchemy's own advice
-        return self._inline.checkout()
+        """Asked for in a running loop, but outside SQLAlchemy's greenlets."""
+        if self._dialect.is_async and not isinstance(self._dialect, stub_dialect):
+            await_only(station.settle(0))  # raises MissingGreenlet, with SQLAlchemy's advice
+        return self.houses.inline.checkout()
 
     def _close_connection(self, connection: Any, *, terminate: bool = False) -> None:
         if not terminate or not self._dialect.is_async:
             super()._close_connection(connection, terminate=terminate)
         elif id(connection) in self.forced:
             self.forced.discard(id(connection))
-            self._force(connection)
+            self.database.force_close(connection)
         elif in_greenlet():
-            self._station().closer.terminate(connection)
+            self.houses.here().closer.terminate(connection)
         else:
-            self._close_elsewhere(connection)
+            self._close_leaked(connection)
 
-    def _close_elsewhere(self, connection: Any) -> None:
-        """Outside any greenlet: the garbage collector has found a leaked connection."""
-        loop = getattr(self._dialect.get_driver_connection(connection), "_loop", None)
-        try:
-            here = get_running_loop()
-        except RuntimeError:
-            here = None
-        if loop is None or loop is here or loop.is_closed():
-            self._force(connection)
+    def _close_leaked(self, connection: Any) -> None:
+        """Outside any greenlet, on any thread: the garbage collector has found it."""
+        loop = getattr(self.database.driver_connection(connection), "_loop", None)
+        if loop is None or loop is running_loop() or loop.is_closed():
+            self.database.force_close(connection)
         else:
-            loop.call_soon_threadsafe(self._force, connection)
-
-    def _force(self, connection: Any) -> None:
-        self.logger.debug("Hard-closing connection %r", connection)
-        try:
-            force_close(self._dialect, connection)
-        except Exception:
-            self.logger.exception("Exception terminating connection %r", connection)
+            loop.call_soon_threadsafe(self.database.force_close, connection)
 
     def close_now(self, connection: Any) -> None:
         """Terminate in the present greenlet, as SQLAlchemy does: politely first."""
@@ -435,7 +393,7 @@ class TypedPool(AsyncAdaptedQueuePool):
         if isinstance(exception, exc.InvalidatePoolError):
             self.retire_all()
         else:
-            self._tell_stations(lambda station: station.liveness.suspect_all())
+            self.houses.tell(lambda station: station.liveness.suspect_all())
         pool_invalidate(self, connection, exception, _checkin)
 
     def recreate(self) -> TypedPool:
@@ -462,12 +420,11 @@ class TypedPool(AsyncAdaptedQueuePool):
         The pool stays usable. In a greenlet (``await engine.dispose()``) it
         returns when they are closed, ``pool_reset_timeout`` at the latest.
         """
-        self._tell_stations(Station.dispose)
-        self._inline.dispose()
-        if in_greenlet():
-            station = self._stations.get(get_running_loop())
-            if station is not None:
-                await_only(station.settle(self.options.pool_reset_timeout))
+        self.houses.tell(Station.dispose)
+        self.houses.inline.dispose()
+        here = self.houses.at_hand() if in_greenlet() else None
+        if here is not None:
+            await_only(here.settle(self.options.pool_reset_timeout))
         self.logger.info("Pool disposed. %s", self.status())
 
     # -------------------------------------------------------------- stock words
@@ -482,11 +439,11 @@ class TypedPool(AsyncAdaptedQueuePool):
 
     def checkedin(self) -> int:
         """Connections at rest, empty records included."""
-        return sum(len(house.slots.idle) + len(house.shells) for house in self._houses())
+        return sum(len(house.slots.idle) + len(house.shells) for house in self.houses)
 
     def checkedout(self) -> int:
         """Connections in use."""
-        return sum(house.slots.in_use for house in self._houses())
+        return sum(house.slots.in_use for house in self.houses)
 
     def overflow(self) -> int:
         """Connections beyond ``pool_size``; negative below it."""
@@ -504,131 +461,31 @@ class TypedPool(AsyncAdaptedQueuePool):
     def _max_overflow(self, value: int) -> None:
         self.limits.max_overflow = value
 
-    # ------------------------------------------------------------------- houses
+    # ------------------------------------------------------------ for the houses
 
-    def _station(self) -> Station:
-        """The running event loop's part; RuntimeError without a running loop."""
-        loop = get_running_loop()
-        near = self._near
-        if near is not None and near.loop is loop:
-            return near
-        return self._station_of(loop)
+    def prepare(self) -> None:
+        """Before the first connection of a loop: the dialect is known now."""
+        self.options = self._read_options()
+        self.database.meet(lambda: self.options.pool_reset_timeout)
 
-    def _station_of(self, loop: asyncio.AbstractEventLoop) -> Station:
-        station = self._stations.get(loop)
-        if station is None:
-            self._adopt_dialect()
-            station = self._stations[loop] = Station(self, loop)
-            station.refusing = self._closed
-            self._report_loops()
-        self._near = station
-        return station
-
-    def _report_loops(self) -> None:
-        live = [loop for loop in list(self._stations) if not loop.is_closed()]
-        if len(live) == 2:
-            self.log.warning(
-                "this engine is used from %d event loops at once: each has its own "
-                "connections, so the limit counts per loop",
-                len(live),
-                extra={"loops": len(live)},
-            )
-
-    def part_with(self, station: Station) -> None:
-        """A loop has ended: keep its numbers, forget the rest."""
-        if self._stations.get(station.loop) is station:
-            del self._stations[station.loop]
-            self._past.add(station.tally)
-        if self._near is station:
-            self._near = None
-
-    def _houses(self) -> Iterator[House]:
-        yield self._inline
-        yield from list(self._stations.values())
-
-    def _tell_stations(self, order: Callable[[Station], object]) -> None:
-        """Give an order to every loop's part, each in its own loop."""
-        loops.sweep()
-        try:
-            here = get_running_loop()
-        except RuntimeError:
-            here = None
-        for loop, station in list(self._stations.items()):
-            if loop is here:
-                order(station)
-            elif loop.is_closed():
-                station.abandon()
-            else:
-                loop.call_soon_threadsafe(order, station)
-
-    # -------------------------------------------------------------- connections
+    @property
+    def is_closed(self) -> bool:
+        """Whether ``close()`` has been called."""
+        return self._closed
 
     def new_record(self, house: House) -> TypedRecord:
         """An empty record."""
         return TypedRecord(self, house)
 
     def _create_connection(self) -> TypedRecord:
-        record = self.new_record(self._inline)
+        record = self.new_record(self.houses.inline)
         record.open()
         return record
-
-    @property
-    def driver(self) -> Driver:
-        """The row of this engine's driver."""
-        return driver_of(self._dialect)
-
-    def _adopt_dialect(self) -> None:
-        """Bound the resets of the dialect. It may be set late (``pool=`` does)."""
-        dialect = self._dialect
-        if self._adopted is dialect or not hasattr(dialect, "get_dialect_cls"):
-            return
-        self._adopted = dialect
-        self.options = read_options(self._given, reset_timeout=self._reset_timeout())
-        bound_resets(
-            dialect,
-            lambda: self.options.pool_reset_timeout,
-            lambda connection: cut(dialect, connection),
-        )
-
-    def _reset_timeout(self) -> float:
-        return _RESET_TIMEOUT.get(getattr(self._dialect, "name", ""), 5.0)
-
-    def connect_timeout(self) -> float:
-        """The bound on one attempt in seconds; a longer one in connect_args wins."""
-        ours = self.options.pool_connect_timeout
-        _, arguments = connect_arguments(self._creator)
-        try:
-            theirs = float(arguments.get(self.driver.connect_timeout) or 0)
-        except (TypeError, ValueError):
-            theirs = 0.0
-        return max(ours, theirs)
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether closing a connection would lose the database (SQLite in memory)."""
-        if getattr(self._dialect, "name", "") != "sqlite":
-            return False
-        arguments, _ = connect_arguments(self._creator)
-        name = str(arguments[0]) if arguments else None
-        return name is not None and (not name or any(word in name for word in _SQLITE_MEMORY))
-
-    def forbids_another(self, existing: int) -> BaseException | None:
-        """The error to give a caller who would need one more connection, if any."""
-        if existing == 0 or not self.in_memory:
-            return None
-        arguments, _ = connect_arguments(self._creator)
-        if "cache=shared" in str(arguments[0]):
-            return None
-        return exc.InvalidRequestError(
-            "an in-memory SQLite database lives in one connection, and a second one would see "
-            "an empty database; next: use poolclass=StaticPool to share the connection, or "
-            "pool_size=1, max_overflow=0 to let callers wait for it"
-        )
 
     def lifetime(self) -> float:
         """How long a connection born now may live, in seconds."""
         most = self.options.pool_max_lifetime
-        if most is None or self.in_memory:
+        if most is None or self.database.in_memory:
             return _NEVER
         return most * (1 - _JITTER * random.random())
 
@@ -640,24 +497,4 @@ class TypedPool(AsyncAdaptedQueuePool):
     def trusted_for(self) -> float:
         """For how long an unused connection is handed out without a ping."""
         after = self.options.pool_validate_after
-        return _NEVER if after is None or not self.driver.needs_ping else after
-
-    # --------------------------------------------------------------------- ping
-
-    def asks_dialect(self, connection: Any) -> bool:
-        """Whether a ping has to go through the dialect: an adapter nobody has
-        studied, or listeners that want to see errors."""
-        dialect: Any = self._dialect
-        return type(connection).__name__ != self.driver.adapter or dialect._has_events
-
-    def ping_through_dialect(self, connection: Any) -> bool:
-        """SQLAlchemy's own ping, in the present greenlet; False = disconnected."""
-        dialect: Any = self._dialect
-        answered: bool = dialect._do_ping_w_event(connection)
-        if answered and self.driver.ping_opens_transaction:
-            dialect.do_rollback(connection)
-        return answered
-
-
-async def _never() -> None:
-    """Something to await where nothing can be awaited."""
+        return _NEVER if after is None or not self.database.driver.needs_ping else after

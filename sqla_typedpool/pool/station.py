@@ -74,7 +74,7 @@ class Station(House):
     def __init__(self, pool: TypedPool, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(pool, _clock_of(loop))
         self.loop: asyncio.AbstractEventLoop = loop
-        self.refusing = False  # close() has been called: hand out nothing more
+        self.refusing = pool.is_closed  # hand out nothing more
         self.tasks: set[asyncio.Task[Any]] = set()
         self._returned: asyncio.Future[None] | None = None  # drain() waits for a return
         self.suspect_since = float("-inf")  # when a connection was last found dead
@@ -402,7 +402,7 @@ class Station(House):
         self.drop_all("loop")
         for task in self.tasks:
             task.cancel()
-        self.pool.part_with(self)
+        self.pool.houses.part_with(self)
         await asyncio.sleep(0)  # transports tell of their end one round later
 
     def abandon(self) -> None:
@@ -414,4 +414,4 @@ class Station(House):
                 record.dbapi_connection = None
         self.slots.idle.clear()
         self.tasks.clear()
-        self.pool.part_with(self)
+        self.pool.houses.part_with(self)

@@ -1,0 +1,109 @@
+"""What the pool has to know of its database: dialect, driver, connect arguments.
+
+SQLAlchemy may set a pool's dialect late (``create_engine(pool=...)``), so nothing
+of it is read before the first connection is wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import exc
+
+from sqla_typedpool._sqlalchemy import bound_resets, connect_arguments
+from sqla_typedpool.pool.drivers import Driver, cut, driver_of, force_close
+
+if TYPE_CHECKING:
+    from sqla_typedpool.pool.pool import TypedPool
+
+__all__ = ["Database", "default_reset_timeout"]
+
+_RESET_TIMEOUT = {"mysql": 60.0, "mariadb": 60.0}  # InnoDB may take long to roll back
+_MEMORY = (":memory:", "mode=memory")
+
+
+def default_reset_timeout(dialect: Any) -> float:
+    """The default of ``pool_reset_timeout`` in seconds."""
+    return _RESET_TIMEOUT.get(getattr(dialect, "name", ""), 5.0)
+
+
+class Database:
+    """One pool's dialect, driver and connect arguments."""
+
+    def __init__(self, pool: TypedPool) -> None:
+        self._pool = pool
+        self._bounded: Any = None  # the dialect whose resets have a limit
+        self.driver: Driver = driver_of(None)
+        self.in_memory = False
+        """Whether closing the connection would lose the database (SQLite in memory)."""
+
+    @property
+    def dialect(self) -> Any:
+        return self._pool._dialect
+
+    def meet(self, reset_timeout: Callable[[], float]) -> None:
+        """Learn the driver, and bound the resets of its dialect."""
+        dialect = self.dialect
+        self.driver = driver_of(dialect)
+        self.in_memory = self._is_in_memory()
+        if self._bounded is not dialect and hasattr(dialect, "get_dialect_cls"):
+            self._bounded = dialect
+            bound_resets(dialect, reset_timeout, lambda connection: cut(dialect, connection))
+
+    # ------------------------------------------------------- connect arguments
+
+    def connect_timeout(self) -> float:
+        """The bound on one attempt in seconds; a longer one in connect_args wins."""
+        _, arguments = connect_arguments(self._pool._creator)
+        try:
+            theirs = float(arguments.get(self.driver.connect_timeout) or 0)
+        except (TypeError, ValueError):
+            theirs = 0.0
+        return max(self._pool.options.pool_connect_timeout, theirs)
+
+    def _is_in_memory(self) -> bool:
+        name = self._file()
+        return name is not None and (not name or any(word in name for word in _MEMORY))
+
+    def _file(self) -> str | None:
+        """The name of a SQLite file, if it can be told."""
+        if getattr(self.dialect, "name", "") != "sqlite":
+            return None
+        arguments, _ = connect_arguments(self._pool._creator)
+        return str(arguments[0]) if arguments else None
+
+    def forbids_another(self, existing: int) -> BaseException | None:
+        """The error to give a caller who would need one more connection, if any."""
+        if existing == 0 or not self.in_memory or "cache=shared" in str(self._file()):
+            return None
+        return exc.InvalidRequestError(
+            "an in-memory SQLite database lives in one connection, and a second one would see "
+            "an empty database; next: use poolclass=StaticPool to share the connection, or "
+            "pool_size=1, max_overflow=0 to let callers wait for it"
+        )
+
+    # -------------------------------------------------------------- connections
+
+    def driver_connection(self, connection: Any) -> Any:
+        return self.dialect.get_driver_connection(connection)
+
+    def force_close(self, connection: Any) -> None:
+        """Close without a farewell; an error is logged, as SQLAlchemy's pools do."""
+        self._pool.logger.debug("Hard-closing connection %r", connection)
+        try:
+            force_close(self.dialect, connection)
+        except Exception:
+            self._pool.logger.exception("Exception terminating connection %r", connection)
+
+    def asks_dialect(self, connection: Any) -> bool:
+        """Whether a ping has to go through the dialect: an adapter nobody has
+        studied, or listeners that want to see errors."""
+        return type(connection).__name__ != self.driver.adapter or self.dialect._has_events
+
+    def ping_through_dialect(self, connection: Any) -> bool:
+        """SQLAlchemy's own ping, in the present greenlet; False = disconnected."""
+        answered: bool = self.dialect._do_ping_w_event(connection)
+        if answered and self.driver.ping_opens_transaction:
+            self.dialect.do_rollback(connection)
+        return answered
