@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from types import FrameType
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import greenlet
 from sqlalchemy.engine.default import DefaultDialect
@@ -22,6 +23,8 @@ __all__ = [
     "AsyncAdaptedQueuePool",
     "ConnectionRecord",
     "Pool",
+    "Rest",
+    "Timer",
     "await_only",
     "bound_resets",
     "connect_arguments",
@@ -81,27 +84,45 @@ class _Eager(greenlet.greenlet):
     __sqlalchemy_greenlet_provider__ = True
 
 
-def start(fn: Callable[..., object], *args: Any) -> Coroutine[Any, Any, None] | None:
+class Rest:
+    """What is left of a function that runs in a greenlet and has awaited."""
+
+    def __init__(self, context: greenlet.greenlet, awaited: Any) -> None:
+        self._context = context
+        self._awaited = awaited
+
+    async def run(self) -> None:
+        """Run it to its end, in a task."""
+        context = self._context
+        context.parent = greenlet.getcurrent()
+        while not context.dead:
+            try:
+                value = await self._awaited
+            except BaseException:  # noqa: BLE001 - whatever it is, the greenlet gets it
+                self._awaited = context.throw(*sys.exc_info())
+            else:
+                self._awaited = context.switch(value)
+
+    def give_up(self) -> None:
+        """End it here, as if it had been cancelled at once."""
+        self._context.parent = greenlet.getcurrent()
+        with suppress(BaseException):
+            while not self._context.dead:
+                if asyncio.iscoroutine(self._awaited):
+                    self._awaited.close()
+                self._awaited = self._context.throw(asyncio.CancelledError)
+
+
+def start(fn: Callable[..., object], *args: Any) -> Rest | None:
     """Run ``fn`` in a greenlet of its own until it first awaits.
 
-    :return: None if it has finished already, else the rest as a coroutine.
+    :return: None if it has finished already, else what is left of it.
         ``greenlet_spawn`` begins only when a task gets its turn; a close should
         begin, and be seen, at once.
     """
     context = _Eager(fn)
     awaited = context.switch(*args)
-    return None if context.dead else _drive(context, awaited)
-
-
-async def _drive(context: _Eager, awaited: Awaitable[Any]) -> None:
-    context.parent = greenlet.getcurrent()
-    while not context.dead:
-        try:
-            value = await awaited
-        except BaseException:  # noqa: BLE001 - whatever it is, the greenlet gets it
-            awaited = context.throw(*sys.exc_info())
-        else:
-            awaited = context.switch(value)
+    return None if context.dead else Rest(context, awaited)
 
 
 def connect_arguments(creator: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
@@ -124,20 +145,25 @@ def connect_arguments(creator: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]
 # return, so a pool can bound that rollback only at the dialect.
 
 
-def bound_resets(dialect: Any, seconds: Callable[[], float], abort: Callable[[Any], None]) -> None:
+class Timer(Protocol):
+    """Something that can be called off."""
+
+    def cancel(self) -> None: ...
+
+
+def bound_resets(dialect: Any, arm: Callable[[Any], Timer]) -> None:
     """Give a dialect's rollback, close and resetting commit a time limit.
 
-    :param seconds: asked at each use for the limit, in seconds.
-    :param abort: called from the event loop with the adapted connection when the
-        limit has passed; it must make the pending operation fail.
+    :param arm: called in the event loop with the adapted connection; sets a timer
+        that makes the pending operation fail.
 
     A dialect that has limits already only gets new ones.
     """
     bounds = dialect.__dict__.get("_typedpool_bounds")
     if bounds is not None:
-        bounds.seconds, bounds.abort = seconds, abort
+        bounds.arm = arm
         return
-    bounds = dialect._typedpool_bounds = _Bounds(seconds, abort)
+    bounds = dialect._typedpool_bounds = _Bounds(arm)
     dialect.do_rollback = bounds.around_rollback(dialect.do_rollback)
     dialect.do_commit = bounds.around_commit(dialect.do_commit)
     dialect.do_close = bounds.around_close(dialect.do_close)
@@ -147,9 +173,8 @@ _Operation = Callable[[Any], None]
 
 
 class _Bounds:
-    def __init__(self, seconds: Callable[[], float], abort: Callable[[Any], None]) -> None:
-        self.seconds = seconds
-        self.abort = abort
+    def __init__(self, arm: Callable[[Any], Timer]) -> None:
+        self.arm = arm
 
     def around_rollback(self, operation: _Operation) -> _Operation:
         # asyncpg's adapter keeps its transaction; without one its rollback does
@@ -186,8 +211,7 @@ class _Bounds:
     def run(self, operation: _Operation, subject: Any, connection: Any) -> None:
         if not in_greenlet():
             return operation(subject)
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(self.seconds(), self.abort, connection)
+        timer = self.arm(connection)
         try:
             return operation(subject)
         finally:

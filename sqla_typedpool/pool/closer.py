@@ -8,10 +8,11 @@ is cut.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sqla_typedpool._sqlalchemy import start
+from sqla_typedpool._sqlalchemy import Rest, start
+from sqla_typedpool.pool.alarm import Alarm
 
 if TYPE_CHECKING:
     from sqla_typedpool.pool.record import TypedRecord
@@ -25,6 +26,10 @@ _FAREWELL = 2.0
 # The record keeps its identity (SQLAlchemy's record_info) where a new
 # connection is to take the place of the old one.
 _KEEPS_SHELL = frozenset({"lifetime", "dead", "ping"})
+
+
+def _nothing() -> None:
+    """Nobody waits for this close."""
 
 
 class Closer:
@@ -42,12 +47,12 @@ class Closer:
         connection = record.dbapi_connection
         station.forget(record, reason)
         station.slots.closing += 1
-        rest = self._begin(record, record.close)
-        if rest is None:
-            self._closed(record, reason)
-        else:
-            rest = self._bounded(rest, connection, station.options.pool_reset_timeout)
-            station.spawn(self._finish(rest, record, reason), "close")
+        self._finish(
+            self._begin(record, record.close),
+            connection,
+            station.options.pool_reset_timeout,
+            lambda: self._closed(record, reason),
+        )
 
     def drop(self, record: TypedRecord, reason: str) -> None:
         """(in hand) -> (free), at once: it is dead, nobody is told."""
@@ -55,12 +60,12 @@ class Closer:
         connection = record.dbapi_connection
         station.forget(record, reason)
         if connection is not None:
-            station.pool.forced.add(id(connection))
+            forced = station.pool.forced
+            forced.add(id(connection))
+            # something is left only if a listener of the application awaits
             rest = self._begin(record, record.invalidate)
-            if rest is not None:  # a listener of the application awaits something
-                station.spawn(
-                    self._bounded(rest, connection, station.options.pool_reset_timeout), "close"
-                )
+            forced.discard(id(connection))
+            self._finish(rest, connection, station.options.pool_reset_timeout, _nothing)
         if reason in _KEEPS_SHELL:
             station.shelve(record)
 
@@ -77,14 +82,9 @@ class Closer:
                 break
         station.slots.closing += 1
         rest = start(station.pool.close_now, connection)
-        if rest is None:
-            self._gone()
-        else:
-            station.spawn(self._see_off(rest, connection), "close")
+        self._finish(rest, connection, _FAREWELL, self._gone)
 
-    def _begin(
-        self, record: TypedRecord, close: Callable[[], None]
-    ) -> Coroutine[Any, Any, None] | None:
+    def _begin(self, record: TypedRecord, close: Callable[[], None]) -> Rest | None:
         """Start to close; a listener of the application that fails stops nothing."""
         connection = record.dbapi_connection
         try:
@@ -95,41 +95,46 @@ class Closer:
             record.dbapi_connection = None
             return None
 
-    async def _see_off(self, rest: Coroutine[Any, Any, None], connection: Any) -> None:
-        try:
-            await self._bounded(rest, connection, _FAREWELL)
-        finally:
-            self._gone()
-
-    async def _finish(
-        self, rest: Coroutine[Any, Any, None], record: TypedRecord, reason: str
+    def _finish(
+        self, rest: Rest | None, connection: Any, seconds: float, done: Callable[[], None]
     ) -> None:
-        try:
-            await rest
-        finally:
-            self._closed(record, reason)
+        """Leave the rest of a close to a task; tell when it is done."""
+        if rest is None:
+            done()
+            return
 
-    async def _bounded(
-        self, rest: Coroutine[Any, Any, None], connection: Any, seconds: float
+        def never_begun() -> None:
+            rest.give_up()
+            self._station.pool.database.force_close(connection)
+            done()
+
+        self._station.spawn(
+            self._see_off(rest, connection, seconds, done), "close", lost=never_begun
+        )
+
+    async def _see_off(
+        self, rest: Rest, connection: Any, seconds: float, done: Callable[[], None]
     ) -> None:
         """Run to the end; past the bound, or when cancelled, close by force."""
-        task = asyncio.current_task()
-        timer = self._station.loop.call_later(seconds, self._enforce, connection, task)
+        database = self._station.pool.database
+        alarm = Alarm(
+            self._station.loop, seconds, self._enforce, connection, asyncio.current_task()
+        )
         try:
-            await rest
+            await rest.run()
         except asyncio.CancelledError:
-            # by our own timer, or because the loop is ending: either way it must go
-            self._station.pool.database.force_close(connection)
+            # by our own alarm, or because the loop is ending: either way it must go
+            database.force_close(connection)
         except Exception:
             self._station.pool.log.warning("closing a connection failed", exc_info=True)
-            self._station.pool.database.force_close(connection)
+            database.force_close(connection)
         finally:
-            timer.cancel()
+            alarm.cancel()
+            done()
 
-    def _enforce(self, connection: Any, task: asyncio.Task[Any] | None) -> None:
+    def _enforce(self, connection: Any, task: asyncio.Task[Any]) -> None:
         self._station.pool.database.force_close(connection)
-        if task is not None:
-            task.cancel()
+        task.cancel()
 
     def _closed(self, record: TypedRecord, reason: str) -> None:
         if reason in _KEEPS_SHELL:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from sqla_typedpool._sqlalchemy import greenlet_spawn
 from sqla_typedpool.errors import copy_error
+from sqla_typedpool.pool.alarm import Alarm
 from sqla_typedpool.pool.outage import Kind, classify
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ __all__ = ["Connector"]
 
 _WIDTH, _WIDEST = 2, 1024  # attempts at a time: to begin with, and ever
 _PAUSE_MIN, _PAUSE_MAX = 0.01, 1.0  # seconds between attempts in an outage
+_REFILL_MIN, _REFILL_MAX = 1.0, 30.0  # seconds between attempts nobody waits for
 _NUDGE = 1.0  # seconds that waiters go unserved before a fresh attempt is started
 _FORGET = 30.0  # seconds without a failed attempt after which an outage is over
 
@@ -47,7 +49,7 @@ class Attempt:
     )
 
     task: asyncio.Task[None]
-    timer: asyncio.TimerHandle
+    timer: Alarm
 
     def __init__(self, record: TypedRecord, started: float, generation: int) -> None:
         self.record = record
@@ -73,6 +75,8 @@ class Connector:
         self._outage_since: float | None = None
         self._last_failure_at = float("-inf")
         self._failures = 0
+        self._refill_at = float("-inf")  # the floor is not worth a storm of attempts
+        self._refill_pause = _REFILL_MIN
         self.bound = station.pool.database.connect_timeout()
         self.last_error: BaseException | None = None
         """The latest failure since the latest success."""
@@ -116,7 +120,10 @@ class Connector:
             self._nudging = self._station.loop.call_later(_NUDGE, self._nudge)
 
     def _is_wanted(self) -> bool:
-        return self._station.unserved() > 0 or self._station.keeper.gap() > 0
+        station = self._station
+        return station.unserved() > 0 or (
+            station.keeper.gap() > 0 and station.clock() >= self._refill_at
+        )
 
     def _may_open(self) -> bool:
         station = self._station
@@ -133,8 +140,10 @@ class Connector:
         attempt = Attempt(station.empty_record(), station.clock(), station.generation)
         station.slots.opening += 1
         self._live.append(attempt)
-        attempt.task = station.spawn(self._run(attempt), "connect")
-        attempt.timer = station.loop.call_later(self.bound, self._time_out, attempt)
+        attempt.task = station.spawn(
+            self._run(attempt), "connect", lambda: self._finish(attempt, None)
+        )
+        attempt.timer = Alarm(station.loop, self.bound, self._time_out, attempt)
 
     async def _run(self, attempt: Attempt) -> None:
         """Open one connection. Whatever happens, the slot is accounted for."""
@@ -147,6 +156,9 @@ class Connector:
             error = self._meaning_of_cancel(attempt)
         except Exception as problem:  # noqa: BLE001 - a waiter gets it
             error = problem
+        self._finish(attempt, error)
+
+    def _finish(self, attempt: Attempt, error: BaseException | None) -> None:
         attempt.timer.cancel()
         if attempt in self._live:
             self._live.remove(attempt)
@@ -182,6 +194,7 @@ class Connector:
         self._outage_since = self.last_error = None
         self._failures = 0
         self._pause, self._patience = _PAUSE_MIN, _NUDGE
+        self._refill_at, self._refill_pause = float("-inf"), _REFILL_MIN
         station.place(attempt.record, verified=True)
         self._width = min(self._width * 2, _WIDEST) if station.unserved() > 0 else _WIDTH
         station.stir()
@@ -195,6 +208,8 @@ class Connector:
             self._failures += 1
             self.last_error = error
             station.tally.connect_failures += 1
+            self._refill_at = station.clock() + self._refill_pause
+            self._refill_pause = min(self._refill_pause * 2, _REFILL_MAX)
             self._decide(error)
         if not self._ending:
             station.stir()
@@ -285,4 +300,4 @@ class Connector:
         attempt.timer.cancel()
         if not attempt.task.done():
             attempt.task.cancel()
-            attempt.timer = self._station.loop.call_later(1.0, self._insist, attempt)
+            attempt.timer = Alarm(self._station.loop, 1.0, self._insist, attempt)

@@ -6,12 +6,14 @@ of it is read before the first connection is wanted.
 
 from __future__ import annotations
 
+from asyncio import get_running_loop
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import exc
 
 from sqla_typedpool._sqlalchemy import bound_resets, connect_arguments
+from sqla_typedpool.pool.alarm import Alarm
 from sqla_typedpool.pool.drivers import Driver, cut, driver_of, force_close
 
 if TYPE_CHECKING:
@@ -49,7 +51,12 @@ class Database:
         self.in_memory = self._is_in_memory()
         if self._bounded is not dialect and hasattr(dialect, "get_dialect_cls"):
             self._bounded = dialect
-            bound_resets(dialect, reset_timeout, lambda connection: cut(dialect, connection))
+            bound_resets(
+                dialect,
+                lambda connection: Alarm(
+                    get_running_loop(), reset_timeout(), cut, dialect, connection
+                ),
+            )
 
     # ------------------------------------------------------- connect arguments
 

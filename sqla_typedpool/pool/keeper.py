@@ -70,9 +70,12 @@ class Keeper:
         """One round: look, act, set the alarm for the next."""
         station = self._station
         now = station.clock()
-        self._report_blocked(now)
+        late = now - self._due
         self._arm()
         station.tally.count_uses()
+        if late >= _BLOCKED:
+            self._report_blocked(late)
+            return  # what seems to be expired may only have been kept from returning
         if station.options.pool_leak_threshold is not None:
             self._report_leaks(now, station.options.pool_leak_threshold)
         if not station.slots.waiters and not station.pool.database.in_memory:
@@ -117,15 +120,13 @@ class Keeper:
 
     # ----------------------------------------------------------------- reports
 
-    def _report_blocked(self, now: float) -> None:
-        late = now - self._due
-        if late >= _BLOCKED:
-            self._station.pool.log.warning(
-                "the event loop was blocked for %.1f s: timeouts and connections suffer; "
-                "next: find the synchronous call (asyncio debug mode names it)",
-                late,
-                extra={"blocked_seconds": late},
-            )
+    def _report_blocked(self, late: float) -> None:
+        self._station.pool.log.warning(
+            "the event loop was blocked for %.1f s: timeouts and connections suffer; "
+            "next: find the synchronous call (asyncio debug mode names it)",
+            late,
+            extra={"blocked_seconds": late},
+        )
 
     def _report_leaks(self, now: float, threshold: float) -> None:
         station = self._station

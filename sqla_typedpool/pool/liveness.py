@@ -12,6 +12,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from sqla_typedpool._sqlalchemy import greenlet_spawn
+from sqla_typedpool.pool.alarm import Alarm
 from sqla_typedpool.pool.drivers import cut
 
 if TYPE_CHECKING:
@@ -49,22 +50,29 @@ class Liveness:
     def ping(self, record: TypedRecord) -> None:
         """(in hand) -> validating -> idle or in use, else (free)."""
         self._station.slots.validating += 1
-        self._station.spawn(self._validate(record), "ping")
+        self._station.spawn(self._validate(record), "ping", lambda: self._give_up(record))
 
     async def _validate(self, record: TypedRecord) -> None:
-        station = self._station
         error: BaseException | None = None
         answered = False
+        deadline = _Deadline(self._station, record.dbapi_connection)
         try:
-            answered = await self._ask(record)
+            answered = await self._ask(record) and not deadline.passed
         except asyncio.CancelledError:
-            pass
+            if not deadline.passed:  # not by us: the loop is ending
+                self._give_up(record)
+                return
         except Exception as problem:  # noqa: BLE001 - no disconnect: a waiter gets it
-            error = problem
+            error = None if deadline.passed else problem
         finally:
-            station.slots.validating -= 1
-            station.tally.pings += 1
-            self._judge(record, answered, error)
+            deadline.cancel()
+        self._station.slots.validating -= 1
+        self._station.tally.pings += 1
+        self._judge(record, answered, error)
+
+    def _give_up(self, record: TypedRecord) -> None:
+        self._station.slots.validating -= 1
+        self._station.closer.drop(record, "loop")
 
     def _judge(self, record: TypedRecord, answered: bool, error: BaseException | None) -> None:
         station = self._station
@@ -86,24 +94,33 @@ class Liveness:
         :raises Exception: an error that is no disconnect (a ``handle_error``
             listener may have raised it).
         """
-        station = self._station
-        connection: Any = record.dbapi_connection
-        database = station.pool.database
-        driver = database.driver
-        task = asyncio.current_task()
-        assert task is not None
-        timers = [
-            station.loop.call_later(PING_BOUND, cut, database.dialect, connection),
-            station.loop.call_later(PING_BOUND + _LAST_RESORT, task.cancel),
-        ]
+        database = self._station.pool.database
+        ping, connection = database.driver.ping, record.dbapi_connection
+        if ping is None or database.asks_dialect(connection):
+            return await greenlet_spawn(database.ping_through_dialect, connection)
         try:
-            if driver.ping is None or database.asks_dialect(connection):
-                return await greenlet_spawn(database.ping_through_dialect, connection)
-            try:
-                await driver.ping(database.driver_connection(connection))
-            except Exception:  # noqa: BLE001 - any failure means it is not usable
-                return False
-            return True
-        finally:
-            for timer in timers:
-                timer.cancel()
+            await ping(database.driver_connection(connection))
+        except Exception:  # noqa: BLE001 - any failure means it is not usable
+            return False
+        return True
+
+
+class _Deadline:
+    """Cuts the socket of a ping that takes too long, then cancels a driver that
+    does not even notice that."""
+
+    def __init__(self, station: Station, connection: Any) -> None:
+        self.passed = False
+        self._station = station
+        self._connection = connection
+        self._task = asyncio.current_task()
+        self._alarm = Alarm(station.loop, PING_BOUND, self._cut)
+
+    def _cut(self) -> None:
+        self.passed = True
+        cut(self._station.pool.database.dialect, self._connection)
+        if self._task is not None:
+            self._alarm = Alarm(self._station.loop, _LAST_RESORT, self._task.cancel)
+
+    def cancel(self) -> None:
+        self._alarm.cancel()

@@ -53,6 +53,10 @@ _NEVER = float("inf")
 _JITTER = 0.1  # of a lifetime, at most: connections born together do not die together
 
 
+def _first(value: Any, other: Any) -> Any:
+    return other if value is None else value
+
+
 class TypedPool(AsyncAdaptedQueuePool):
     """A drop-in for SQLAlchemy's ``AsyncAdaptedQueuePool`` that keeps its word.
 
@@ -142,8 +146,8 @@ class TypedPool(AsyncAdaptedQueuePool):
         init_pool(
             self,
             creator,
-            echo=echo,
-            logging_name=logging_name,
+            echo=_first(echo, given.pop("echo", None)),
+            logging_name=_first(logging_name, given.pop("logging_name", None)),
             reset_on_return=given.pop("reset_on_return", True),
             events=events,
             dialect=dialect,

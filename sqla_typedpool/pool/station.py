@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sqla_typedpool._sqlalchemy import await_only, greenlet_spawn
 from sqla_typedpool.errors import PoolClosed, PoolSaturated
 from sqla_typedpool.pool import loops
+from sqla_typedpool.pool.alarm import Alarm
 from sqla_typedpool.pool.closer import Closer
 from sqla_typedpool.pool.connector import Connector
 from sqla_typedpool.pool.drivers import Probe, release
@@ -44,6 +45,11 @@ def _clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
     return loop.time if is_moved else time.monotonic
 
 
+async def _note(begun: list[bool], work: Coroutine[Any, Any, Any]) -> Any:
+    begun.append(True)
+    return await work
+
+
 class LoopWaiter:
     """One task in the queue."""
 
@@ -53,7 +59,7 @@ class LoopWaiter:
         self.future: asyncio.Future[TypedRecord] = loop.create_future()
         self.since = since
         self.task = asyncio.current_task()
-        self.timer: asyncio.TimerHandle | None = None
+        self.timer: Alarm | None = None
 
     def serve(self, record: TypedRecord) -> bool:
         if self.future.done():
@@ -135,13 +141,8 @@ class Station(House):
         slots, options, timeout = self.slots, self.options, self.pool._timeout
         if self.refusing:
             raise PoolClosed("this pool was closed with close(); engine.dispose() starts a new one")
-        if options.pool_max_waiting is not None and len(slots.waiters) >= options.pool_max_waiting:
-            self.tally.saturated += 1
-            raise PoolSaturated(
-                f"{len(slots.waiters)} callers wait for a connection already "
-                f"(pool_max_waiting={options.pool_max_waiting}); {slots.in_use} in use, "
-                f"next: shed load, or raise pool_size or pool_max_waiting"
-            )
+        if options.pool_max_waiting is not None:
+            self._refuse_if_saturated(options.pool_max_waiting)
         if timeout is None:
             return
         if timeout <= 0:
@@ -149,7 +150,17 @@ class Station(House):
             if slots.waiters or not (slots.idle or slots.has_room()):
                 raise self._timed_out(waiter, "queueing")
             timeout = self.connector.bound
-        waiter.timer = self.loop.call_later(timeout, self._expire, waiter)
+        waiter.timer = Alarm(self.loop, timeout, self._expire, waiter)
+
+    def _refuse_if_saturated(self, most: int) -> None:
+        # Those whom a slot not in use will serve are not waiting for a holder.
+        waiting, slots = len(self.slots.waiters), self.slots
+        if waiting >= most + max(0, slots.limits.most - slots.in_use):
+            self.tally.saturated += 1
+            raise PoolSaturated(
+                f"{waiting} callers wait for a connection already (pool_max_waiting={most}); "
+                f"{slots.in_use} in use; next: shed load, or raise pool_size or pool_max_waiting"
+            )
 
     def _expire(self, waiter: LoopWaiter) -> None:
         if waiter.future.done():
@@ -279,14 +290,16 @@ class Station(House):
         record.spoiled = True
         self.forget(record, "invalidated")
         task = self.spawn(greenlet_spawn(record.open), "connect")
+        timeout: float | None = self.pool._timeout
+        bound = min(self.connector.bound, timeout) if timeout else self.connector.bound
         try:
-            await asyncio.wait({task}, timeout=self.connector.bound)
+            await asyncio.wait({task}, timeout=bound)
         finally:
             if not task.done():
                 task.add_done_callback(lambda _: self._discard_late(record))
                 task.cancel()
         if not task.done():
-            raise self.timeout_error("connecting", self.connector.bound, None)
+            raise self.timeout_error("connecting", bound, None)
         record.spoiled = False
         connection = task.result()
         self.stamp(record, self.clock())
@@ -298,22 +311,40 @@ class Station(House):
 
     # --------------------------------------------------------------------- tasks
 
-    def spawn(self, work: Coroutine[Any, Any, Any], what: str) -> asyncio.Task[Any]:
-        """A task of the pool's own: no request's context, and nobody else cancels it.
+    def spawn(
+        self,
+        work: Coroutine[Any, Any, Any],
+        what: str,
+        lost: Callable[[], object] | None = None,
+    ) -> asyncio.Task[Any]:
+        """A task of the pool's own, in no request's context.
 
         Not ``loop.create_task``: a task factory that starts tasks at once (eager
         ones) would enter another greenlet in the middle of this one.
+
+        :param lost: called when the task was cancelled before its first step, so
+            that not even a ``finally`` of its work has run.
         """
-        context = contextvars.Context()
-        task: asyncio.Task[Any] = context.run(
-            asyncio.Task, work, loop=self.loop, name=f"typedpool-{what}"
+        begun: list[bool] = []
+        task: asyncio.Task[Any] = contextvars.Context().run(
+            asyncio.Task, _note(begun, work), loop=self.loop, name=f"typedpool-{what}"
         )
         self.tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(lambda ended: self._ended(ended, begun, work, lost))
         return task
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
+    def _ended(
+        self,
+        task: asyncio.Task[Any],
+        begun: list[bool],
+        work: Coroutine[Any, Any, Any],
+        lost: Callable[[], object] | None,
+    ) -> None:
         self.tasks.discard(task)
+        if not begun:
+            work.close()
+            if lost is not None:
+                lost()
         if not task.cancelled() and (error := task.exception()) is not None:
             self.pool.log.debug("a task of the pool ended with %r", error)
 
