@@ -28,10 +28,6 @@ _FAREWELL = 2.0
 _KEEPS_SHELL = frozenset({"lifetime", "dead", "ping"})
 
 
-def _nothing() -> None:
-    """Nobody waits for this close."""
-
-
 class Closer:
     """Closes the connections of one station."""
 
@@ -47,27 +43,34 @@ class Closer:
         connection = record.dbapi_connection
         station.forget(record, reason)
         station.slots.closing += 1
-        self._finish(
-            self._begin(record, record.close),
-            connection,
-            station.options.pool_reset_timeout,
-            lambda: self._closed(record, reason),
-        )
+
+        def done() -> None:
+            self._ended(record, connection, reason)
+            self._gone()
+
+        rest = self._begin(record, record.close)
+        self._finish(rest, connection, station.options.pool_reset_timeout, done)
 
     def drop(self, record: TypedRecord, reason: str) -> None:
         """(in hand) -> (free), at once: it is dead, nobody is told."""
         station = self._station
         connection = record.dbapi_connection
         station.forget(record, reason)
-        if connection is not None:
-            forced = station.pool.forced
-            forced.add(id(connection))
-            # something is left only if a listener of the application awaits
-            rest = self._begin(record, record.invalidate)
-            forced.discard(id(connection))
-            self._finish(rest, connection, station.options.pool_reset_timeout, _nothing)
-        if reason in _KEEPS_SHELL:
-            station.shelve(record)
+        if connection is None:
+            return
+        station.pool.forced.add(id(connection))
+        rest = self._begin(record, record.invalidate)
+        if rest is None:
+            self._ended(record, connection, reason)
+            return
+        # a listener of the application awaits something: until then it counts
+
+        def done() -> None:
+            self._ended(record, connection, reason)
+            self._gone()
+
+        station.slots.closing += 1
+        self._finish(rest, connection, station.options.pool_reset_timeout, done)
 
     def terminate(self, connection: Any) -> None:
         """Say farewell in the background to a connection SQLAlchemy has given up.
@@ -86,13 +89,10 @@ class Closer:
 
     def _begin(self, record: TypedRecord, close: Callable[[], None]) -> Rest | None:
         """Start to close; a listener of the application that fails stops nothing."""
-        connection = record.dbapi_connection
         try:
             return start(close)
         except Exception:
             self._station.pool.log.warning("closing a connection failed", exc_info=True)
-            self._station.pool.database.force_close(connection)
-            record.dbapi_connection = None
             return None
 
     def _finish(
@@ -136,10 +136,14 @@ class Closer:
         self._station.pool.database.force_close(connection)
         task.cancel()
 
-    def _closed(self, record: TypedRecord, reason: str) -> None:
+    def _ended(self, record: TypedRecord, connection: Any, reason: str) -> None:
+        """The record is empty now, whatever listeners have done."""
+        self._station.pool.forced.discard(id(connection))
+        if record.dbapi_connection is connection and connection is not None:
+            self._station.pool.database.force_close(connection)
+            record.dbapi_connection = None
         if reason in _KEEPS_SHELL:
             self._station.shelve(record)
-        self._gone()
 
     def _gone(self) -> None:
         self._station.slots.closing -= 1

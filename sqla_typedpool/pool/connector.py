@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from sqla_typedpool._sqlalchemy import greenlet_spawn
 from sqla_typedpool.errors import copy_error
-from sqla_typedpool.pool.alarm import Alarm
+from sqla_typedpool.pool.alarm import Alarm, later
 from sqla_typedpool.pool.outage import Kind, classify
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Connector:
             self._begin()
         if self._live and self._station.slots.waiters and self._nudging is None:
             self._served_before = self._station.tally.checkouts
-            self._nudging = self._station.loop.call_later(_NUDGE, self._nudge)
+            self._nudging = later(self._station.loop, _NUDGE, self._nudge)
 
     def _is_wanted(self) -> bool:
         station = self._station
@@ -152,6 +152,7 @@ class Connector:
             await self._station.pool.first_turn.wait(self._station)
             attempt.has_turn = True
             await greenlet_spawn(attempt.record.open)
+            self._station.look_at(attempt.record)
         except asyncio.CancelledError:
             error = self._meaning_of_cancel(attempt)
         except Exception as problem:  # noqa: BLE001 - a waiter gets it
@@ -163,6 +164,8 @@ class Connector:
         if attempt in self._live:
             self._live.remove(attempt)
         self._station.slots.opening -= 1
+        if error is not None and attempt.record.dbapi_connection is not None:
+            self._station.closer.drop(attempt.record, "dead")  # half made
         connected = attempt.record.dbapi_connection is not None
         if attempt.has_turn:
             self._station.pool.first_turn.leave(self._station, connected)
@@ -254,7 +257,7 @@ class Connector:
     def _pause_for(self, seconds: float) -> None:
         if self._pausing is None:
             delay = seconds * random.uniform(0.8, 1.0)
-            self._pausing = self._station.loop.call_later(delay, self._resume_attempts)
+            self._pausing = later(self._station.loop, delay, self._resume_attempts)
             self._pause = min(self._pause * 2, _PAUSE_MAX)
 
     def _resume_attempts(self) -> None:
@@ -267,16 +270,19 @@ class Connector:
         station = self._station
         if not station.slots.waiters or self._ending:
             return
-        if station.tally.checkouts == self._served_before and self._pausing is None:
-            if station.slots.has_room():
-                if self._live and self._may_open():
-                    self._begin()
-            else:
-                self._give_up_oldest()
+        unserved = station.tally.checkouts == self._served_before
+        if unserved and self._pausing is None and station.longest_wait() >= _NUDGE:
+            self._start_beside()
         self.grow()
         self._served_before = station.tally.checkouts
         if self._nudging is None:
-            self._nudging = station.loop.call_later(_NUDGE, self._nudge)
+            self._nudging = later(station.loop, _NUDGE, self._nudge)
+
+    def _start_beside(self) -> None:
+        if not self._station.slots.has_room():
+            self._give_up_oldest()
+        elif self._live and self._may_open():
+            self._begin()
 
     def _give_up_oldest(self) -> None:
         if not self._live:

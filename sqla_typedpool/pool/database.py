@@ -7,8 +7,8 @@ of it is read before the first connection is wanted.
 from __future__ import annotations
 
 from asyncio import get_running_loop
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from sqlalchemy import exc
 
@@ -21,13 +21,27 @@ if TYPE_CHECKING:
 
 __all__ = ["Database", "default_reset_timeout"]
 
+_DEFAULT_RESET = 5.0
 _RESET_TIMEOUT = {"mysql": 60.0, "mariadb": 60.0}  # InnoDB may take long to roll back
 _MEMORY = (":memory:", "mode=memory")
 
 
 def default_reset_timeout(dialect: Any) -> float:
     """The default of ``pool_reset_timeout`` in seconds."""
-    return _RESET_TIMEOUT.get(getattr(dialect, "name", ""), 5.0)
+    return _RESET_TIMEOUT.get(getattr(dialect, "name", ""), _DEFAULT_RESET)
+
+
+class _Bound:
+    """Sets the timer of one reset. A dialect outlives its pools: it holds none."""
+
+    def __init__(self, pool: TypedPool) -> None:
+        self._pool = ref(pool)
+
+    def __call__(self, connection: Any) -> Alarm:
+        pool = self._pool()
+        dialect = None if pool is None else pool._dialect
+        seconds = _DEFAULT_RESET if pool is None else pool.options.pool_reset_timeout
+        return Alarm(get_running_loop(), seconds, cut, dialect, connection)
 
 
 class Database:
@@ -44,19 +58,14 @@ class Database:
     def dialect(self) -> Any:
         return self._pool._dialect
 
-    def meet(self, reset_timeout: Callable[[], float]) -> None:
+    def meet(self) -> None:
         """Learn the driver, and bound the resets of its dialect."""
         dialect = self.dialect
         self.driver = driver_of(dialect)
         self.in_memory = self._is_in_memory()
         if self._bounded is not dialect and hasattr(dialect, "get_dialect_cls"):
             self._bounded = dialect
-            bound_resets(
-                dialect,
-                lambda connection: Alarm(
-                    get_running_loop(), reset_timeout(), cut, dialect, connection
-                ),
-            )
+            bound_resets(dialect, _Bound(self._pool))
 
     # ------------------------------------------------------- connect arguments
 

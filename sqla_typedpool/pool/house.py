@@ -68,9 +68,12 @@ class House:
 
     # ------------------------------------------------------------------- records
 
-    def stamp(self, record: TypedRecord, now: float) -> None:
-        """A connection has been opened in this record: note its birth and limits."""
+    def look_at(self, record: TypedRecord) -> None:
+        """A connection has been opened in this record: learn how to look at it."""
         record.probe = self.pool.database.driver.probe(record.driver_connection)
+
+    def stamp(self, record: TypedRecord, now: float) -> None:
+        """Note the birth of a connection, and its limits."""
         record.expires_at = now + self.pool.lifetime()
         record.leaves_as = "lifetime"
         record.spoiled = False
@@ -112,7 +115,7 @@ class House:
         return [self.holder(record, now) for record in held]
 
     def _out(self) -> Iterable[TypedRecord]:
-        return [record for record in self.records if record.since is not None]
+        return [record for record in list(self.records) if record.since is not None]
 
     def holder(self, record: TypedRecord, now: float) -> Holder:
         task = record.task() if record.task is not None else None

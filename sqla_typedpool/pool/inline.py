@@ -130,6 +130,7 @@ class Inline(House):
                 self._offer_room()
             raise
         with self._lock:
+            self.look_at(record)
             self.stamp(record, self.clock())
             self.tally.connect_time.add(self.clock() - started)
         return record
@@ -176,6 +177,7 @@ class Inline(House):
         """Connect again, in the caller's thread."""
         self.forget(record, "invalidated")
         connection = record.open()
+        self.look_at(record)
         self.stamp(record, self.clock())
         return connection
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING
 
+from sqla_typedpool.pool.alarm import later
 from sqla_typedpool.pool.holders import describe
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Keeper:
     def _arm(self) -> None:
         loop = self._station.loop
         self._due = self._station.clock() + self.period
-        self._timer = loop.call_later(self.period, _round, weakref.ref(self._station))
+        self._timer = later(loop, self.period, _round, weakref.ref(self._station))
 
     def round(self) -> None:
         """One round: look, act, set the alarm for the next."""
@@ -130,7 +131,7 @@ class Keeper:
 
     def _report_leaks(self, now: float, threshold: float) -> None:
         station = self._station
-        for record in station.records:
+        for record in list(station.records):  # a log handler may do anything
             since = record.since
             if since is None or record.reported or now - since < threshold:
                 continue

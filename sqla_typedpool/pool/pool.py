@@ -470,7 +470,7 @@ class TypedPool(AsyncAdaptedQueuePool):
     def prepare(self) -> None:
         """Before the first connection of a loop: the dialect is known now."""
         self.options = self._read_options()
-        self.database.meet(lambda: self.options.pool_reset_timeout)
+        self.database.meet()
 
     @property
     def is_closed(self) -> bool:

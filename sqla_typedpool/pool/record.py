@@ -29,6 +29,7 @@ class TypedRecord(ConnectionRecord):
     """A record that knows its house (the part of the pool its event loop has)."""
 
     __slots__ = (
+        "answered",
         "expires_at",
         "house",
         "idle_since",
@@ -55,6 +56,7 @@ class TypedRecord(ConnectionRecord):
         self.task = None
         self.site = None
         self.reported = False
+        self.answered = False  # it has just been pinged or opened, whatever its socket shows
         self.spoiled = False  # another task may still be filling it: never use it again
         self.probe = always_alive
         self.idle_since = self.verified_at = self.expires_at = -_NEVER

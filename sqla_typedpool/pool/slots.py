@@ -22,7 +22,14 @@ from typing import Generic, Protocol, TypeVar
 
 __all__ = ["Limits", "Slots", "Waiter"]
 
-R = TypeVar("R")
+
+class Record(Protocol):
+    """What the slots know of a connection."""
+
+    idle_since: float
+
+
+R = TypeVar("R", bound=Record)
 R_contra = TypeVar("R_contra", contravariant=True)
 
 
@@ -80,7 +87,7 @@ class Slots(Generic[R]):
     def __init__(self, limits: Limits, *, lifo: bool = True) -> None:
         self.limits = limits
         self.kept = limits.kept
-        self.idle: deque[R] = deque()  # the one returned last stands at the right end
+        self.idle: deque[R] = deque()  # in the order of their return, the latest at the right
         self.end = -1 if lifo else 0  # where the next to be handed out stands
         self.pop_idle = self.idle.pop if lifo else self.idle.popleft
         self.waiters: OrderedDict[Waiter[R], None] = OrderedDict()
@@ -124,8 +131,11 @@ class Slots(Generic[R]):
         return len(self.idle) >= self.kept
 
     def keep(self, record: R) -> None:
-        """(in hand) -> idle."""
-        self.idle.append(record)
+        """(in hand) -> idle, at its age: a ping makes nothing younger."""
+        place = len(self.idle)
+        while place and self.idle[place - 1].idle_since > record.idle_since:
+            place -= 1
+        self.idle.insert(place, record)
 
     def claim(self, record: R) -> bool:
         """idle -> (in hand), by the pool itself; False when it is gone already."""

@@ -9,11 +9,11 @@ again, or ``take_back`` finds the place for it; neither awaits.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import time
 from asyncio import current_task
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, cast
 
 from sqla_typedpool._sqlalchemy import await_only, greenlet_spawn
 from sqla_typedpool.errors import PoolClosed, PoolSaturated
@@ -107,11 +107,11 @@ class Station(House):
         :raises PoolSaturated: when ``pool_max_waiting`` callers wait already.
         :raises PoolClosed: when the pool is closed.
         """
-        self.keeper.start()
-        self.connector.resume()
         started = self.clock()
         waiter = LoopWaiter(self.loop, started)
         self._admit(waiter)
+        self.keeper.start()
+        self.connector.resume()
         self.slots.join(waiter)
         try:
             while True:
@@ -147,7 +147,7 @@ class Station(House):
             return
         if timeout <= 0:
             # do not queue; but an open slot may still connect
-            if slots.waiters or not (slots.idle or slots.has_room()):
+            if len(slots.waiters) >= slots.limits.most - slots.in_use:
                 raise self._timed_out(waiter, "queueing")
             timeout = self.connector.bound
         waiter.timer = Alarm(self.loop, timeout, self._expire, waiter)
@@ -188,7 +188,7 @@ class Station(House):
     def _is_usable(self, record: TypedRecord) -> bool:
         """The local probe, between hand-over and use: the task had to wake up first."""
         verdict = record.probe()
-        if not verdict:
+        if not verdict or (verdict == Probe.DOUBTFUL and record.answered):
             return True
         self.slots.in_use -= 1
         if verdict == Probe.DEAD:
@@ -250,6 +250,7 @@ class Station(House):
     def place(self, record: TypedRecord, *, verified: bool = False) -> None:
         """(in hand) -> the oldest waiter, a ping, idle, or closed."""
         slots, now = self.slots, self.clock()
+        record.answered = verified
         if slots.waiters:
             if verified or now - record.verified_at < self.trusted_for:
                 if slots.hand_over(record):
@@ -274,6 +275,12 @@ class Station(House):
             self.place(record)
         self.connector.grow()
 
+    def longest_wait(self) -> float:
+        """How long the oldest waiter has been waiting, in seconds."""
+        for waiter in self.slots.waiters:
+            return self.clock() - cast(LoopWaiter, waiter).since
+        return 0.0
+
     def unserved(self) -> int:
         """Waiters nobody works for."""
         return len(self.slots.waiters) - self.slots.validating - self.connector.promising
@@ -285,29 +292,45 @@ class Station(House):
         return await_only(self._renew(record))
 
     async def _renew(self, record: TypedRecord) -> Any:
-        # Should the borrower be gone before the task is, nobody may find a
-        # half-filled record on the shelf.
-        record.spoiled = True
         self.forget(record, "invalidated")
-        task = self.spawn(greenlet_spawn(record.open), "connect")
         timeout: float | None = self.pool._timeout
         bound = min(self.connector.bound, timeout) if timeout else self.connector.bound
+        started = self.clock()
+        task = self.spawn(self._reopen(record), "connect")
+        # Should the borrower be gone before the task is, nobody may find a
+        # half-filled record on the shelf, and its slot is not free yet.
+        record.spoiled = True
         try:
             await asyncio.wait({task}, timeout=bound)
         finally:
             if not task.done():
-                task.add_done_callback(lambda _: self._discard_late(record))
+                self.slots.opening += 1
+                task.add_done_callback(lambda _: self._discard_late(record), context=Context())
                 task.cancel()
         if not task.done():
             raise self.timeout_error("connecting", bound, None)
         record.spoiled = False
         connection = task.result()
-        self.stamp(record, self.clock())
+        now = self.clock()
+        self.stamp(record, now)
+        self.tally.connect_time.add(now - started)
+        return connection
+
+    async def _reopen(self, record: TypedRecord) -> Any:
+        if record.dbapi_connection is not None:  # softly invalidated
+            await greenlet_spawn(record.invalidate)
+        while self.slots.total() > self.slots.limits.most and self.slots.closing:
+            await self.settle(self.options.pool_reset_timeout)
+        connection = await greenlet_spawn(record.open)
+        self.look_at(record)
         return connection
 
     def _discard_late(self, record: TypedRecord) -> None:
+        self.slots.opening -= 1
         if record.dbapi_connection is not None:
             self.closer.close(record, "invalidated")
+        else:
+            self.stir()
 
     # --------------------------------------------------------------------- tasks
 
@@ -326,11 +349,13 @@ class Station(House):
             that not even a ``finally`` of its work has run.
         """
         begun: list[bool] = []
-        task: asyncio.Task[Any] = contextvars.Context().run(
+        task: asyncio.Task[Any] = Context().run(
             asyncio.Task, _note(begun, work), loop=self.loop, name=f"typedpool-{what}"
         )
         self.tasks.add(task)
-        task.add_done_callback(lambda ended: self._ended(ended, begun, work, lost))
+        task.add_done_callback(
+            lambda ended: self._ended(ended, begun, work, lost), context=Context()
+        )
         return task
 
     def _ended(
@@ -387,19 +412,25 @@ class Station(House):
 
     async def fill(self, count: int) -> None:
         """Get so many connections at the same time, and give them back."""
-        got = await asyncio.gather(*(self.acquire() for _ in range(count)), return_exceptions=True)
-        errors = [each for each in got if isinstance(each, BaseException)]
-        for each in got:
-            if not isinstance(each, BaseException):
-                self.pool.give_back(each)
-        if errors:
-            raise errors[0]
+        tasks = [asyncio.ensure_future(self.acquire()) for _ in range(count)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.add_done_callback(self._give_back_result)
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    def _give_back_result(self, task: asyncio.Task[TypedRecord]) -> None:
+        if not task.cancelled() and task.exception() is None:
+            self.pool.give_back(task.result())
 
     async def drain(self, seconds: float) -> None:
         """Wait for every connection that is out; close the rest by force."""
         deadline = self.clock() + seconds
         while self.slots.in_use and (left := deadline - self.clock()) > 0:
-            self._returned = self.loop.create_future()
+            if self._returned is None or self._returned.done():
+                self._returned = self.loop.create_future()
             await asyncio.wait({self._returned}, timeout=left)
         if self.slots.in_use:
             self.pool.log.warning(
@@ -411,13 +442,20 @@ class Station(House):
                 extra={"held": self.slots.in_use, "timeout_seconds": seconds},
             )
             self.drop_all("close")
-        await self.settle(self.options.pool_reset_timeout)
+        await self.quiet(self.options.pool_reset_timeout)
 
     async def settle(self, seconds: float) -> None:
         """Wait until what is being closed is closed, at most so long."""
         closing = {task for task in self.tasks if task.get_name() == _CLOSE}
         if closing:
             await asyncio.wait(closing, timeout=seconds)
+
+    async def quiet(self, seconds: float) -> None:
+        """Wait until no task of the pool runs any more, at most so long."""
+        deadline = self.clock() + seconds
+        while self.tasks and (left := deadline - self.clock()) > 0:
+            await asyncio.wait(set(self.tasks), timeout=left)
+            await asyncio.sleep(0)  # let the callbacks of those tasks begin new ones
 
     def drop_all(self, reason: str) -> None:
         """Force-close every connection, in use or not."""
@@ -428,8 +466,9 @@ class Station(House):
         """The loop is about to close: leave nothing open in it."""
         self.keeper.stop()
         self.connector.stop()
+        self._condemn_all("loop")
         self.empty_idle("loop")
-        await self.settle(self.options.pool_reset_timeout)
+        await self.quiet(self.options.pool_reset_timeout)
         self.drop_all("loop")
         for task in self.tasks:
             task.cancel()
