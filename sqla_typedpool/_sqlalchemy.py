@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any, Protocol, TypeVar, cast
 
 import greenlet
+from sqlalchemy import util
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool
 from sqlalchemy.pool.base import _ConnDialect, _ConnectionRecord
@@ -26,6 +27,7 @@ __all__ = [
     "Rest",
     "Timer",
     "await_only",
+    "bool_or_str",
     "bound_resets",
     "connect_arguments",
     "frames_outward",
@@ -46,6 +48,9 @@ ConnectionRecord = _ConnectionRecord
 init_pool = Pool.__init__
 """AsyncAdaptedQueuePool's own __init__ makes a queue that we do not use."""
 
+
+bool_or_str = util.bool_or_str
+"""How ``engine_from_config`` reads ``echo``."""
 
 stub_dialect = _ConnDialect
 """What a pool without an engine has for a dialect."""

@@ -113,6 +113,8 @@ class Connector:
         """Begin as many attempts as demand, room and width allow."""
         if self._ending or self._pausing is not None:
             return
+        if not self._live and not self._station.slots.has_room():
+            return
         while len(self._live) < self._width and self._is_wanted() and self._may_open():
             self._begin()
         if self._live and self._station.slots.waiters and self._nudging is None:
@@ -224,13 +226,17 @@ class Connector:
         if kind is Kind.FATAL:
             # a connection that is out may still come back and serve the others
             self._tell(error, everybody=slots.in_use == 0)
+            if slots.in_use:
+                self._pause_for(_PAUSE_MAX)
             return
         if self._outage_since is None or now - self._last_failure_at > _FORGET:
             self._outage_since = now
         self._last_failure_at = now
         left = self._outage_since + self._station.options.pool_connect_retry - now
-        if left > 0 or (kind is Kind.FULL and slots.in_use > 0):
-            self._pause_for(min(left, self._pause) if left > 0 else self._pause)
+        if left > _PAUSE_MIN:
+            self._pause_for(min(left, self._pause))
+        elif kind is Kind.FULL and slots.in_use > 0:
+            self._pause_for(self._pause)
         else:
             self._tell(error, everybody=True)
 

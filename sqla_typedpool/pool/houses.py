@@ -39,6 +39,7 @@ class Houses:
         self._stations: dict[asyncio.AbstractEventLoop, Station] = {}
         self.near: Station | None = None
         self.inline = Inline(pool)
+        self._several = False  # it has been reported that there are several loops
         self.past = Tally()  # what the stations of ended loops have counted
 
     def __iter__(self) -> Iterator[House]:
@@ -66,7 +67,8 @@ class Houses:
 
     def _report_several(self) -> None:
         live = [loop for loop in list(self._stations) if not loop.is_closed()]
-        if len(live) == 2:
+        if len(live) > 1 and not self._several:
+            self._several = True
             self._pool.log.warning(
                 "this engine is used from %d event loops at once: each has its own "
                 "connections, so the limit counts per loop",

@@ -16,12 +16,11 @@ from sqla_typedpool.errors import PoolOptionError
 
 __all__ = [
     "GIVEN",
-    "UNCHECKED",
     "UNSET",
     "URL_NAMES",
     "PoolOptions",
+    "override",
     "parameter_names",
-    "read_flag",
     "read_options",
 ]
 
@@ -94,9 +93,6 @@ URL_NAMES: Final[Mapping[str, str]] = {
 
 GIVEN: Final = (*_OURS, "recycle", "pre_ping", "reset_on_return")
 """The parameters that count as given only when the user has given them."""
-
-UNCHECKED: Final = frozenset({"pre_ping", "reset_on_return", "logging_name", "echo"})
-"""Parameters whose values SQLAlchemy itself judges."""
 
 _WORDS_FOR_NONE: Final = frozenset({"", "none", "null"})
 _WORDS_FOR_BOOL: Final = {
@@ -189,7 +185,19 @@ _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "pool_slow_checkout": _optional(_seconds(above_zero=False)),
     "pool_leak_threshold": _optional(_seconds()),
     "recycle": _recycle,
+    "pre_ping": _flag,
 }
+
+_SAME_THING: Final = frozenset({"recycle", "pool_max_lifetime"})
+
+
+def override(lower: Mapping[str, Any], higher: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of two sources, where the higher one wins.
+
+    Two names of one thing do not contradict each other across sources.
+    """
+    silent = _SAME_THING if _SAME_THING & higher.keys() else frozenset()
+    return {**{name: lower[name] for name in lower if name not in silent}, **higher}
 
 
 def read_options(given: Mapping[str, Any], *, reset_timeout: float = 5.0) -> PoolOptions:
@@ -200,13 +208,9 @@ def read_options(given: Mapping[str, Any], *, reset_timeout: float = 5.0) -> Poo
         driver's family decides).
     :raises PoolOptionError: naming every wrong option with its value and rule.
     """
-    faults: list[str] = []
-    values: dict[str, Any] = {"pool_reset_timeout": reset_timeout}
-    for name, value in given.items():
-        try:
-            values[name] = _READERS[name](value)
-        except _Wrong as wrong:
-            faults.append(f"{_PUBLIC_NAMES.get(name, name)}={value!r} {wrong}")
+    values, faults = read_values(given)
+    values.setdefault("pool_reset_timeout", reset_timeout)
+    values.pop("pre_ping", None)  # accepted: connections are validated in any case
     recycle = values.pop("recycle", None)
     if recycle is not None and "pool_max_lifetime" in given:
         faults.append(
@@ -220,6 +224,18 @@ def read_options(given: Mapping[str, Any], *, reset_timeout: float = 5.0) -> Poo
     if faults:
         raise PoolOptionError("TypedPool: " + "; ".join(faults))
     return options
+
+
+def read_values(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Each value read by its own rule, and what is wrong with those left out."""
+    values: dict[str, Any] = {}
+    faults: list[str] = []
+    for name, value in given.items():
+        try:
+            values[name] = _READERS[name](value)
+        except _Wrong as wrong:
+            faults.append(f"{_PUBLIC_NAMES.get(name, name)}={value!r} {wrong}")
+    return values, faults
 
 
 def _contradictions(options: PoolOptions) -> list[str]:
@@ -238,28 +254,19 @@ def _contradictions(options: PoolOptions) -> list[str]:
     return []
 
 
-def read_flag(name: str, value: Any) -> bool:
-    """A stock option that is true or false.
-
-    :raises PoolOptionError: when it is neither.
-    """
-    try:
-        return _flag(value)
-    except _Wrong as wrong:
-        raise PoolOptionError(
-            f"TypedPool: {_PUBLIC_NAMES.get(name, name)}={value!r} {wrong}"
-        ) from None
-
-
 def parameter_names(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options by the names ``create_engine`` takes -> by parameter name.
 
-    :raises PoolOptionError: naming every unknown option, with the nearest known one.
+    :raises PoolOptionError: naming every unknown option, with the nearest known
+        one, and every wrong value. What depends on other options is left to the pool.
     """
     unknown = [name for name in options if name not in URL_NAMES]
-    if unknown:
-        raise PoolOptionError("TypedPool: " + "; ".join(map(_unknown, unknown)))
-    return {URL_NAMES[name]: value for name, value in options.items()}
+    faults = [_unknown(name) for name in unknown]
+    ours = {URL_NAMES[name]: value for name, value in options.items() if name in URL_NAMES}
+    faults += read_values({name: ours[name] for name in ours if name in _READERS})[1]
+    if faults:
+        raise PoolOptionError("TypedPool: " + "; ".join(faults))
+    return ours
 
 
 def _unknown(name: str) -> str:

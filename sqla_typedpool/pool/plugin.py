@@ -7,14 +7,16 @@ them, and steps aside where another pool was chosen on purpose.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import MutableMapping
 from typing import Any
 
 from sqlalchemy.engine import URL, CreateEnginePlugin
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
+from sqla_typedpool._sqlalchemy import bool_or_str
 from sqla_typedpool.errors import PoolOptionError
-from sqla_typedpool.pool.options import URL_NAMES, parameter_names
+from sqla_typedpool.pool.options import URL_NAMES, override, parameter_names
 from sqla_typedpool.pool.pool import TypedPool
 
 __all__ = ["TypedPoolPlugin"]
@@ -39,8 +41,9 @@ class TypedPoolPlugin(CreateEnginePlugin):
     def handle_pool_kwargs(self, pool_cls: type[Any], pool_args: MutableMapping[str, Any]) -> None:
         # create_engine() > configured() > URL
         if issubclass(pool_cls, TypedPool):
-            for name, value in self._options.items():
-                if name not in pool_args and name not in pool_cls._configured:
+            higher = override(pool_cls._configured, pool_args)
+            for name, value in override(self._options, higher).items():
+                if name not in higher:
                     pool_args[name] = value
 
 
@@ -48,14 +51,22 @@ def _is_ours(name: str) -> bool:
     return name in URL_NAMES or name.startswith("pool_")
 
 
-def _options_in(url: URL) -> dict[str, str]:
-    found = {name: value for name, value in url.query.items() if _is_ours(name)}
+def _options_in(url: URL) -> dict[str, Any]:
+    found: dict[str, Any] = {name: value for name, value in url.query.items() if _is_ours(name)}
     twice = [name for name, value in found.items() if not isinstance(value, str)]
     if twice:
         raise PoolOptionError(
             f"TypedPool: {', '.join(sorted(twice))} given more than once in the URL; give it once"
         )
-    return {name: str(value) for name, value in found.items()}
+    if "echo_pool" in found:
+        found["echo_pool"] = _echo(str(found["echo_pool"]))
+    return found
+
+
+def _echo(value: str) -> Any:
+    """True, False or ``"debug"``, as ``engine_from_config`` reads it."""
+    read = bool_or_str("debug")
+    return read(value)
 
 
 def _may_choose(url: URL, kwargs: dict[str, Any]) -> bool:
@@ -66,4 +77,6 @@ def _may_choose(url: URL, kwargs: dict[str, Any]) -> bool:
     ):
         return False
     dialect: Any = url.get_dialect(_is_async=True)
-    return issubclass(dialect.get_pool_class(url), AsyncAdaptedQueuePool)
+    with warnings.catch_warnings():  # create_engine() will say it itself
+        warnings.simplefilter("ignore")
+        return issubclass(dialect.get_pool_class(url), AsyncAdaptedQueuePool)

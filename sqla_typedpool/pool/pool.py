@@ -30,11 +30,10 @@ from sqla_typedpool.pool.holders import Holder, call_site
 from sqla_typedpool.pool.houses import Houses, running_loop
 from sqla_typedpool.pool.options import (
     GIVEN,
-    UNCHECKED,
     UNSET,
     PoolOptions,
+    override,
     parameter_names,
-    read_flag,
     read_options,
 )
 from sqla_typedpool.pool.record import TypedRecord
@@ -140,9 +139,9 @@ class TypedPool(AsyncAdaptedQueuePool):
         _dispatch: Any = None,
     ) -> None:
         arguments = dict(locals())
-        given = dict(self._configured)
-        given.update((n, arguments[n]) for n in GIVEN if arguments[n] is not UNSET)
-        read_flag("pre_ping", given.pop("pre_ping", False))
+        given = override(
+            self._configured, {n: arguments[n] for n in GIVEN if arguments[n] is not UNSET}
+        )
         init_pool(
             self,
             creator,
@@ -205,9 +204,7 @@ class TypedPool(AsyncAdaptedQueuePool):
                 engine_config=EngineConfig(poolclass=TypedPool.configured(pool_min_size=2))
             )
         """
-        ours = {**cls._configured, **parameter_names(options)}
-        checked = {name: value for name, value in ours.items() if name not in UNCHECKED}
-        read_options(checked)
+        ours = override(cls._configured, parameter_names(options))
         return type(cls.__name__, (cls,), {"_configured": ours, "__doc__": cls.__doc__})
 
     def stats(self) -> PoolStats:

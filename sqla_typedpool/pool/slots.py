@@ -22,14 +22,7 @@ from typing import Generic, Protocol, TypeVar
 
 __all__ = ["Limits", "Slots", "Waiter"]
 
-
-class Record(Protocol):
-    """What the slots know of a connection."""
-
-    idle_since: float
-
-
-R = TypeVar("R", bound=Record)
+R = TypeVar("R")
 R_contra = TypeVar("R_contra", contravariant=True)
 
 
@@ -130,12 +123,9 @@ class Slots(Generic[R]):
         """Whether one more idle connection would be one too many."""
         return len(self.idle) >= self.kept
 
-    def keep(self, record: R) -> None:
-        """(in hand) -> idle, at its age: a ping makes nothing younger."""
-        place = len(self.idle)
-        while place and self.idle[place - 1].idle_since > record.idle_since:
-            place -= 1
-        self.idle.insert(place, record)
+    def keep(self, record: R, place: int | None = None) -> None:
+        """(in hand) -> idle: as the one returned last, or at its old place."""
+        self.idle.insert(len(self.idle) if place is None else place, record)
 
     def claim(self, record: R) -> bool:
         """idle -> (in hand), by the pool itself; False when it is gone already."""

@@ -53,13 +53,13 @@ async def _note(begun: list[bool], work: Coroutine[Any, Any, Any]) -> Any:
 class LoopWaiter:
     """One task in the queue."""
 
-    __slots__ = ("future", "since", "task", "timer")
+    __slots__ = ("deadline", "future", "since", "task")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, since: float) -> None:
+        self.deadline = _NEVER
         self.future: asyncio.Future[TypedRecord] = loop.create_future()
         self.since = since
-        self.task = asyncio.current_task()
-        self.timer: Alarm | None = None
+        self.task = current_task(loop)
 
     def serve(self, record: TypedRecord) -> bool:
         if self.future.done():
@@ -83,7 +83,9 @@ class Station(House):
         self.refusing = pool.is_closed  # hand out nothing more
         self.tasks: set[asyncio.Task[Any]] = set()
         self._returned: asyncio.Future[None] | None = None  # drain() waits for a return
-        self.suspect_since = float("-inf")  # when a connection was last found dead
+        self._alarm: Alarm | None = None
+        self._alarm_due = _NEVER
+        self.suspect_since = -_NEVER  # when a connection was last found dead
         self.closer = Closer(self)
         self.liveness = Liveness(self)
         self.connector = Connector(self)
@@ -112,7 +114,7 @@ class Station(House):
         self._admit(waiter)
         self.keeper.start()
         self.connector.resume()
-        self.slots.join(waiter)
+        self._join(waiter)
         try:
             while True:
                 self.stir()
@@ -121,13 +123,10 @@ class Station(House):
                 if self._is_usable(record):
                     break
                 waiter.future = self.loop.create_future()
-                self.slots.join(waiter, first=True)
+                self._join(waiter, first=True)
         except BaseException as error:
             self._withdraw(waiter, error)
             raise
-        finally:
-            if waiter.timer is not None:
-                waiter.timer.cancel()
         self.hand_out(record, now, current_task(self.loop))
         self._served(now - started)
         return record
@@ -150,7 +149,7 @@ class Station(House):
             if len(slots.waiters) >= slots.limits.most - slots.in_use:
                 raise self._timed_out(waiter, "queueing")
             timeout = self.connector.bound
-        waiter.timer = Alarm(self.loop, timeout, self._expire, waiter)
+        waiter.deadline = waiter.since + timeout
 
     def _refuse_if_saturated(self, most: int) -> None:
         # Those whom a slot not in use will serve are not waiting for a holder.
@@ -162,9 +161,31 @@ class Station(House):
                 f"{slots.in_use} in use; next: shed load, or raise pool_size or pool_max_waiting"
             )
 
+    def _join(self, waiter: LoopWaiter, *, first: bool = False) -> None:
+        self.slots.join(waiter, first=first)
+        if waiter.deadline < self._alarm_due:
+            self._set_alarm(waiter.deadline)
+
+    def _set_alarm(self, due: float) -> None:
+        """One timer serves the whole queue: deadlines come in the order of arrival."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_due = due
+        self._alarm = Alarm(self.loop, max(0.0, due - self.clock()), self._ring)
+
+    def _ring(self) -> None:
+        """The earliest deadline has come, unless its waiter was served long ago."""
+        self._alarm, self._alarm_due = None, _NEVER
+        now = self.clock()
+        waiters = [cast(LoopWaiter, waiter) for waiter in self.slots.waiters]
+        for waiter in waiters:
+            if waiter.deadline <= now and not waiter.future.done():
+                self._expire(waiter)
+        due = min((each.deadline for each in waiters if each.deadline > now), default=_NEVER)
+        if due < _NEVER:
+            self._set_alarm(due)
+
     def _expire(self, waiter: LoopWaiter) -> None:
-        if waiter.future.done():
-            return
         stage = self._stage_of(waiter)
         error = self._timed_out(waiter, stage)
         self.slots.leave(waiter)
@@ -263,7 +284,15 @@ class Station(House):
         elif slots.is_surplus():
             self.closer.close(record, "overflow")
         else:
-            slots.keep(record)
+            slots.keep(record, self._place_by_age(record))
+
+    def _place_by_age(self, record: TypedRecord) -> int:
+        """Where it stands among the idle: a ping makes nothing younger."""
+        idle = self.slots.idle
+        place = len(idle)
+        while place and idle[place - 1].idle_since > record.idle_since:
+            place -= 1
+        return place
 
     def stir(self) -> None:
         """Set somebody to work for every waiter, and for the floor."""
@@ -318,7 +347,7 @@ class Station(House):
 
     async def _reopen(self, record: TypedRecord) -> Any:
         if record.dbapi_connection is not None:  # softly invalidated
-            await greenlet_spawn(record.invalidate)
+            await greenlet_spawn(record.close)
         while self.slots.total() > self.slots.limits.most and self.slots.closing:
             await self.settle(self.options.pool_reset_timeout)
         connection = await greenlet_spawn(record.open)
@@ -383,6 +412,8 @@ class Station(House):
         self.connector.stop()
         while self.slots.fail_oldest(PoolClosed("this pool was closed while you waited")):
             pass
+        if self._alarm is not None:
+            self._alarm.cancel()
         self.empty_idle("close")
 
     def dispose(self) -> None:

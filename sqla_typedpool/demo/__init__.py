@@ -1,0 +1,12 @@
+"""The demo behind `sqla-typedpool demo`: the stock pool and TypedPool under the same real load.
+
+Parts, in the order a run uses them: `target` (which database), `load` (the callers), `leg` (the
+script both pools play), `figures` (what was measured), `scene` (an error message), `logbook`
+(what was logged meanwhile), `report`, `show` and `live` (what is printed), `interrupt` (a clean
+stop), and `run`, which tells the story with all of them.
+"""
+
+from .run import Options, run
+from .target import DemoError
+
+__all__ = ["DemoError", "Options", "run"]
