@@ -10,8 +10,9 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from sqla_typedpool import __version__
 
 OK = 0
 COULD_NOT_RUN = 2
@@ -46,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog=DISTRIBUTION,
         description="Tools around TypedPool, a connection pool for SQLAlchemy's asyncio engines.",
     )
-    parser.add_argument("--version", action="version", version=f"{DISTRIBUTION} {_version()}")
+    parser.add_argument("--version", action="version", version=f"{DISTRIBUTION} {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_demo(commands)
     return parser
@@ -127,13 +128,6 @@ def _whole_number(least: int, most: int) -> Callable[[str], int]:
 
     read.__name__ = "whole number"
     return read
-
-
-def _version() -> str:
-    try:
-        return version(DISTRIBUTION)
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 def _complain(sentence: str, code: int) -> int:

@@ -6,7 +6,6 @@ No third party is used here: the children come from /proc, or from `ps` where th
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pwd import struct_passwd
 
 
 class EmbeddedServerError(RuntimeError):
@@ -51,6 +51,12 @@ def log_tail(path: Path, lines: int = 20) -> str:
     return "\n".join(f"    {line}" for line in text) or "    (empty)"
 
 
+def _accounts() -> dict[str, struct_passwd]:
+    import pwd  # not on Windows, where nothing here is supported, but must say so
+
+    return {account.pw_name: account for account in pwd.getpwall()}
+
+
 def service_user(*wanted: str) -> str | None:
     """The first of the `wanted` accounts that exists, if we are root; else None: stay who we are.
 
@@ -58,7 +64,7 @@ def service_user(*wanted: str) -> str | None:
     """
     if os.geteuid() != 0:
         return None
-    known = {entry.pw_name for entry in pwd.getpwall()}
+    known = _accounts()
     for name in (*wanted, "nobody"):
         if name in known:
             return name
@@ -83,7 +89,7 @@ def spawn(command: Sequence[str], log: Path, user: str | None) -> subprocess.Pop
             env={**os.environ, "LC_ALL": "C", "TZ": "UTC"},
             start_new_session=True,
             user=user,
-            group=None if user is None else pwd.getpwnam(user).pw_gid,
+            group=None if user is None else _accounts()[user].pw_gid,
             extra_groups=None if user is None else [],
         )
 
@@ -92,7 +98,7 @@ def give_to(user: str | None, folder: Path) -> None:
     """Make `user` the owner of a folder and all below it; nothing for None."""
     if user is None:
         return
-    account = pwd.getpwnam(user)
+    account = _accounts()[user]
     for path in (folder, *folder.rglob("*")):
         os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
 

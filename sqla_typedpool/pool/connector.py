@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import traceback
 from typing import TYPE_CHECKING
 
 from sqla_typedpool._sqlalchemy import greenlet_spawn
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["Connector"]
 
 _WIDTH, _WIDEST = 2, 1024  # attempts at a time: to begin with, and ever
-_PAUSE_MIN, _PAUSE_MAX = 0.01, 1.0  # seconds between attempts in an outage
+# Seconds between attempts in an outage: a fifth of its age, so that a short one is
+# not prolonged by much, and a long one not answered with a storm.
+_PAUSE_MIN, _PAUSE_MAX, _PAUSE_SHARE = 0.01, 1.0, 0.2
 _REFILL_MIN, _REFILL_MAX = 1.0, 30.0  # seconds between attempts nobody waits for
 _NUDGE = 1.0  # seconds that waiters go unserved before a fresh attempt is started
 _FORGET = 30.0  # seconds without a failed attempt after which an outage is over
@@ -67,13 +70,14 @@ class Connector:
         self._live: list[Attempt] = []  # those not given up, the oldest first
         self._width = _WIDTH
         self._patience = _NUDGE
-        self._pause = _PAUSE_MIN
         self._pausing: asyncio.TimerHandle | None = None
         self._nudging: asyncio.TimerHandle | None = None
         self._served_before = 0
         self._ending = False
         self._outage_since: float | None = None
         self._last_failure_at = float("-inf")
+        # when the last one ended, how long it was, its last error
+        self._last_outage = (float("-inf"), 0.0, "")
         self._failures = 0
         self._refill_at = float("-inf")  # the floor is not worth a storm of attempts
         self._refill_pause = _REFILL_MIN
@@ -89,8 +93,11 @@ class Connector:
     def in_outage(self) -> bool:
         return self._outage_since is not None and bool(self._live or self._pausing)
 
-    def explain(self) -> str:
-        """The reason of a slow checkout, for a log line."""
+    def explain(self, since: float) -> str:
+        """Why a checkout that began then was slow, for a log line."""
+        ended, seconds, error = self._last_outage
+        if ended >= since:
+            return f"; no connection could be opened for {seconds:.2f} s: {error}"
         return "" if self.last_error is None else f"; last connect error: {self.last_error!r}"
 
     def resume(self) -> None:
@@ -155,7 +162,10 @@ class Connector:
             attempt.has_turn = True
             await greenlet_spawn(attempt.record.open)
             self._station.look_at(attempt.record)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as cancelled:
+            # psycopg's half-made connection lives in these frames, and its socket
+            # would stay open until the garbage collector comes
+            traceback.clear_frames(cancelled.__traceback__)
             error = self._meaning_of_cancel(attempt)
         except Exception as problem:  # noqa: BLE001 - a waiter gets it
             error = problem
@@ -198,7 +208,7 @@ class Connector:
         self._report_recovered(now)
         self._outage_since = self.last_error = None
         self._failures = 0
-        self._pause, self._patience = _PAUSE_MIN, _NUDGE
+        self._patience = _NUDGE
         self._refill_at, self._refill_pause = float("-inf"), _REFILL_MIN
         station.place(attempt.record, verified=True)
         self._width = min(self._width * 2, _WIDEST) if station.unserved() > 0 else _WIDTH
@@ -233,10 +243,11 @@ class Connector:
             self._outage_since = now
         self._last_failure_at = now
         left = self._outage_since + self._station.options.pool_connect_retry - now
+        pause = max(_PAUSE_MIN, min(_PAUSE_MAX, (now - self._outage_since) * _PAUSE_SHARE))
         if left > _PAUSE_MIN:
-            self._pause_for(min(left, self._pause))
+            self._pause_for(min(left, pause))
         elif kind is Kind.FULL and slots.in_use > 0:
-            self._pause_for(self._pause)
+            self._pause_for(pause)
         else:
             self._tell(error, everybody=True)
 
@@ -248,6 +259,7 @@ class Connector:
     def _report_recovered(self, now: float) -> None:
         if self._outage_since is None:
             return
+        self._last_outage = (now, now - self._outage_since, repr(self.last_error))
         self._station.pool.log.warning(
             "recovered: connected again after %.2f s and %d failed attempts",
             now - self._outage_since,
@@ -264,7 +276,6 @@ class Connector:
         if self._pausing is None:
             delay = seconds * random.uniform(0.8, 1.0)
             self._pausing = later(self._station.loop, delay, self._resume_attempts)
-            self._pause = min(self._pause * 2, _PAUSE_MAX)
 
     def _resume_attempts(self) -> None:
         self._pausing = None

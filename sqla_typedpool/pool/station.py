@@ -128,7 +128,7 @@ class Station(House):
             self._withdraw(waiter, error)
             raise
         self.hand_out(record, now, current_task(self.loop))
-        self._served(now - started)
+        self._served(started, now)
         return record
 
     def checkout(self) -> TypedRecord:
@@ -230,7 +230,8 @@ class Station(House):
         else:
             waiter.future.cancel()
 
-    def _served(self, waited: float) -> None:
+    def _served(self, since: float, now: float) -> None:
+        waited = now - since
         self.tally.wait_time.add(waited)
         slow = self.options.pool_slow_checkout
         if slow is not None and waited > slow:
@@ -241,7 +242,7 @@ class Station(House):
                 self.slots.in_use,
                 self.slots.opening,
                 len(self.slots.waiters),
-                self.connector.explain(),
+                self.connector.explain(since),
                 extra={"waited_seconds": waited, "threshold_seconds": slow},
             )
 

@@ -1,0 +1,137 @@
+"""Comparisons as text for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.interleave import Comparison, Outcome
+
+PACKAGES = ("SQLAlchemy", "greenlet", "asyncpg", "psycopg", "psycopg-pool", "uvloop")
+
+Row = Sequence[str]
+
+
+def table(comparisons: Iterable[Comparison]) -> list[str]:
+    """Every comparison: its contestants' figures, then its goals."""
+    lines: list[str] = []
+    for comparison in comparisons:
+        lines += ["", f"{comparison.title}   [{comparison.rounds} rounds]"]
+        lines += aligned([("", "", "median", "min", "max"), *_figures(comparison)])
+        if comparison.goals:
+            lines += aligned(
+                [("goal", "", "medians", "minima", "paired", "wanted"), *_goals(comparison)]
+            )
+    return lines
+
+
+def _figures(comparison: Comparison) -> Iterable[Row]:
+    for contestant in comparison.readings:
+        for metric in comparison.metrics(contestant):
+            summary = comparison.summary(contestant, metric)
+            figures = (summary.median, summary.minimum, summary.maximum)
+            yield contestant, metric, *map(_figure, figures)
+
+
+def _goals(comparison: Comparison) -> Iterable[Row]:
+    for outcome in comparison.outcomes():
+        figures = (outcome.medians, outcome.minima, outcome.paired)
+        yield outcome.goal.text, "", *map(_figure, figures), _wanted(outcome)
+
+
+def _wanted(outcome: Outcome) -> str:
+    if outcome.goal.limit is None:
+        return ""
+    return f"<= {outcome.goal.limit:g} {'reached' if outcome.reached else 'MISSED'}"
+
+
+def _figure(value: float) -> str:
+    return f"{value:.0f}" if value == int(value) else f"{value:.2f}"
+
+
+def aligned(rows: Sequence[Row]) -> list[str]:
+    """Columns under each other: the first two to the left, figures to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  " + "  ".join(_cell(*cell) for cell in enumerate(zip(row, widths, strict=True))).rstrip()
+        for row in rows
+    ]
+
+
+def _cell(column: int, cell: tuple[str, int]) -> str:
+    text, width = cell
+    return text.ljust(width) if column < 2 else text.rjust(width)
+
+
+def as_json(comparisons: Iterable[Comparison], settings: Mapping[str, Any]) -> str:
+    """All readings of all rounds, with the machine and the settings they were taken under."""
+    document = {
+        "machine": machine(),
+        "settings": dict(settings),
+        "comparisons": [_comparison(comparison) for comparison in comparisons],
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    summaries = {
+        contestant: {
+            metric: asdict(comparison.summary(contestant, metric))
+            for metric in comparison.metrics(contestant)
+        }
+        for contestant in comparison.readings
+    }
+    goals = [{**asdict(outcome), "reached": outcome.reached} for outcome in comparison.outcomes()]
+    return {
+        "title": comparison.title,
+        "rounds": comparison.rounds,
+        "summaries": summaries,
+        "goals": goals,
+        "readings": {name: list(all_rounds) for name, all_rounds in comparison.readings.items()},
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What a reader must know about the machine; nothing that tells whose it is."""
+    return {
+        "python": sys.version.split()[0],
+        "implementation": platform.python_implementation(),
+        "system": platform.system(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "load": [round(load, 2) for load in os.getloadavg()] if hasattr(os, "getloadavg") else None,
+        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    """The processor's name where Linux tells it, else its family."""
+    try:
+        facts = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in facts.splitlines() if "model name" in line]
+    return names[0] if names else platform.machine()
+
+
+def headline(facts: Mapping[str, Any]) -> str:
+    """One line that says where the figures come from."""
+    packages = ", ".join(f"{name} {number}" for name, number in facts["packages"].items())
+    return (
+        f"{facts['implementation']} {facts['python']} on {facts['system']}, {facts['cores']} x "
+        f"{facts['processor']}, load {facts['load']}; {packages}"
+    )
