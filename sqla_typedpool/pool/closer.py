@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Closer"]
 
-# SQLAlchemy's own limit for the farewell of an invalidated asyncpg connection.
-_FAREWELL = 2.0
+# The drivers' own limit for the farewell of an invalidated connection is 2 s; a
+# little more, so that ours does not cut in where theirs would do.
+_FAREWELL = 2.25
 
 # The record keeps its identity (SQLAlchemy's record_info) where a new
 # connection is to take the place of the old one.
@@ -108,7 +109,7 @@ class Closer:
             self._station.pool.database.force_close(connection)
             done()
 
-        self._station.spawn(
+        self._station.tasks.spawn(
             self._see_off(rest, connection, seconds, done), "close", lost=never_begun
         )
 

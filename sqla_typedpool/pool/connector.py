@@ -149,7 +149,7 @@ class Connector:
         attempt = Attempt(station.empty_record(), station.clock(), station.generation)
         station.slots.opening += 1
         self._live.append(attempt)
-        attempt.task = station.spawn(
+        attempt.task = station.tasks.spawn(
             self._run(attempt), "connect", lambda: self._finish(attempt, None)
         )
         attempt.timer = Alarm(station.loop, self.bound, self._time_out, attempt)
@@ -203,7 +203,7 @@ class Connector:
         now = station.clock()
         station.stamp(attempt.record, now)
         if attempt.generation != station.generation:
-            attempt.record.condemn("dispose")
+            attempt.record.condemn(station.ends_as)
         station.tally.connect_time.add(now - attempt.started)
         self._report_recovered(now)
         self._outage_since = self.last_error = None

@@ -19,7 +19,15 @@ from sqla_typedpool._sqlalchemy import frames_outward
 
 __all__ = ["Holder", "call_site", "describe", "site_of_task"]
 
-_INSIDE = ("sqlalchemy.", "sqla_typedpool.", "asyncio.", "greenlet.", "contextlib", "asyncpg.")
+_INSIDE = (
+    "sqlalchemy.",
+    "sqla_typedpool.pool.",
+    "sqla_typedpool._sqlalchemy.",
+    "asyncio.",
+    "greenlet.",
+    "contextlib",
+    "asyncpg.",
+)
 _DEPTH = 60  # frames looked at before giving up
 
 

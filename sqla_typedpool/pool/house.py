@@ -6,6 +6,7 @@ an event loop; :class:`~.inline.Inline` serves callers that have none.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,9 @@ __all__ = ["House"]
 
 _NEVER = float("inf")
 
+# of a lifetime, at most: connections born together do not die together
+_JITTER = 0.1
+
 
 class House:
     """The slots, records and numbers of one event loop (or of none)."""
@@ -40,7 +44,8 @@ class House:
         self.records: set[TypedRecord] = set()  # those with a connection
         self.shells: list[TypedRecord] = []  # those without: identities to be filled again
         self.generation = 0  # dispose() begins a new one; attempts under way belong to the old
-        self.trusted_for = pool.trusted_for()
+        self.ends_as = "dispose"  # why the generation before this one has to go
+        self.trusted_for = self._trusted_for()
         self.notes_sites = pool.options.pool_leak_threshold is not None
 
     def renew(self, record: TypedRecord) -> Any:
@@ -74,11 +79,23 @@ class House:
 
     def stamp(self, record: TypedRecord, now: float) -> None:
         """Note the birth of a connection, and its limits."""
-        record.expires_at = now + self.pool.lifetime()
+        record.expires_at = now + self._lifetime()
         record.leaves_as = "lifetime"
         record.spoiled = False
         record.idle_since = record.verified_at = now
         self.records.add(record)
+
+    def _lifetime(self) -> float:
+        """How long a connection born now may live, in seconds."""
+        most = self.options.pool_max_lifetime
+        if most is None or self.pool.database.in_memory:
+            return _NEVER
+        return most * (1 - _JITTER * random.random())
+
+    def _trusted_for(self) -> float:
+        """For how long an unused connection is handed out without a ping, in seconds."""
+        after = self.options.pool_validate_after
+        return _NEVER if after is None or not self.pool.database.driver.needs_ping else after
 
     def empty_record(self) -> TypedRecord:
         """A record to open a connection in: a shell if there is one."""

@@ -11,7 +11,7 @@ from asyncio import get_running_loop
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from sqla_typedpool.pool import loops
+from sqla_typedpool.pool import ending, loops
 from sqla_typedpool.pool.inline import Inline
 from sqla_typedpool.pool.station import Station
 from sqla_typedpool.pool.stats import Tally
@@ -92,6 +92,6 @@ class Houses:
             if loop is here:
                 order(station)
             elif loop.is_closed():
-                station.abandon()
+                ending.abandon(station)
             else:
                 loop.call_soon_threadsafe(order, station)

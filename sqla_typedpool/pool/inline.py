@@ -181,6 +181,14 @@ class Inline(House):
         self.stamp(record, self.clock())
         return connection
 
+    def refuse(self) -> None:
+        """Hand out nothing more; threads that wait are told at once."""
+        with self._lock:
+            self.refusing = True
+            while self.slots.fail_oldest(PoolClosed("this pool was closed while you waited")):
+                pass
+        self.dispose()
+
     def dispose(self) -> None:
         with self._lock:
             for record in self.records:

@@ -36,10 +36,9 @@ class Keeper:
 
     def _choose_period(self) -> float:
         options = self._station.options
-        lifetime = self._station.pool.shortest_lifetime()
         times = (
             options.pool_idle_timeout,
-            lifetime,
+            options.pool_max_lifetime,
             options.pool_keepalive,
             options.pool_leak_threshold,
         )

@@ -50,7 +50,7 @@ class Liveness:
     def ping(self, record: TypedRecord) -> None:
         """(in hand) -> validating -> idle or in use, else (free)."""
         self._station.slots.validating += 1
-        self._station.spawn(self._validate(record), "ping", lambda: self._give_up(record))
+        self._station.tasks.spawn(self._validate(record), "ping", lambda: self._give_up(record))
 
     async def _validate(self, record: TypedRecord) -> None:
         error: BaseException | None = None

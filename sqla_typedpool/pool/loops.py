@@ -15,6 +15,8 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from sqla_typedpool.pool import ending
+
 if TYPE_CHECKING:
     from sqla_typedpool.pool.station import Station
 
@@ -40,7 +42,7 @@ async def _vigil(loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None, None]:
     finally:
         guard = _guards.pop(loop, None)
         if guard is not None:
-            ends = [station.end() for station in guard.stations]
+            ends = [ending.end(station) for station in guard.stations]
             await asyncio.gather(*ends, return_exceptions=True)
 
 
@@ -59,7 +61,7 @@ def sweep() -> None:
         if loop.is_closed():
             guard = _guards.pop(loop, None)
             for station in [] if guard is None else list(guard.stations):
-                station.abandon()
+                ending.abandon(station)
 
 
 class FirstTurn:

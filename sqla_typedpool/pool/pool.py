@@ -8,7 +8,6 @@ event loop. The work is done in :mod:`.station`.
 from __future__ import annotations
 
 import logging
-import random
 from asyncio import current_task, get_running_loop
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -24,7 +23,7 @@ from sqla_typedpool._sqlalchemy import (
     pool_invalidate,
     stub_dialect,
 )
-from sqla_typedpool.pool import loops
+from sqla_typedpool.pool import ending, loops
 from sqla_typedpool.pool.database import Database, default_reset_timeout
 from sqla_typedpool.pool.holders import Holder, call_site
 from sqla_typedpool.pool.houses import Houses, running_loop
@@ -49,7 +48,6 @@ if TYPE_CHECKING:
 __all__ = ["TypedPool"]
 
 _NEVER = float("inf")
-_JITTER = 0.1  # of a lifetime, at most: connections born together do not die together
 
 
 def _first(value: Any, other: Any) -> Any:
@@ -240,7 +238,7 @@ class TypedPool(AsyncAdaptedQueuePool):
         For rotated credentials, a failover, a migration.
         """
         if not self.database.in_memory:
-            self.houses.tell(Station.retire_all)
+            self.houses.tell(ending.retire_all)
             self.houses.inline.retire_all()
 
     async def close(self, timeout: float = 10.0) -> None:
@@ -251,12 +249,12 @@ class TypedPool(AsyncAdaptedQueuePool):
         :param timeout: seconds to wait for the holders; those that still hold a
             connection then are logged, and their connections closed.
         """
-        self._closed = self.houses.inline.refusing = True
-        self.houses.tell(Station.refuse)
+        self._closed = True
+        self.houses.tell(ending.refuse)
+        self.houses.inline.refuse()
         here = self.houses.at_hand()
         if here is not None:
-            await here.drain(timeout)
-        self.houses.inline.dispose()
+            await ending.drain(here, timeout)
 
     # ------------------------------------------- for callers that need no fairy
 
@@ -356,12 +354,12 @@ class TypedPool(AsyncAdaptedQueuePool):
         elif not loop.is_closed():
             loop.call_soon_threadsafe(self._do_return_conn, record)
         else:
-            cast(Station, house).abandon()
+            ending.abandon(cast(Station, house))
 
     def _inline_in_loop(self, station: Station) -> TypedRecord:
         """Asked for in a running loop, but outside SQLAlchemy's greenlets."""
         if self._dialect.is_async and not isinstance(self._dialect, stub_dialect):
-            await_only(station.settle(0))  # raises MissingGreenlet, with SQLAlchemy's advice
+            await_only(station.tasks.settle(0))  # raises MissingGreenlet, with SQLAlchemy's advice
         return self.houses.inline.checkout()
 
     def _close_connection(self, connection: Any, *, terminate: bool = False) -> None:
@@ -421,11 +419,11 @@ class TypedPool(AsyncAdaptedQueuePool):
         The pool stays usable. In a greenlet (``await engine.dispose()``) it
         returns when they are closed, ``pool_reset_timeout`` at the latest.
         """
-        self.houses.tell(Station.dispose)
+        self.houses.tell(ending.dispose)
         self.houses.inline.dispose()
         here = self.houses.at_hand() if in_greenlet() else None
         if here is not None:
-            await_only(here.settle(self.options.pool_reset_timeout))
+            await_only(here.tasks.settle(self.options.pool_reset_timeout))
         self.logger.info("Pool disposed. %s", self.status())
 
     # -------------------------------------------------------------- stock words
@@ -482,20 +480,3 @@ class TypedPool(AsyncAdaptedQueuePool):
         record = self.new_record(self.houses.inline)
         record.open()
         return record
-
-    def lifetime(self) -> float:
-        """How long a connection born now may live, in seconds."""
-        most = self.options.pool_max_lifetime
-        if most is None or self.database.in_memory:
-            return _NEVER
-        return most * (1 - _JITTER * random.random())
-
-    def shortest_lifetime(self) -> float | None:
-        """The shortest lifetime that may be drawn."""
-        most = self.options.pool_max_lifetime
-        return None if most is None else most * (1 - _JITTER)
-
-    def trusted_for(self) -> float:
-        """For how long an unused connection is handed out without a ping."""
-        after = self.options.pool_validate_after
-        return _NEVER if after is None or not self.database.driver.needs_ping else after

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from asyncio import current_task
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,11 +21,11 @@ from sqla_typedpool.pool import loops
 from sqla_typedpool.pool.alarm import Alarm
 from sqla_typedpool.pool.closer import Closer
 from sqla_typedpool.pool.connector import Connector
-from sqla_typedpool.pool.drivers import Probe, release
-from sqla_typedpool.pool.holders import describe
+from sqla_typedpool.pool.drivers import Probe
 from sqla_typedpool.pool.house import House
 from sqla_typedpool.pool.keeper import Keeper
 from sqla_typedpool.pool.liveness import Liveness
+from sqla_typedpool.pool.tasks import Tasks
 
 if TYPE_CHECKING:
     from sqla_typedpool.pool.pool import TypedPool
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LoopWaiter", "Station"]
 
-_CLOSE = "typedpool-close"
 _NEVER = float("inf")
 
 
@@ -43,11 +42,6 @@ def _clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
     own = getattr(type(loop), "time", None)
     is_moved = isinstance(loop, asyncio.BaseEventLoop) and own is not asyncio.BaseEventLoop.time
     return loop.time if is_moved else time.monotonic
-
-
-async def _note(begun: list[bool], work: Coroutine[Any, Any, Any]) -> Any:
-    begun.append(True)
-    return await work
 
 
 class LoopWaiter:
@@ -81,7 +75,7 @@ class Station(House):
         super().__init__(pool, _clock_of(loop))
         self.loop: asyncio.AbstractEventLoop = loop
         self.refusing = pool.is_closed  # hand out nothing more
-        self.tasks: set[asyncio.Task[Any]] = set()
+        self.tasks = Tasks(loop, pool.log)
         self._returned: asyncio.Future[None] | None = None  # drain() waits for a return
         self._alarm: Alarm | None = None
         self._alarm_due = _NEVER
@@ -324,9 +318,11 @@ class Station(House):
     async def _renew(self, record: TypedRecord) -> Any:
         self.forget(record, "invalidated")
         timeout: float | None = self.pool._timeout
-        bound = min(self.connector.bound, timeout) if timeout else self.connector.bound
+        bound = self.connector.bound
+        if timeout is not None and timeout > 0:
+            bound = min(bound, timeout)
         started = self.clock()
-        task = self.spawn(self._reopen(record), "connect")
+        task = self.tasks.spawn(self._reopen(record), "connect")
         # Should the borrower be gone before the task is, nobody may find a
         # half-filled record on the shelf, and its slot is not free yet.
         record.spoiled = True
@@ -340,6 +336,8 @@ class Station(House):
         if not task.done():
             raise self.timeout_error("connecting", bound, None)
         record.spoiled = False
+        if task.exception() is not None:
+            self.tally.connect_failures += 1
         connection = task.result()
         now = self.clock()
         self.stamp(record, now)
@@ -350,7 +348,7 @@ class Station(House):
         if record.dbapi_connection is not None:  # softly invalidated
             await greenlet_spawn(record.close)
         while self.slots.total() > self.slots.limits.most and self.slots.closing:
-            await self.settle(self.options.pool_reset_timeout)
+            await self.tasks.settle(self.options.pool_reset_timeout)
         connection = await greenlet_spawn(record.open)
         self.look_at(record)
         return connection
@@ -362,85 +360,7 @@ class Station(House):
         else:
             self.stir()
 
-    # --------------------------------------------------------------------- tasks
-
-    def spawn(
-        self,
-        work: Coroutine[Any, Any, Any],
-        what: str,
-        lost: Callable[[], object] | None = None,
-    ) -> asyncio.Task[Any]:
-        """A task of the pool's own, in no request's context.
-
-        Not ``loop.create_task``: a task factory that starts tasks at once (eager
-        ones) would enter another greenlet in the middle of this one.
-
-        :param lost: called when the task was cancelled before its first step, so
-            that not even a ``finally`` of its work has run.
-        """
-        begun: list[bool] = []
-        task: asyncio.Task[Any] = Context().run(
-            asyncio.Task, _note(begun, work), loop=self.loop, name=f"typedpool-{what}"
-        )
-        self.tasks.add(task)
-        task.add_done_callback(
-            lambda ended: self._ended(ended, begun, work, lost), context=Context()
-        )
-        return task
-
-    def _ended(
-        self,
-        task: asyncio.Task[Any],
-        begun: list[bool],
-        work: Coroutine[Any, Any, Any],
-        lost: Callable[[], object] | None,
-    ) -> None:
-        self.tasks.discard(task)
-        if not begun:
-            work.close()
-            if lost is not None:
-                lost()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.pool.log.debug("a task of the pool ended with %r", error)
-
-    # ----------------------------------------------------------------------- end
-
-    def refuse(self) -> None:
-        """Hand out nothing more; those who wait are told at once."""
-        self.refusing = True
-        self._condemn_all("close")
-        self.keeper.stop()
-        self.connector.stop()
-        while self.slots.fail_oldest(PoolClosed("this pool was closed while you waited")):
-            pass
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self.empty_idle("close")
-
-    def dispose(self) -> None:
-        """Close what is idle; what is out is closed when it comes back."""
-        self._condemn_all("dispose")
-        self.keeper.stop()
-        self.empty_idle("dispose")
-
-    def _condemn_all(self, reason: str) -> None:
-        self.generation += 1
-        for record in self.records:
-            record.condemn(reason)
-
-    def retire_all(self) -> None:
-        """Let every connection be replaced: idle ones now, the others on return."""
-        for record in self.records:
-            record.condemn("lifetime")
-        for record in list(self.slots.idle):
-            self.slots.claim(record)
-            self.closer.close(record, "lifetime")
-
-    def empty_idle(self, reason: str) -> None:
-        """Close every idle connection, all at once, in the background."""
-        self.shells.clear()
-        while self.slots.idle:
-            self.closer.close(self.slots.idle.pop(), reason)
+    # ------------------------------------------------------------------ for others
 
     async def fill(self, count: int) -> None:
         """Get so many connections at the same time, and give them back."""
@@ -457,63 +377,14 @@ class Station(House):
         if not task.cancelled() and task.exception() is None:
             self.pool.give_back(task.result())
 
-    async def drain(self, seconds: float) -> None:
-        """Wait for every connection that is out; close the rest by force."""
-        deadline = self.clock() + seconds
-        while self.slots.in_use and (left := deadline - self.clock()) > 0:
-            if self._returned is None or self._returned.done():
-                self._returned = self.loop.create_future()
-            await asyncio.wait({self._returned}, timeout=left)
-        if self.slots.in_use:
-            self.pool.log.warning(
-                "close: %d connections were still out after %.1f s and are closed by force; "
-                "held by %s",
-                self.slots.in_use,
-                seconds,
-                describe(self.holders(), most=self.slots.in_use),
-                extra={"held": self.slots.in_use, "timeout_seconds": seconds},
-            )
-            self.drop_all("close")
-        await self.quiet(self.options.pool_reset_timeout)
+    def next_return(self) -> asyncio.Future[None]:
+        """Done when a connection comes back; whoever waits shares it."""
+        if self._returned is None or self._returned.done():
+            self._returned = self.loop.create_future()
+        return self._returned
 
-    async def settle(self, seconds: float) -> None:
-        """Wait until what is being closed is closed, at most so long."""
-        closing = {task for task in self.tasks if task.get_name() == _CLOSE}
-        if closing:
-            await asyncio.wait(closing, timeout=seconds)
-
-    async def quiet(self, seconds: float) -> None:
-        """Wait until no task of the pool runs any more, at most so long."""
-        deadline = self.clock() + seconds
-        while self.tasks and (left := deadline - self.clock()) > 0:
-            await asyncio.wait(set(self.tasks), timeout=left)
-            await asyncio.sleep(0)  # let the callbacks of those tasks begin new ones
-
-    def drop_all(self, reason: str) -> None:
-        """Force-close every connection, in use or not."""
-        for record in list(self.records):
-            self.closer.drop(record, reason)
-
-    async def end(self) -> None:
-        """The loop is about to close: leave nothing open in it."""
-        self.keeper.stop()
-        self.connector.stop()
-        self._condemn_all("loop")
-        self.empty_idle("loop")
-        await self.quiet(self.options.pool_reset_timeout)
-        self.drop_all("loop")
-        for task in self.tasks:
-            task.cancel()
-        self.pool.houses.part_with(self)
-        await asyncio.sleep(0)  # transports tell of their end one round later
-
-    def abandon(self) -> None:
-        """The loop has closed without a word: let go of its sockets, without I/O."""
-        for record in list(self.records):
-            self.forget(record, "loop")
-            if record.dbapi_connection is not None:
-                release(self.pool._dialect, record.dbapi_connection)
-                record.dbapi_connection = None
-        self.slots.idle.clear()
-        self.tasks.clear()
-        self.pool.houses.part_with(self)
+    def stop_alarm(self) -> None:
+        """Nobody waits any more."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm, self._alarm_due = None, _NEVER

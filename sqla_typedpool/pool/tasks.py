@@ -1,0 +1,84 @@
+"""The pool's own tasks: in no request's context, each accounted for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextvars import Context
+from logging import Logger
+from typing import Any
+
+__all__ = ["Tasks"]
+
+_CLOSE = "typedpool-close"
+
+
+class Tasks:
+    """The tasks of one station. They survive the borrower they work for."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, log: Logger) -> None:
+        self._loop = loop
+        self._log = log
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def __iter__(self) -> Iterator[asyncio.Task[Any]]:
+        return iter(list(self._running))
+
+    def spawn(
+        self,
+        work: Coroutine[Any, Any, Any],
+        what: str,
+        lost: Callable[[], object] | None = None,
+    ) -> asyncio.Task[Any]:
+        """Begin a task.
+
+        Not ``loop.create_task``: a task factory that starts tasks at once (eager
+        ones) would enter another greenlet in the middle of this one.
+
+        :param what: "close", "connect" or "ping"; the task's name ends with it.
+        :param lost: called when the task was cancelled before its first step, so
+            that not even a ``finally`` of its work has run.
+        """
+        begun: list[bool] = []
+        task: asyncio.Task[Any] = Context().run(
+            asyncio.Task, _note(begun, work), loop=self._loop, name=f"typedpool-{what}"
+        )
+        self._running.add(task)
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            self._running.discard(task)
+            if not begun:
+                work.close()
+                if lost is not None:
+                    lost()
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._log.debug("a task of the pool ended with %r", error)
+
+        task.add_done_callback(ended, context=Context())
+        return task
+
+    async def settle(self, seconds: float) -> None:
+        """Wait until what is being closed is closed, at most so long."""
+        closing = {task for task in self._running if task.get_name() == _CLOSE}
+        if closing:
+            await asyncio.wait(closing, timeout=seconds)
+
+    async def quiet(self, seconds: float) -> None:
+        """Wait until none runs any more, at most so long."""
+        deadline = self._loop.time() + seconds
+        while self._running and (left := deadline - self._loop.time()) > 0:
+            await asyncio.wait(set(self._running), timeout=left)
+            await asyncio.sleep(0)  # let the callbacks of those tasks begin new ones
+
+    def cancel(self) -> None:
+        """Cancel all of them."""
+        for task in list(self._running):
+            task.cancel()
+
+
+async def _note(begun: list[bool], work: Coroutine[Any, Any, Any]) -> Any:
+    begun.append(True)
+    return await work
