@@ -60,7 +60,7 @@ class Closer:
         if connection is None:
             return
         station.pool.forced.add(id(connection))
-        rest = self._begin(record, record.invalidate)
+        rest = self._begin(record, record.cut_off)
         if rest is None:
             self._ended(record, connection, reason)
             return
@@ -73,11 +73,13 @@ class Closer:
         station.slots.closing += 1
         self._finish(rest, connection, station.options.pool_reset_timeout, done)
 
-    def terminate(self, connection: Any) -> None:
+    def terminate(self, connection: Any) -> asyncio.Task[Any] | None:
         """Say farewell in the background to a connection SQLAlchemy has given up.
 
         Its driver may have to cancel a statement on the server first. The slot
         of the record comes back at once, the connection counts until it is gone.
+
+        :return: the task that does it, if it is not done already.
         """
         station = self._station
         for record in station.records:
@@ -85,31 +87,37 @@ class Closer:
                 station.forget(record, "invalidated")
                 break
         station.slots.closing += 1
-        rest = start(station.pool.close_now, connection)
-        self._finish(rest, connection, _FAREWELL, self._gone)
+        try:
+            rest = start(station.pool.close_now, connection)
+        except BaseException:
+            self._gone()
+            raise
+        return self._finish(rest, connection, _FAREWELL, self._gone)
 
     def _begin(self, record: TypedRecord, close: Callable[[], None]) -> Rest | None:
         """Start to close; a listener of the application that fails stops nothing."""
         try:
             return start(close)
-        except Exception:
+        except BaseException as error:
             self._station.pool.log.warning("closing a connection failed", exc_info=True)
+            if not isinstance(error, Exception):
+                self._station.pool.database.force_close(record.dbapi_connection)
             return None
 
     def _finish(
         self, rest: Rest | None, connection: Any, seconds: float, done: Callable[[], None]
-    ) -> None:
+    ) -> asyncio.Task[Any] | None:
         """Leave the rest of a close to a task; tell when it is done."""
         if rest is None:
             done()
-            return
+            return None
 
         def never_begun() -> None:
             rest.give_up()
             self._station.pool.database.force_close(connection)
             done()
 
-        self._station.tasks.spawn(
+        return self._station.tasks.spawn(
             self._see_off(rest, connection, seconds, done), "close", lost=never_begun
         )
 

@@ -167,7 +167,7 @@ class Connector:
             # would stay open until the garbage collector comes
             traceback.clear_frames(cancelled.__traceback__)
             error = self._meaning_of_cancel(attempt)
-        except Exception as problem:  # noqa: BLE001 - a waiter gets it
+        except BaseException as problem:  # noqa: BLE001 - whatever it is, a waiter gets it
             error = problem
         self._finish(attempt, error)
 

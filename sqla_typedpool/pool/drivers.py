@@ -49,6 +49,8 @@ class Driver:
     """The exact adapter class ``ping`` was studied on; another one is pinged by its dialect."""
     needs_ping: bool = True
     """False where nothing can go stale (a file)."""
+    says_farewell: bool = True
+    """False where a connection given up is best closed at once."""
     ping_opens_transaction: bool = True
     """Whether ``Dialect.do_ping`` may leave a transaction to be rolled back."""
     descriptor: Callable[[Any], int] = lambda connection: -1
@@ -99,22 +101,51 @@ def _probe_psycopg(connection: Any) -> Callable[[], int]:
 
 
 # ------------------------------------------------------- aiomysql and asyncmy
+#
+# aiomysql and older versions of asyncmy read through asyncio's streams, newer ones
+# of asyncmy through a protocol of their own.
 
 
-def _streams_descriptor(connection: Any) -> int:
-    return _descriptor_of(connection._writer.get_extra_info("socket"))
+def _mysql_descriptor(connection: Any) -> int:
+    return _descriptor_of(_transport_of(connection).get_extra_info("socket"))
 
 
-def _probe_streams(connection: Any) -> Callable[[], int]:
-    reader, writer = connection._reader, connection._writer
-    look = _poll(_streams_descriptor(connection))
+def _probe_mysql(connection: Any) -> Callable[[], int]:
+    if getattr(connection, "_proto", None) is not None:
+        return _probe_protocol(connection)
+    reader, transport = connection._reader, _transport_of(connection)
+    look = _poll(_mysql_descriptor(connection))
 
     def probe() -> int:
-        if reader.at_eof() or writer.is_closing():
+        # The loop has read for us, be it the end or the server's last words.
+        if transport.is_closing() or reader._eof:
             return Probe.DEAD
-        return look()
+        return Probe.DOUBTFUL if reader._buffer else look()
 
     return probe
+
+
+def _probe_protocol(connection: Any) -> Callable[[], int]:
+    protocol, transport = connection._proto, _transport_of(connection)
+    look = _poll(_mysql_descriptor(connection))
+
+    def probe() -> int:
+        if transport.is_closing() or protocol.eof:
+            return Probe.DEAD
+        return Probe.DOUBTFUL if protocol.length != protocol.pos else look()
+
+    return probe
+
+
+def _abort_mysql(connection: Any) -> None:
+    # Their close() would first flush what the server does not take, and over TLS
+    # wait half a minute for its farewell.
+    transport = _transport_of(connection)
+    try:
+        if transport is not None:
+            transport.abort()
+    finally:
+        connection.close()
 
 
 # --------------------------------------------------------------------- tools
@@ -140,6 +171,13 @@ def _poll(descriptor: int) -> Callable[[], int]:
 
 
 _NO_DRIVER = Driver()
+_MYSQL = Driver(
+    probe=_probe_mysql,
+    ping_opens_transaction=False,
+    descriptor=_mysql_descriptor,
+    force=_abort_mysql,
+    connect_timeout="connect_timeout",
+)
 _DRIVERS = {
     "asyncpg": Driver(
         probe=lambda connection: connection.is_closed,
@@ -157,19 +195,9 @@ _DRIVERS = {
         force=lambda connection: connection.pgconn.finish(),
         connect_timeout="connect_timeout",
     ),
-    "aiosqlite": Driver(needs_ping=False),
-    "aiomysql": Driver(
-        probe=_probe_streams,
-        ping_opens_transaction=False,
-        descriptor=_streams_descriptor,
-        connect_timeout="connect_timeout",
-    ),
-    "asyncmy": Driver(
-        probe=_probe_streams,
-        ping_opens_transaction=False,
-        descriptor=_streams_descriptor,
-        connect_timeout="connect_timeout",
-    ),
+    "aiosqlite": Driver(needs_ping=False, says_farewell=False),
+    "aiomysql": _MYSQL,
+    "asyncmy": _MYSQL,
 }
 
 

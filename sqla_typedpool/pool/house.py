@@ -20,6 +20,7 @@ from sqla_typedpool.pool.stats import Gauges, Tally
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Task
 
+    from sqla_typedpool.pool.options import PoolOptions
     from sqla_typedpool.pool.pool import TypedPool
     from sqla_typedpool.pool.record import TypedRecord
 
@@ -37,7 +38,6 @@ class House:
     def __init__(self, pool: TypedPool, clock: Callable[[], float] = time.monotonic) -> None:
         self.pool = pool
         self.loop: AbstractEventLoop | None = None
-        self.options = pool.options
         self.clock = clock
         self.slots: Slots[TypedRecord] = Slots(pool.limits, lifo=pool.options.use_lifo)
         self.tally = Tally()
@@ -47,6 +47,15 @@ class House:
         self.ends_as = "dispose"  # why the generation before this one has to go
         self.trusted_for = self._trusted_for()
         self.notes_sites = pool.options.pool_leak_threshold is not None
+
+    @property
+    def options(self) -> PoolOptions:
+        return self.pool.options
+
+    def limit_lifetime(self) -> None:
+        """The lifetime was changed: connections that exist may have less to live."""
+        for record in self.records:
+            record.expires_at = min(record.expires_at, self.clock() + self._lifetime())
 
     def renew(self, record: TypedRecord) -> Any:
         """Connect a checked-out record again, in its borrower's path."""

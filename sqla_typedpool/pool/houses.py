@@ -91,7 +91,5 @@ class Houses:
         for loop, station in list(self._stations.items()):
             if loop is here:
                 order(station)
-            elif loop.is_closed():
+            elif not loops.post(loop, order, station):
                 ending.abandon(station)
-            else:
-                loop.call_soon_threadsafe(order, station)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING
 
+from sqla_typedpool.pool import ending
 from sqla_typedpool.pool.alarm import later
+from sqla_typedpool.pool.drivers import Probe
 from sqla_typedpool.pool.holders import describe
 
 if TYPE_CHECKING:
-    import asyncio
+    from collections.abc import Callable
 
     from sqla_typedpool.pool.record import TypedRecord
     from sqla_typedpool.pool.station import Station
@@ -30,7 +32,7 @@ class Keeper:
 
     def __init__(self, station: Station) -> None:
         self._station = station
-        self._timer: asyncio.TimerHandle | None = None
+        self._will: Callable[[], _Will | None] = _nothing
         self._due = 0.0
         self.period = self._choose_period()
 
@@ -49,29 +51,32 @@ class Keeper:
 
     def start(self) -> None:
         """Begin with the first checkout; nothing happens when it runs already."""
-        if self._timer is None:
-            self._arm()
+        if not self.is_running:
+            will = _Will(self._station)
+            self._will = weakref.ref(will)
+            self._arm(will)
 
     def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        will = self._will()
+        if will is not None:
+            will.valid = False
 
     @property
     def is_running(self) -> bool:
-        return self._timer is not None
+        will = self._will()
+        return will is not None and will.valid
 
-    def _arm(self) -> None:
-        loop = self._station.loop
+    def _arm(self, will: _Will) -> None:
         self._due = self._station.clock() + self.period
-        self._timer = later(loop, self.period, _round, weakref.ref(self._station))
+        # the loop alone holds the will, see there
+        later(self._station.loop, self.period, _round, will)
 
-    def round(self) -> None:
+    def round(self, will: _Will) -> None:
         """One round: look, act, set the alarm for the next."""
         station = self._station
         now = station.clock()
         late = now - self._due
-        self._arm()
+        self._arm(will)
         station.tally.count_uses()
         if late >= _BLOCKED:
             self._report_blocked(late)
@@ -93,14 +98,14 @@ class Keeper:
     def _look_at_idle(self, now: float) -> None:
         station = self._station
         for record in list(station.slots.idle):  # the longest unused first
-            reason = self._reason_to_close(record, now)
-            if record.is_dead():
+            reason, verdict = self._reason_to_close(record, now), record.probe()
+            if verdict == Probe.DEAD:
                 station.slots.claim(record)
                 station.closer.drop(record, "dead")
             elif reason is not None:
                 station.slots.claim(record)
                 station.closer.close(record, reason)
-            elif self._wants_ping(record, now):
+            elif verdict == Probe.DOUBTFUL or self._wants_ping(record, now):
                 station.slots.claim(record)
                 station.liveness.ping(record)
 
@@ -144,7 +149,34 @@ class Keeper:
             )
 
 
-def _round(station: weakref.ref[Station]) -> None:
-    alive = station()
-    if alive is not None:
-        alive.keeper.round()
+class _Will:
+    """What the keeper's timer carries, and what is done when the loop drops it.
+
+    ``loop.close()`` drops its timers: that is how a station hears that its loop was
+    closed by hand, when no checkout follows.
+    """
+
+    __slots__ = ("__weakref__", "_loop", "_station", "valid")
+
+    def __init__(self, station: Station) -> None:
+        self.valid = True
+        self._station = weakref.ref(station)
+        self._loop = weakref.ref(station.loop)
+
+    def station(self) -> Station | None:
+        return self._station()
+
+    def __del__(self) -> None:
+        station, loop = self._station(), self._loop()
+        if station is not None and loop is not None and loop.is_closed():
+            ending.abandon(station)
+
+
+def _round(will: _Will) -> None:
+    station = will.station()
+    if station is not None and will.valid:
+        station.keeper.round(will)
+
+
+def _nothing() -> None:
+    return None

@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 from sqla_typedpool.pool import ending
@@ -20,7 +21,7 @@ from sqla_typedpool.pool import ending
 if TYPE_CHECKING:
     from sqla_typedpool.pool.station import Station
 
-__all__ = ["FirstTurn", "sweep", "watch"]
+__all__ = ["FirstTurn", "post", "sweep", "watch"]
 
 
 class _Guard:
@@ -44,6 +45,15 @@ async def _vigil(loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None, None]:
         if guard is not None:
             ends = [ending.end(station) for station in guard.stations]
             await asyncio.gather(*ends, return_exceptions=True)
+
+
+def post(loop: asyncio.AbstractEventLoop, action: Callable[..., object], *args: object) -> bool:
+    """Do something in another thread's loop, soon; False when that loop has closed."""
+    try:
+        loop.call_soon_threadsafe(action, *args, context=Context())
+    except RuntimeError:
+        return False
+    return True
 
 
 def watch(station: Station) -> None:
@@ -118,5 +128,4 @@ class FirstTurn:
 
 
 def _wake(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None:
-    with suppress(RuntimeError):  # that loop may have closed meanwhile
-        loop.call_soon_threadsafe(lambda: None if future.done() else future.set_result(None))
+    post(loop, lambda: None if future.done() else future.set_result(None))

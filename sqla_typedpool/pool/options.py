@@ -208,6 +208,8 @@ def read_options(given: Mapping[str, Any], *, reset_timeout: float = 5.0) -> Poo
         driver's family decides).
     :raises PoolOptionError: naming every wrong option with its value and rule.
     """
+    if str(given.get("pool_size")).strip() == "0":  # then nothing else limits it either
+        given = {name: value for name, value in given.items() if name != "max_overflow"}
     values, faults = read_values(given)
     values.setdefault("pool_reset_timeout", reset_timeout)
     values.pop("pre_ping", None)  # accepted: connections are validated in any case

@@ -33,9 +33,15 @@ class Kind(Enum):
 
 _TRANSIENT_STATES = frozenset({"57P03", "57P01", "57P02", "08000", "08001", "08003", "08006"})
 _FULL_STATES = frozenset({"53300"})
-# 1053 shutdown in progress, 2002/2003 can't connect, 2006/2013 connection lost
-_TRANSIENT_MYSQL = frozenset({1053, 2002, 2003, 2006, 2013})
-_FULL_MYSQL = frozenset({1040, 1203})
+# 1053/1077/1079 shutdown, 1152/1184/1927 connection aborted or killed, 1158-1161 network,
+# 2002/2003 can't connect, 2005 unknown host, 2006/2013/2055 connection lost, 2012 handshake
+_TRANSIENT_MYSQL = frozenset(
+    {1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1184, 1927}
+    | {2002, 2003, 2005, 2006, 2012, 2013, 2055}
+)
+# 1040 too many, 1135 no thread for another, 1203 too many of this user
+_FULL_MYSQL = frozenset({1040, 1135, 1203})
+_USER_LIMIT_MYSQL = 1226  # one of several limits: of connections, of queries per hour
 
 # libpq reports most connect failures as text without an SQLSTATE.
 _TRANSIENT_WORDS = (
@@ -54,6 +60,7 @@ _TRANSIENT_WORDS = (
     "the database system is shutting down",
     "the database system is in recovery mode",
     "the database system is not yet accepting connections",
+    "terminating connection",
     "timeout expired",
     "connect call failed",
     "connection was closed in the middle",
@@ -75,12 +82,13 @@ def classify(error: BaseException) -> Kind:
 
 
 def _kind_of(error: BaseException) -> Kind | None:
+    # MySQL's numbers first: its errors carry SQLSTATEs too, and vaguer ones
+    number = _mysql_number(error)
+    if number is not None:
+        return _of_number(number, error)
     state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
     if isinstance(state, str):
         return _of_state(state)
-    number = _mysql_number(error)
-    if number is not None:
-        return _of_number(number)
     return _of_type(error) or _of_words(str(error).lower())
 
 
@@ -90,9 +98,13 @@ def _of_state(state: str) -> Kind:
     return Kind.TRANSIENT if state in _TRANSIENT_STATES else Kind.FATAL
 
 
-def _of_number(number: int) -> Kind:
+def _of_number(number: int, error: BaseException) -> Kind:
     if number in _FULL_MYSQL:
         return Kind.FULL
+    if number == _USER_LIMIT_MYSQL:
+        return Kind.FULL if "max_user_connections" in str(error) else Kind.FATAL
+    if error.__cause__ is not None and _is_tls(error.__cause__):
+        return Kind.FATAL  # the drivers say 2003 of every OSError, and TLS errors are such
     return Kind.TRANSIENT if number in _TRANSIENT_MYSQL else Kind.FATAL
 
 

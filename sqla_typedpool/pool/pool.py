@@ -7,6 +7,7 @@ event loop. The work is done in :mod:`.station`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from asyncio import current_task, get_running_loop
 from collections.abc import Mapping
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["TypedPool"]
 
 _NEVER = float("inf")
+_WISH = 0.05  # seconds that invalidate() waits to see the connection closed
 
 
 def _first(value: Any, other: Any) -> Any:
@@ -158,6 +160,7 @@ class TypedPool(AsyncAdaptedQueuePool):
         self.houses = Houses(self)
         self.first_turn = loops.FirstTurn()
         self.forced = set()
+        self.in_place = set()
 
     # Attributes with a place here are not compared by code that compares a pool
     # with its recreate() by their __dict__ (SQLAlchemy's test-suite does).
@@ -165,7 +168,11 @@ class TypedPool(AsyncAdaptedQueuePool):
     houses: Houses = cast(Any, None)
     first_turn: loops.FirstTurn = cast(Any, None)
     forced: set[int] = cast(Any, None)  # connections to be closed without a farewell
+    in_place: set[int] = cast(Any, None)  # those to be closed before their invalidate() returns
     _closed: bool = False
+
+    # The stock pools log there; so do we.
+    _sqla_logger_namespace = "sqlalchemy.pool.impl.TypedPool"
 
     def _read_options(self) -> PoolOptions:
         return read_options(self._given, reset_timeout=default_reset_timeout(self._dialect))
@@ -351,9 +358,7 @@ class TypedPool(AsyncAdaptedQueuePool):
         loop = house.loop
         if loop is None:
             self.houses.inline.give_back(record)
-        elif not loop.is_closed():
-            loop.call_soon_threadsafe(self._do_return_conn, record)
-        else:
+        elif not loops.post(loop, self._do_return_conn, record):
             ending.abandon(cast(Station, house))
 
     def _inline_in_loop(self, station: Station) -> TypedRecord:
@@ -369,17 +374,26 @@ class TypedPool(AsyncAdaptedQueuePool):
             self.forced.discard(id(connection))
             self.database.force_close(connection)
         elif in_greenlet():
-            self.houses.here().closer.terminate(connection)
+            self._terminate(connection)
         else:
             self._close_leaked(connection)
 
+    def _terminate(self, connection: Any) -> None:
+        if not self.database.driver.says_farewell:
+            self.database.force_close(connection)
+            return
+        task = self.houses.here().closer.terminate(connection)
+        if id(connection) in self.in_place:
+            self.in_place.discard(id(connection))
+            if task is not None:
+                await_only(asyncio.wait({task}, timeout=_WISH))
+
     def _close_leaked(self, connection: Any) -> None:
         """Outside any greenlet, on any thread: the garbage collector has found it."""
-        loop = getattr(self.database.driver_connection(connection), "_loop", None)
-        if loop is None or loop is running_loop() or loop.is_closed():
+        loop: Any = getattr(self.database.driver_connection(connection), "_loop", None)
+        at_once = loop is None or loop is running_loop()
+        if at_once or not loops.post(loop, self.database.force_close, connection):
             self.database.force_close(connection)
-        else:
-            loop.call_soon_threadsafe(self.database.force_close, connection)
 
     def close_now(self, connection: Any) -> None:
         """Terminate in the present greenlet, as SQLAlchemy does: politely first."""
@@ -393,6 +407,7 @@ class TypedPool(AsyncAdaptedQueuePool):
             self.retire_all()
         else:
             self.houses.tell(lambda station: station.liveness.suspect_all())
+            self.houses.inline.retire_all()  # where nothing is pinged
         pool_invalidate(self, connection, exception, _checkin)
 
     def recreate(self) -> TypedPool:
@@ -401,8 +416,8 @@ class TypedPool(AsyncAdaptedQueuePool):
         given = dict(self._given)
         if self._timeout != self.options.timeout:
             given["timeout"] = self._timeout
-        if self._max_overflow != self.options.max_overflow:
-            given["max_overflow"] = self._max_overflow
+        if self.limits.max_overflow != self.options.max_overflow:
+            given["max_overflow"] = self.limits.max_overflow
         return type(self)(
             self._creator,
             **given,
@@ -459,6 +474,19 @@ class TypedPool(AsyncAdaptedQueuePool):
     @_max_overflow.setter
     def _max_overflow(self, value: int) -> None:
         self.limits.max_overflow = value
+
+    @property
+    def _recycle(self) -> float:  # type: ignore[override]
+        return self.options.pool_max_lifetime or -1
+
+    @_recycle.setter
+    def _recycle(self, seconds: float) -> None:
+        if "options" not in self.__dict__:
+            return  # the stock pools' __init__ sets it
+        self._given = override(self._given, {"recycle": seconds})
+        self.options = self._read_options()
+        for house in self.houses:
+            house.limit_lifetime()
 
     # ------------------------------------------------------------ for the houses
 

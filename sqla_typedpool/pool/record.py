@@ -12,7 +12,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from sqla_typedpool._sqlalchemy import ConnectionRecord
-from sqla_typedpool.pool.drivers import Probe, always_alive
+from sqla_typedpool.pool.drivers import always_alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,6 +82,17 @@ class TypedRecord(ConnectionRecord):
         self.expires_at = self.verified_at = -_NEVER
         self.leaves_as = reason
 
-    def is_dead(self) -> bool:
-        """Whether the local probe says so."""
-        return self.probe() == Probe.DEAD
+    def invalidate(self, e: BaseException | None = None, soft: bool = False) -> None:
+        """Close it, now or (softly) before its next use.
+
+        Without an error it is the application's own wish: it is closed when this
+        returns. After an error or a cancellation the farewell is said in the
+        background; nobody should wait for a server that may be silent.
+        """
+        if e is None and not soft and self.dbapi_connection is not None:
+            self.house.pool.in_place.add(id(self.dbapi_connection))
+        super().invalidate(e, soft)
+
+    def cut_off(self) -> None:
+        """Close it; the pool has decided how."""
+        super().invalidate()
