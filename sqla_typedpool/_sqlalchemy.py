@@ -34,6 +34,7 @@ __all__ = [
     "greenlet_spawn",
     "in_greenlet",
     "init_pool",
+    "is_collecting",
     "outside_greenlet",
     "pool_invalidate",
     "start",
@@ -62,6 +63,15 @@ pool_invalidate = Pool._invalidate
 def in_greenlet() -> bool:
     """Whether ``await_only`` works here (2.1 has a function for it, 2.0 has not)."""
     return getattr(greenlet.getcurrent(), "__sqlalchemy_greenlet_provider__", False)
+
+
+def is_collecting() -> bool:
+    """Whether a return was begun by the garbage collector.
+
+    Then ``detach()`` is called by the finaliser of a proxy nobody has any more.
+    """
+    frame = sys._getframe(2).f_back  # this < _do_return_conn < detach < its caller
+    return frame is not None and frame.f_code.co_name == "_finalize_fairy"
 
 
 def outside_greenlet(fn: Callable[..., T], *args: Any) -> T:

@@ -26,7 +26,11 @@ _FAREWELL = 2.25
 
 # The record keeps its identity (SQLAlchemy's record_info) where a new
 # connection is to take the place of the old one.
-_KEEPS_SHELL = frozenset({"lifetime", "dead", "ping"})
+_KEEPS_SHELL = frozenset({"lifetime", "dead", "ping", "invalidated"})
+
+
+def _nothing() -> None:
+    """It was not counted."""
 
 
 class Closer:
@@ -82,17 +86,24 @@ class Closer:
         :return: the task that does it, if it is not done already.
         """
         station = self._station
-        for record in station.records:
-            if record.dbapi_connection is connection:
-                station.forget(record, "invalidated")
-                break
-        station.slots.closing += 1
+        done = self._gone if self._is_ours(connection) else _nothing
+        if done is not _nothing:
+            station.slots.closing += 1
         try:
             rest = start(station.pool.close_now, connection)
         except BaseException:
-            self._gone()
+            done()
             raise
-        return self._finish(rest, connection, _FAREWELL, self._gone)
+        return self._finish(rest, connection, _FAREWELL, done)
+
+    def _is_ours(self, connection: Any) -> bool:
+        """Whether it counts against the limit: a detached one does not."""
+        station = self._station
+        for record in list(station.records):
+            if record.dbapi_connection is connection:
+                station.forget(record, "invalidated")
+                return True
+        return station.connector.is_opening(connection)
 
     def _begin(self, record: TypedRecord, close: Callable[[], None]) -> Rest | None:
         """Start to close; a listener of the application that fails stops nothing."""

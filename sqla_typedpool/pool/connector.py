@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import random
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqla_typedpool._sqlalchemy import greenlet_spawn
 from sqla_typedpool.errors import copy_error
@@ -32,6 +32,7 @@ _WIDTH, _WIDEST = 2, 1024  # attempts at a time: to begin with, and ever
 # Seconds between attempts in an outage: a fifth of its age, so that a short one is
 # not prolonged by much, and a long one not answered with a storm.
 _PAUSE_MIN, _PAUSE_MAX, _PAUSE_SHARE = 0.01, 1.0, 0.2
+_PAUSE_FATAL = 0.1  # before the next waiter is told of an error nothing will mend
 _REFILL_MIN, _REFILL_MAX = 1.0, 30.0  # seconds between attempts nobody waits for
 _NUDGE = 1.0  # seconds that waiters go unserved before a fresh attempt is started
 _FORGET = 30.0  # seconds without a failed attempt after which an outage is over
@@ -73,7 +74,7 @@ class Connector:
         self._pausing: asyncio.TimerHandle | None = None
         self._nudging: asyncio.TimerHandle | None = None
         self._served_before = 0
-        self._ending = False
+        self._stopped = False
         self._outage_since: float | None = None
         self._last_failure_at = float("-inf")
         # when the last one ended, how long it was, its last error
@@ -90,6 +91,10 @@ class Connector:
         """Attempts that waiters may count on."""
         return len(self._live)
 
+    def is_opening(self, connection: Any) -> bool:
+        """Whether an attempt has made it and is not through with its events."""
+        return any(attempt.record.dbapi_connection is connection for attempt in self._live)
+
     def in_outage(self) -> bool:
         return self._outage_since is not None and bool(self._live or self._pausing)
 
@@ -100,13 +105,9 @@ class Connector:
             return f"; no connection could be opened for {seconds:.2f} s: {error}"
         return "" if self.last_error is None else f"; last connect error: {self.last_error!r}"
 
-    def resume(self) -> None:
-        """Somebody asks for a connection: the loop is not ending after all."""
-        self._ending = False
-
     def stop(self) -> None:
         """Begin nothing more; give up what is under way."""
-        self._ending = True
+        self._stopped = True
         for timer in (self._pausing, self._nudging):
             if timer is not None:
                 timer.cancel()
@@ -118,7 +119,7 @@ class Connector:
 
     def grow(self) -> None:
         """Begin as many attempts as demand, room and width allow."""
-        if self._ending or self._pausing is not None:
+        if self._stopped or self._pausing is not None:
             return
         if not self._live and not self._station.slots.has_room():
             return
@@ -173,6 +174,7 @@ class Connector:
 
     def _finish(self, attempt: Attempt, error: BaseException | None) -> None:
         attempt.timer.cancel()
+        from_outside = error is None and attempt in self._live
         if attempt in self._live:
             self._live.remove(attempt)
         self._station.slots.opening -= 1
@@ -184,12 +186,10 @@ class Connector:
         if connected:
             self._succeeded(attempt)
         else:
-            self._failed(attempt, error)
+            self._failed(attempt, error, from_outside)
 
     def _meaning_of_cancel(self, attempt: Attempt) -> BaseException | None:
         if not attempt.timed_out:
-            if attempt in self._live:
-                self._ending = True  # not by us: the loop is ending
             return None
         return TimeoutError(
             f"no connection after {self.bound:g} s (pool_connect_timeout): "
@@ -202,7 +202,7 @@ class Connector:
         station = self._station
         now = station.clock()
         station.stamp(attempt.record, now)
-        if attempt.generation != station.generation:
+        if attempt.generation != station.generation or station.disposed:
             attempt.record.condemn(station.ends_as)
         station.tally.connect_time.add(now - attempt.started)
         self._report_recovered(now)
@@ -214,10 +214,16 @@ class Connector:
         self._width = min(self._width * 2, _WIDEST) if station.unserved() > 0 else _WIDTH
         station.stir()
 
-    def _failed(self, attempt: Attempt, error: BaseException | None) -> None:
+    def _failed(self, attempt: Attempt, error: BaseException | None, from_outside: bool) -> None:
         station = self._station
         if attempt.is_shell:
             station.shelve(attempt.record)
+        if from_outside:
+            # Somebody cancels every task of the loop. Whoever still waits then is
+            # served; the floor can wait, most likely the loop is ending.
+            self._refill_at = station.clock() + _REFILL_MIN
+            station.stir_soon()
+            return
         if error is not None:
             self._width = 1
             self._failures += 1
@@ -226,8 +232,7 @@ class Connector:
             self._refill_at = station.clock() + self._refill_pause
             self._refill_pause = min(self._refill_pause * 2, _REFILL_MAX)
             self._decide(error)
-        if not self._ending:
-            station.stir()
+        station.stir()
 
     def _decide(self, error: BaseException) -> None:
         """Keep the waiters, or tell them."""
@@ -237,7 +242,7 @@ class Connector:
             # a connection that is out may still come back and serve the others
             self._tell(error, everybody=slots.in_use == 0)
             if slots.in_use:
-                self._pause_for(_PAUSE_MAX)
+                self._pause_for(_PAUSE_FATAL)
             return
         if self._outage_since is None or now - self._last_failure_at > _FORGET:
             self._outage_since = now
@@ -285,7 +290,7 @@ class Connector:
         """Each second that waiters go unserved: a fresh attempt beside the silent ones."""
         self._nudging = None
         station = self._station
-        if not station.slots.waiters or self._ending:
+        if not station.slots.waiters or self._stopped:
             return
         unserved = station.tally.checkouts == self._served_before
         if unserved and self._pausing is None and station.longest_wait() >= _NUDGE:

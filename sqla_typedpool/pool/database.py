@@ -7,6 +7,7 @@ of it is read before the first connection is wanted.
 from __future__ import annotations
 
 from asyncio import get_running_loop
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -44,6 +45,10 @@ class _Bound:
         return Alarm(get_running_loop(), seconds, cut, dialect, connection)
 
 
+async def _see(end: Awaitable[object]) -> None:
+    await end
+
+
 class Database:
     """One pool's dialect, driver and connect arguments."""
 
@@ -51,6 +56,7 @@ class Database:
         self._pool = pool
         self._bounded: Any = None  # the dialect whose resets have a limit
         self.driver: Driver = driver_of(None)
+        self._is_known = False  # whether SQLite is in memory
         self.in_memory = False
         """Whether closing the connection would lose the database (SQLite in memory)."""
 
@@ -62,7 +68,9 @@ class Database:
         """Learn the driver, and bound the resets of its dialect."""
         dialect = self.dialect
         self.driver = driver_of(dialect)
-        self.in_memory = self._is_in_memory()
+        if not self._is_known:
+            self.in_memory = self._is_in_memory()
+            self._is_known = self._file() is not None
         if self._bounded is not dialect and hasattr(dialect, "get_dialect_cls"):
             self._bounded = dialect
             bound_resets(dialect, _Bound(self._pool))
@@ -89,9 +97,22 @@ class Database:
         arguments, _ = connect_arguments(self._pool._creator)
         return str(arguments[0]) if arguments else None
 
+    def learn(self, connection: Any) -> None:
+        """With a creator of the application's only SQLite itself can tell where it is."""
+        if self._is_known or getattr(self.dialect, "name", "") != "sqlite":
+            return
+        self._is_known = True
+        cursor = connection.cursor()
+        try:
+            cursor.execute("PRAGMA database_list")
+            self.in_memory = not cursor.fetchall()[0][2]
+        finally:
+            cursor.close()
+
     def forbids_another(self, existing: int) -> BaseException | None:
         """The error to give a caller who would need one more connection, if any."""
-        if existing == 0 or not self.in_memory or "cache=shared" in str(self._file()):
+        name = self._file()
+        if existing == 0 or not self.in_memory or name is None or "cache=shared" in name:
             return None
         return exc.InvalidRequestError(
             "an in-memory SQLite database lives in one connection, and a second one would see "
@@ -108,9 +129,13 @@ class Database:
         """Close without a farewell; an error is logged, as SQLAlchemy's pools do."""
         self._pool.logger.debug("Hard-closing connection %r", connection)
         try:
-            force_close(self.dialect, connection)
+            end = force_close(self.dialect, connection)
         except Exception:
             self._pool.logger.exception("Exception terminating connection %r", connection)
+            return
+        station = self._pool.houses.at_hand()
+        if end is not None and station is not None:
+            station.tasks.spawn(_see(end), "close")  # so that an ending loop waits for it
 
     def asks_dialect(self, connection: Any) -> bool:
         """Whether a ping has to go through the dialect: an adapter nobody has

@@ -7,7 +7,6 @@ answer. A driver without a row works through its dialect alone.
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 from collections.abc import Awaitable, Callable
@@ -18,7 +17,15 @@ from typing import Any
 
 from sqla_typedpool._sqlalchemy import outside_greenlet
 
-__all__ = ["Driver", "Probe", "cut", "driver_of"]
+__all__ = [
+    "Driver",
+    "Probe",
+    "always_alive",
+    "cut",
+    "driver_of",
+    "force_close",
+    "release",
+]
 
 
 class Probe(IntEnum):
@@ -55,8 +62,9 @@ class Driver:
     """Whether ``Dialect.do_ping`` may leave a transaction to be rolled back."""
     descriptor: Callable[[Any], int] = lambda connection: -1
     """The socket's file descriptor; -1 = none."""
-    force: Callable[[Any], None] | None = None
-    """Close at once, no farewell; None = ``Dialect.do_terminate``."""
+    force: Callable[[Any], Awaitable[object] | None] | None = None
+    """Close at once, no farewell; None = ``Dialect.do_terminate``. What it returns
+    may be awaited to see the end."""
     connect_timeout: str = ""
     """The connect argument that bounds a connection attempt, in seconds."""
 
@@ -195,7 +203,12 @@ _DRIVERS = {
         force=lambda connection: connection.pgconn.finish(),
         connect_timeout="connect_timeout",
     ),
-    "aiosqlite": Driver(needs_ping=False, says_farewell=False),
+    "aiosqlite": Driver(
+        needs_ping=False,
+        says_farewell=False,
+        # its thread tells the event loop when it ends
+        force=lambda connection: connection.stop(),
+    ),
     "aiomysql": _MYSQL,
     "asyncmy": _MYSQL,
 }
@@ -218,21 +231,23 @@ def cut(dialect: Any, adapted: Any) -> None:
     with suppress(Exception):
         descriptor = driver_of(dialect).descriptor(dialect.get_driver_connection(adapted))
         if descriptor >= 0:
-            with socket.socket(fileno=os.dup(descriptor)) as twin:
+            with socket.socket(fileno=socket.dup(descriptor)) as twin:
                 twin.shutdown(socket.SHUT_RDWR)
 
 
-def force_close(dialect: Any, adapted: Any) -> None:
+def force_close(dialect: Any, adapted: Any) -> Awaitable[object] | None:
     """Close without a farewell and without waiting.
 
     Call it in the thread of the connection's event loop.
+
+    :return: something to await, if its end can be seen.
     """
     force = driver_of(dialect).force
     if force is not None:
-        force(dialect.get_driver_connection(adapted))
-    else:
-        # outside a greenlet SQLAlchemy's adapters close at once
-        outside_greenlet(dialect.do_terminate, adapted)
+        return force(dialect.get_driver_connection(adapted))
+    # outside a greenlet SQLAlchemy's adapters close at once
+    outside_greenlet(dialect.do_terminate, adapted)
+    return None
 
 
 def release(dialect: Any, adapted: Any) -> None:

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["abandon", "dispose", "drain", "end", "refuse", "retire_all"]
 
 
+# Seconds that an ending loop's other asynchronous generators have to give back
+# what they hold: they are being closed at the same time as ours.
+_LAST_CALL = 1.0
+
+
 def retire_all(station: Station) -> None:
     """Let every connection be replaced: idle ones now, the others on return."""
     _condemn_all(station, "lifetime")
@@ -27,10 +32,17 @@ def retire_all(station: Station) -> None:
 
 
 def dispose(station: Station) -> None:
-    """Close what is idle; what is out is closed when it comes back."""
+    """Close what is idle; what is out, or being opened, is closed when it comes back."""
+    station.disposed = True
     _condemn_all(station, "dispose")
     station.keeper.stop()
-    _close_idle(station, "dispose")
+    if not station.slots.waiters:
+        station.stop_alarm()
+    if station.loop.is_running():
+        _close_idle(station, "dispose")
+    else:  # nobody could wait for a farewell
+        while station.slots.idle:
+            station.closer.drop(station.slots.idle.pop(), "dispose")
 
 
 def refuse(station: Station) -> None:
@@ -48,9 +60,7 @@ def refuse(station: Station) -> None:
 async def drain(station: Station, seconds: float) -> None:
     """Wait for every connection that is out; close the rest by force."""
     slots = station.slots
-    deadline = station.clock() + seconds
-    while slots.in_use and (left := deadline - station.clock()) > 0:
-        await asyncio.wait({station.next_return()}, timeout=left)
+    await _returns(station, seconds)
     if slots.in_use:
         station.pool.log.warning(
             "close: %d connections were still out after %.1f s and are closed by force; held by %s",
@@ -63,6 +73,13 @@ async def drain(station: Station, seconds: float) -> None:
     await station.tasks.quiet(station.options.pool_reset_timeout)
 
 
+async def _returns(station: Station, seconds: float) -> None:
+    """Wait until every connection is back, at most so long."""
+    deadline = station.clock() + seconds
+    while station.slots.in_use and (left := deadline - station.clock()) > 0:
+        await asyncio.wait({station.next_return()}, timeout=left)
+
+
 async def end(station: Station) -> None:
     """The loop is about to close: leave nothing open in it."""
     _condemn_all(station, "loop")
@@ -70,6 +87,7 @@ async def end(station: Station) -> None:
     station.connector.stop()
     station.stop_alarm()
     _close_idle(station, "loop")
+    await _returns(station, _LAST_CALL)
     await station.tasks.quiet(station.options.pool_reset_timeout)
     _drop_all(station, "loop")
     station.tasks.cancel()
@@ -92,7 +110,7 @@ def _condemn_all(station: Station, reason: str) -> None:
     """Connections that exist, and those being opened, go as soon as nobody needs them."""
     station.generation += 1
     station.ends_as = reason
-    for record in station.records:
+    for record in list(station.records):  # the garbage collector may return one
         record.condemn(reason)
 
 

@@ -20,13 +20,9 @@ from sqla_typedpool._sqlalchemy import frames_outward
 __all__ = ["Holder", "call_site", "describe", "site_of_task"]
 
 _INSIDE = (
-    "sqlalchemy.",
-    "sqla_typedpool.pool.",
-    "sqla_typedpool._sqlalchemy.",
-    "asyncio.",
-    "greenlet.",
-    "contextlib",
-    "asyncpg.",
+    *("sqlalchemy.", "sqlmodel.", "sqla_typedpool.pool.", "sqla_typedpool._sqlalchemy."),
+    *("asyncio.", "uvloop.", "greenlet.", "contextlib."),
+    *("asyncpg.", "psycopg.", "psycopg_binary.", "aiosqlite.", "aiomysql.", "asyncmy."),
 )
 _DEPTH = 60  # frames looked at before giving up
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from sqla_typedpool.errors import PoolTimeout
+from sqla_typedpool.pool.drivers import always_alive
 from sqla_typedpool.pool.holders import Holder, call_site, describe, site_of_task, written
-from sqla_typedpool.pool.slots import Slots, Waiter
+from sqla_typedpool.pool.slots import Slots
 from sqla_typedpool.pool.stats import Gauges, Tally
 
 if TYPE_CHECKING:
@@ -68,8 +69,13 @@ class House:
         record.since = now
         record.task = None if task is None else ref(task)
         if self.notes_sites:
-            record.site = call_site()
+            self.note_site(record, task)
         self.tally.checkouts += 1
+
+    def note_site(self, record: TypedRecord, task: Task[Any] | None) -> None:
+        """Note what a leak report will want, the task's name too: it may be gone by then."""
+        record.site = call_site()
+        record.name = None if task is None else task.get_name()
 
     def report_returned(self, record: TypedRecord, held: float) -> None:
         record.reported = False
@@ -117,6 +123,7 @@ class House:
 
     def forget(self, record: TypedRecord, reason: str) -> None:
         """Its connection is no longer the pool's."""
+        record.probe = always_alive  # the old one holds the driver's connection
         if record in self.records:
             self.records.discard(record)
             self.tally.closed[reason] += 1
@@ -146,7 +153,7 @@ class House:
     def holder(self, record: TypedRecord, now: float) -> Holder:
         task = record.task() if record.task is not None else None
         where = written(record.site) if record.site is not None else site_of_task(task)
-        name = "?" if task is None else task.get_name()
+        name = (task.get_name() if task is not None else record.name) or "?"
         since = record.since if record.since is not None else now
         return Holder(task=name, seconds=now - since, where=where)
 
@@ -183,6 +190,3 @@ class House:
             return "next: look at the network; the server did not answer a ping"
         hint = " (pool_leak_threshold names their lines)" if no_sites else ""
         return f"next: shorten what the holders do{hint}, or raise pool_size"
-
-    def leave_queue(self, waiter: Waiter[TypedRecord]) -> None:
-        self.slots.leave(waiter)

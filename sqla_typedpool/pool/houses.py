@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import get_running_loop
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any
 
 from sqla_typedpool.pool import ending, loops
 from sqla_typedpool.pool.inline import Inline
@@ -84,12 +84,26 @@ class Houses:
         if self.near is station:
             self.near = None
 
+    def everywhere(
+        self, work: Callable[[Station], Coroutine[Any, Any, None]]
+    ) -> list[asyncio.Future[None]]:
+        """The same work in every running loop, to be awaited in this one."""
+        here = running_loop()
+        todo: list[asyncio.Future[None]] = []
+        for loop, station in list(self._stations.items()):
+            if loop is here:
+                todo.append(asyncio.ensure_future(work(station)))
+            elif loop.is_running():
+                there = asyncio.run_coroutine_threadsafe(work(station), loop)
+                todo.append(asyncio.wrap_future(there))
+        return todo
+
     def tell(self, order: Callable[[Station], object]) -> None:
         """Give an order to every station, each in its own loop."""
         loops.sweep()
         here = running_loop()
         for loop, station in list(self._stations.items()):
-            if loop is here:
+            if loop is here or not (loop.is_running() or loop.is_closed()):
                 order(station)
             elif not loops.post(loop, order, station):
                 ending.abandon(station)

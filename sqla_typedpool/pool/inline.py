@@ -191,7 +191,7 @@ class Inline(House):
 
     def dispose(self) -> None:
         with self._lock:
-            for record in self.records:
+            for record in list(self.records):
                 record.condemn("close" if self.refusing else "dispose")
             self.shells.clear()
             idle = list(self.slots.idle)
@@ -201,5 +201,5 @@ class Inline(House):
 
     def retire_all(self) -> None:
         with self._lock:
-            for record in self.records:
+            for record in list(self.records):
                 record.condemn("lifetime")

@@ -73,6 +73,7 @@ class Liveness:
     def _give_up(self, record: TypedRecord) -> None:
         self._station.slots.validating -= 1
         self._station.closer.drop(record, "loop")
+        self._station.stir_soon()
 
     def _judge(self, record: TypedRecord, answered: bool, error: BaseException | None) -> None:
         station = self._station

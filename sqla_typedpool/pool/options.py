@@ -6,7 +6,6 @@ value and the rule, so that a configuration is mended in one go.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -101,6 +100,9 @@ _WORDS_FOR_BOOL: Final = {
 }
 
 
+_HUGE: Final = 1e12  # also beyond what timers of an event loop can count
+
+
 class _Wrong(Exception):
     """A value breaks its rule; the argument is the rule in words."""
 
@@ -113,7 +115,7 @@ def _number(value: Any) -> float | int:
             raise _Wrong("must be a number") from None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise _Wrong("must be a number")
-    if not math.isfinite(value):
+    if not -_HUGE < value < _HUGE:
         raise _Wrong("must be finite (None means never)")
     return value
 
@@ -152,6 +154,8 @@ def _optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def _flag(value: Any) -> bool:
     if isinstance(value, str):
         value = _WORDS_FOR_BOOL.get(value.strip().lower())
+    if value in (0, 1):  # as the stock pools take them
+        value = bool(value)
     if not isinstance(value, bool):
         raise _Wrong("must be true or false")
     return value
@@ -162,6 +166,8 @@ def _deadline(value: Any) -> float:
 
 
 def _recycle(value: Any) -> float | None:
+    if value is None:
+        return None
     number = _number(value)
     if number != -1 and number <= 0:
         raise _Wrong("must be seconds, more than 0, or -1 for the default of pool_max_lifetime")

@@ -21,12 +21,13 @@ from sqla_typedpool._sqlalchemy import (
     await_only,
     in_greenlet,
     init_pool,
+    is_collecting,
     pool_invalidate,
     stub_dialect,
 )
 from sqla_typedpool.pool import ending, loops
 from sqla_typedpool.pool.database import Database, default_reset_timeout
-from sqla_typedpool.pool.holders import Holder, call_site
+from sqla_typedpool.pool.holders import Holder
 from sqla_typedpool.pool.houses import Houses, running_loop
 from sqla_typedpool.pool.options import (
     GIVEN,
@@ -75,7 +76,8 @@ class TypedPool(AsyncAdaptedQueuePool):
         or less = do not queue.
     :param use_lifo: reuse the connection returned last (True, so that the others
         become idle and can be reaped).
-    :param recycle: the stock name of ``pool_max_lifetime``.
+    :param recycle: the stock name of ``pool_max_lifetime``; -1, its stock default,
+        leaves that one's default.
     :param pre_ping: accepted; connections are validated in any case.
     :param pool_min_size: connections kept open, refilled in the background (0).
     :param pool_idle_timeout: an idle connection above the floor older than this
@@ -235,9 +237,9 @@ class TypedPool(AsyncAdaptedQueuePool):
         """
         station = self.houses.here()
         station.keeper.start()
-        missing = max(1, self.options.pool_min_size) - station.slots.total()
-        if missing > 0:
-            await station.fill(missing)
+        wanted = max(1, self.options.pool_min_size) - station.slots.in_use
+        if wanted > len(station.slots.idle):
+            await station.fill(wanted)  # the idle ones among them
 
     def retire_all(self) -> None:
         """Replace every connection gently: idle ones now, the others on return.
@@ -259,9 +261,7 @@ class TypedPool(AsyncAdaptedQueuePool):
         self._closed = True
         self.houses.tell(ending.refuse)
         self.houses.inline.refuse()
-        here = self.houses.at_hand()
-        if here is not None:
-            await ending.drain(here, timeout)
+        await asyncio.gather(*self.houses.everywhere(lambda each: ending.drain(each, timeout)))
 
     # ------------------------------------------- for callers that need no fairy
 
@@ -275,11 +275,16 @@ class TypedPool(AsyncAdaptedQueuePool):
         dispatch = self.dispatch
         if dispatch.checkout or dispatch.checkin or dispatch.reset:
             return None
-        return self._do_get(False)
+        record: TypedRecord | None = self._do_get(False)
+        if record is not None and record.is_softly_invalid():
+            record.condemn("invalidated")
+            self.give_back(record)
+            return None
+        return record
 
     def give_back(self, record: TypedRecord) -> None:
         """Return what ``take`` gave, without a transaction on it. Never waits."""
-        self._do_return_conn(record)
+        self._return_conn(record)
 
     # --------------------------------------------------- what SQLAlchemy calls
     #
@@ -290,7 +295,7 @@ class TypedPool(AsyncAdaptedQueuePool):
         try:
             loop = get_running_loop()
         except RuntimeError:
-            return self.houses.inline.checkout()
+            return self.houses.inline.checkout() if wait else None  # type: ignore[return-value]
         station = self.houses.near
         if station is None or station.loop is not loop:
             station = self.houses.of(loop)
@@ -311,14 +316,14 @@ class TypedPool(AsyncAdaptedQueuePool):
                     record.task = None if task is None else ref(task)
                     station.tally.checkouts += 1
                     if station.notes_sites:
-                        record.site = call_site()
+                        station.note_site(record, task)
                     return record
                 station.reject(record, verdict)
         if not wait:
             return None  # type: ignore[return-value]
         return station.checkout() if in_greenlet() else self._inline_in_loop(station)
 
-    def _do_return_conn(self, record: Any) -> None:
+    def _return_conn(self, record: Any) -> None:
         house = record.house
         try:
             here = house.loop is get_running_loop()
@@ -350,7 +355,12 @@ class TypedPool(AsyncAdaptedQueuePool):
         else:
             house.take_back(record, now)
 
-    _return_conn = _do_return_conn  # SQLAlchemy calls one through the other
+    def _do_return_conn(self, record: Any) -> None:
+        # From detach(): by the application, or by the garbage collector, which may
+        # come in the middle of anything we do.
+        loop = record.house.loop
+        if loop is None or not is_collecting() or not loops.post(loop, self._return_conn, record):
+            self._return_conn(record)
 
     def _return_elsewhere(self, record: TypedRecord) -> None:
         """From no loop's thread, another thread, or the garbage collector."""
@@ -358,7 +368,7 @@ class TypedPool(AsyncAdaptedQueuePool):
         loop = house.loop
         if loop is None:
             self.houses.inline.give_back(record)
-        elif not loops.post(loop, self._do_return_conn, record):
+        elif not loops.post(loop, self._return_conn, record):
             ending.abandon(cast(Station, house))
 
     def _inline_in_loop(self, station: Station) -> TypedRecord:
@@ -373,24 +383,25 @@ class TypedPool(AsyncAdaptedQueuePool):
         elif id(connection) in self.forced:
             self.forced.discard(id(connection))
             self.database.force_close(connection)
-        elif in_greenlet():
+        elif in_greenlet() and self._loop_of(connection) in (None, running_loop()):
             self._terminate(connection)
         else:
             self._close_leaked(connection)
+
+    def _loop_of(self, connection: Any) -> Any:
+        return getattr(self.database.driver_connection(connection), "_loop", None)
 
     def _terminate(self, connection: Any) -> None:
         if not self.database.driver.says_farewell:
             self.database.force_close(connection)
             return
         task = self.houses.here().closer.terminate(connection)
-        if id(connection) in self.in_place:
-            self.in_place.discard(id(connection))
-            if task is not None:
-                await_only(asyncio.wait({task}, timeout=_WISH))
+        if id(connection) in self.in_place and task is not None:
+            await_only(asyncio.wait({task}, timeout=_WISH))
 
     def _close_leaked(self, connection: Any) -> None:
         """Outside any greenlet, on any thread: the garbage collector has found it."""
-        loop: Any = getattr(self.database.driver_connection(connection), "_loop", None)
+        loop = self._loop_of(connection)
         at_once = loop is None or loop is running_loop()
         if at_once or not loops.post(loop, self.database.force_close, connection):
             self.database.force_close(connection)
@@ -476,11 +487,11 @@ class TypedPool(AsyncAdaptedQueuePool):
         self.limits.max_overflow = value
 
     @property
-    def _recycle(self) -> float:  # type: ignore[override]
-        return self.options.pool_max_lifetime or -1
+    def _recycle(self) -> int:
+        return -1  # SQLAlchemy's own recycling, in the borrower's path, stays off
 
     @_recycle.setter
-    def _recycle(self, seconds: float) -> None:
+    def _recycle(self, seconds: int) -> None:
         if "options" not in self.__dict__:
             return  # the stock pools' __init__ sets it
         self._given = override(self._given, {"recycle": seconds})

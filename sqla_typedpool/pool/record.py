@@ -34,6 +34,7 @@ class TypedRecord(ConnectionRecord):
         "house",
         "idle_since",
         "leaves_as",
+        "name",
         "probe",
         "reported",
         "since",
@@ -55,6 +56,7 @@ class TypedRecord(ConnectionRecord):
         self.since = None
         self.task = None
         self.site = None
+        self.name: str | None = None  # of the task, noted with the site
         self.reported = False
         self.answered = False  # it has just been pinged or opened, whatever its socket shows
         self.spoiled = False  # another task may still be filling it: never use it again
@@ -64,7 +66,9 @@ class TypedRecord(ConnectionRecord):
 
     def open(self) -> Any:
         """Connect; in a greenlet or, for a synchronous driver, anywhere."""
-        return super().get_connection()
+        connection = super().get_connection()
+        self.house.pool.database.learn(connection)
+        return connection
 
     def get_connection(self) -> Any:
         """What SQLAlchemy calls at each checkout; validation has been done before.
@@ -74,8 +78,12 @@ class TypedRecord(ConnectionRecord):
         """
         connection = self.dbapi_connection
         if connection is not None and self._soft_invalidate_time <= self.starttime:
-            return connection
+            return connection  # is_softly_invalid(), written out: every checkout passes
         return self.house.renew(self)
+
+    def is_softly_invalid(self) -> bool:
+        """Whether the application wants it replaced before its next use."""
+        return self._soft_invalidate_time > self.starttime
 
     def condemn(self, reason: str) -> None:
         """Let it be closed as soon as nobody needs it."""
@@ -89,9 +97,15 @@ class TypedRecord(ConnectionRecord):
         returns. After an error or a cancellation the farewell is said in the
         background; nobody should wait for a server that may be silent.
         """
-        if e is None and not soft and self.dbapi_connection is not None:
-            self.house.pool.in_place.add(id(self.dbapi_connection))
-        super().invalidate(e, soft)
+        if e is not None or soft or self.dbapi_connection is None:
+            super().invalidate(e, soft)
+            return
+        in_place, name = self.house.pool.in_place, id(self.dbapi_connection)
+        in_place.add(name)
+        try:
+            super().invalidate()
+        finally:
+            in_place.discard(name)
 
     def cut_off(self) -> None:
         """Close it; the pool has decided how."""

@@ -155,7 +155,7 @@ class Slots(Generic[R]):
 
     def place_of(self, waiter: Waiter[R]) -> int:
         """How many stand before this waiter."""
-        for place, other in enumerate(self.waiters):
+        for place, other in enumerate(list(self.waiters)):
             if other is waiter:
                 return place
         return len(self.waiters)

@@ -14,6 +14,7 @@ from asyncio import current_task
 from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, cast
+from weakref import ref
 
 from sqla_typedpool._sqlalchemy import await_only, greenlet_spawn
 from sqla_typedpool.errors import PoolClosed, PoolSaturated
@@ -42,6 +43,12 @@ def _clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
     own = getattr(type(loop), "time", None)
     is_moved = isinstance(loop, asyncio.BaseEventLoop) and own is not asyncio.BaseEventLoop.time
     return loop.time if is_moved else time.monotonic
+
+
+def _ring(station: ref[Station]) -> None:
+    alive = station()
+    if alive is not None:
+        alive.ring()
 
 
 class LoopWaiter:
@@ -74,6 +81,7 @@ class Station(House):
     def __init__(self, pool: TypedPool, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(pool, _clock_of(loop))
         self.loop: asyncio.AbstractEventLoop = loop
+        self.disposed = False  # dispose() was called, and nobody has asked since
         self.refusing = pool.is_closed  # hand out nothing more
         self.tasks = Tasks(loop, pool.log)
         self._returned: asyncio.Future[None] | None = None  # drain() waits for a return
@@ -107,7 +115,7 @@ class Station(House):
         waiter = LoopWaiter(self.loop, started)
         self._admit(waiter)
         self.keeper.start()
-        self.connector.resume()
+        self.disposed = False
         self._join(waiter)
         try:
             while True:
@@ -165,9 +173,9 @@ class Station(House):
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm_due = due
-        self._alarm = Alarm(self.loop, max(0.0, due - self.clock()), self._ring)
+        self._alarm = Alarm(self.loop, max(0.0, due - self.clock()), _ring, ref(self))
 
-    def _ring(self) -> None:
+    def ring(self) -> None:
         """The earliest deadline has come, unless its waiter was served long ago."""
         self._alarm, self._alarm_due = None, _NEVER
         now = self.clock()
@@ -299,6 +307,10 @@ class Station(House):
             self.place(record)
         self.connector.grow()
 
+    def stir_soon(self) -> None:
+        """``stir``, when the tasks that are being cancelled just now have gone."""
+        self.loop.call_soon(self.stir, context=Context())
+
     def longest_wait(self) -> float:
         """How long the oldest waiter has been waiting, in seconds."""
         for waiter in self.slots.waiters:
@@ -317,12 +329,9 @@ class Station(House):
 
     async def _renew(self, record: TypedRecord) -> Any:
         self.forget(record, "invalidated")
-        timeout: float | None = self.pool._timeout
-        bound = self.connector.bound
-        if timeout is not None and timeout > 0:
-            bound = min(bound, timeout)
         started = self.clock()
-        task = self.tasks.spawn(self._reopen(record), "connect")
+        bound = self._time_left(record, started)
+        task = self.tasks.spawn(self._reopen(record), "renew")
         # Should the borrower be gone before the task is, nobody may find a
         # half-filled record on the shelf, and its slot is not free yet.
         record.spoiled = True
@@ -334,7 +343,7 @@ class Station(House):
                 task.add_done_callback(lambda _: self._discard_late(record), context=Context())
                 task.cancel()
         if not task.done():
-            raise self.timeout_error("connecting", bound, None)
+            raise self._timed_out(LoopWaiter(self.loop, started), "connecting")
         record.spoiled = False
         if task.exception() is not None:
             self.tally.connect_failures += 1
@@ -343,6 +352,14 @@ class Station(House):
         self.stamp(record, now)
         self.tally.connect_time.add(now - started)
         return connection
+
+    def _time_left(self, record: TypedRecord, now: float) -> float:
+        """What is left of the one deadline, in seconds."""
+        timeout: float | None = self.pool._timeout
+        if timeout is None or timeout <= 0:
+            return self.connector.bound
+        spent = now - (record.since if record.since is not None else now)
+        return min(self.connector.bound, max(0.0, timeout - spent))
 
     async def _reopen(self, record: TypedRecord) -> Any:
         if record.dbapi_connection is not None:  # softly invalidated

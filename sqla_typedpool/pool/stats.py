@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import threading
 from array import array
 from bisect import bisect_left
 from collections import Counter
@@ -142,13 +143,15 @@ class Tally:
         self.uses = array("d")
         self.note_use = self.uses.append
         self.connect_time = _Histogram()
+        self._counting = threading.Lock()
 
     def count_uses(self) -> None:
         """Put the noted uses into their buckets: each keeper's round, and before reading."""
-        uses, self.uses = self.uses, array("d")
-        self.note_use = self.uses.append
-        for seconds in uses:
-            self.use_time.add(seconds)
+        with self._counting:  # a scraper may read from another thread
+            uses, self.uses = self.uses, array("d")
+            self.note_use = self.uses.append
+            for seconds in uses:
+                self.use_time.add(seconds)
 
     def add(self, other: Tally) -> None:
         """Keep what a finished event loop has counted."""

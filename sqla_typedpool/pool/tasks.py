@@ -38,7 +38,7 @@ class Tasks:
         Not ``loop.create_task``: a task factory that starts tasks at once (eager
         ones) would enter another greenlet in the middle of this one.
 
-        :param what: "close", "connect" or "ping"; the task's name ends with it.
+        :param what: "close", "connect", "ping" or "renew" (whose borrower gets its error).
         :param lost: called when the task was cancelled before its first step, so
             that not even a ``finally`` of its work has run.
         """
@@ -54,8 +54,8 @@ class Tasks:
                 work.close()
                 if lost is not None:
                     lost()
-            if not task.cancelled() and (error := task.exception()) is not None:
-                self._log.debug("a task of the pool ended with %r", error)
+            if not task.cancelled() and task.exception() is not None and what != "renew":
+                self._log.error("a task of the pool failed", exc_info=task.exception())
 
         task.add_done_callback(ended, context=Context())
         return task
