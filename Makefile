@@ -23,7 +23,7 @@ demo: $(VENV)/.demo ## watch the pool at work on a throw-away PostgreSQL
 	$(BIN)/sqla-typedpool demo $(ARGS)
 
 test: $(VENV)/.test ## both rings of tests; rings without their server are skipped with a reason
-	$(BIN)/python -X dev -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.lint ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -113,8 +113,8 @@ class Rest:
         while not context.dead:
             try:
                 value = await self._awaited
-            except BaseException:  # noqa: BLE001 - whatever it is, the greenlet gets it
-                self._awaited = context.throw(*sys.exc_info())
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the greenlet gets it
+                self._awaited = context.throw(type(error), error, error.__traceback__)
             else:
                 self._awaited = context.switch(value)
 

@@ -24,10 +24,10 @@ DISTRIBUTION = "sqla-typedpool"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit code.
 
-    Args:
-        argv: the arguments after the program's name; None takes those of the process.
+    :param argv: the arguments after the program's name; None takes those of the process.
 
-    Example:
+    Example::
+
         >>> main(["demo", "--seconds", "5"])
         0
     """

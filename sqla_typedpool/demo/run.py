@@ -51,9 +51,8 @@ class Options:
 def run(options: Options) -> None:
     """Run the demo and print it.
 
-    Raises:
-        DemoError: it cannot run here; the message says why and what to do.
-        KeyboardInterrupt: it was stopped, and has cleaned up behind itself.
+    :raises DemoError: it cannot run here; the message says why and what to do.
+    :raises KeyboardInterrupt: it was stopped, and has cleaned up behind itself.
     """
     require_asyncpg()
     url = parse_url(options.url) if options.url else None

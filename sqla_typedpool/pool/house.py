@@ -19,7 +19,7 @@ from sqla_typedpool.pool.slots import Slots
 from sqla_typedpool.pool.stats import Gauges, Tally
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, Task
+    from asyncio import Task
 
     from sqla_typedpool.pool.options import PoolOptions
     from sqla_typedpool.pool.pool import TypedPool
@@ -38,7 +38,7 @@ class House:
 
     def __init__(self, pool: TypedPool, clock: Callable[[], float] = time.monotonic) -> None:
         self.pool = pool
-        self.loop: AbstractEventLoop | None = None
+        self.loop: Any = None  # an event loop, but for Inline
         self.clock = clock
         self.slots: Slots[TypedRecord] = Slots(pool.limits, lifo=pool.options.use_lifo)
         self.tally = Tally()

@@ -60,7 +60,7 @@ class PoolOptions:
     pool_connect_retry: float = 5.0
     """How long, from the start of an outage, waiters are kept through refused connects."""
     pool_reset_timeout: float = 5.0
-    """The bound on a rollback, a reset, a polite close."""
+    """The bound on the rollback of a return, a resetting commit, a polite close."""
     pool_max_waiting: int | None = None
     """More waiters than this: ``PoolSaturated`` at once."""
     pool_keepalive: float | None = None

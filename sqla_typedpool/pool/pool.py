@@ -90,8 +90,8 @@ class TypedPool(AsyncAdaptedQueuePool):
         longer ``timeout`` in ``connect_args`` wins.
     :param pool_connect_retry: how long, from the start of an outage, waiters are
         kept through refused connects (5).
-    :param pool_reset_timeout: the bound on a rollback, a reset, a polite close (5;
-        MySQL and MariaDB 60).
+    :param pool_reset_timeout: the bound on the rollback of a return, a resetting
+        commit, a polite close (5; MySQL and MariaDB 60).
     :param pool_max_waiting: more waiters than this are refused at once (None).
     :param pool_keepalive: ping idle connections this often (None).
     :param pool_slow_checkout: a checkout slower than this is logged (2).
@@ -401,7 +401,7 @@ class TypedPool(AsyncAdaptedQueuePool):
 
     def _close_leaked(self, connection: Any) -> None:
         """Outside any greenlet, on any thread: the garbage collector has found it."""
-        loop = self._loop_of(connection)
+        loop: Any = self._loop_of(connection)
         at_once = loop is None or loop is running_loop()
         if at_once or not loops.post(loop, self.database.force_close, connection):
             self.database.force_close(connection)
