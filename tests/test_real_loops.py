@@ -265,6 +265,9 @@ def test_a_loop_closed_by_hand_leaves_nothing_on_the_server(
     loop.run_until_complete(use(engine))
     loop.close()
     del loop
+    deadline = time.monotonic() + 2  # the server has to notice
+    while backends(postgres, name) and time.monotonic() < deadline:
+        time.sleep(0.02)
     assert backends(postgres, name) == 0
     run(use(engine))
     assert backends(postgres, name) == 0

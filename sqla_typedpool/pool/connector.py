@@ -168,6 +168,9 @@ class Connector:
             # would stay open until the garbage collector comes
             traceback.clear_frames(cancelled.__traceback__)
             error = self._meaning_of_cancel(attempt)
+        except GeneratorExit as ended:  # the loop was closed by hand
+            traceback.clear_frames(ended.__traceback__)
+            raise
         except BaseException as problem:  # noqa: BLE001 - whatever it is, a waiter gets it
             error = problem
         self._finish(attempt, error)

@@ -103,6 +103,7 @@ def abandon(station: Station) -> None:
             release(station.pool.database.dialect, record.dbapi_connection)
             record.dbapi_connection = None
     station.slots.idle.clear()
+    station.tasks.abandon()
     station.pool.houses.part_with(station)
 
 

@@ -378,8 +378,10 @@ class TypedPool(AsyncAdaptedQueuePool):
         return self.houses.inline.checkout()
 
     def _close_connection(self, connection: Any, *, terminate: bool = False) -> None:
-        if not terminate or not self._dialect.is_async:
+        if not self._dialect.is_async:
             super()._close_connection(connection, terminate=terminate)
+        elif not terminate:
+            self._close_politely(connection)
         elif id(connection) in self.forced:
             self.forced.discard(id(connection))
             self.database.force_close(connection)
@@ -391,6 +393,13 @@ class TypedPool(AsyncAdaptedQueuePool):
     def _loop_of(self, connection: Any) -> Any:
         return getattr(self.database.driver_connection(connection), "_loop", None)
 
+    def _close_politely(self, connection: Any) -> None:
+        self.logger.debug("Closing connection %r", connection)
+        try:
+            self._dialect.do_close(connection)
+        except Exception:  # a cancellation is no error: the loop ends, and we force it
+            self.logger.exception("Exception closing connection %r", connection)
+
     def _terminate(self, connection: Any) -> None:
         if not self.database.driver.says_farewell:
             self.database.force_close(connection)
@@ -401,9 +410,10 @@ class TypedPool(AsyncAdaptedQueuePool):
 
     def _close_leaked(self, connection: Any) -> None:
         """Outside any greenlet, on any thread: the garbage collector has found it."""
-        loop: Any = self._loop_of(connection)
-        at_once = loop is None or loop is running_loop()
-        if at_once or not loops.post(loop, self.database.force_close, connection):
+        loop = self._loop_of(connection)
+        if loop in (None, running_loop()) or not loops.post(
+            loop, self.database.force_close, connection
+        ):
             self.database.force_close(connection)
 
     def close_now(self, connection: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
 from contextvars import Context
 from logging import Logger
 from typing import Any
@@ -77,6 +78,17 @@ class Tasks:
         """Cancel all of them."""
         for task in list(self._running):
             task.cancel()
+
+
+    def abandon(self) -> None:
+        """The loop has closed: end what hangs in it, and let go of its sockets."""
+        for task in list(self._running):
+            with suppress(Exception):  # a driver may want to await once more
+                coroutine: Any = task.get_coro()
+                coroutine.close()
+            # it cannot be cancelled any more, and asyncio would complain of it
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        self._running.clear()
 
 
 async def _note(begun: list[bool], work: Coroutine[Any, Any, Any]) -> Any:
