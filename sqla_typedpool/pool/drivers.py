@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import select
 import socket
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -255,13 +256,23 @@ def release(dialect: Any, adapted: Any) -> None:
     cut(dialect, adapted)
     connection = dialect.get_driver_connection(adapted)
     transport = _transport_of(connection)
-    with suppress(Exception):  # its transport asks the closed loop for a callback
-        force_close(dialect, adapted)
+    if driver_of(dialect).needs_ping:
+        _force_quietly(dialect, adapted)
+    else:
+        # aiosqlite asks for the thread's event loop, and Python 3.10 would make one
+        worker = threading.Thread(target=_force_quietly, args=(dialect, adapted))
+        worker.start()
+        worker.join(1.0)
     # asyncio's transport would warn of its socket when it is collected
     sock = getattr(transport, "_sock", None)
     if sock is not None:
         sock.close()
         transport._sock = None
+
+
+def _force_quietly(dialect: Any, adapted: Any) -> None:
+    with suppress(Exception):  # its transport asks the closed loop for a callback
+        force_close(dialect, adapted)
 
 
 def _transport_of(connection: Any) -> Any:
