@@ -79,7 +79,6 @@ class Tasks:
         for task in list(self._running):
             task.cancel()
 
-
     def abandon(self) -> None:
         """The loop has closed: end what hangs in it, and let go of its sockets."""
         for task in list(self._running):
