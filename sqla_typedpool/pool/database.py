@@ -99,7 +99,8 @@ class Database:
 
     def learn(self, connection: Any) -> None:
         """With a creator of the application's only SQLite itself can tell where it is."""
-        if self._is_known or getattr(self.dialect, "name", "") != "sqlite":
+        is_sqlite = self.dialect.is_async and getattr(self.dialect, "name", "") == "sqlite"
+        if self._is_known or not is_sqlite:
             return
         self._is_known = True
         cursor = connection.cursor()

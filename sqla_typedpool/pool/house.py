@@ -55,6 +55,7 @@ class House:
 
     def limit_lifetime(self) -> None:
         """The lifetime was changed: connections that exist may have less to live."""
+        self.trusted_for = self._trusted_for()
         for record in self.records:
             record.expires_at = min(record.expires_at, self.clock() + self._lifetime())
 
@@ -109,8 +110,12 @@ class House:
 
     def _trusted_for(self) -> float:
         """For how long an unused connection is handed out without a ping, in seconds."""
-        after = self.options.pool_validate_after
-        return _NEVER if after is None or not self.pool.database.driver.needs_ping else after
+        options = self.options
+        lifetime = options.pool_max_lifetime or _NEVER
+        after = options.pool_validate_after
+        if after is None or not self.pool.database.driver.needs_ping:
+            return lifetime
+        return min(after, lifetime)
 
     def empty_record(self) -> TypedRecord:
         """A record to open a connection in: a shell if there is one."""

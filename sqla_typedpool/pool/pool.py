@@ -378,7 +378,7 @@ class TypedPool(AsyncAdaptedQueuePool):
         return self.houses.inline.checkout()
 
     def _close_connection(self, connection: Any, *, terminate: bool = False) -> None:
-        if not self._dialect.is_async:
+        if not self._dialect.is_async or isinstance(self._dialect, stub_dialect):
             super()._close_connection(connection, terminate=terminate)
         elif not terminate:
             self._close_politely(connection)
