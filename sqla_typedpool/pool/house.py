@@ -10,7 +10,6 @@ import random
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
-from weakref import ref
 
 from sqla_typedpool.errors import PoolTimeout
 from sqla_typedpool.pool.drivers import always_alive
@@ -68,14 +67,15 @@ class House:
     def hand_out(self, record: TypedRecord, now: float, task: Task[Any] | None) -> None:
         """Note who has it, and since when."""
         record.since = now
-        record.task = None if task is None else ref(task)
+        record.task = task
         if self.notes_sites:
-            self.note_site(record, task)
+            self.note_site(record)
         self.tally.checkouts += 1
 
-    def note_site(self, record: TypedRecord, task: Task[Any] | None) -> None:
+    def note_site(self, record: TypedRecord) -> None:
         """Note what a leak report will want, the task's name too: it may be gone by then."""
         record.site = call_site()
+        task = record.borrower()
         record.name = None if task is None else task.get_name()
 
     def report_returned(self, record: TypedRecord, held: float) -> None:
@@ -156,7 +156,7 @@ class House:
         return [record for record in list(self.records) if record.since is not None]
 
     def holder(self, record: TypedRecord, now: float) -> Holder:
-        task = record.task() if record.task is not None else None
+        task = record.borrower()
         where = written(record.site) if record.site is not None else site_of_task(task)
         name = (task.get_name() if task is not None else record.name) or "?"
         since = record.since if record.since is not None else now
@@ -166,7 +166,7 @@ class House:
         """How many connections this task has out."""
         if task is None:
             return 0
-        return sum(record.task is not None and record.task() is task for record in self._out())
+        return sum(record.borrower() is task for record in self._out())
 
     def timeout_error(self, stage: str, waited: float, task: object) -> PoolTimeout:
         """The error of a checkout whose deadline has passed: stage, numbers, next step."""

@@ -1,8 +1,4 @@
-"""Which event loop has which part of the pool.
-
-``near`` is the station used last; most applications have one loop, and then it
-is the only one.
-"""
+"""Which event loop has which part of the pool."""
 
 from __future__ import annotations
 
@@ -37,7 +33,6 @@ class Houses:
     def __init__(self, pool: TypedPool) -> None:
         self._pool = pool
         self._stations: dict[asyncio.AbstractEventLoop, Station] = {}
-        self.near: Station | None = None
         self.inline = Inline(pool)
         self._several = False  # it has been reported that there are several loops
         self.past = Tally()  # what the stations of ended loops have counted
@@ -62,7 +57,7 @@ class Houses:
             self._pool.prepare()
             station = self._stations[loop] = Station(self._pool, loop)
             self._report_several()
-        self.near = station
+        self._pool.near = station
         return station
 
     def _report_several(self) -> None:
@@ -81,8 +76,8 @@ class Houses:
         if self._stations.get(station.loop) is station:
             del self._stations[station.loop]
             self.past.add(station.tally)
-        if self.near is station:
-            self.near = None
+        if self._pool.near is station:
+            self._pool.near = None
 
     def everywhere(
         self, work: Callable[[Station], Coroutine[Any, Any, None]]

@@ -78,6 +78,8 @@ class Keeper:
         late = now - self._due
         self._arm(will)
         station.tally.count_uses()
+        for record in list(station.records):
+            record.loosen()
         if late >= _BLOCKED:
             self._report_blocked(late)
             return  # what seems to be expired may only have been kept from returning

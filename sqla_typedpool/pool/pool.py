@@ -12,7 +12,6 @@ import logging
 from asyncio import current_task, get_running_loop
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
-from weakref import ref
 
 from sqlalchemy import exc
 
@@ -171,6 +170,7 @@ class TypedPool(AsyncAdaptedQueuePool):
     first_turn: loops.FirstTurn = cast(Any, None)
     forced: set[int] = cast(Any, None)  # connections to be closed without a farewell
     in_place: set[int] = cast(Any, None)  # those to be closed before their invalidate() returns
+    near: Station | None = None  # the station used last; most often the only one
     _closed: bool = False
 
     # The stock pools log there; so do we.
@@ -296,7 +296,7 @@ class TypedPool(AsyncAdaptedQueuePool):
             loop = get_running_loop()
         except RuntimeError:
             return self.houses.inline.checkout() if wait else None  # type: ignore[return-value]
-        station = self.houses.near
+        station = self.near
         if station is None or station.loop is not loop:
             station = self.houses.of(loop)
         slots = station.slots
@@ -312,11 +312,10 @@ class TypedPool(AsyncAdaptedQueuePool):
                     slots.pop_idle()
                     slots.in_use += 1
                     record.since = now
-                    task = current_task(loop)
-                    record.task = None if task is None else ref(task)
+                    record.task = current_task(loop)
                     station.tally.checkouts += 1
                     if station.notes_sites:
-                        station.note_site(record, task)
+                        station.note_site(record)
                     return record
                 station.reject(record, verdict)
         if not wait:

@@ -46,7 +46,7 @@ class TypedRecord(ConnectionRecord):
 
     house: House
     since: float | None  # in use since then; None = not in use
-    task: weakref.ref[asyncio.Task[Any]] | None
+    task: asyncio.Task[Any] | weakref.ref[asyncio.Task[Any]] | None
     site: tuple[CodeType, int] | None
     probe: Callable[[], int]
 
@@ -63,6 +63,20 @@ class TypedRecord(ConnectionRecord):
         self.probe = always_alive
         self.idle_since = self.verified_at = self.expires_at = -_NEVER
         self.leaves_as = "lifetime"  # why it is closed when expires_at has come
+
+    def borrower(self) -> asyncio.Task[Any] | None:
+        """The task that has it, if it still exists."""
+        return self.task() if isinstance(self.task, weakref.ref) else self.task
+
+    def loosen(self) -> None:
+        """Hold the borrower weakly from now on.
+
+        A weak reference costs more than all else a checkout notes, so the keeper
+        makes it, for the few that stay out until it comes round. Held for good, a
+        task nobody runs any more would never be collected, nor its connection.
+        """
+        if self.task is not None and not isinstance(self.task, weakref.ref):
+            self.task = weakref.ref(self.task)
 
     def open(self) -> Any:
         """Connect; in a greenlet or, for a synchronous driver, anywhere."""
