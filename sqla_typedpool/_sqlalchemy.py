@@ -36,6 +36,7 @@ __all__ = [
     "init_pool",
     "is_collecting",
     "outside_greenlet",
+    "pool_close_connection",
     "pool_invalidate",
     "start",
     "stub_dialect",
@@ -55,6 +56,9 @@ bool_or_str = util.bool_or_str
 
 stub_dialect = _ConnDialect
 """What a pool without an engine has for a dialect."""
+
+pool_close_connection = Pool._close_connection
+"""Closes and logs, in place."""
 
 pool_invalidate = Pool._invalidate
 """Notes the time of a disconnect and invalidates the one connection."""

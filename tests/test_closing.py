@@ -368,7 +368,7 @@ def test_a_forced_end_leaves_no_mark_behind_for_a_later_connection() -> None:
         dead.die(seen=True)
         await use(pool)
         assert dead.is_closed
-        assert not pool.forced
+        assert not pool.parting.forced
         assert_at_rest(pool, server)
 
     run(main())

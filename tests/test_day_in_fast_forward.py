@@ -99,7 +99,7 @@ class Life:
                 "pool tasks": len(here.tasks),
                 "timers": sum(not each.cancelled() for each in loop._scheduled),
                 "waiters": len(here.slots.waiters),
-                "marks": len(self.pool.forced),
+                "marks": len(self.pool.parting.forced),
                 "listeners": len(gc.get_referrers(here)),
             }
         )

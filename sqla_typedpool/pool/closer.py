@@ -63,7 +63,7 @@ class Closer:
         station.forget(record, reason)
         if connection is None:
             return
-        station.pool.forced.add(id(connection))
+        station.pool.parting.forced.add(id(connection))
         rest = self._begin(record, record.cut_off)
         if rest is None:
             self._ended(record, connection, reason)
@@ -90,7 +90,7 @@ class Closer:
         if done is not _nothing:
             station.slots.closing += 1
         try:
-            rest = start(station.pool.close_now, connection)
+            rest = start(station.pool.parting.now, connection)
         except BaseException:
             done()
             raise
@@ -158,7 +158,7 @@ class Closer:
 
     def _ended(self, record: TypedRecord, connection: Any, reason: str) -> None:
         """The record is empty now, whatever listeners have done."""
-        self._station.pool.forced.discard(id(connection))
+        self._station.pool.parting.forced.discard(id(connection))
         if record.dbapi_connection is connection and connection is not None:
             self._station.pool.database.force_close(connection)
             record.dbapi_connection = None

@@ -27,7 +27,7 @@ from sqla_typedpool._sqlalchemy import (
 from sqla_typedpool.pool import ending, loops
 from sqla_typedpool.pool.database import Database, default_reset_timeout
 from sqla_typedpool.pool.holders import Holder
-from sqla_typedpool.pool.houses import Houses, running_loop
+from sqla_typedpool.pool.houses import Houses
 from sqla_typedpool.pool.options import (
     GIVEN,
     UNSET,
@@ -36,6 +36,7 @@ from sqla_typedpool.pool.options import (
     parameter_names,
     read_options,
 )
+from sqla_typedpool.pool.parting import Parting
 from sqla_typedpool.pool.record import TypedRecord
 from sqla_typedpool.pool.slots import Limits
 from sqla_typedpool.pool.station import Station
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 __all__ = ["TypedPool"]
 
 _NEVER = float("inf")
-_WISH = 0.05  # seconds that invalidate() waits to see the connection closed
 
 
 def _first(value: Any, other: Any) -> Any:
@@ -160,16 +160,14 @@ class TypedPool(AsyncAdaptedQueuePool):
         self.database = Database(self)
         self.houses = Houses(self)
         self.first_turn = loops.FirstTurn()
-        self.forced = set()
-        self.in_place = set()
+        self.parting = Parting(self)
 
     # Attributes with a place here are not compared by code that compares a pool
     # with its recreate() by their __dict__ (SQLAlchemy's test-suite does).
     database: Database = cast(Any, None)
     houses: Houses = cast(Any, None)
     first_turn: loops.FirstTurn = cast(Any, None)
-    forced: set[int] = cast(Any, None)  # connections to be closed without a farewell
-    in_place: set[int] = cast(Any, None)  # those to be closed before their invalidate() returns
+    parting: Parting = cast(Any, None)
     near: Station | None = None  # the station used last; most often the only one
     _closed: bool = False
 
@@ -377,47 +375,7 @@ class TypedPool(AsyncAdaptedQueuePool):
         return self.houses.inline.checkout()
 
     def _close_connection(self, connection: Any, *, terminate: bool = False) -> None:
-        if not self._dialect.is_async or isinstance(self._dialect, stub_dialect):
-            super()._close_connection(connection, terminate=terminate)
-        elif not terminate:
-            self._close_politely(connection)
-        elif id(connection) in self.forced:
-            self.forced.discard(id(connection))
-            self.database.force_close(connection)
-        elif in_greenlet() and self._loop_of(connection) in (None, running_loop()):
-            self._terminate(connection)
-        else:
-            self._close_leaked(connection)
-
-    def _loop_of(self, connection: Any) -> Any:
-        return getattr(self.database.driver_connection(connection), "_loop", None)
-
-    def _close_politely(self, connection: Any) -> None:
-        self.logger.debug("Closing connection %r", connection)
-        try:
-            self._dialect.do_close(connection)
-        except Exception:  # a cancellation is no error: the loop ends, and we force it
-            self.logger.exception("Exception closing connection %r", connection)
-
-    def _terminate(self, connection: Any) -> None:
-        if not self.database.driver.says_farewell:
-            self.database.force_close(connection)
-            return
-        task = self.houses.here().closer.terminate(connection)
-        if id(connection) in self.in_place and task is not None:
-            await_only(asyncio.wait({task}, timeout=_WISH))
-
-    def _close_leaked(self, connection: Any) -> None:
-        """Outside any greenlet, on any thread: the garbage collector has found it."""
-        loop = self._loop_of(connection)
-        if loop in (None, running_loop()) or not loops.post(
-            loop, self.database.force_close, connection
-        ):
-            self.database.force_close(connection)
-
-    def close_now(self, connection: Any) -> None:
-        """Terminate in the present greenlet, as SQLAlchemy does: politely first."""
-        super()._close_connection(connection, terminate=True)
+        self.parting.close(connection, terminate=terminate)
 
     def _invalidate(
         self, connection: Any, exception: BaseException | None = None, _checkin: bool = True

@@ -114,7 +114,7 @@ class TypedRecord(ConnectionRecord):
         if e is not None or soft or self.dbapi_connection is None:
             super().invalidate(e, soft)
             return
-        in_place, name = self.house.pool.in_place, id(self.dbapi_connection)
+        in_place, name = self.house.pool.parting.in_place, id(self.dbapi_connection)
         in_place.add(name)
         try:
             super().invalidate()
