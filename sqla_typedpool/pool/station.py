@@ -16,7 +16,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
-from sqla_typedpool._sqlalchemy import await_only, greenlet_spawn
+from sqla_typedpool._sqlalchemy import await_only
 from sqla_typedpool.errors import PoolClosed, PoolSaturated
 from sqla_typedpool.pool import loops
 from sqla_typedpool.pool.alarm import Alarm
@@ -26,6 +26,7 @@ from sqla_typedpool.pool.drivers import Probe
 from sqla_typedpool.pool.house import House
 from sqla_typedpool.pool.keeper import Keeper
 from sqla_typedpool.pool.liveness import Liveness
+from sqla_typedpool.pool.renewal import Renewal
 from sqla_typedpool.pool.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Station(House):
         self.liveness = Liveness(self)
         self.connector = Connector(self)
         self.keeper = Keeper(self)
+        self.renewal = Renewal(self)
         loops.watch(self)
 
     # ------------------------------------------------------------------ checkout
@@ -199,6 +201,10 @@ class Station(House):
         error = self.timeout_error(stage, waited, waiter.task)
         error.__cause__ = self.connector.last_error
         return error
+
+    def too_late(self, since: float) -> BaseException:
+        """The error of a renewal that took too long."""
+        return self._timed_out(LoopWaiter(self.loop, since), "connecting")
 
     def _stage_of(self, waiter: LoopWaiter) -> str:
         """What somebody does for this waiter just now."""
@@ -321,61 +327,8 @@ class Station(House):
         """Waiters nobody works for."""
         return len(self.slots.waiters) - self.slots.validating - self.connector.promising
 
-    # ------------------------------------------------------------------- renewal
-
     def renew(self, record: TypedRecord) -> Any:
-        """Connect a checked-out record again, bounded, in a task of the pool's."""
-        return await_only(self._renew(record))
-
-    async def _renew(self, record: TypedRecord) -> Any:
-        self.forget(record, "invalidated")
-        started = self.clock()
-        bound = self._time_left(record, started)
-        task = self.tasks.spawn(self._reopen(record), "renew")
-        # Should the borrower be gone before the task is, nobody may find a
-        # half-filled record on the shelf, and its slot is not free yet.
-        record.spoiled = True
-        try:
-            await asyncio.wait({task}, timeout=bound)
-        finally:
-            if not task.done():
-                self.slots.opening += 1
-                task.add_done_callback(lambda _: self._discard_late(record), context=Context())
-                task.cancel()
-        if not task.done():
-            raise self._timed_out(LoopWaiter(self.loop, started), "connecting")
-        record.spoiled = False
-        if task.exception() is not None:
-            self.tally.connect_failures += 1
-        connection = task.result()
-        now = self.clock()
-        self.stamp(record, now)
-        self.tally.connect_time.add(now - started)
-        return connection
-
-    def _time_left(self, record: TypedRecord, now: float) -> float:
-        """What is left of the one deadline, in seconds."""
-        timeout: float | None = self.pool._timeout
-        if timeout is None or timeout <= 0:
-            return self.connector.bound
-        spent = now - (record.since if record.since is not None else now)
-        return min(self.connector.bound, max(0.0, timeout - spent))
-
-    async def _reopen(self, record: TypedRecord) -> Any:
-        if record.dbapi_connection is not None:  # softly invalidated
-            await greenlet_spawn(record.close)
-        while self.slots.total() > self.slots.limits.most and self.slots.closing:
-            await self.tasks.settle(self.options.pool_reset_timeout)
-        connection = await greenlet_spawn(record.open)
-        self.look_at(record)
-        return connection
-
-    def _discard_late(self, record: TypedRecord) -> None:
-        self.slots.opening -= 1
-        if record.dbapi_connection is not None:
-            self.closer.close(record, "invalidated")
-        else:
-            self.stir()
+        return await_only(self.renewal.of(record))
 
     # ------------------------------------------------------------------ for others
 
