@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def verdicts(engine: AsyncEngine) -> list[int]:
     """What the local probe says of each idle connection."""
-    station: Any = TypedPool.of(engine).houses.near
+    station: Any = TypedPool.of(engine).near
     return [record.probe() for record in station.slots.idle]
 
 
