@@ -32,8 +32,10 @@ __all__ = [
     "connect_arguments",
     "frames_outward",
     "greenlet_spawn",
+    "hear_errors",
     "in_greenlet",
     "init_pool",
+    "invoke_creator",
     "is_collecting",
     "outside_greenlet",
     "pool_close_connection",
@@ -62,6 +64,11 @@ pool_close_connection = Pool._close_connection
 
 pool_invalidate = Pool._invalidate
 """Notes the time of a disconnect and invalidates the one connection."""
+
+
+def invoke_creator(pool: Pool, record: ConnectionRecord) -> Any:
+    """A connection that is not the pool's: no events but ``do_connect``."""
+    return pool._invoke_creator(record)
 
 
 def in_greenlet() -> bool:
@@ -156,6 +163,29 @@ def connect_arguments(creator: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]
         return (), {}
     cells = dict(zip(code.co_freevars, (cell.cell_contents for cell in closure), strict=True))
     return tuple(cells.get("cargs_tup", ())), dict(cells.get("cparams", {}))
+
+
+def hear_errors(dialect: Any, hear: Callable[[Any, BaseException], None]) -> None:
+    """Tell of each error of a statement that is no disconnect.
+
+    SQLAlchemy asks the dialect of every driver error, listeners or not; a listener
+    of ours would be visible and would make SQLAlchemy build contexts for it.
+
+    :param hear: called with the record of the connection and the driver's error.
+    """
+    if getattr(dialect.is_disconnect, "_typedpool", False):
+        return
+    theirs = dialect.is_disconnect
+
+    def is_disconnect(error: Any, connection: Any, cursor: Any) -> bool:
+        answer: bool = theirs(error, connection, cursor)
+        record = getattr(connection, "_connection_record", None)
+        if not answer and record is not None:
+            hear(record, error)
+        return answer
+
+    is_disconnect._typedpool = True  # type: ignore[attr-defined]
+    dialect.is_disconnect = is_disconnect
 
 
 # ---------------------------------------------------------------- bounded resets

@@ -7,6 +7,7 @@ answer. A driver without a row works through its dialect alone.
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import threading
@@ -14,15 +15,17 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqla_typedpool._sqlalchemy import outside_greenlet
 
 __all__ = [
     "Driver",
     "Probe",
+    "Session",
     "always_alive",
     "cut",
+    "disconnect_from_parent",
     "driver_of",
     "force_close",
     "release",
@@ -43,6 +46,13 @@ class Probe(IntEnum):
 def always_alive() -> int:
     """The probe of a driver with nothing to look at."""
     return Probe.ALIVE
+
+
+class Session(NamedTuple):
+    """A connection as its server knows it."""
+
+    number: int
+    port: int
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,13 @@ class Driver:
     force: Callable[[Any], Awaitable[object] | None] | None = None
     """Close at once, no farewell; None = ``Dialect.do_terminate``. What it returns
     may be awaited to see the end."""
+    mode: Callable[[Any], object] | None = None
+    """SQLAlchemy's adapted connection -> whether its server is read-only. In a
+    greenlet; None where nothing can be told."""
+    session: Callable[[Any], Session | None] = lambda connection: None
+    """How to name it to ``kill``, where a cancelled statement has to be killed."""
+    kill: Callable[[Any, Session], None] | None = None
+    """(another adapted connection, session): end what it does. In a greenlet."""
     connect_timeout: str = ""
     """The connect argument that bounds a connection attempt, in seconds."""
 
@@ -77,6 +94,12 @@ async def _ping_asyncpg(connection: Any) -> None:
     # The simple protocol: one message each way, legal behind PgBouncer in
     # transaction mode. Not ";": asyncpg 0.32 fails on the empty response.
     await connection.execute("select")
+
+
+def _mode_of_asyncpg(adapted: Any) -> object:
+    # PostgreSQL 14 and later tell of both unasked, and whenever they change.
+    settings = adapted.driver_connection.get_settings()
+    return settings.in_hot_standby, settings.default_transaction_read_only
 
 
 def _asyncpg_descriptor(connection: Any) -> int:
@@ -97,6 +120,12 @@ async def _ping_psycopg(connection: Any) -> None:
     finally:
         if not connection.closed:
             await connection.set_autocommit(False)
+
+
+def _mode_of_psycopg(adapted: Any) -> object:
+    ask = adapted.driver_connection.info.parameter_status
+    standby, read_only = ask("in_hot_standby"), ask("default_transaction_read_only")
+    return None if standby is None else (standby, read_only)
 
 
 def _probe_psycopg(connection: Any) -> Callable[[], int]:
@@ -146,6 +175,37 @@ def _probe_protocol(connection: Any) -> Callable[[], int]:
     return probe
 
 
+def _mode_of_mysql(adapted: Any) -> object:
+    rows = _run_mysql(adapted, "SELECT @@GLOBAL.read_only")
+    return bool(rows[0][0])
+
+
+def _session_of_mysql(connection: Any) -> Session | None:
+    name = _transport_of(connection).get_extra_info("sockname")
+    if not isinstance(name, tuple):
+        return None  # a Unix socket has no port to be known by
+    return Session(int(connection.thread_id()), int(name[1]))
+
+
+def _kill_mysql(adapted: Any, session: Session) -> None:
+    found = _run_mysql(
+        adapted,
+        "SELECT ID FROM information_schema.PROCESSLIST "
+        f"WHERE ID = {session.number} AND HOST LIKE '%:{session.port}' AND COMMAND <> 'Sleep'",
+    )
+    if found:
+        _run_mysql(adapted, f"KILL {session.number}")
+
+
+def _run_mysql(adapted: Any, statement: str) -> Any:
+    cursor = adapted.cursor()
+    try:
+        cursor.execute(statement)
+        return cursor.fetchall()
+    finally:
+        cursor.close()
+
+
 def _abort_mysql(connection: Any) -> None:
     # Their close() would first flush what the server does not take, and over TLS
     # wait half a minute for its farewell.
@@ -185,6 +245,9 @@ _MYSQL = Driver(
     ping_opens_transaction=False,
     descriptor=_mysql_descriptor,
     force=_abort_mysql,
+    mode=_mode_of_mysql,
+    session=_session_of_mysql,
+    kill=_kill_mysql,
     connect_timeout="connect_timeout",
 )
 _DRIVERS = {
@@ -194,6 +257,7 @@ _DRIVERS = {
         adapter="AsyncAdapt_asyncpg_connection",
         ping_opens_transaction=False,
         descriptor=_asyncpg_descriptor,
+        mode=_mode_of_asyncpg,
         connect_timeout="timeout",
     ),
     "psycopg": Driver(
@@ -202,6 +266,7 @@ _DRIVERS = {
         adapter="AsyncAdapt_psycopg_connection",
         descriptor=lambda connection: int(connection.fileno()),
         force=lambda connection: connection.pgconn.finish(),
+        mode=_mode_of_psycopg,
         connect_timeout="connect_timeout",
     ),
     "aiosqlite": Driver(
@@ -226,14 +291,24 @@ def cut(dialect: Any, adapted: Any) -> None:
     """Make whatever waits on this connection's socket fail now.
 
     Shuts down a duplicate of the descriptor, which works whatever the transport
-    (TLS and uvloop included) and leaves closing to its owner. Never call it in a
-    forked child: the parent's session would end.
+    (TLS and uvloop included) and leaves closing to its owner.
     """
     with suppress(Exception):
         descriptor = driver_of(dialect).descriptor(dialect.get_driver_connection(adapted))
         if descriptor >= 0:
             with socket.socket(fileno=socket.dup(descriptor)) as twin:
                 twin.shutdown(socket.SHUT_RDWR)
+
+
+def disconnect_from_parent(dialect: Any, adapted: Any, null: int) -> None:
+    """In a forked child: point a socket's descriptor at the null device.
+
+    Its number stays taken, so that nothing later can close another file by it.
+    """
+    with suppress(Exception):
+        descriptor = driver_of(dialect).descriptor(dialect.get_driver_connection(adapted))
+        if descriptor >= 0:
+            os.dup2(null, descriptor, inheritable=False)
 
 
 def force_close(dialect: Any, adapted: Any) -> Awaitable[object] | None:

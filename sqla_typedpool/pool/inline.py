@@ -56,7 +56,7 @@ class Inline(House):
     def __init__(self, pool: TypedPool) -> None:
         super().__init__(pool)
         self._lock = threading.RLock()
-        self.refusing = False
+        self.refusing = pool.is_closed
 
     def checkout(self) -> TypedRecord:
         """An idle connection, a new one, or one that is returned in time."""

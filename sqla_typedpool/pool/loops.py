@@ -21,7 +21,7 @@ from sqla_typedpool.pool import ending
 if TYPE_CHECKING:
     from sqla_typedpool.pool.station import Station
 
-__all__ = ["FirstTurn", "post", "sweep", "watch"]
+__all__ = ["FirstTurn", "forget_all", "post", "sweep", "watch"]
 
 
 class _Guard:
@@ -72,6 +72,13 @@ def sweep() -> None:
             guard = _guards.pop(loop, None)
             for station in [] if guard is None else list(guard.stations):
                 ending.abandon(station)
+
+
+def forget_all() -> object:
+    """In a forked child: the loops that are watched are the parent's."""
+    global _guards
+    inherited, _guards = _guards, {}
+    return inherited
 
 
 class FirstTurn:

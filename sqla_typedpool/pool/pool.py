@@ -24,7 +24,7 @@ from sqla_typedpool._sqlalchemy import (
     pool_invalidate,
     stub_dialect,
 )
-from sqla_typedpool.pool import ending, loops
+from sqla_typedpool.pool import ending, forking, loops
 from sqla_typedpool.pool.database import Database, default_reset_timeout
 from sqla_typedpool.pool.holders import Holder
 from sqla_typedpool.pool.houses import Houses
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from sqla_typedpool.pool.house import House
+    from sqla_typedpool.pool.inline import Inline
 
 __all__ = ["TypedPool"]
 
@@ -158,9 +159,8 @@ class TypedPool(AsyncAdaptedQueuePool):
         self._timeout = cast(float, self.options.timeout)
         self.limits = Limits(self.options.pool_size, self.options.max_overflow)
         self.database = Database(self)
-        self.houses = Houses(self)
-        self.first_turn = loops.FirstTurn()
-        self.parting = Parting(self)
+        self.start_anew()
+        forking.watch(self)
 
     # Attributes with a place here are not compared by code that compares a pool
     # with its recreate() by their __dict__ (SQLAlchemy's test-suite does).
@@ -364,7 +364,7 @@ class TypedPool(AsyncAdaptedQueuePool):
         house = record.house
         loop = house.loop
         if loop is None:
-            self.houses.inline.give_back(record)
+            cast("Inline", house).give_back(record)
         elif not loops.post(loop, self._return_conn, record):
             ending.abandon(cast(Station, house))
 
@@ -467,6 +467,13 @@ class TypedPool(AsyncAdaptedQueuePool):
             house.limit_lifetime()
 
     # ------------------------------------------------------------ for the houses
+
+    def start_anew(self) -> None:
+        """Without a connection; what there was is nobody's business here any more."""
+        self.near = None
+        self.houses = Houses(self)
+        self.first_turn = loops.FirstTurn()
+        self.parting = Parting(self)
 
     def prepare(self) -> None:
         """Before the first connection of a loop: the dialect is known now."""
