@@ -392,7 +392,16 @@ def _mysql(number: int) -> Exception:
         ),
         (Exception("something nobody knows"), Kind.FATAL),
         (PermissionError(13, "denied"), Kind.FATAL),
-        (FileNotFoundError(2, "no such socket"), Kind.FATAL),
+        (FileNotFoundError(2, "No such file or directory"), Kind.TRANSIENT),
+        (FileNotFoundError(2, "No such file or directory", "root.crt"), Kind.FATAL),
+        (
+            Exception(
+                'connection to server on socket "/run/.s.PGSQL.5432" failed: No such file or '
+                "directory\n\tIs the server running locally and accepting connections on that "
+                "socket?"
+            ),
+            Kind.TRANSIENT,
+        ),
     ],
     ids=lambda value: value.value if isinstance(value, Kind) else repr(value)[:40],
 )

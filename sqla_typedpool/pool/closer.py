@@ -26,7 +26,7 @@ _FAREWELL = 2.25
 
 # The record keeps its identity (SQLAlchemy's record_info) where a new
 # connection is to take the place of the old one.
-_KEEPS_SHELL = frozenset({"lifetime", "dead", "ping", "invalidated"})
+_KEEPS_SHELL = frozenset({"lifetime", "failover", "dead", "ping", "invalidated"})
 
 
 def _nothing() -> None:

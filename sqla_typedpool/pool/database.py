@@ -13,9 +13,10 @@ from weakref import ref
 
 from sqlalchemy import exc
 
-from sqla_typedpool._sqlalchemy import bound_resets, connect_arguments
+from sqla_typedpool._sqlalchemy import bound_resets, connect_arguments, hear_errors
 from sqla_typedpool.pool.alarm import Alarm
 from sqla_typedpool.pool.drivers import Driver, cut, driver_of, force_close
+from sqla_typedpool.pool.failover import hear
 
 if TYPE_CHECKING:
     from sqla_typedpool.pool.pool import TypedPool
@@ -74,6 +75,8 @@ class Database:
         if self._bounded is not dialect and hasattr(dialect, "get_dialect_cls"):
             self._bounded = dialect
             bound_resets(dialect, _Bound(self._pool))
+            if self.driver.mode is not None:
+                hear_errors(dialect, hear)
 
     # ------------------------------------------------------- connect arguments
 
@@ -109,6 +112,18 @@ class Database:
             self.in_memory = not cursor.fetchall()[0][2]
         finally:
             cursor.close()
+
+    def mode(self, connection: Any) -> object:
+        """Whether the server is read-only, as it says itself; None = it does not say.
+
+        In a greenlet: some servers have to be asked.
+        """
+        if self.driver.mode is None:
+            return None
+        try:
+            return self.driver.mode(connection)
+        except Exception:  # noqa: BLE001 - a server without such a setting
+            return None
 
     def forbids_another(self, existing: int) -> BaseException | None:
         """The error to give a caller who would need one more connection, if any."""

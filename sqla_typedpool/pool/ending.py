@@ -15,7 +15,7 @@ from sqla_typedpool.pool.holders import describe
 if TYPE_CHECKING:
     from sqla_typedpool.pool.station import Station
 
-__all__ = ["abandon", "dispose", "drain", "end", "refuse", "retire_all"]
+__all__ = ["abandon", "dispose", "drain", "end", "refuse", "retire_all", "retire_mode"]
 
 
 # Seconds that an ending loop's other asynchronous generators have to give back
@@ -29,6 +29,16 @@ def retire_all(station: Station) -> None:
     for record in list(station.slots.idle):
         station.slots.claim(record)
         station.closer.close(record, "lifetime")
+
+
+def retire_mode(station: Station, mode: object) -> None:
+    """Let those be replaced that were made while the server was in this mode."""
+    for record in list(station.records):
+        if record.mode == mode:
+            record.condemn("failover")
+    for record in [each for each in station.slots.idle if each.mode == mode]:
+        station.slots.claim(record)
+        station.closer.close(record, "failover")
 
 
 def dispose(station: Station) -> None:

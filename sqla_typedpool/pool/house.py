@@ -20,6 +20,7 @@ from sqla_typedpool.pool.stats import Gauges, Tally
 if TYPE_CHECKING:
     from asyncio import Task
 
+    from sqla_typedpool.pool.drivers import Session
     from sqla_typedpool.pool.options import PoolOptions
     from sqla_typedpool.pool.pool import TypedPool
     from sqla_typedpool.pool.record import TypedRecord
@@ -62,6 +63,9 @@ class House:
         """Connect a checked-out record again, in its borrower's path."""
         raise NotImplementedError
 
+    def kill(self, session: Session) -> None:
+        """Its borrower was cancelled: end on the server what may still run."""
+
     # ------------------------------------------------------------------ hand out
 
     def hand_out(self, record: TypedRecord, now: float, task: Task[Any] | None) -> None:
@@ -91,7 +95,9 @@ class House:
 
     def look_at(self, record: TypedRecord) -> None:
         """A connection has been opened in this record: learn how to look at it."""
-        record.probe = self.pool.database.driver.probe(record.driver_connection)
+        driver, connection = self.pool.database.driver, record.driver_connection
+        record.probe = driver.probe(connection)
+        record.session = driver.session(connection)
 
     def stamp(self, record: TypedRecord, now: float) -> None:
         """Note the birth of a connection, and its limits."""

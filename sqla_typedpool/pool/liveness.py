@@ -95,6 +95,8 @@ class Liveness:
         :raises Exception: an error that is no disconnect (a ``handle_error``
             listener may have raised it).
         """
+        if self._station.failover.is_doubted(record):
+            return await self._station.failover.examine(record)
         database = self._station.pool.database
         ping, connection = database.driver.ping, record.dbapi_connection
         if ping is None or database.asks_dialect(connection):

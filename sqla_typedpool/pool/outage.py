@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
-__all__ = ["Kind", "classify"]
+__all__ = ["Kind", "classify", "says_read_only"]
 
 
 class Kind(Enum):
@@ -39,6 +39,7 @@ _TRANSIENT_MYSQL = frozenset(
     {1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1184, 1927}
     | {2002, 2003, 2005, 2006, 2012, 2013, 2055}
 )
+_READ_ONLY_MYSQL = frozenset({1290, 1836})
 # 1040 too many, 1135 no thread for another, 1203 too many of this user
 _FULL_MYSQL = frozenset({1040, 1135, 1203})
 _USER_LIMIT_MYSQL = 1226  # one of several limits: of connections, of queries per hour
@@ -65,6 +66,7 @@ _TRANSIENT_WORDS = (
     "connect call failed",
     "connection was closed in the middle",
     "unexpected connection_lost",
+    "accepting connections on that socket",  # a Unix socket: gone or refused
 )
 _TRANSIENT_ERRNOS = frozenset(
     {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL}
@@ -81,15 +83,27 @@ def classify(error: BaseException) -> Kind:
     return Kind.FATAL
 
 
+def says_read_only(error: BaseException) -> bool:
+    """Whether a statement failed because nothing may be written."""
+    number = _mysql_number(error)
+    if number is not None:
+        return number in _READ_ONLY_MYSQL
+    return _state_of(error) == "25006"
+
+
 def _kind_of(error: BaseException) -> Kind | None:
     # MySQL's numbers first: its errors carry SQLSTATEs too, and vaguer ones
     number = _mysql_number(error)
     if number is not None:
         return _of_number(number, error)
-    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    state = _state_of(error)
     if isinstance(state, str):
         return _of_state(state)
     return _of_type(error) or _of_words(str(error).lower())
+
+
+def _state_of(error: BaseException) -> object:
+    return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
 
 
 def _of_state(state: str) -> Kind:
@@ -112,6 +126,9 @@ def _of_type(error: BaseException) -> Kind | None:
     if _is_tls(error):
         return Kind.FATAL
     if isinstance(error, (ConnectionError, TimeoutError, asyncio.TimeoutError, socket.gaierror)):
+        return Kind.TRANSIENT
+    # a Unix socket is gone while its server restarts; a missing file has a name
+    if isinstance(error, FileNotFoundError) and error.filename is None:
         return Kind.TRANSIENT
     if isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNOS:
         return Kind.TRANSIENT

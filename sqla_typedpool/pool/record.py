@@ -17,6 +17,7 @@ from sqla_typedpool.pool.drivers import always_alive
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sqla_typedpool.pool.drivers import Session
     from sqla_typedpool.pool.house import House
     from sqla_typedpool.pool.pool import TypedPool
 
@@ -34,9 +35,12 @@ class TypedRecord(ConnectionRecord):
         "house",
         "idle_since",
         "leaves_as",
+        "mode",
         "name",
         "probe",
         "reported",
+        "reprieve",
+        "session",
         "since",
         "site",
         "spoiled",
@@ -49,6 +53,8 @@ class TypedRecord(ConnectionRecord):
     task: asyncio.Task[Any] | weakref.ref[asyncio.Task[Any]] | None
     site: tuple[CodeType, int] | None
     probe: Callable[[], int]
+    mode: object  # whether the server was read-only at connect; None = it does not say
+    session: Session | None  # by which a statement can be killed
 
     def __init__(self, pool: TypedPool, house: House) -> None:
         super().__init__(pool, connect=False)
@@ -63,6 +69,8 @@ class TypedRecord(ConnectionRecord):
         self.probe = always_alive
         self.idle_since = self.verified_at = self.expires_at = -_NEVER
         self.leaves_as = "lifetime"  # why it is closed when expires_at has come
+        self.mode = self.session = None
+        self.reprieve = -_NEVER  # its expires_at, while it is doubted
 
     def borrower(self) -> asyncio.Task[Any] | None:
         """The task that has it, if it still exists."""
@@ -82,6 +90,7 @@ class TypedRecord(ConnectionRecord):
         """Connect; in a greenlet or, for a synchronous driver, anywhere."""
         connection = super().get_connection()
         self.house.pool.database.learn(connection)
+        self.mode = self.house.pool.database.mode(connection)
         return connection
 
     def get_connection(self) -> Any:
@@ -111,6 +120,8 @@ class TypedRecord(ConnectionRecord):
         returns. After an error or a cancellation the farewell is said in the
         background; nobody should wait for a server that may be silent.
         """
+        if self.session is not None and isinstance(e, asyncio.CancelledError):
+            self.house.kill(self.session)
         if e is not None or soft or self.dbapi_connection is None:
             super().invalidate(e, soft)
             return

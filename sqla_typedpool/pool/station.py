@@ -22,9 +22,11 @@ from sqla_typedpool.pool import loops
 from sqla_typedpool.pool.alarm import Alarm
 from sqla_typedpool.pool.closer import Closer
 from sqla_typedpool.pool.connector import Connector
-from sqla_typedpool.pool.drivers import Probe
+from sqla_typedpool.pool.drivers import Probe, Session
+from sqla_typedpool.pool.failover import Failover
 from sqla_typedpool.pool.house import House
 from sqla_typedpool.pool.keeper import Keeper
+from sqla_typedpool.pool.killer import Killer
 from sqla_typedpool.pool.liveness import Liveness
 from sqla_typedpool.pool.renewal import Renewal
 from sqla_typedpool.pool.tasks import Tasks
@@ -94,6 +96,8 @@ class Station(House):
         self.connector = Connector(self)
         self.keeper = Keeper(self)
         self.renewal = Renewal(self)
+        self.failover = Failover(self)
+        self.killer = Killer(self)
         loops.watch(self)
 
     # ------------------------------------------------------------------ checkout
@@ -266,6 +270,8 @@ class Station(House):
             # After dispose() waiters come first: else they would wait for a new
             # connection only to see it closed on its return, and so on.
             self.place(record)
+        elif self.failover.is_doubted(record):
+            self.liveness.ping(record)
         else:
             # Also with waiters, or in a busy pool it would live for ever.
             self.closer.close(record, record.leaves_as)
@@ -329,6 +335,9 @@ class Station(House):
 
     def renew(self, record: TypedRecord) -> Any:
         return await_only(self.renewal.of(record))
+
+    def kill(self, session: Session) -> None:
+        self.killer.kill(session)
 
     # ------------------------------------------------------------------ for others
 

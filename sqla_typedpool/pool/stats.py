@@ -25,6 +25,7 @@ CLOSE_REASONS: Final = (
     "overflow",  # returned while nobody waited and pool_size were idle already
     "idle",  # unused for pool_idle_timeout
     "lifetime",  # older than pool_max_lifetime, or retire_all()
+    "failover",  # made before the server became read-only
     "dead",  # the local probe found it closed
     "ping",  # the round trip failed or took too long
     "invalidated",  # by a statement's error, a cancellation or the application
