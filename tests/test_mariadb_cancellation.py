@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from tests.servers.mariadb import MariaDB
 
 LIMIT = 5
+# An hour or so, and the server does not look whether anybody still listens.
+COMPUTES = "SELECT BENCHMARK(2000000000, SHA2('x', 512))"
 
 
 async def plain(engine: AsyncEngine) -> None:
@@ -132,12 +134,53 @@ def test_a_statement_cancelled_ends_on_the_server(mariadb: MariaDB, driver: str)
             account = await admin.account()
             options = {"pool_size": 1, "max_overflow": 0}
             async with engine_on(account.url(driver), **options) as engine:
-                task = asyncio.ensure_future(ask(engine, "SELECT BENCHMARK(2000000000, SHA2('x', 512))"))
+                task = asyncio.ensure_future(ask(engine, COMPUTES))
                 await admin.grown(account, 1)
                 await asyncio.sleep(0.1)
                 task.cancel()
                 await asyncio.wait({task}, timeout=2)
                 assert await admin.settled(account, 0) == 0
+
+    run(main())
+
+
+@by_driver
+def test_many_statements_cancelled_at_once_are_ended_by_one_more_connection(
+    mariadb: MariaDB, driver: str
+) -> None:
+    async def main() -> None:
+        async with admin_of(mariadb) as admin:
+            account = await admin.account("WITH MAX_USER_CONNECTIONS 7")
+            async with engine_on(account.url(driver), pool_size=6, max_overflow=0) as engine:
+                tasks = [asyncio.ensure_future(ask(engine, COMPUTES)) for _ in range(6)]
+                assert await admin.grown(account, 6) == 6
+                await asyncio.sleep(0.1)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks, timeout=2)
+                assert await admin.settled(account, 0, 3) == 0
+
+    run(main())
+
+
+@by_driver
+def test_behind_a_proxy_nothing_is_killed_since_the_session_is_not_surely_ours(
+    mariadb: MariaDB, driver: str
+) -> None:
+    async def main() -> None:
+        async with admin_of(mariadb) as admin:
+            account = await admin.account()
+            async with FaultProxy(mariadb.host, mariadb.port) as proxy:
+                async with engine_on(account.url(driver, proxy), pool_size=1) as engine:
+                    task = asyncio.ensure_future(ask(engine, "SELECT SLEEP(1.5)"))
+                    await admin.grown(account, 1)
+                    await asyncio.sleep(0.1)
+                    (mine,) = await admin.sessions(account)
+                    task.cancel()
+                    await asyncio.wait({task}, timeout=2)
+                    assert await until(lambda: proxy.accepted == 2, 2)  # somebody came to look
+                    assert await until(lambda: proxy.connections == 0, 2)
+                    assert mine in await admin.sessions(account)
 
     run(main())
 
