@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import random
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqla_typedpool._sqlalchemy import greenlet_spawn
 from sqla_typedpool.errors import copy_error
@@ -24,7 +24,7 @@ from sqla_typedpool.pool.outage import Kind, classify
 
 if TYPE_CHECKING:
     from sqla_typedpool.pool.record import TypedRecord
-    from sqla_typedpool.pool.station import Station
+    from sqla_typedpool.pool.station import LoopWaiter, Station
 
 __all__ = ["Connector"]
 
@@ -44,6 +44,7 @@ class Attempt:
     __slots__ = (
         "generation",
         "has_turn",
+        "is_made",
         "is_shell",
         "record",
         "started",
@@ -61,6 +62,7 @@ class Attempt:
         self.started = started
         self.generation = generation
         self.timed_out = self.has_turn = False
+        self.is_made = False  # opened, its events fired, looked at: all of it
 
 
 class Connector:
@@ -121,11 +123,9 @@ class Connector:
         """Begin as many attempts as demand, room and width allow."""
         if self._stopped or self._pausing is not None:
             return
-        if not self._live and not self._station.slots.has_room():
-            return
         while len(self._live) < self._width and self._is_wanted() and self._may_open():
             self._begin()
-        if self._live and self._station.slots.waiters and self._nudging is None:
+        if self._station.slots.waiters and self._nudging is None:
             self._served_before = self._station.tally.checkouts
             self._nudging = later(self._station.loop, _NUDGE, self._nudge)
 
@@ -163,6 +163,7 @@ class Connector:
             attempt.has_turn = True
             await greenlet_spawn(attempt.record.open)
             self._station.look_at(attempt.record)
+            attempt.is_made = True
         except asyncio.CancelledError as cancelled:
             # psycopg's half-made connection lives in these frames, and its socket
             # would stay open until the garbage collector comes
@@ -181,12 +182,13 @@ class Connector:
         if attempt in self._live:
             self._live.remove(attempt)
         self._station.slots.opening -= 1
-        if error is not None and attempt.record.dbapi_connection is not None:
-            self._station.closer.drop(attempt.record, "dead")  # half made
-        connected = attempt.record.dbapi_connection is not None
+        if not attempt.is_made and attempt.record.dbapi_connection is not None:
+            # its record goes with it: the closer may be at it for a while
+            attempt.is_shell = False
+            self._station.closer.drop(attempt.record, "half made")
         if attempt.has_turn:
-            self._station.pool.first_turn.leave(self._station, connected)
-        if connected:
+            self._station.pool.first_turn.leave(self._station, attempt.is_made)
+        if attempt.is_made:
             self._succeeded(attempt)
         else:
             self._failed(attempt, error, from_outside)
@@ -234,10 +236,10 @@ class Connector:
             station.tally.connect_failures += 1
             self._refill_at = station.clock() + self._refill_pause
             self._refill_pause = min(self._refill_pause * 2, _REFILL_MAX)
-            self._decide(error)
+            self._decide(error, attempt.started)
         station.stir()
 
-    def _decide(self, error: BaseException) -> None:
+    def _decide(self, error: BaseException, started: float) -> None:
         """Keep the waiters, or tell them."""
         kind = classify(error)
         slots, now = self._station.slots, self._station.clock()
@@ -257,12 +259,21 @@ class Connector:
         elif kind is Kind.FULL and slots.in_use > 0:
             self._pause_for(pause)
         else:
-            self._tell(error, everybody=True)
+            self._tell_those_since(error, started)
 
     def _tell(self, error: BaseException, *, everybody: bool) -> None:
         slots = self._station.slots
         while slots.fail_oldest(copy_error(error)) and everybody:
             pass
+
+    def _tell_those_since(self, error: BaseException, started: float) -> None:
+        """Those who came while the attempt was under way shall have a fresh one: it may
+        have hung for long, and the network be back."""
+        slots = self._station.slots
+        for waiter in list(slots.waiters):
+            if cast("LoopWaiter", waiter).since <= started:
+                slots.leave(waiter)
+                waiter.fail(copy_error(error))
 
     def _report_recovered(self, now: float) -> None:
         if self._outage_since is None:
@@ -306,7 +317,7 @@ class Connector:
     def _start_beside(self) -> None:
         if not self._station.slots.has_room():
             self._give_up_oldest()
-        elif self._live and self._may_open():
+        elif self._may_open():
             self._begin()
 
     def _give_up_oldest(self) -> None:

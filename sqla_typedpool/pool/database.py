@@ -15,7 +15,7 @@ from sqlalchemy import exc
 
 from sqla_typedpool._sqlalchemy import bound_resets, connect_arguments, hear_errors
 from sqla_typedpool.pool.alarm import Alarm
-from sqla_typedpool.pool.drivers import Driver, cut, driver_of, force_close
+from sqla_typedpool.pool.drivers import Driver, Probe, cut, driver_of, force_close
 from sqla_typedpool.pool.failover import hear
 
 if TYPE_CHECKING:
@@ -122,8 +122,14 @@ class Database:
             return None
         try:
             return self.driver.mode(connection)
-        except Exception:  # noqa: BLE001 - a server without such a setting
-            return None
+        except Exception as error:
+            if self.is_dead(connection) or self._is_disconnect(error):
+                raise ConnectionError(f"connection lost while it was opened: {error}") from error
+            return None  # a server without such a setting
+
+    def _is_disconnect(self, error: Exception) -> bool:
+        is_drivers = isinstance(error, self.dialect.loaded_dbapi.Error)
+        return is_drivers and bool(self.dialect.is_disconnect(error, None, None))
 
     def forbids_another(self, existing: int) -> BaseException | None:
         """The error to give a caller who would need one more connection, if any."""
@@ -140,6 +146,13 @@ class Database:
 
     def driver_connection(self, connection: Any) -> Any:
         return self.dialect.get_driver_connection(connection)
+
+    def is_dead(self, connection: Any) -> bool:
+        """Whether the local probe can tell that it is closed."""
+        try:
+            return self.driver.probe(self.driver_connection(connection))() == Probe.DEAD
+        except Exception:  # noqa: BLE001 - a driver forgets the transport of what it has closed
+            return True
 
     def force_close(self, connection: Any) -> None:
         """Close without a farewell; an error is logged, as SQLAlchemy's pools do."""

@@ -99,7 +99,8 @@ async def _ping_asyncpg(connection: Any) -> None:
 def _mode_of_asyncpg(adapted: Any) -> object:
     # PostgreSQL 14 and later tell of both unasked, and whenever they change.
     settings = adapted.driver_connection.get_settings()
-    return settings.in_hot_standby, settings.default_transaction_read_only
+    standby = getattr(settings, "in_hot_standby", None)
+    return None if standby is None else (standby, settings.default_transaction_read_only)
 
 
 def _asyncpg_descriptor(connection: Any) -> int:

@@ -46,7 +46,10 @@ class Failover:
 
         :return: whether the server has answered.
         """
-        mode = await greenlet_spawn(self._station.pool.database.mode, record.dbapi_connection)
+        try:
+            mode = await greenlet_spawn(self._station.pool.database.mode, record.dbapi_connection)
+        except Exception:  # noqa: BLE001 - any failure means it is not usable
+            return False
         if mode is not None and self.is_doubted(record):  # dispose() may have come meanwhile
             self._judge(record, mode)
         return mode is not None

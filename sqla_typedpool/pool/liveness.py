@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqla_typedpool._sqlalchemy import greenlet_spawn
 from sqla_typedpool.pool.alarm import Alarm
-from sqla_typedpool.pool.drivers import cut
+from sqla_typedpool.pool.drivers import Probe, cut
 
 if TYPE_CHECKING:
     from sqla_typedpool.pool.record import TypedRecord
@@ -32,12 +32,16 @@ class Liveness:
 
     def __init__(self, station: Station) -> None:
         self._station = station
+        self._hopeless: set[TypedRecord] = set()
 
-    def suspect_all(self) -> None:
+    def suspect_all(self, *, silent: bool = False) -> None:
         """A connection was found dead: ask all idle ones now, at once, each bounded.
 
         One failure does not replace the healthy ones. Those in use are pinged
         after their return, before anybody else gets them.
+
+        :param silent: it did not answer at all; then the others may be as silent, and
+            waiters should not have to count on them.
         """
         station = self._station
         station.suspect_since = station.clock()
@@ -45,12 +49,23 @@ class Liveness:
             return
         for record in list(station.slots.idle):
             station.slots.claim(record)
-            self.ping(record)
+            self.ping(record, hopeless=silent)
 
-    def ping(self, record: TypedRecord) -> None:
+    @property
+    def promising(self) -> int:
+        """Pings that waiters may count on."""
+        return self._station.slots.validating - len(self._hopeless)
+
+    def ping(self, record: TypedRecord, *, hopeless: bool = False) -> None:
         """(in hand) -> validating -> idle or in use, else (free)."""
         self._station.slots.validating += 1
+        if hopeless:
+            self._hopeless.add(record)
         self._station.tasks.spawn(self._validate(record), "ping", lambda: self._give_up(record))
+
+    def _no_longer(self, record: TypedRecord) -> None:
+        self._station.slots.validating -= 1
+        self._hopeless.discard(record)
 
     async def _validate(self, record: TypedRecord) -> None:
         error: BaseException | None = None
@@ -63,19 +78,21 @@ class Liveness:
                 self._give_up(record)
                 return
         except Exception as problem:  # noqa: BLE001 - no disconnect: a waiter gets it
-            error = None if deadline.passed else problem
+            error = None if deadline.passed or record.probe() == Probe.DEAD else problem
         finally:
             deadline.cancel()
-        self._station.slots.validating -= 1
+        self._no_longer(record)
         self._station.tally.pings += 1
-        self._judge(record, answered, error)
+        self._judge(record, answered, error, silent=deadline.passed)
 
     def _give_up(self, record: TypedRecord) -> None:
-        self._station.slots.validating -= 1
+        self._no_longer(record)
         self._station.closer.drop(record, "loop")
         self._station.stir_soon()
 
-    def _judge(self, record: TypedRecord, answered: bool, error: BaseException | None) -> None:
+    def _judge(
+        self, record: TypedRecord, answered: bool, error: BaseException | None, *, silent: bool
+    ) -> None:
         station = self._station
         if answered and record.dbapi_connection is not None:
             record.verified_at = station.clock()
@@ -86,7 +103,7 @@ class Liveness:
         if error is not None:
             station.slots.fail_oldest(error)
         else:
-            self.suspect_all()
+            self.suspect_all(silent=silent)
         station.stir()
 
     async def _ask(self, record: TypedRecord) -> bool:
@@ -127,3 +144,4 @@ class _Deadline:
 
     def cancel(self) -> None:
         self._alarm.cancel()
+        self._connection = self._task = None  # the alarm knows us: no cycle shall hold them

@@ -7,6 +7,7 @@ needs to know of the connection in it stands beside.
 from __future__ import annotations
 
 import asyncio
+import math
 import weakref
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,7 @@ class TypedRecord(ConnectionRecord):
     def open(self) -> Any:
         """Connect; in a greenlet or, for a synchronous driver, anywhere."""
         connection = super().get_connection()
+        self._soft_invalidate_time = 0
         self.house.pool.database.learn(connection)
         self.mode = self.house.pool.database.mode(connection)
         return connection
@@ -122,8 +124,13 @@ class TypedRecord(ConnectionRecord):
         """
         if self.session is not None and isinstance(e, asyncio.CancelledError):
             self.house.kill(self.session)
-        if e is not None or soft or self.dbapi_connection is None:
+        if soft:
             super().invalidate(e, soft)
+            # SQLAlchemy compares two readings of the wall clock, which may be set back
+            self._soft_invalidate_time = math.nextafter(self.starttime, math.inf)
+            return
+        if e is not None or self.dbapi_connection is None:
+            super().invalidate(e)
             return
         in_place, name = self.house.pool.parting.in_place, id(self.dbapi_connection)
         in_place.add(name)

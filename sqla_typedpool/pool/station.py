@@ -331,7 +331,7 @@ class Station(House):
 
     def unserved(self) -> int:
         """Waiters nobody works for."""
-        return len(self.slots.waiters) - self.slots.validating - self.connector.promising
+        return len(self.slots.waiters) - self.liveness.promising - self.connector.promising
 
     def renew(self, record: TypedRecord) -> Any:
         return await_only(self.renewal.of(record))
