@@ -7,6 +7,9 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 # Further requirements for this venv, such as "sqlalchemy<2.1"; used by .ci/run.
 PINS   ?=
+# Of the soak: how long it takes in all, and which chaos it is (none = another one each time).
+SECONDS ?= 600
+SEED    ?=
 
 # The newest interpreter that really runs: a version manager's shim may exist and yet refuse.
 PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 python3.10 python3; do \
@@ -14,7 +17,7 @@ PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 pyth
 	&& echo $$python && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench clean
+.PHONY: help demo test soak lint types bench clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +27,10 @@ demo: $(VENV)/.demo ## watch the pool at work on a throw-away PostgreSQL
 
 test: $(VENV)/.test ## both rings of tests; rings without their server are skipped with a reason
 	$(BIN)/python -m pytest $(ARGS)
+
+soak: $(VENV)/.test ## load and chaos for SECONDS (600), repeated with SEED
+	SQLA_TYPEDPOOL_SOAK_SECONDS=$(SECONDS) SQLA_TYPEDPOOL_SOAK_SEED=$(SEED) \
+		$(BIN)/python -m pytest tests/test_chaos.py -s $(ARGS)
 
 lint: $(VENV)/.lint ## ruff: rules and format
 	$(BIN)/ruff check .
