@@ -35,6 +35,7 @@ _PAUSE_MIN, _PAUSE_MAX, _PAUSE_SHARE = 0.01, 1.0, 0.2
 _PAUSE_FATAL = 0.1  # before the next waiter is told of an error nothing will mend
 _REFILL_MIN, _REFILL_MAX = 1.0, 30.0  # seconds between attempts nobody waits for
 _NUDGE = 1.0  # seconds that waiters go unserved before a fresh attempt is started
+_SLOWEST = 3.0  # the most before an attempt counts as silent, on a slow server
 _FORGET = 30.0  # seconds without a failed attempt after which an outage is over
 
 
@@ -79,6 +80,8 @@ class Connector:
         self._stopped = False
         self._outage_since: float | None = None
         self._last_failure_at = float("-inf")
+        self._proven_at = float("-inf")  # when the latest attempt that succeeded had begun
+        self._silent_after = _NUDGE  # an attempt this old is not counted on
         # when the last one ended, how long it was, its last error
         self._last_outage = (float("-inf"), 0.0, "")
         self._failures = 0
@@ -90,8 +93,9 @@ class Connector:
 
     @property
     def promising(self) -> int:
-        """Attempts that waiters may count on."""
-        return len(self._live)
+        """Attempts that waiters may count on: those not silent for long."""
+        oldest = self._station.clock() - self._silent_after
+        return sum(attempt.started > oldest for attempt in self._live)
 
     def is_opening(self, connection: Any) -> bool:
         """Whether an attempt has made it and is not through with its events."""
@@ -123,7 +127,11 @@ class Connector:
         """Begin as many attempts as demand, room and width allow."""
         if self._stopped or self._pausing is not None:
             return
-        while len(self._live) < self._width and self._is_wanted() and self._may_open():
+        while self.promising < self._width and self._is_wanted():
+            if not self._station.slots.has_room() and not self.promising:
+                self._make_room()
+            if not self._may_open():
+                break
             self._begin()
         if self._station.slots.waiters and self._nudging is None:
             self._served_before = self._station.tally.checkouts
@@ -211,6 +219,7 @@ class Connector:
             attempt.record.condemn(station.ends_as)
         station.tally.connect_time.add(now - attempt.started)
         self._report_recovered(now)
+        self._note_success(attempt, now)
         self._outage_since = self.last_error = None
         self._failures = 0
         self._patience = _NUDGE
@@ -218,6 +227,14 @@ class Connector:
         station.place(attempt.record, verified=True)
         self._width = min(self._width * 2, _WIDEST) if station.unserved() > 0 else _WIDTH
         station.stir()
+
+    def _note_success(self, attempt: Attempt, now: float) -> None:
+        """What hangs since before is given up, and what comes of it says nothing any more."""
+        self._proven_at = max(self._proven_at, attempt.started)
+        self._silent_after = min(max(_NUDGE, 2 * (now - attempt.started)), _SLOWEST)
+        for other in list(self._live):
+            if other.started < attempt.started and now - other.started >= self._silent_after:
+                self._abandon(other)
 
     def _failed(self, attempt: Attempt, error: BaseException | None, from_outside: bool) -> None:
         station = self._station
@@ -229,7 +246,9 @@ class Connector:
             self._refill_at = station.clock() + _REFILL_MIN
             station.stir_soon()
             return
-        if error is not None:
+        if error is not None and attempt.started < self._proven_at:
+            station.tally.connect_failures += 1  # the server has answered since
+        elif error is not None:
             self._width = 1
             self._failures += 1
             self.last_error = error
@@ -315,18 +334,30 @@ class Connector:
             self._nudging = later(station.loop, _NUDGE, self._nudge)
 
     def _start_beside(self) -> None:
+        if self.promising:
+            return
         if not self._station.slots.has_room():
-            self._give_up_oldest()
+            self._make_room()
         elif self._may_open():
             self._begin()
 
-    def _give_up_oldest(self) -> None:
-        if not self._live:
-            return
-        attempt = self._live[0]
-        if self._station.clock() - attempt.started >= self._patience:
-            self._patience = min(self._patience * 2, self.bound)
-            self._abandon(attempt)
+    def _make_room(self) -> None:
+        """Give up a silent attempt for a fresh one. The oldest has more patience than the
+        others: the server may just be slow."""
+        now = self._station.clock()
+        silent = [each for each in self._live if now - each.started >= self._silent_after]
+        if len(silent) > 1:
+            self._abandon(silent[1])
+        elif silent and now - silent[0].started >= self._patience:
+            self._patience = min(self._patience * 2, self._most_patience())
+            self._abandon(silent[0])
+
+    def _most_patience(self) -> float:
+        """A single slot's: whoever comes next needs time for a fresh attempt."""
+        timeout: float | None = self._station.pool._timeout
+        if timeout is None or timeout <= 0:
+            return self.bound
+        return min(self.bound, max(_NUDGE, timeout * 0.8))
 
     def _abandon(self, attempt: Attempt) -> None:
         """Count on it no more; its slot is free when its socket is closed."""
