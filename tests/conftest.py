@@ -10,6 +10,7 @@ Async tests are plain functions that call `asyncio.run(...)`: no plugin decides 
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -20,6 +21,11 @@ from tests.servers.pgbouncer import PgBouncer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# A background job of a shell without job control is born deaf to Ctrl-C, and so would be the
+# programs that the tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The fixtures that need a server, and the marker that their tests carry for `-m "not postgres"`.
 SERVER_FIXTURES = {

@@ -8,6 +8,7 @@ import traceback
 from sqlalchemy.exc import DBAPIError
 
 from sqla_typedpool import PoolTimeout
+from sqla_typedpool.pool.outage import Kind, classify
 
 # Connects and statements that fail because of the server or the network: connection exceptions,
 # a shutdown, a crash, a start that is not over, a server that is full.
@@ -37,7 +38,10 @@ def is_expected(error: BaseException, stage: str) -> bool:
 
 def is_expected_of_driver(error: BaseException | None) -> bool:
     state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-    return isinstance(state, str) and state.startswith(_STATES)
+    if isinstance(state, str):
+        return state.startswith(_STATES)
+    # psycopg's failed connects carry no state
+    return error is not None and classify(error) is not Kind.FATAL
 
 
 def told_of(error: BaseException) -> str:
