@@ -6,9 +6,12 @@
     ├── PoolOptionError   (also sqlalchemy.exc.ArgumentError)
     ├── PoolTimeout       (also sqlalchemy.exc.TimeoutError)
     ├── PoolSaturated     (also sqlalchemy.exc.TimeoutError)
-    └── PoolClosed        (also sqlalchemy.exc.InvalidRequestError)
+    ├── PoolClosed        (also sqlalchemy.exc.InvalidRequestError)
+    ├── StatementTimeout  (also the built-in TimeoutError)
+    ├── RowShapeError     the columns do not fit the row type
+    └── RowValueError     one value does not
 
-Every class is also the SQLAlchemy exception an application catches today, so
+The pool's are also the SQLAlchemy exceptions an application catches today, so
 existing ``except`` clauses hold.
 """
 
@@ -22,7 +25,16 @@ from sqlalchemy import exc
 if TYPE_CHECKING:
     from sqla_typedpool.pool.holders import Holder
 
-__all__ = ["PoolClosed", "PoolOptionError", "PoolSaturated", "PoolTimeout", "TypedPoolError"]
+__all__ = [
+    "PoolClosed",
+    "PoolOptionError",
+    "PoolSaturated",
+    "PoolTimeout",
+    "RowShapeError",
+    "RowValueError",
+    "StatementTimeout",
+    "TypedPoolError",
+]
 
 _E = TypeVar("_E", bound=BaseException)
 
@@ -73,6 +85,85 @@ class PoolSaturated(TypedPoolError, exc.TimeoutError):
 
 class PoolClosed(TypedPoolError, exc.InvalidRequestError):
     """The pool was closed with ``TypedPool.close()`` and hands out nothing more."""
+
+
+class StatementTimeout(TypedPoolError, TimeoutError):
+    """A statement was not done within the ``timeout`` of its call, checkout included."""
+
+
+class RowShapeError(TypedPoolError):
+    """The columns do not fit the row type; raised before the first row is read."""
+
+    faults: tuple[str, ...]
+    """Everything that is wrong, a line each."""
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__(*faults)
+        self.faults = faults
+
+    def __str__(self) -> str:
+        if len(self.faults) == 1:
+            return self.faults[0]
+        return "\n".join([f"{len(self.faults)} faults:", *(f"- {each}" for each in self.faults)])
+
+
+class RowValueError(TypedPoolError):
+    """A value is not of the declared type. What it is stays out of the message.
+
+    Copies and pickles come without ``value``.
+    """
+
+    row: int
+    """The number of the row; 1 is the first."""
+
+    column: str
+    """The column's name as the database has sent it."""
+
+    path: str
+    """Where inside the value: ``$.items[3].price`` of JSON, ``[2]`` of an array, or ""."""
+
+    expected: str
+    found: str
+    hint: str
+    """The next step, or ""."""
+
+    query: str | None = None
+    """The declared query that was run, if it was one."""
+
+    value: Any
+    """What the column held: for a debugger, not for a log."""
+
+    def __init__(
+        self,
+        row: int,
+        column: str,
+        expected: str,
+        found: str,
+        *,
+        path: str = "",
+        hint: str = "",
+        value: Any = None,
+    ) -> None:
+        super().__init__(row, column, expected, found)
+        self.row = row
+        self.column = column
+        self.expected = expected
+        self.found = found
+        self.path = path
+        self.hint = hint
+        self.value = value
+
+    def __str__(self) -> str:
+        place = f" at {self.path}" if self.path else ""
+        query = f" (query {self.query})" if self.query else ""
+        hint = f"; next: {self.hint}" if self.hint else ""
+        return (
+            f'row {self.row}, column "{self.column}"{place}: '
+            f"expected {self.expected}, found {self.found}{query}{hint}"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self.args, {**self.__dict__, "value": None}
 
 
 def copy_error(error: _E) -> _E:

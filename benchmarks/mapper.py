@@ -1,0 +1,181 @@
+"""`python -m benchmarks.mapper [--rounds 40]`: the mapper alone, and other ways to the same.
+
+10,000 rows of 8 columns, as tuples, become dataclasses. No database, no event loop's work.
+Converters read mappings, so making those is part of their way; each is told to be as strict and as
+quick as its documentation knows how.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from decimal import Decimal
+from time import perf_counter
+from typing import Any
+from uuid import UUID
+
+from benchmarks.interleave import Comparison, Goal, Race, Reading, Turn
+from benchmarks.report import table
+from sqla_typedpool.mapping.mapper import mapper_for
+from sqla_typedpool.mapping.plan import Column
+
+ROWS = 10_000
+METRIC = "ns/row"
+SEED = 4
+
+
+@dataclass(slots=True)
+class Order:
+    id: int
+    customer: str
+    email: str | None
+    total: Decimal
+    score: float
+    paid: bool
+    placed: datetime
+    token: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenOrder:
+    id: int
+    customer: str
+    email: str | None
+    total: Decimal
+    score: float
+    paid: bool
+    placed: datetime
+    token: UUID
+
+
+NAMES = tuple(Order.__dataclass_fields__)
+MOMENT = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+
+OURS, BY_HAND = "sqla-typedpool, slots", "C(*row), slots"
+FROZEN_OURS, FROZEN_BY_HAND = "sqla-typedpool, frozen", "C(*row), frozen"
+
+Rows = list[tuple[Any, ...]]
+Convert = Callable[[Rows], list[Any]]
+
+
+def rows() -> Rows:
+    return [
+        (
+            number,
+            f"customer {number}",
+            None if number % 3 else "mail@example.org",
+            Decimal(number) / 100,
+            number / 7,
+            number % 2 == 0,
+            MOMENT,
+            UUID(int=number),
+        )
+        for number in range(ROWS)
+    ]
+
+
+def our_mapper(cls: type) -> Convert:
+    return mapper_for(cls, tuple(Column(name) for name in NAMES), "postgresql").map_rows
+
+
+def dicts(found: Rows) -> list[dict[str, Any]]:
+    return [dict(zip(NAMES, row, strict=True)) for row in found]
+
+
+def msgspec_converter() -> Convert:
+    import msgspec
+
+    wanted = list[Order]
+    kept = (bytes, datetime, Decimal, UUID)
+    return lambda found: msgspec.convert(dicts(found), wanted, builtin_types=kept)
+
+
+def pydantic_converter() -> Convert:
+    from pydantic import TypeAdapter
+
+    validate = TypeAdapter(list[Order]).validate_python
+    return lambda found: validate(dicts(found))
+
+
+def cattrs_converter() -> Convert:
+    import cattrs
+
+    converter = cattrs.Converter()
+    for cls in (datetime, Decimal, UUID):
+        converter.register_structure_hook(cls, lambda value, _: value)
+    structure = converter.get_structure_hook(Order)
+    return lambda found: [structure(each, Order) for each in dicts(found)]
+
+
+def adaptix_converter() -> Convert:
+    from adaptix import Retort, as_is_loader
+
+    kept = [as_is_loader(cls) for cls in (datetime, Decimal, UUID)]
+    load = Retort(recipe=kept).get_loader(list[Order])
+    return lambda found: load(dicts(found))
+
+
+CONVERTERS: dict[str, Callable[[], Convert]] = {
+    "msgspec.convert": msgspec_converter,
+    "pydantic": pydantic_converter,
+    "cattrs": cattrs_converter,
+    "adaptix": adaptix_converter,
+}
+
+
+def contestants() -> Iterator[tuple[str, Convert]]:
+    """Those that are installed."""
+    yield OURS, our_mapper(Order)
+    yield BY_HAND, lambda found: [Order(*row) for row in found]
+    yield FROZEN_OURS, our_mapper(FrozenOrder)
+    yield FROZEN_BY_HAND, lambda found: [FrozenOrder(*row) for row in found]
+    for name, converter in CONVERTERS.items():
+        with suppress(ImportError):
+            yield name, converter()
+
+
+def turn_of(convert: Convert, found: Rows) -> Turn:
+    async def turn() -> Reading:
+        started = perf_counter()
+        converted = convert(found)
+        elapsed = perf_counter() - started
+        assert len(converted) == ROWS
+        return {METRIC: elapsed / ROWS * 1e9}
+
+    return turn
+
+
+def goals(names: list[str]) -> Iterator[Goal]:
+    yield Goal(METRIC, OURS, 1.5, compared_to=BY_HAND)
+    yield Goal(METRIC, FROZEN_OURS, 0.85, compared_to=FROZEN_BY_HAND)
+    for name in names:
+        if name in CONVERTERS:
+            yield Goal(METRIC, OURS, 1.0, compared_to=name)
+
+
+async def compare(rounds: int) -> Comparison:
+    found = rows()
+    turns = {name: turn_of(convert, found) for name, convert in contestants()}
+    race = Race(turns, seed=SEED)
+    for _ in range(3):
+        await race.play_round()
+    race.forget()
+    for _ in range(rounds):
+        await race.play_round()
+    title = f"{ROWS} rows x {len(NAMES)} columns from tuples to dataclasses"
+    return Comparison(title, race.readings, tuple(goals(list(turns))))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.mapper")
+    parser.add_argument("--rounds", type=int, default=40)
+    comparison = asyncio.run(compare(parser.parse_args().rounds))
+    print("\n".join(table([comparison])))
+
+
+if __name__ == "__main__":
+    main()

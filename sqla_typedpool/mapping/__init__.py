@@ -1,0 +1,1 @@
+"""Rows become declared types, exactly, or an error that names what is wrong."""

@@ -1,0 +1,250 @@
+"""Target x columns -> ``Plan``: which column becomes which field, and how.
+
+A plan is data. The compiler makes a function of it, the checker reads it, and
+``str(plan)`` shows it. All that does not fit is found here, before there are rows.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqla_typedpool.errors import RowShapeError
+from sqla_typedpool.mapping.construction import Way
+from sqla_typedpool.mapping.delivered import Delivered
+from sqla_typedpool.mapping.judgement import Verdict, judge
+from sqla_typedpool.mapping.rules import Action
+from sqla_typedpool.mapping.targets import Field, Target, class_target, target_of
+from sqla_typedpool.mapping.wanted import Kind, Wanted
+
+__all__ = ["Column", "Make", "Plan", "Read", "make_plan"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a result."""
+
+    name: str
+    delivered: Delivered | None = None
+    """What its values arrive as; None = nothing is known."""
+
+    @property
+    def label(self) -> str:
+        """The name without the ``!`` or ``?`` that says whether it may be NULL."""
+        return self.name[:-1] if self.name.endswith(("!", "?")) else self.name
+
+    @property
+    def is_asserted(self) -> bool:
+        """Whether the statement says that it is never NULL: ``AS "name!"``."""
+        return self.name.endswith("!")
+
+    def __str__(self) -> str:
+        return f'"{self.name}"' + (f" {self.delivered}" if self.delivered else "")
+
+
+@dataclass(frozen=True)
+class Read:
+    """A column that becomes a value."""
+
+    field: Field
+    position: int
+    column: Column
+    wanted: Wanted
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Make:
+    """An object that is made of columns and of other objects."""
+
+    field: Field | None
+    """Which field of its owner it is; None = it is the row."""
+
+    target: Target
+    parts: tuple[Read | Make, ...]
+
+    is_optional: bool = False
+    """Whether it is None where all its columns are NULL."""
+
+    @property
+    def way(self) -> Way:
+        """How it is made: only its constructor knows the defaults of what is missing."""
+        way = self.target.construction.way
+        if way in (Way.STORES, Way.DRAFT) and len(self.parts) < len(self.target.fields):
+            return Way.CALL
+        return way
+
+    def reads(self) -> Iterator[Read]:
+        """Every column below."""
+        for part in self.parts:
+            if isinstance(part, Make):
+                yield from part.reads()
+            else:
+                yield part
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a row of these columns becomes the row type."""
+
+    row_type: Any
+    columns: tuple[Column, ...]
+    family: str
+    make: Make
+
+    def __str__(self) -> str:
+        target = self.make.target
+        head = (
+            f"{target.text} ({target.kind}) from {_count(len(self.columns))} "
+            f"on {self.family}, by {self.make.way.value}"
+        )
+        return "\n".join([head, *_lines(self.make, "  ")])
+
+
+def _lines(make: Make, indent: str) -> Iterator[str]:
+    for part in make.parts:
+        if isinstance(part, Read):
+            name = f"{part.field.name}: " if part.field.name else ""
+            yield f"{indent}{name}{part.wanted} <- {part.column}: {part.verdict.reason}"
+        elif part.field is not None:
+            maybe = ", None where all its columns are NULL" if part.is_optional else ""
+            yield f"{indent}{part.field.name}: {part.target.text}, by {part.way.value}{maybe}"
+            yield from _lines(part, f"{indent}  ")
+
+
+def make_plan(row_type: Any, columns: Sequence[Column], family: str) -> Plan:
+    """Decide for each field where it comes from.
+
+    :param family: ``"postgresql"``, ``"sqlite"`` or ``"mysql"``.
+    :raises RowShapeError: naming everything that does not fit.
+    """
+    target = target_of(row_type)
+    planner = _Planner(tuple(columns), family)
+    make = planner.by_name(target) if target.fields[0].name else planner.by_position(target)
+    if planner.faults:
+        raise RowShapeError(*planner.faults)
+    return Plan(row_type, tuple(columns), family, make)
+
+
+class _Planner:
+    """Collects the parts of a plan and everything that is wrong with them."""
+
+    def __init__(self, columns: tuple[Column, ...], family: str) -> None:
+        self.faults: list[str] = []
+        self._columns = columns
+        self._family = family
+        self._unread = {column.label: place for place, column in enumerate(columns)}
+
+    def by_position(self, target: Target) -> Make:
+        """A tuple or a single value; names mean nothing."""
+        columns = self._columns
+        fields = target.fields * len(columns) if target.repeats else target.fields
+        if len(fields) != len(columns):
+            self.faults.append(
+                f"{target.text} wants {_count(len(fields))}, and there "
+                f"{'is' if len(columns) == 1 else 'are'} {_count(len(columns))}: {_list(columns)}"
+            )
+        places = range(min(len(fields), len(columns)))
+        reads = tuple(self._read(fields[place], place, target.text) for place in places)
+        return Make(None, target, reads)
+
+    def by_name(self, target: Target) -> Make:
+        """A class with fields; every column has to be one of them, once."""
+        self._find_duplicates()
+        make = self._class(None, target, "")
+        for place in self._unread.values():
+            self.faults.append(
+                f'extra column "{self._columns[place].name}": {target.text} has no such field; '
+                "next: select it no more, or declare it"
+            )
+        return make
+
+    def _find_duplicates(self) -> None:
+        for label, count in Counter(column.label for column in self._columns).items():
+            if count > 1:
+                places = [
+                    str(place)
+                    for place, column in enumerate(self._columns, start=1)
+                    if column.label == label
+                ]
+                self.faults.append(
+                    f'duplicate column "{label}" (columns {", ".join(places)}); '
+                    "next: give each a name of its own with AS"
+                )
+
+    def _class(self, field: Field | None, target: Target, prefix: str) -> Make:
+        found = (self._part(each, target, prefix) for each in target.fields)
+        parts = tuple(part for part in found if part is not None)
+        return Make(field, target, parts, field is not None and field.wanted.optional)
+
+    def _part(self, field: Field, target: Target, prefix: str) -> Read | Make | None:
+        if field.wanted.flatten is not None:
+            return self._flattened(field, target, prefix)
+        place = self._unread.pop(f"{prefix}{field.column}", None)
+        if place is not None:
+            return self._read(field, place, f"{target.text}.{field.name}")
+        if not field.may_miss:
+            self.faults.append(self._missing(field, target, prefix))
+        return None
+
+    def _flattened(self, field: Field, target: Target, prefix: str) -> Make | None:
+        flatten = field.wanted.flatten
+        inner = f"{prefix}{flatten.prefix if flatten else ''}"
+        known = len(self.faults)
+        try:
+            make = self._class(field, class_target(field.wanted.annotation), inner)
+        except RowShapeError as error:
+            self.faults.extend(error.faults)
+            return None
+        if make.is_optional and len(self.faults) == known and not any(map(_tells, make.parts)):
+            self.faults.append(_ambiguous(field, target, make))
+        return make
+
+    def _read(self, field: Field, place: int, subject: str) -> Read:
+        column, wanted = self._columns[place], field.wanted
+        verdict = judge(wanted, column.delivered, self._family)
+        if verdict.action is Action.REFUSE:
+            self.faults.append(_impossible(column, wanted, verdict, subject))
+        if column.is_asserted:
+            wanted = replace(wanted, optional=False)
+        return Read(field, place, column, wanted, verdict)
+
+    def _missing(self, field: Field, target: Target, prefix: str) -> str:
+        name = f"{prefix}{field.column}"
+        near = difflib.get_close_matches(name, self._unread, n=1)
+        hint = f'did you mean "{near[0]}"?' if near else f"there are: {_list(self._columns)}"
+        return f'missing column "{name}" for {target.text}.{field.name} ({field.wanted}); {hint}'
+
+
+def _tells(part: Read | Make) -> bool:
+    """Whether this part is never NULL in an object that is there."""
+    if isinstance(part, Make):
+        return not part.is_optional and any(map(_tells, part.parts))
+    return not part.wanted.optional
+
+
+def _ambiguous(field: Field, target: Target, make: Make) -> str:
+    names = ", ".join(f'"{read.column.name}"' for read in make.reads())
+    return (
+        f"{target.text}.{field.name}: every field of {make.target.text} may be None, so nobody "
+        f"can tell one that is all NULL from none at all (columns {names}); next: declare a "
+        'field that is never None, or select its column AS "...!"'
+    )
+
+
+def _impossible(column: Column, wanted: Wanted, verdict: Verdict, subject: str) -> str:
+    why = f" ({verdict.reason})" if verdict.reason else ""
+    hint = f"; next: {verdict.hint}" if verdict.hint else ""
+    what = f"cannot be {wanted}" if wanted.kind is not Kind.NULL else "is not always NULL"
+    return f"column {column} {what} for {subject}{why}{hint}"
+
+
+def _count(number: int) -> str:
+    return "1 column" if number == 1 else f"{number} columns"
+
+
+def _list(columns: Sequence[Column]) -> str:
+    return ", ".join(f'"{column.name}"' for column in columns)

@@ -1,0 +1,177 @@
+"""Any value of a type comes through unchanged; any value of another is refused."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from dataclasses import dataclass, make_dataclass
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from typing import Annotated, Any
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sqla_typedpool.errors import RowValueError
+from sqla_typedpool.mapping.mapper import mapper_for
+from sqla_typedpool.mapping.markers import Json
+from sqla_typedpool.mapping.plan import Column
+
+SCALARS: dict[type, st.SearchStrategy[Any]] = {
+    bool: st.booleans(),
+    int: st.integers(),
+    float: st.floats(),
+    str: st.text(),
+    bytes: st.binary(),
+    Decimal: st.decimals(),
+    datetime: st.datetimes(timezones=st.none() | st.just(timezone.utc)),
+    date: st.dates(),
+    time: st.times(timezones=st.none() | st.just(timezone.utc)),
+    timedelta: st.timedeltas(),
+    UUID: st.uuids(),
+    ipaddress.IPv4Address: st.ip_addresses(v=4),
+    ipaddress.IPv6Address: st.ip_addresses(v=6),
+}
+# a busy machine is no finding
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+TYPES = st.sampled_from(list(SCALARS))
+ANY_VALUE = st.one_of(*SCALARS.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A type, and a value that is or is not of it."""
+
+    annotation: Any
+    value: Any
+
+
+@st.composite
+def of_type(draw: st.DrawFn) -> Drawn:
+    """A scalar, a list, an optional one or a union, with a fitting value."""
+    cls = draw(TYPES)
+    value = SCALARS[cls]
+    shape = draw(st.sampled_from(["scalar", "optional", "list", "matrix", "union"]))
+    if shape == "optional":
+        return Drawn(cls | None, draw(st.none() | value))
+    if shape == "list":
+        return Drawn(list[cls | None], draw(st.lists(st.none() | value)))  # type: ignore[valid-type]
+    if shape == "matrix":
+        return Drawn(list[list[cls]], draw(st.lists(st.lists(value))))  # type: ignore[valid-type]
+    if shape == "union":
+        other = draw(TYPES)
+        return Drawn(cls | other, draw(value | SCALARS[other]))
+    return Drawn(cls, draw(value))
+
+
+@st.composite
+def of_another_type(draw: st.DrawFn) -> Drawn:
+    """A scalar type, or a list of it, with a value that is of another."""
+    cls = draw(TYPES)
+    other = draw(TYPES.filter(lambda each: each is not cls))
+    value = draw(SCALARS[other] | st.none())
+    if draw(st.booleans()):
+        good = draw(st.lists(SCALARS[cls], max_size=3))
+        return Drawn(list[cls], [*good, value, *good])  # type: ignore[valid-type]
+    return Drawn(cls, value)
+
+
+def is_unchanged(made: Any, value: Any) -> bool:
+    """The same objects; lists of them may be new."""
+    if isinstance(value, list):
+        return (
+            type(made) is list and len(made) == len(value) and all(map(is_unchanged, made, value))
+        )
+    return made is value
+
+
+def mapped(annotation: Any, value: Any, family: str) -> Any:
+    mapper = mapper_for(tuple[annotation, ...], (Column("field"),), family)
+    ((made,),) = mapper.map_rows([(value,)])
+    return made
+
+
+@pytest.mark.parametrize("family", ["postgresql", "sqlite", "mysql"])
+@unhurried
+@given(drawn=of_type())
+def test_a_value_of_its_type_comes_through_unchanged(family: str, drawn: Drawn) -> None:
+    assert is_unchanged(mapped(drawn.annotation, drawn.value, family), drawn.value)
+
+
+@unhurried
+@given(drawn=of_another_type())
+def test_a_value_of_another_type_is_refused(drawn: Drawn) -> None:
+    with pytest.raises(RowValueError) as caught:
+        mapped(drawn.annotation, drawn.value, "postgresql")
+    assert 'row 1, column "field"' in str(caught.value)
+
+
+@pytest.mark.parametrize("family", ["sqlite", "mysql"])
+@unhurried
+@given(drawn=of_another_type())
+def test_where_forms_are_read_the_result_is_of_the_type_or_there_is_none(
+    family: str, drawn: Drawn
+) -> None:
+    try:
+        made = mapped(drawn.annotation, drawn.value, family)
+    except RowValueError:
+        return
+    made = made if isinstance(made, list) else [made]
+    cls = getattr(drawn.annotation, "__args__", (drawn.annotation,))[0]
+    assert {type(each) for each in made} == {cls}
+
+
+@unhurried
+@given(st.lists(st.tuples(TYPES, st.booleans()), min_size=1, max_size=12), st.data())
+def test_whole_rows_equal_what_the_constructor_makes(
+    fields: list[tuple[type, bool]], data: st.DataObject
+) -> None:
+    frozen, slots = data.draw(st.booleans()), data.draw(st.booleans())
+    declared = [
+        (f"field{number}", cls | None if optional else cls)
+        for number, (cls, optional) in enumerate(fields)
+    ]
+    target = make_dataclass("Target", declared, frozen=frozen, slots=slots)
+    values = (SCALARS[cls] | st.none() if optional else SCALARS[cls] for cls, optional in fields)
+    rows = data.draw(st.lists(st.tuples(*values), max_size=4))
+    columns = tuple(Column(name) for name, _ in declared)
+    made = mapper_for(target, columns, "postgresql").map_rows(rows)
+    assert [type(each) for each in made] == [target] * len(rows)
+    assert repr(made) == repr([target(*row) for row in rows])
+
+
+JSON_TYPES: dict[Any, st.SearchStrategy[Any]] = {
+    bool: st.booleans(),
+    int: st.integers(),
+    float: st.floats(allow_nan=False, allow_infinity=False),
+    str: st.text(),
+    Decimal: st.decimals(allow_nan=False, allow_infinity=False),
+    datetime: st.datetimes(),
+    date: st.dates(),
+    time: st.times(),
+    UUID: st.uuids(),
+}
+
+
+@pytest.mark.parametrize("family", ["postgresql", "sqlite", "mysql"])
+@unhurried
+@given(st.sampled_from(list(JSON_TYPES)), st.data())
+def test_what_was_written_as_json_reads_back_the_same(
+    family: str, cls: Any, data: st.DataObject
+) -> None:
+    value = data.draw(st.dictionaries(st.text(), st.lists(JSON_TYPES[cls])))
+    written = json.dumps(value, default=lambda each: getattr(each, "isoformat", each.__str__)())
+    document = json.loads(written) if family == "postgresql" else written
+    read = mapped(Annotated[dict[str, list[cls]], Json()], document, family)
+    assert read == value
+    assert {type(each) for part in read.values() for each in part} <= {cls}
+
+
+@unhurried
+@given(ANY_VALUE)
+def test_a_document_that_is_no_json_never_becomes_one(value: Any) -> None:
+    with pytest.raises(RowValueError):
+        mapped(Annotated[list[int], Json()], value, "postgresql")
