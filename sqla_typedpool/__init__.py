@@ -1,16 +1,36 @@
-"""A connection pool for async SQLAlchemy that keeps its word.
+"""Async SQLAlchemy with a pool that keeps its word, and rows of exactly the declared type.
 
 ::
 
     from sqlalchemy.ext.asyncio import create_async_engine
-    from sqla_typedpool import TypedPool
+    from sqla_typedpool import TypedPool, fetch_all
 
     engine = create_async_engine(url, poolclass=TypedPool, pool_size=10, pool_timeout=5)
+    users = await fetch_all(engine, User, "SELECT id, name FROM users")
 """
 
 from __future__ import annotations
 
-from sqla_typedpool.errors import PoolClosed, PoolSaturated, PoolTimeout, TypedPoolError
+from sqla_typedpool.errors import (
+    PoolClosed,
+    PoolSaturated,
+    PoolTimeout,
+    RowShapeError,
+    RowValueError,
+    StatementTimeout,
+    TypedPoolError,
+)
+from sqla_typedpool.fetch.api import (
+    Executor,
+    execute,
+    fetch_all,
+    fetch_one,
+    fetch_optional,
+    stream,
+)
+from sqla_typedpool.fetch.rows import TypedRows, rows_as
+from sqla_typedpool.mapping.mapper import explain_mapping
+from sqla_typedpool.mapping.markers import ByName, Col, Decode, Flatten, Json
 from sqla_typedpool.pool.holders import Holder
 from sqla_typedpool.pool.pool import TypedPool
 from sqla_typedpool.pool.stats import PoolStats
@@ -18,11 +38,28 @@ from sqla_typedpool.pool.stats import PoolStats
 __version__ = "0.1.0"
 
 __all__ = [
+    "ByName",
+    "Col",
+    "Decode",
+    "Executor",
+    "Flatten",
     "Holder",
+    "Json",
     "PoolClosed",
     "PoolSaturated",
     "PoolStats",
     "PoolTimeout",
+    "RowShapeError",
+    "RowValueError",
+    "StatementTimeout",
     "TypedPool",
     "TypedPoolError",
+    "TypedRows",
+    "execute",
+    "explain_mapping",
+    "fetch_all",
+    "fetch_one",
+    "fetch_optional",
+    "rows_as",
+    "stream",
 ]

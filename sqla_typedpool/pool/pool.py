@@ -280,6 +280,21 @@ class TypedPool(AsyncAdaptedQueuePool):
             return None
         return record
 
+    async def wait_and_take(self) -> TypedRecord | None:
+        """As ``take``, but it waits; None only while listeners want to see checkouts.
+
+        :raises PoolTimeout: and whatever else a checkout raises.
+        """
+        dispatch = self.dispatch
+        if dispatch.checkout or dispatch.checkin or dispatch.reset:
+            return None
+        record = await self.houses.here().acquire()
+        while record.is_softly_invalid():
+            record.condemn("invalidated")
+            self.give_back(record)
+            record = await self.houses.here().acquire()
+        return record
+
     def give_back(self, record: TypedRecord) -> None:
         """Return what ``take`` gave, without a transaction on it. Never waits."""
         self._return_conn(record)

@@ -1,4 +1,4 @@
-"""The one file that knows SQLAlchemy's privates and tells 2.0 from 2.1.
+"""The one room that knows SQLAlchemy's privates and tells 2.0 from 2.1.
 
 Each name says why it is needed; ``docs/architecture.md`` lists them. What is
 here was read in SQLAlchemy 2.0.58 and 2.1.9 and is tested on both.

@@ -1,0 +1,363 @@
+"""How SQLAlchemy compiles and executes a statement, as far as the typed layer follows it.
+
+Everything here mirrors ``Connection._execute_clauseelement`` and
+``_execute_context`` of SQLAlchemy 2.0.58 and 2.1.9, step for step; a statement or a
+setting that would take another turn there is left to SQLAlchemy itself.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, NamedTuple, NoReturn, TypeAlias
+
+from sqlalchemy import JSON
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.engine import Connection, CursorResult, Engine
+from sqlalchemy.engine.cursor import CursorResultMetaData
+from sqlalchemy.engine.util import TransactionalContext
+from sqlalchemy.orm import Session
+from sqlalchemy.pool.base import _ConnectionFairy
+from sqlalchemy.sql.compiler import WARN_LINTING, SQLCompiler
+from sqlalchemy.sql.elements import TextClause
+
+__all__ = [
+    "DECODED_JSON",
+    "Compiled",
+    "ResultShape",
+    "begin_if_needed",
+    "compile_statement",
+    "connection_of",
+    "is_attended",
+    "is_default_connection",
+    "is_plain_asyncpg",
+    "prepare",
+    "prepare_anew",
+    "raise_on",
+    "raise_unconnected",
+    "raise_without",
+    "result_processors",
+    "send_begin_if_needed",
+    "shape_of",
+    "turn_of",
+]
+
+# ------------------------------------------------------------------------- the gate
+
+
+def is_plain_asyncpg(engine: Engine) -> bool:
+    """What does not change while an engine lives: no subclass, no engine with options of
+    its own, SQLAlchemy's own dialect."""
+    return type(engine) is Engine and type(engine.dialect) is PGDialect_asyncpg
+
+
+def is_attended(engine: Engine) -> bool:
+    """Whether anybody or anything but the driver has to do with its statements: listeners
+    (row security, tracing), logs, execution options."""
+    return bool(
+        engine._has_events
+        or engine.dialect._has_events
+        or engine._execution_options
+        or engine.pool._should_log_debug()
+        or engine._should_log_info()
+    )
+
+
+def is_default_connection(adapted: Any, dialect: Any) -> bool:
+    """Whether a statement outside a transaction means on this connection what it would
+    mean inside one of its own: default isolation, named statements kept by one server."""
+    return (
+        _is_default_level(adapted.isolation_level, dialect)
+        and not adapted.readonly
+        and not adapted.deferrable
+        and adapted._prepared_statement_cache is not None
+        and adapted._prepared_statement_name_func is type(adapted)._default_name_func
+    )
+
+
+def _is_default_level(level: str | None, dialect: Any) -> bool:
+    if level is None:
+        return True
+    # A level that a borrower has set is reset to the default's name, not to None.
+    name = dialect.default_isolation_level
+    is_servers = dialect._on_connect_isolation_level is None
+    return is_servers and level == dialect._isolation_lookup.get(name)
+
+
+def connection_of(session: Session, statement: Any) -> Connection | None:
+    """The connection on which ``session.execute()`` would run this Core statement, if
+    nothing is to be done before: no flush, no events, no connect."""
+    options = getattr(session, "execution_options", None)  # new in 2.1
+    if session.dispatch.do_orm_execute or options:
+        return None
+    if session.autoflush and not session._flushing and not session._is_clean():
+        return None
+    transaction = session._transaction
+    if transaction is None or not transaction.is_active:
+        return None
+    TransactionalContext._trans_ctx_check(session)
+    entry = transaction._connections.get(session.get_bind(clause=statement))
+    return None if entry is None else entry[0]
+
+
+def begin_if_needed(connection: Connection) -> bool:
+    """Begin SQLAlchemy's transaction as ``execute()`` does; False = it would refuse."""
+    if connection._has_events or connection._execution_options:
+        return False
+    if connection.closed or connection.invalidated:
+        return False
+    transaction, nested = connection._transaction, connection._nested_transaction
+    if transaction is not None and not transaction.is_active:
+        return False
+    if nested is not None and not nested.is_active:
+        return False
+    if connection._trans_context_manager:
+        TransactionalContext._trans_ctx_check(connection)
+    if transaction is None:
+        connection._autobegin()
+    return True
+
+
+# ----------------------------------------------------------------------- compilation
+
+Arguments: TypeAlias = "Callable[[Mapping[str, Any] | None], tuple[Any, ...]]"
+
+
+class Compiled:
+    """A statement compiled by SQLAlchemy, and how to fill its parameters."""
+
+    __slots__ = ("arguments", "memory", "result_columns", "sql")
+
+    def __init__(self, compiled: Any, arguments: Arguments, result_columns: Sequence[Any]) -> None:
+        self.sql: str = compiled.string
+        self.memory: dict[Any, Any] = compiled.__dict__.setdefault("_typedpool_memory", {})
+        """What the typed layer remembers of it, as long as SQLAlchemy keeps it."""
+        self.arguments = arguments
+        """parameters -> the values as the driver wants them. Raises whatever a missing
+        or wrong parameter raises; SQLAlchemy shall say it in its own words then."""
+        self.result_columns = result_columns
+        """SQLAlchemy's entries (keyname, name, objects, type); empty for text."""
+
+
+def compile_statement(engine: Engine, statement: Any, keys: Sequence[str]) -> Compiled | None:
+    """Compile through SQLAlchemy's cache; None = it would take another turn there."""
+    if statement._execution_options or statement._propagate_attrs:
+        return None
+    dialect = engine.dialect
+    # 2.0 returns (compiled, extracted, hit), 2.1 (compiled, extracted, parameters, hit)
+    compiled, extracted, *rest = statement._compile_w_cache(
+        dialect=dialect,
+        compiled_cache=engine._compiled_cache,
+        column_keys=sorted(keys),
+        for_executemany=False,
+        schema_translate_map=None,
+        linting=dialect.compiler_linting | WARN_LINTING,
+    )
+    if not _is_simple(compiled):
+        return None
+    if isinstance(statement, TextClause):
+        columns: Sequence[Any] = ()
+        if not compiled._bind_processors and all(
+            bind.required for bind in statement._bindparams.values()
+        ):
+            return Compiled(compiled, _named(tuple(compiled.positiontup)), columns)
+    else:
+        columns = compiled._result_columns
+    collected = {"_collected_params": rest[0]} if len(rest) == 2 else {}
+    return Compiled(compiled, _constructed(compiled, extracted, collected), columns)
+
+
+def _is_simple(compiled: Any) -> bool:
+    """One string, sent as it is, whose result is read as it comes."""
+    return (
+        isinstance(compiled, SQLCompiler)
+        and compiled.positiontup is not None
+        and not compiled.post_compile_params
+        and not compiled.literal_execute_params
+        and not compiled.schema_translate_map
+        and not compiled.insert_prefetch
+        and not compiled.update_prefetch
+        and not compiled._textual_ordered_columns
+        and not compiled.implicit_returning
+        and (compiled.isplaintext or compiled._ordered_columns)
+    )
+
+
+def _named(names: tuple[str, ...]) -> Arguments:
+    """The parameters of plain text: each named, none with a value or a type of its own."""
+
+    def arguments(parameters: Mapping[str, Any] | None) -> tuple[Any, ...]:
+        return tuple([parameters[name] for name in names]) if names else ()  # type: ignore[index]
+
+    return arguments
+
+
+def _constructed(compiled: Any, extracted: Any, collected: dict[str, Any]) -> Arguments:
+    processors, names = compiled._bind_processors, tuple(compiled.positiontup)
+
+    def arguments(parameters: Mapping[str, Any] | None) -> tuple[Any, ...]:
+        values = compiled.construct_params(
+            parameters, extracted_parameters=extracted, escape_names=False, **collected
+        )
+        return tuple(
+            [
+                processors[name](values[name]) if name in processors else values[name]
+                for name in names
+            ]
+        )
+
+    return arguments
+
+
+def result_processors(
+    dialect: Any, columns: Sequence[Any], oids: Sequence[int]
+) -> tuple[Callable[[Any], Any] | None, ...]:
+    """What SQLAlchemy does to the values of typed columns; () where it does nothing."""
+    found = tuple(
+        entry.type._cached_result_processor(dialect, oid)
+        for entry, oid in zip(columns, oids, strict=True)
+    )
+    return found if any(found) else ()
+
+
+DECODED_JSON = "decoded JSON"
+"""In place of a type code: SQLAlchemy decodes this column."""
+
+
+class ResultShape(NamedTuple):
+    """What a ``Result`` tells of its columns before its rows are read."""
+
+    names: tuple[str, ...]
+    dialect: Any
+    """None where it can't be told (results made by hand, merged ones)."""
+    codes: tuple[Any, ...]
+    """The driver's type codes, None where SQLAlchemy changes the values; () = unknown."""
+    returns_rows: bool
+
+
+def shape_of(result: Any) -> ResultShape:
+    """The shape of any ``Result``, filtered, ORM-loaded or asynchronous."""
+    cursor_result = result
+    while cursor_result is not None and not isinstance(cursor_result, CursorResult):
+        inner = getattr(cursor_result, "_real_result", None)
+        cursor_result = inner if inner is not None else getattr(cursor_result, "raw", None)
+    if cursor_result is not None and not cursor_result.returns_rows:
+        return ResultShape((), None, (), False)
+    metadata = result._metadata
+    names = tuple(metadata.keys)
+    if cursor_result is None:
+        return ResultShape(names, None, (), True)
+    context: Any = cursor_result.context
+    codes = _codes(context) if isinstance(metadata, CursorResultMetaData) else ()
+    chosen = getattr(metadata, "_translated_indexes", None)  # by columns() or scalars()
+    if codes and chosen is not None:
+        codes = tuple([codes[place] for place in chosen])
+    return ResultShape(names, context.dialect, codes if len(codes) == len(names) else (), True)
+
+
+def _codes(context: Any) -> tuple[Any, ...]:
+    described = getattr(context.cursor, "description", None) or ()
+    codes = tuple(column[1] for column in described)
+    compiled = context.compiled
+    if compiled is None or compiled.isplaintext:
+        return codes
+    if len(compiled._result_columns) != len(codes):
+        return ()
+    return tuple(
+        [
+            _code(entry.type, code, context.dialect)
+            for entry, code in zip(compiled._result_columns, codes, strict=True)
+        ]
+    )
+
+
+def _code(kind: Any, code: Any, dialect: Any) -> Any:
+    """The driver's code, unless SQLAlchemy makes something else of the value."""
+    if kind._cached_result_processor(dialect, code) is None:
+        return code
+    return DECODED_JSON if isinstance(kind, JSON) else None
+
+
+# ------------------------------------------------------------------ asyncpg's adapter
+
+
+def prepare(adapted: Any, dialect: Any, sql: str) -> Awaitable[tuple[Any, Any]]:
+    """The prepared statement and its attributes, through the cache SQLAlchemy uses."""
+    found: Awaitable[tuple[Any, Any]] = adapted._prepare(sql, dialect._invalidate_schema_cache_asof)
+    return found
+
+
+def prepare_anew(adapted: Any, dialect: Any, sql: str) -> Awaitable[tuple[Any, Any]]:
+    """The same for a statement that the connection has prepared before."""
+    if adapted._prepared_statement_cache is not None:
+        adapted._prepared_statement_cache.pop(sql, None)
+    return prepare(adapted, dialect, sql)
+
+
+def turn_of(adapted: Any) -> AbstractAsyncContextManager[Any]:
+    """One statement at a time, as SQLAlchemy's cursors do."""
+    mutex: AbstractAsyncContextManager[Any] = adapted._execute_mutex
+    return mutex
+
+
+async def send_begin_if_needed(adapted: Any) -> None:
+    """The driver's part of a transaction that SQLAlchemy has begun."""
+    if adapted._transaction is None:
+        await adapted._start_transaction()
+
+
+# -------------------------------------------------------------------------- errors
+
+
+class _Context:
+    """What ``_handle_dbapi_exception`` asks of an execution context."""
+
+    executemany = False
+
+    def __init__(self, dialect: Any) -> None:
+        self._dialect = dialect
+
+    def handle_dbapi_exception(self, error: BaseException) -> None:
+        driver = self._dialect.dbapi
+        if isinstance(error, (driver.InvalidCachedStatementError, driver.InternalServerError)):
+            self._dialect._invalidate_schema_cache()
+
+
+def raise_on(connection: Connection, error: BaseException, sql: str, values: Any) -> NoReturn:
+    """Raise this driver error as ``connection.execute()`` would. In a greenlet.
+
+    Types, causes, ``hide_parameters``, invalidation: all of it is SQLAlchemy's own.
+    """
+    adapted: Any = connection.connection.dbapi_connection
+    try:
+        try:
+            raise error
+        except Exception:
+            adapted._handle_exception(error)  # translates, and raises
+            raise
+    except BaseException as translated:  # noqa: BLE001 - it is raised again by SQLAlchemy
+        context: Any = _Context(connection.dialect)
+        connection._handle_dbapi_exception(translated, sql, values, None, context)
+    raise AssertionError("unreachable")
+
+
+def raise_without(
+    engine: Engine, record: Any, error: BaseException, sql: str, values: Any
+) -> NoReturn:
+    """The same for a bare record, which goes back to its pool. In a greenlet."""
+    fairy = _ConnectionFairy(engine.pool, record.dbapi_connection, record, False)
+    fairy._counter = 1  # checked out once
+    record.fairy_ref = weakref.ref(fairy)
+    connection = Connection(engine, connection=fairy, _allow_autobegin=False)
+    try:
+        raise_on(connection, error, sql, values)
+    finally:
+        connection.close()
+
+
+def raise_unconnected(engine: Engine, error: BaseException) -> NoReturn:
+    """Raise a connect error as ``engine.connect()`` would."""
+    if isinstance(error, engine.dialect.loaded_dbapi.Error):
+        Connection._handle_dbapi_exception_noconnection(error, engine.dialect, engine)
+    raise error
