@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import io
 import json
 import logging
@@ -14,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import URL, exc
@@ -30,6 +32,7 @@ from sqla_typedpool.demo.report import (
     reading_notes,
     script_notes,
 )
+from sqla_typedpool.demo.rows import DECLARED, Setting, typed_rows
 from sqla_typedpool.demo.show import PlainShow, make_show, plain_table
 from sqla_typedpool.demo.target import DemoError, observer_engine, parse_url, shown, within
 from sqla_typedpool.embedded import Postgres
@@ -329,6 +332,19 @@ def test_on_your_own_database_nothing_is_restarted_and_nothing_fails(postgres: P
     assert "crash" not in labels + " ".join([*script_notes(stage), *reading_notes(stage)])
 
 
+def test_typed_rows_are_shown_and_a_null_is_refused(postgres: Postgres) -> None:
+    rows, message = asyncio.run(typed_rows(parse_url(postgres.url())))
+    assert rows[0].startswith("Setting(name='max_connections', setting='200', unit=None, ")
+    assert rows[1].startswith("Setting(name='shared_buffers', ")
+    assert message.startswith('row 1, column "unit": expected str, found NULL; ')
+
+
+def test_the_class_that_is_shown_is_the_one_that_is_used() -> None:
+    names: dict[str, Any] = {"dataclass": dataclasses.dataclass}
+    exec(DECLARED, names)
+    assert names["Setting"].__annotations__ == Setting.__annotations__
+
+
 @pytest.mark.usefixtures("postgres")
 @pytest.mark.slow
 def test_a_short_demo_ends_with_the_table_and_leaves_nothing(
@@ -338,7 +354,13 @@ def test_a_short_demo_ends_with_the_table_and_leaves_nothing(
     process = start_demo(own_folder, "--workers", "12", "--json", str(written))
     out, err = end_of(process, 50)
     assert (process.returncode, err) == (0, "")
-    for line in ("requests answered", "all 12 callers served again", "poolclass=TypedPool"):
+    for line in (
+        "requests answered",
+        "all 12 callers served again",
+        "    Setting(name='max_connections', ",
+        '    RowValueError: row 1, column "unit": expected str, found NULL',
+        "poolclass=TypedPool",
+    ):
         assert line in out
     legs = json.loads(written.read_text())["legs"]
     assert [leg["pool"] for leg in legs] == ["stock pool", "TypedPool"]

@@ -1,9 +1,9 @@
-"""The demo behind `sqla-typedpool demo`: the stock pool and TypedPool under the same real load.
+"""The demo behind `sqla-typedpool demo`: two pools under the same real load, then typed rows.
 
 Parts, in the order a run uses them: `target` (which database), `load` (the callers), `leg` (the
-script both pools play), `figures` (what was measured), `scene` (an error message), `logbook`
-(what was logged meanwhile), `report`, `show` and `live` (what is printed), `interrupt` (a clean
-stop), and `run`, which tells the story with all of them.
+script both pools play), `figures` (what was measured), `scene` (an error message), `rows` (typed
+rows, and one refused), `logbook` (what was logged meanwhile), `report`, `show` and `live` (what is
+printed), `interrupt` (a clean stop), and `run`, which tells the story with all of them.
 """
 
 from .run import Options, run

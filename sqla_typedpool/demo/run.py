@@ -19,6 +19,7 @@ from .leg import AWAY, CONTENDERS, Leg, Stage, Timetable
 from .load import Workload
 from .logbook import Logbook, digest, logbook
 from .report import as_json, comparison, reading_notes, script_notes
+from .rows import DECLARED, typed_rows
 from .scene import timeout_message
 from .show import Show, make_show
 from .target import (
@@ -115,7 +116,9 @@ async def _tell(
         times = Timetable(load=options.seconds)
         stage = Stage(url, observer, workload, options.workers, times, restart)
         figures = await _compare(show, stage, version)
-        await _end_scene(show, url)
+        await _show_timeout(show, url)
+        await _show_rows(show, url)
+        _show_how_to_use(show)
         return figures
     finally:
         await observer.dispose()
@@ -149,8 +152,8 @@ def _show_log(show: Show, book: Logbook) -> None:
             show.quote(line)
 
 
-async def _end_scene(show: Show, url: URL) -> None:
-    """The error message, and the line to copy."""
+async def _show_timeout(show: Show, url: URL) -> None:
+    """The error message of a pool that is exhausted."""
     message = await timeout_message(url)
     show.say()
     show.say(
@@ -158,6 +161,23 @@ async def _end_scene(show: Show, url: URL) -> None:
         " a caller with pool_timeout=0.2 gets this error:"
     )
     show.quote(message)
+
+
+async def _show_rows(show: Show, url: URL) -> None:
+    """Rows of a declared type, and a NULL that was not declared."""
+    rows, message = await typed_rows(url)
+    show.say()
+    show.say("The second part: rows become what is declared. With this class")
+    show.quote(DECLARED)
+    show.say('fetch_all(engine, Setting, "SELECT ... FROM pg_settings ...") returns')
+    for row in rows:
+        show.quote(row)
+    show.say("The same with `unit: str`, which allows no NULL, raises")
+    show.quote(f"RowValueError: {message}")
+
+
+def _show_how_to_use(show: Show) -> None:
+    """The line to copy."""
     show.say()
     show.say("To use it in your application, change one line:")
     show.quote(f"from sqla_typedpool import TypedPool\n{USE_IT}")
