@@ -739,6 +739,30 @@ def test_a_timeout_covers_the_checkout(postgres: Postgres, route: str) -> None:
 
 
 @by_route
+@pytest.mark.parametrize("threshold", [None, 60])
+def test_the_holder_of_a_fetch_is_the_line_that_calls_it(
+    postgres: Postgres, route: str, threshold: float | None
+) -> None:
+    async def main() -> None:
+        async with engine_for(postgres, route, pool_leak_threshold=threshold) as engine:
+            pool = TypedPool.of(engine)
+            task = asyncio.ensure_future(holds(engine))
+            assert await until(lambda: pool.stats().in_use == 1, 2)
+            await asyncio.sleep(0.05)
+            (holder,) = pool.holders()
+            assert "test_real_fetch.py" in str(holder.where)
+            assert "holds" in str(holder.where)
+            task.cancel()
+            await asyncio.wait({task})
+
+    run(main())
+
+
+async def holds(engine: AsyncEngine) -> None:
+    await fetch_one(engine, object, "SELECT pg_sleep(30)")
+
+
+@by_route
 def test_a_hundred_cancelled_calls_lose_nothing(postgres: Postgres, route: str) -> None:
     async def main() -> None:
         async with engine_for(postgres, route) as engine:

@@ -21,6 +21,7 @@ __all__ = ["Holder", "call_site", "describe", "site_of_task"]
 
 _INSIDE = (
     *("sqlalchemy.", "sqlmodel.", "sqla_typedpool.pool.", "sqla_typedpool._sqlalchemy."),
+    *("sqla_typedpool.fetch.", "sqla_typedpool.mapping.", "sqla_typedpool.statement."),
     *("asyncio.", "uvloop.", "greenlet.", "contextlib."),
     *("asyncpg.", "psycopg.", "psycopg_binary.", "aiosqlite.", "aiomysql.", "asyncmy."),
 )
