@@ -40,8 +40,10 @@ from sqlalchemy.ext.asyncio import (
     AsyncSession,
     async_scoped_session,
     async_sessionmaker,
+    create_async_engine,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
 from sqla_typedpool import (
     RowShapeError,
@@ -974,6 +976,24 @@ def test_statements_behind_blanks_comments_and_parentheses_take_the_short_way(
 
     run(main())
     assert ways.long() == 0
+
+
+@pytest.mark.parametrize("pool", [AsyncAdaptedQueuePool, NullPool])
+def test_with_another_pool_an_engines_statement_goes_through_sqlalchemy(
+    postgres: Postgres, ways: Ways, pool: Any
+) -> None:
+    async def main() -> None:
+        engine = create_async_engine(postgres.url("asyncpg"), poolclass=pool)
+        try:
+            assert await fetch_one(engine, int, "SELECT 1") == 1
+            assert ways.long() == 1
+            async with engine.connect() as connection:
+                assert await fetch_one(connection, int, "SELECT 1") == 1
+            assert ways.long() == 1
+        finally:
+            await engine.dispose()
+
+    run(main())
 
 
 def test_a_level_that_a_borrower_has_set_does_not_stick_to_the_connection(
