@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqla_typedpool._sqlalchemy.execution import DECODED_JSON, shape_of
+from sqla_typedpool._sqlalchemy.results import DECODED_JSON, shape_of
 from sqla_typedpool.errors import RowShapeError
 from sqla_typedpool.mapping.delivered import Delivered, delivered_as, postgresql_type
 from sqla_typedpool.mapping.mapper import Mapper, mapper_for

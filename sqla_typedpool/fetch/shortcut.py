@@ -22,10 +22,10 @@ from sqla_typedpool._sqlalchemy.execution import (
     raise_on,
     raise_unconnected,
     raise_without,
-    result_processors,
     send_begin_if_needed,
     turn_of,
 )
+from sqla_typedpool._sqlalchemy.results import result_processors
 from sqla_typedpool.errors import RowShapeError
 from sqla_typedpool.fetch.columns import described_by_asyncpg, relabelled
 from sqla_typedpool.mapping.mapper import Mapper, mapper_for
