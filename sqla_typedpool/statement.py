@@ -22,7 +22,7 @@ _MOST = 500  # statements kept, as SQLAlchemy keeps compiled ones
 # Statements that mean outside a transaction block what they mean inside one. Not CALL,
 # whose procedure may commit; not BEGIN, SET, LISTEN, which outlive their transaction.
 _STANDS_ALONE = re.compile(
-    r"(?:\s|\(|--[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*"  # blanks, parentheses, comments
+    r"(?:\s|\(|--[^\n]*\n|/\*(?:[^*/]|\*(?!/)|/(?!\*))*\*/)*"  # blanks, comments
     r"(?:SELECT|WITH|VALUES|TABLE|INSERT|UPDATE|DELETE|MERGE)\b",
     re.IGNORECASE,
 )
@@ -50,7 +50,7 @@ class Statements:
     def __init__(self, engine: Engine) -> None:
         self._engine = weakref.ref(engine)
         self._texts: dict[str, Compiled | None] = {}
-        self._objects: dict[int, tuple[weakref.ref[Any], Compiled | None]] = {}
+        self._objects: dict[int, tuple[weakref.ref[Any], tuple[str, ...], Compiled | None]] = {}
 
     def get(
         self, statement: str | Executable, parameters: Mapping[str, Any] | None
@@ -61,10 +61,11 @@ class Statements:
                 return self._texts[statement]
             except KeyError:
                 return self._of_text(statement)
+        keys = tuple(parameters or ())  # they decide what an INSERT or UPDATE sets
         known = self._objects.get(id(statement))
-        if known is not None and known[0]() is statement:
-            return known[1]
-        return self._of_object(statement, parameters)
+        if known is not None and known[0]() is statement and known[1] == keys:
+            return known[2]
+        return self._of_object(statement, keys)
 
     def _of_text(self, statement: str) -> Compiled | None:
         compiled = self._compile(_parsed(statement), ())
@@ -72,13 +73,13 @@ class Statements:
         self._texts[statement] = compiled
         return compiled
 
-    def _of_object(self, statement: Any, parameters: Mapping[str, Any] | None) -> Compiled | None:
-        keys = tuple(parameters or ())
+    def _of_object(self, statement: Any, keys: tuple[str, ...]) -> Compiled | None:
         compiled = self._compile(statement, keys)
-        # what an INSERT or UPDATE sets is decided by the parameters' names
-        if not getattr(statement, "is_dml", False):
-            _make_room(self._objects)
-            self._objects[id(statement)] = weakref.ref(statement), compiled
+        _make_room(self._objects)
+        objects, number = self._objects, id(statement)
+        # gone with the statement: what is compiled holds the statement's own values
+        gone = weakref.ref(statement, lambda _: objects.pop(number, None))
+        objects[number] = gone, keys, compiled
         return compiled
 
     def _compile(self, statement: Any, keys: tuple[str, ...]) -> Compiled | None:

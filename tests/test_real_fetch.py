@@ -8,7 +8,10 @@ really taken.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import weakref
+from collections import defaultdict
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -32,9 +35,11 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    literal_column,
     select,
     text,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -1130,5 +1135,126 @@ def test_something_else_than_an_executor_is_refused(postgres: Postgres) -> None:
             for wrong in (engine.sync_engine, None, "postgresql://"):
                 with pytest.raises(TypeError, match="AsyncEngine, AsyncConnection or AsyncSession"):
                     await fetch_all(wrong, User, ALL)  # type: ignore[call-overload]
+
+    run(main())
+
+
+# ------------------------------------------------- what a review of the short way has found
+
+
+class Filtered(AsyncSession):
+    """A session that puts something before every statement."""
+
+    async def execute(self, statement: Any, *args: Any, **options: Any) -> Any:
+        return await super().execute(text("SELECT 'filtered'"))
+
+
+class FilteredSync(Session):
+    def execute(self, statement: Any, *args: Any, **options: Any) -> Any:
+        return super().execute(text("SELECT 'filtered'"))
+
+
+def test_what_a_subclass_of_a_session_does_is_never_skipped(postgres: Postgres) -> None:
+    async def main() -> None:
+        async with engine_for(postgres, "short") as engine:
+            for session in (
+                Filtered(engine),
+                AsyncSession(engine, sync_session_class=FilteredSync),
+            ):
+                async with session:
+                    for _ in range(3):
+                        assert await fetch_one(session, str, "SELECT 'seen'") == "filtered"
+
+    run(main())
+
+
+def test_a_transaction_left_open_by_hand_is_no_place_for_an_engines_statement(
+    postgres: Postgres,
+) -> None:
+    async def main() -> None:
+        async with engine_for(postgres, "short", pool_size=1) as engine:
+            async with engine.connect() as connection:
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+                await connection.execute(text("BEGIN"))
+            with pytest.raises(exc.InterfaceError, match="manually started transaction"):
+                await fetch_one(engine, int, ADD, {"id": 4, "name": "Di"})
+            await engine.dispose()
+            assert await count(engine) == 3
+
+    run(main())
+
+
+class Unreadable(TypeDecorator[str]):
+    impl = Text
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: Any) -> Any:
+        raise LookupError("cannot read")
+
+
+@by_route
+def test_a_value_that_its_type_cannot_read_undoes_the_statement_on_an_engine(
+    postgres: Postgres, route: str
+) -> None:
+    odd = Table("people", MetaData(), Column("id", Integer), Column("name", Unreadable))
+
+    async def main() -> None:
+        async with engine_for(postgres, route) as engine:
+            with pytest.raises(LookupError):
+                await fetch_one(
+                    engine, str, insert(odd).values(id=9, name="x").returning(odd.c.name)
+                )
+            assert await count(engine) == 3
+
+    run(main())
+
+
+@by_route
+@by_db
+def test_stars_and_functions_give_what_sqlalchemy_gives(
+    postgres: Postgres, route: str, kind: str
+) -> None:
+    async def main() -> None:
+        async with engine_for(postgres, route) as engine, db_of(engine, kind) as db:
+            star = select(literal_column("people.*")).select_from(people).order_by(people.c.id)
+            assert (await fetch_all(db, tuple[int, str, str | None], star))[0] == (1, "Ada", None)
+            if kind in ("session", "scoped"):
+                return  # a session refuses these, in words of its own
+            assert await fetch_one(db, int, func.length("four")) == 4
+            with pytest.raises(exc.ObjectNotExecutableError):
+                await fetch_all(db, int, select(people.c.id).scalar_subquery())  # type: ignore[call-overload]
+
+    run(main())
+
+
+@by_route
+def test_a_mapping_that_invents_values_is_asked_only_for_those_it_has(
+    postgres: Postgres, route: str
+) -> None:
+    async def main() -> None:
+        async with engine_for(postgres, route) as engine:
+            with pytest.raises(exc.StatementError, match="bind parameter 'id'"):
+                await fetch_one(engine, User, ONE, defaultdict(lambda: 1))
+
+    run(main())
+
+
+def test_a_statement_that_is_gone_leaves_its_values_to_the_collector(postgres: Postgres) -> None:
+    class Large(list[int]):
+        pass
+
+    async def main() -> None:
+        async with engine_for(postgres, "short") as engine:
+            seen = []
+            for _ in range(20):
+                large = Large([1] * 1000)
+                seen.append(weakref.ref(large))
+                ids = bindparam(None, large, type_=ARRAY(Integer), unique=True)
+                await fetch_all(
+                    engine, int, select(people.c.id).where(people.c.id == func.any(ids))
+                )
+                del large, ids
+            gc.collect()
+            assert sum(one() is not None for one in seen) <= 1
 
     run(main())

@@ -18,7 +18,7 @@ from sqlalchemy.engine.util import TransactionalContext
 from sqlalchemy.orm import Session
 from sqlalchemy.pool.base import _ConnectionFairy
 from sqlalchemy.sql.compiler import WARN_LINTING, SQLCompiler
-from sqlalchemy.sql.elements import TextClause
+from sqlalchemy.sql.elements import ClauseElement, TextClause
 
 __all__ = [
     "Compiled",
@@ -65,6 +65,8 @@ def is_default_connection(adapted: Any, dialect: Any) -> bool:
         _is_default_level(adapted.isolation_level, dialect)
         and not adapted.readonly
         and not adapted.deferrable
+        # left behind by a BEGIN of the application's own, or by a pool that resets nothing
+        and not adapted._connection.is_in_transaction()
         and adapted._prepared_statement_cache is not None
         and adapted._prepared_statement_name_func is type(adapted)._default_name_func
     )
@@ -83,7 +85,7 @@ def connection_of(session: Session, statement: Any) -> Connection | None:
     """The connection on which ``session.execute()`` would run this Core statement, if
     nothing is to be done before: no flush, no events, no connect."""
     options = getattr(session, "execution_options", None)  # new in 2.1
-    if session.dispatch.do_orm_execute or options:
+    if session.dispatch.do_orm_execute or options or not _executes_plainly(type(session)):
         return None
     if session.autoflush and not session._flushing and not session._is_clean():
         return None
@@ -93,6 +95,11 @@ def connection_of(session: Session, statement: Any) -> Connection | None:
     TransactionalContext._trans_ctx_check(session)
     entry = transaction._connections.get(session.get_bind(clause=statement))
     return None if entry is None else entry[0]
+
+
+def _executes_plainly(kind: type[Session]) -> bool:
+    """Whether no subclass puts anything before its statements."""
+    return kind.execute is Session.execute and kind._execute_internal is Session._execute_internal
 
 
 def begin_if_needed(connection: Connection) -> bool:
@@ -121,10 +128,11 @@ Arguments: TypeAlias = "Callable[[Mapping[str, Any] | None], tuple[Any, ...]]"
 class Compiled:
     """A statement compiled by SQLAlchemy, and how to fill its parameters."""
 
-    __slots__ = ("arguments", "memory", "result_columns", "sql")
+    __slots__ = ("arguments", "is_dml", "memory", "result_columns", "sql")
 
     def __init__(self, compiled: Any, arguments: Arguments, result_columns: Sequence[Any]) -> None:
         self.sql: str = compiled.string
+        self.is_dml: bool = compiled.isinsert or compiled.isupdate or compiled.isdelete
         self.memory: dict[Any, Any] = compiled.__dict__.setdefault("_typedpool_memory", {})
         """What the typed layer remembers of it, as long as SQLAlchemy keeps it."""
         self.arguments = arguments
@@ -136,6 +144,8 @@ class Compiled:
 
 def compile_statement(engine: Engine, statement: Any, keys: Sequence[str]) -> Compiled | None:
     """Compile through SQLAlchemy's cache; None = it would take another turn there."""
+    if not _is_executed_plainly(statement):
+        return None
     if statement._execution_options or statement._propagate_attrs:
         return None
     dialect = engine.dialect
@@ -160,6 +170,12 @@ def compile_statement(engine: Engine, statement: Any, keys: Sequence[str]) -> Co
         columns = compiled._result_columns
     collected = {"_collected_params": rest[0]} if len(rest) == 2 else {}
     return Compiled(compiled, _constructed(compiled, extracted, collected), columns)
+
+
+def _is_executed_plainly(statement: Any) -> bool:
+    """Not a function, a DDL element or something that SQLAlchemy refuses to execute."""
+    way = getattr(type(statement), "_execute_on_connection", None)
+    return way is ClauseElement._execute_on_connection and statement.supports_execution
 
 
 def _is_simple(compiled: Any) -> bool:

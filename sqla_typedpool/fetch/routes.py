@@ -53,7 +53,7 @@ async def fetch(db: Any, row_type: Any, statement: str | Executable, parameters:
 async def _fetch_on_engine(
     engine: AsyncEngine, row_type: Any, statement: str | Executable, parameters: Any
 ) -> list[Any]:
-    shortcut = shortcut_of(engine.sync_engine)
+    shortcut = shortcut_of(engine.sync_engine) if type(engine) is AsyncEngine else None
     if shortcut is not None:
         rows = await shortcut.on_engine(row_type, statement, parameters)
         if rows is not LONG_WAY:
@@ -71,11 +71,13 @@ async def _by_shortcut(
     db: Any, row_type: Any, statement: str | Executable, parameters: Any
 ) -> list[Any]:
     """The rows, if this connection or session may take the short way."""
-    if isinstance(db, AsyncConnection):
+    db = _executor(db)
+    if type(db) is AsyncConnection:
         connection = db.sync_connection
+    elif type(db).execute is AsyncSession.execute:
+        connection = connection_of(db.sync_session, as_executable(statement))
     else:
-        session = _executor(db).sync_session
-        connection = connection_of(session, as_executable(statement))
+        connection = None  # a subclass may put anything before its statements
     shortcut = None if connection is None else shortcut_of(connection.engine)
     if connection is None or shortcut is None:
         return LONG_WAY  # type: ignore[no-any-return]

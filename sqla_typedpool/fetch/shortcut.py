@@ -86,6 +86,9 @@ class Shortcut:
             return LONG_WAY  # type: ignore[no-any-return]
         try:
             known, rows = await self._run(compiled, values, row_type, adapted, heals=True)
+        except _Unfit:
+            pool.give_back(record)
+            return LONG_WAY  # type: ignore[no-any-return]
         except RowShapeError:
             pool.give_back(record)
             raise
@@ -108,6 +111,8 @@ class Shortcut:
             async with turn_of(adapted):
                 await send_begin_if_needed(adapted)
                 known, rows = await self._run(compiled, values, row_type, adapted, heals=False)
+        except _Unfit:
+            return LONG_WAY  # type: ignore[no-any-return]
         except RowShapeError:
             raise
         except BaseException as error:  # noqa: BLE001 - SQLAlchemy judges it, and raises
@@ -139,8 +144,10 @@ class Shortcut:
     ) -> tuple[Compiled | None, tuple[Any, ...]]:
         """The compiled statement and its values. Whatever is wrong with them,
         SQLAlchemy finds it too, and says it in its own words."""
-        if parameters is not None and not isinstance(parameters, Mapping):
-            return None, ()
+        if parameters is not None and type(parameters) is not dict:
+            if not isinstance(parameters, Mapping):
+                return None, ()
+            parameters = dict(parameters)  # a defaultdict would invent what is missing
         try:
             hash(row_type)  # metadata in Annotated may have no hash
             compiled = self._statements.get(statement, parameters)
@@ -186,11 +193,19 @@ class Shortcut:
         columns = described_by_asyncpg(attributes)
         processors: Any = ()
         if compiled.result_columns:
+            if len(compiled.result_columns) != len(attributes):
+                raise _Unfit  # SELECT * as a literal: SQLAlchemy matches columns by name
             oids = [attribute.type.oid for attribute in attributes]
             processors = result_processors(self._dialect, compiled.result_columns, oids)
+            if processors and compiled.is_dml:
+                raise _Unfit  # what they raise undoes the statement there
             columns = relabelled(columns, compiled.result_columns, processors)
         mapper = mapper_for(row_type, columns, "postgresql")
         return _Known(attributes, mapper, processors)
+
+
+class _Unfit(Exception):
+    """Only now it shows that SQLAlchemy's own way would differ; nothing has been run."""
 
 
 class _Known:
