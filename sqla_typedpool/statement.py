@@ -61,7 +61,7 @@ class Statements:
                 return self._texts[statement]
             except KeyError:
                 return self._of_text(statement)
-        keys = tuple(parameters or ())  # they decide what an INSERT or UPDATE sets
+        keys = tuple(parameters) if parameters else ()  # they decide what an INSERT or UPDATE sets
         known = self._objects.get(id(statement))
         if known is not None and known[0]() is statement and known[1] == keys:
             return known[2]
