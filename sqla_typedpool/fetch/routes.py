@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +28,24 @@ __all__ = ["execute", "fetch", "stream"]
 
 _log = logging.getLogger("sqla_typedpool.fetch")
 
+_EXECUTE = AsyncSession.execute  # as it was when nobody had patched it
 _BATCH = 1000  # rows of a stream that are fetched and mapped at a time
 
 
-async def fetch(db: Any, row_type: Any, statement: str | Executable, parameters: Any) -> list[Any]:
+def fetch(
+    db: Any, row_type: Any, statement: str | Executable, parameters: Any
+) -> Coroutine[Any, Any, list[Any]]:
     """All rows of one statement."""
+    return _fetch(_settled(db), row_type, statement, parameters)
+
+
+def _settled(db: Any) -> Any:
+    """The session of a registry, asked for in the caller's task: a timeout may run the
+    rest in another, which would have a session of its own."""
+    return db() if isinstance(db, async_scoped_session) else db
+
+
+async def _fetch(db: Any, row_type: Any, statement: str | Executable, parameters: Any) -> list[Any]:
     if isinstance(db, AsyncEngine):
         try:
             return await _fetch_on_engine(db, row_type, statement, parameters)
@@ -74,7 +87,7 @@ async def _by_shortcut(
     db = _executor(db)
     if type(db) is AsyncConnection:
         connection = db.sync_connection
-    elif type(db).execute is AsyncSession.execute:
+    elif type(db).execute is _EXECUTE and "execute" not in db.__dict__:
         connection = connection_of(db.sync_session, as_executable(statement))
     else:
         connection = None  # a subclass may put anything before its statements
@@ -99,8 +112,14 @@ def _executor(db: Any) -> Any:
     )
 
 
-async def execute(db: Any, statement: str | Executable, parameters: Any) -> int | None:
+def execute(
+    db: Any, statement: str | Executable, parameters: Any
+) -> Coroutine[Any, Any, int | None]:
     """Run a statement for its effect; the number of rows, if the driver tells."""
+    return _execute(_settled(db), statement, parameters)
+
+
+async def _execute(db: Any, statement: str | Executable, parameters: Any) -> int | None:
     async with _opened(db) as executor:
         result = await executor.execute(as_executable(statement), parameters)
         count: int = getattr(result, "rowcount", -1)
