@@ -75,6 +75,8 @@ class Statements:
 
     def _of_object(self, statement: Any, keys: tuple[str, ...]) -> Compiled | None:
         compiled = self._compile(statement, keys)
+        if compiled is not None and not compiled.is_cached:
+            return compiled  # it holds the statement, and would keep it alive
         _make_room(self._objects)
         objects, number = self._objects, id(statement)
         # gone with the statement: what is compiled holds the statement's own values

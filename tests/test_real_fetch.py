@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -1168,6 +1169,33 @@ def test_what_a_subclass_of_a_session_does_is_never_skipped(postgres: Postgres) 
     run(main())
 
 
+@pytest.mark.parametrize("name", ["execute", "_execute_internal"])
+@pytest.mark.parametrize("where", ["class", "session"])
+def test_what_a_tracing_tool_patches_into_sessions_is_never_skipped(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, where: str, name: str
+) -> None:
+    seen: list[str] = []
+    original = getattr(Session, name)
+
+    def traced(session: Session, statement: Any, *args: Any, **options: Any) -> Any:
+        seen.append(str(statement))
+        return original(session, statement, *args, **options)
+
+    async def main() -> None:
+        async with engine_for(postgres, "short") as engine, db_of(engine, "session") as session:
+            assert await fetch_one(session, int, "SELECT 1") == 1
+            assert not seen, "it took the long way before anything was patched"
+            if where == "class":
+                monkeypatch.setattr(Session, name, traced)
+            else:
+                sync = session.sync_session
+                setattr(sync, name, partial(traced, sync))
+            assert await fetch_one(session, int, "SELECT 2") == 2
+            assert seen == ["SELECT 2"]
+
+    run(main())
+
+
 def test_a_transaction_left_open_by_hand_is_no_place_for_an_engines_statement(
     postgres: Postgres,
 ) -> None:
@@ -1210,6 +1238,27 @@ def test_a_value_that_its_type_cannot_read_undoes_the_statement_on_an_engine(
 
 
 @by_route
+def test_a_value_that_cannot_be_read_undoes_what_a_common_table_expression_wrote(
+    postgres: Postgres, route: str
+) -> None:
+    odd = Table("people", MetaData(), Column("id", Integer), Column("name", Unreadable))
+    added = insert(odd).values(id=9, name="x").returning(odd.c.name).cte("added")
+
+    async def main() -> None:
+        async with engine_for(postgres, route) as engine:
+            with pytest.raises(LookupError):
+                await fetch_one(engine, str, select(added.c.name))
+            assert await count(engine) == 3
+            async with engine.connect() as connection:
+                with pytest.raises(LookupError):
+                    await fetch_one(connection, str, select(added.c.name))
+                await connection.commit()
+            assert await count(engine) == 4, "a connection's transaction is its owner's to end"
+
+    run(main())
+
+
+@by_route
 @by_db
 def test_stars_and_functions_give_what_sqlalchemy_gives(
     postgres: Postgres, route: str, kind: str
@@ -1239,12 +1288,15 @@ def test_a_mapping_that_invents_values_is_asked_only_for_those_it_has(
     run(main())
 
 
-def test_a_statement_that_is_gone_leaves_its_values_to_the_collector(postgres: Postgres) -> None:
+@pytest.mark.parametrize("cache_size", [500, 0])
+def test_a_statement_that_is_gone_leaves_its_values_to_the_collector(
+    postgres: Postgres, cache_size: int
+) -> None:
     class Large(list[int]):
         pass
 
     async def main() -> None:
-        async with engine_for(postgres, "short") as engine:
+        async with engine_for(postgres, "short", query_cache_size=cache_size) as engine:
             seen = []
             for _ in range(20):
                 large = Large([1] * 1000)
@@ -1256,5 +1308,21 @@ def test_a_statement_that_is_gone_leaves_its_values_to_the_collector(postgres: P
                 del large, ids
             gc.collect()
             assert sum(one() is not None for one in seen) <= 1
+
+    run(main())
+
+
+@by_route
+def test_a_timeout_leaves_a_scoped_session_in_its_own_transaction(
+    postgres: Postgres, route: str
+) -> None:
+    async def main() -> None:
+        async with engine_for(postgres, route) as engine, db_of(engine, "scoped") as scoped:
+            assert await execute(scoped, "DELETE FROM people WHERE id = 1", timeout=5) == 1
+            everybody = "SELECT count(*) FROM people"
+            assert await fetch_one(scoped, int, everybody) == 2
+            assert await fetch_one(scoped, int, everybody, timeout=5) == 2
+            await scoped.rollback()
+            assert await fetch_one(scoped, int, everybody, timeout=5) == 3
 
     run(main())

@@ -39,6 +39,9 @@ __all__ = [
 
 # ------------------------------------------------------------------------- the gate
 
+# as they were when nobody had patched them
+_EXECUTE, _EXECUTE_INTERNAL = Session.execute, Session._execute_internal
+
 
 def is_plain_asyncpg(engine: Engine) -> bool:
     """What does not change while an engine lives: no subclass, no engine with options of
@@ -85,7 +88,7 @@ def connection_of(session: Session, statement: Any) -> Connection | None:
     """The connection on which ``session.execute()`` would run this Core statement, if
     nothing is to be done before: no flush, no events, no connect."""
     options = getattr(session, "execution_options", None)  # new in 2.1
-    if session.dispatch.do_orm_execute or options or not _executes_plainly(type(session)):
+    if session.dispatch.do_orm_execute or options or not _executes_plainly(session):
         return None
     if session.autoflush and not session._flushing and not session._is_clean():
         return None
@@ -97,9 +100,15 @@ def connection_of(session: Session, statement: Any) -> Connection | None:
     return None if entry is None else entry[0]
 
 
-def _executes_plainly(kind: type[Session]) -> bool:
-    """Whether no subclass puts anything before its statements."""
-    return kind.execute is Session.execute and kind._execute_internal is Session._execute_internal
+def _executes_plainly(session: Session) -> bool:
+    """Whether no subclass and no patch (tracing) puts anything before its statements."""
+    kind, own = type(session), session.__dict__
+    return (
+        kind.execute is _EXECUTE
+        and kind._execute_internal is _EXECUTE_INTERNAL
+        and "execute" not in own
+        and "_execute_internal" not in own
+    )
 
 
 def begin_if_needed(connection: Connection) -> bool:
@@ -128,11 +137,15 @@ Arguments: TypeAlias = "Callable[[Mapping[str, Any] | None], tuple[Any, ...]]"
 class Compiled:
     """A statement compiled by SQLAlchemy, and how to fill its parameters."""
 
-    __slots__ = ("arguments", "is_dml", "memory", "result_columns", "sql")
+    __slots__ = ("arguments", "is_cached", "is_dml", "memory", "result_columns", "sql")
 
     def __init__(self, compiled: Any, arguments: Arguments, result_columns: Sequence[Any]) -> None:
         self.sql: str = compiled.string
-        self.is_dml: bool = compiled.isinsert or compiled.isupdate or compiled.isdelete
+        # of a CTE nobody tells whether it writes
+        self.is_dml = bool(
+            compiled.isinsert or compiled.isupdate or compiled.isdelete or compiled.ctes
+        )
+        self.is_cached: bool = compiled.cache_key is not None
         self.memory: dict[Any, Any] = compiled.__dict__.setdefault("_typedpool_memory", {})
         """What the typed layer remembers of it, as long as SQLAlchemy keeps it."""
         self.arguments = arguments
