@@ -1,0 +1,114 @@
+"""Statements as they are sent, compiled without a database and without values."""
+
+from __future__ import annotations
+
+import enum
+
+import pytest
+from sqlalchemy import (
+    JSON,
+    Column,
+    Enum,
+    Integer,
+    MetaData,
+    Numeric,
+    String,
+    Table,
+    bindparam,
+    insert,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.exc import CompileError
+from sqlalchemy.schema import CreateTable
+
+from sqla_typedpool._sqlalchemy.compiling import sent
+
+NUMERIC_OID = 1700
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+things = Table(
+    "things",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("name", String),
+    Column("colour", Enum(Colour)),
+    Column("data", JSON),
+    Column("price", Numeric),
+)
+
+
+@pytest.mark.parametrize(
+    ("family", "sql", "names"),
+    [
+        ("postgresql", "SELECT $1, $2, $1, '10%', x::int", ["a", "b"]),
+        ("sqlite", "SELECT ?, ?, ?, '10%', x::int", ["a", "b", "a"]),
+        ("mysql", "SELECT %s, %s, %s, '10%%', x::int", ["a", "b", "a"]),
+    ],
+)
+def test_text_is_compiled_with_the_placeholders_of_its_database(
+    family: str, sql: str, names: list[str]
+) -> None:
+    compiled = sent(text("SELECT :a, :b, :a, '10%', x::int"), family)
+    assert compiled.sql == sql
+    assert [place.name for place in compiled.places] == names
+    assert all(place.is_required and not place.is_processed for place in compiled.places)
+    assert compiled.is_text
+    assert compiled.entries == ()
+
+
+def test_a_list_parameter_is_compiled_as_a_list_of_one() -> None:
+    statement = text("SELECT 1 WHERE x IN :ids").bindparams(bindparam("ids", expanding=True))
+    compiled = sent(statement, "postgresql")
+    assert compiled.sql == "SELECT 1 WHERE x IN ($1)"
+    (place,) = compiled.places
+    assert place.name == "ids"
+    assert place.is_expanding
+
+
+def test_a_value_inside_a_core_statement_is_not_asked_of_the_caller() -> None:
+    statement = select(things.c.id).where(things.c.id > 5, things.c.name == bindparam("name"))
+    by_name = {place.name: place for place in sent(statement, "postgresql").places}
+    assert by_name["name"].is_required
+    assert not by_name["id_1"].is_required
+
+
+def test_the_keys_decide_which_columns_an_insert_sets() -> None:
+    compiled = sent(insert(things), "postgresql", ["name", "id"])
+    assert compiled.sql.startswith("INSERT INTO things (id, name) VALUES")
+    assert {place.name for place in compiled.places} == {"id", "name"}
+
+
+def test_the_keys_decide_which_columns_an_update_sets() -> None:
+    statement = update(things).where(things.c.id == bindparam("the_id"))
+    compiled = sent(statement, "postgresql", ["name", "the_id"])
+    assert "SET name=" in compiled.sql
+    assert "price" not in compiled.sql
+
+
+@pytest.mark.parametrize(
+    ("family", "code", "expected"),
+    [
+        ("postgresql", NUMERIC_OID, {"colour"}),  # asyncpg decodes JSON and numbers by itself
+        ("sqlite", None, {"colour", "data", "price"}),
+    ],
+)
+def test_sqlalchemys_conversions_are_told_for_columns_and_parameters(
+    family: str, code: int | None, expected: set[str]
+) -> None:
+    statement = select(things).where(things.c.colour == bindparam("colour"))
+    compiled = sent(statement, family)
+    assert [place.is_processed for place in compiled.places] == [True]
+    processed = {entry.name for entry in compiled.entries if entry.is_processed(code)}
+    assert processed == expected
+    assert [entry.name for entry in compiled.entries if entry.is_json] == ["data"]
+
+
+def test_a_statement_that_defines_is_refused_by_name() -> None:
+    with pytest.raises(CompileError, match="CreateTable"):
+        sent(CreateTable(things), "postgresql")  # type: ignore[arg-type]
