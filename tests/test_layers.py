@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = {
     "errors": 0,
     "_sqlalchemy": 1,
+    "tokens": 1,
     "pool": 2,
     "mapping": 2,
     "statement": 2,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from sqla_typedpool.errors import TypedPoolError
 from sqla_typedpool.mapping.delivered import Delivered
@@ -19,6 +20,10 @@ __all__ = [
     "Refused",
     "Severity",
 ]
+
+
+PythonType: TypeAlias = type[Any]
+"""`type` is taken by the column's own."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class ColumnDescription:
         return self.delivered.name
 
     @property
-    def python_type(self) -> type | None:
+    def python_type(self) -> PythonType | None:
         """The exact Python type of its values; None = it depends, or is not known."""
         return self.delivered.python
 

@@ -8,7 +8,7 @@ is begun if it has not been.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Union, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
@@ -29,7 +29,7 @@ __all__ = ["Executor", "execute", "fetch_all", "fetch_one", "fetch_optional", "s
 
 T = TypeVar("T")
 
-Executor: TypeAlias = Union[AsyncEngine, AsyncConnection, AsyncSession, "async_scoped_session[Any]"]
+Executor: TypeAlias = AsyncEngine | AsyncConnection | AsyncSession | async_scoped_session[Any]
 """Where a statement runs: an engine, a connection or a session."""
 
 Statement: TypeAlias = "LiteralString | Executable"

@@ -2,6 +2,8 @@
 
 A plan is data. The compiler makes a function of it, the checker reads it, and
 ``str(plan)`` shows it. All that does not fit is found here, before there are rows.
+There are two doors: ``make_plan`` for those who want a plan or an error, ``draft_plan``
+for the checker, which wants whatever can be told.
 """
 
 from __future__ import annotations
@@ -15,12 +17,13 @@ from typing import Any
 from sqla_typedpool.errors import RowShapeError
 from sqla_typedpool.mapping.construction import Way
 from sqla_typedpool.mapping.delivered import Delivered
+from sqla_typedpool.mapping.faults import Fault, FaultKind
 from sqla_typedpool.mapping.judgement import Verdict, judge
 from sqla_typedpool.mapping.rules import Action
 from sqla_typedpool.mapping.targets import Field, Target, class_target, target_of
 from sqla_typedpool.mapping.wanted import Kind, Wanted
 
-__all__ = ["Column", "Make", "Plan", "Read", "make_plan"]
+__all__ = ["Column", "Draft", "Make", "Plan", "Read", "draft_plan", "make_plan"]
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,16 @@ class Plan:
         return "\n".join([head, *_lines(self.make, "  ")])
 
 
+@dataclass(frozen=True)
+class Draft:
+    """A plan as far as it goes, and what keeps it from being one."""
+
+    make: Make
+    """Of every part that has a column, whether or not the column fits."""
+
+    faults: tuple[Fault, ...]
+
+
 def _lines(make: Make, indent: str) -> Iterator[str]:
     for part in make.parts:
         if isinstance(part, Read):
@@ -121,19 +134,28 @@ def make_plan(row_type: Any, columns: Sequence[Column], family: str) -> Plan:
     :param family: ``"postgresql"``, ``"sqlite"`` or ``"mysql"``.
     :raises RowShapeError: naming everything that does not fit.
     """
+    draft = draft_plan(row_type, columns, family)
+    if draft.faults:
+        raise RowShapeError(*map(str, draft.faults))
+    return Plan(row_type, tuple(columns), family, draft.make)
+
+
+def draft_plan(row_type: Any, columns: Sequence[Column], family: str) -> Draft:
+    """As ``make_plan``, but with the faults as values beside what could be planned.
+
+    :raises RowShapeError: when the row type itself cannot be understood.
+    """
     target = target_of(row_type)
     planner = _Planner(tuple(columns), family)
     make = planner.by_name(target) if target.fields[0].name else planner.by_position(target)
-    if planner.faults:
-        raise RowShapeError(*planner.faults)
-    return Plan(row_type, tuple(columns), family, make)
+    return Draft(make, tuple(planner.faults))
 
 
 class _Planner:
     """Collects the parts of a plan and everything that is wrong with them."""
 
     def __init__(self, columns: tuple[Column, ...], family: str) -> None:
-        self.faults: list[str] = []
+        self.faults: list[Fault] = []
         self._columns = columns
         self._family = family
         self._unread = {column.label: place for place, column in enumerate(columns)}
@@ -143,10 +165,11 @@ class _Planner:
         columns = self._columns
         fields = target.fields * len(columns) if target.repeats else target.fields
         if len(fields) != len(columns):
-            self.faults.append(
+            message = (
                 f"{target.text} wants {_count(len(fields))}, and there "
                 f"{'is' if len(columns) == 1 else 'are'} {_count(len(columns))}: {_list(columns)}"
             )
+            self.faults.append(Fault(FaultKind.COUNT, message))
         places = range(min(len(fields), len(columns)))
         reads = tuple(self._read(fields[place], place, target.text) for place in places)
         return Make(None, target, reads)
@@ -155,25 +178,25 @@ class _Planner:
         """A class with fields; every column has to be one of them, once."""
         self._find_duplicates()
         make = self._class(None, target, "")
-        for place in self._unread.values():
-            self.faults.append(
-                f'extra column "{self._columns[place].name}": {target.text} has no such field; '
-                "next: select it no more, or declare it"
-            )
+        self.faults += [self._extra(place, target) for place in self._unread.values()]
         return make
+
+    def _extra(self, place: int, target: Target) -> Fault:
+        message = f'extra column "{self._columns[place].name}": {target.text} has no such field'
+        hint = "select it no more, or declare it"
+        return Fault(FaultKind.EXTRA, message, hint=hint, columns=(place,))
 
     def _find_duplicates(self) -> None:
         for label, count in Counter(column.label for column in self._columns).items():
             if count > 1:
-                places = [
-                    str(place)
-                    for place, column in enumerate(self._columns, start=1)
-                    if column.label == label
-                ]
-                self.faults.append(
-                    f'duplicate column "{label}" (columns {", ".join(places)}); '
-                    "next: give each a name of its own with AS"
-                )
+                self.faults.append(self._duplicate(label))
+
+    def _duplicate(self, label: str) -> Fault:
+        places = [place for place, each in enumerate(self._columns) if each.label == label]
+        numbers = ", ".join(str(place + 1) for place in places)
+        message = f'duplicate column "{label}" (columns {numbers})'
+        hint = "give each a name of its own with AS"
+        return Fault(FaultKind.DUPLICATE, message, hint=hint, columns=tuple(places))
 
     def _class(self, field: Field | None, target: Target, prefix: str) -> Make:
         found = (self._part(each, target, prefix) for each in target.fields)
@@ -197,7 +220,10 @@ class _Planner:
         try:
             make = self._class(field, class_target(field.wanted.annotation), inner)
         except RowShapeError as error:
-            self.faults.extend(error.faults)
+            subject = f"{target.text}.{field.name}"
+            self.faults += [
+                Fault(FaultKind.ROW_TYPE, each, subject=subject) for each in error.faults
+            ]
             return None
         if make.is_optional and len(self.faults) == known and not any(map(_tells, make.parts)):
             self.faults.append(_ambiguous(field, target, make))
@@ -207,16 +233,17 @@ class _Planner:
         column, wanted = self._columns[place], field.wanted
         verdict = judge(wanted, column.delivered, self._family)
         if verdict.action is Action.REFUSE:
-            self.faults.append(_impossible(column, wanted, verdict, subject))
+            self.faults.append(_impossible(column, place, wanted, verdict, subject))
         if column.is_asserted:
             wanted = replace(wanted, optional=False)
         return Read(field, place, column, wanted, verdict)
 
-    def _missing(self, field: Field, target: Target, prefix: str) -> str:
-        name = f"{prefix}{field.column}"
+    def _missing(self, field: Field, target: Target, prefix: str) -> Fault:
+        name, subject = f"{prefix}{field.column}", f"{target.text}.{field.name}"
         near = difflib.get_close_matches(name, self._unread, n=1)
         hint = f'did you mean "{near[0]}"?' if near else f"there are: {_list(self._columns)}"
-        return f'missing column "{name}" for {target.text}.{field.name} ({field.wanted}); {hint}'
+        message = f'missing column "{name}" for {subject} ({field.wanted})'
+        return Fault(FaultKind.MISSING, message, hint=hint, subject=subject)
 
 
 def _tells(part: Read | Make) -> bool:
@@ -226,20 +253,27 @@ def _tells(part: Read | Make) -> bool:
     return not part.wanted.optional
 
 
-def _ambiguous(field: Field, target: Target, make: Make) -> str:
-    names = ", ".join(f'"{read.column.name}"' for read in make.reads())
-    return (
-        f"{target.text}.{field.name}: every field of {make.target.text} may be None, so nobody "
-        f"can tell one that is all NULL from none at all (columns {names}); next: declare a "
-        'field that is never None, or select its column AS "...!"'
+def _ambiguous(field: Field, target: Target, make: Make) -> Fault:
+    reads = tuple(make.reads())
+    names = ", ".join(f'"{read.column.name}"' for read in reads)
+    subject = f"{target.text}.{field.name}"
+    message = (
+        f"{subject}: every field of {make.target.text} may be None, so nobody "
+        f"can tell one that is all NULL from none at all (columns {names})"
     )
+    hint = 'declare a field that is never None, or select its column AS "...!"'
+    places = tuple(read.position for read in reads)
+    return Fault(FaultKind.AMBIGUOUS, message, hint=hint, columns=places, subject=subject)
 
 
-def _impossible(column: Column, wanted: Wanted, verdict: Verdict, subject: str) -> str:
-    why = f" ({verdict.reason})" if verdict.reason else ""
-    hint = f"; next: {verdict.hint}" if verdict.hint else ""
+def _impossible(
+    column: Column, place: int, wanted: Wanted, verdict: Verdict, subject: str
+) -> Fault:
     what = f"cannot be {wanted}" if wanted.kind is not Kind.NULL else "is not always NULL"
-    return f"column {column} {what} for {subject}{why}{hint}"
+    message = f"column {column} {what} for {subject}"
+    return Fault(
+        FaultKind.IMPOSSIBLE, message, verdict.reason, verdict.hint, (place,), subject=subject
+    )
 
 
 def _count(number: int) -> str:
