@@ -34,6 +34,7 @@ from sqla_typedpool.mapping.markers import ByName, Col, Decode, Flatten, Json
 from sqla_typedpool.pool.holders import Holder
 from sqla_typedpool.pool.pool import TypedPool
 from sqla_typedpool.pool.stats import PoolStats
+from sqla_typedpool.query import RowCount, query, query_info
 
 __version__ = "0.1.0"
 
@@ -49,6 +50,7 @@ __all__ = [
     "PoolSaturated",
     "PoolStats",
     "PoolTimeout",
+    "RowCount",
     "RowShapeError",
     "RowValueError",
     "StatementTimeout",
@@ -60,6 +62,8 @@ __all__ = [
     "fetch_all",
     "fetch_one",
     "fetch_optional",
+    "query",
+    "query_info",
     "rows_as",
     "stream",
 ]

@@ -9,7 +9,8 @@
     ├── PoolClosed        (also sqlalchemy.exc.InvalidRequestError)
     ├── StatementTimeout  (also the built-in TimeoutError)
     ├── RowShapeError     the columns do not fit the row type
-    └── RowValueError     one value does not
+    ├── RowValueError     one value does not
+    └── DeclarationError  (also TypeError) a function under ``@query`` cannot be what it says
 
 The pool's are also the SQLAlchemy exceptions an application catches today, so
 existing ``except`` clauses hold.
@@ -18,6 +19,7 @@ existing ``except`` clauses hold.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import exc
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from sqla_typedpool.pool.holders import Holder
 
 __all__ = [
+    "DeclarationError",
     "PoolClosed",
     "PoolOptionError",
     "PoolSaturated",
@@ -97,14 +100,19 @@ class RowShapeError(TypedPoolError):
     faults: tuple[str, ...]
     """Everything that is wrong, a line each."""
 
+    query: str | None = None
+    """The declared query that was run, if it was one."""
+
     def __init__(self, *faults: str) -> None:
         super().__init__(*faults)
         self.faults = faults
 
     def __str__(self) -> str:
         if len(self.faults) == 1:
-            return self.faults[0]
-        return "\n".join([f"{len(self.faults)} faults:", *(f"- {each}" for each in self.faults)])
+            return self.faults[0] + (f" (query {self.query})" if self.query else "")
+        query = f" in query {self.query}" if self.query else ""
+        first = f"{len(self.faults)} faults{query}:"
+        return "\n".join([first, *(f"- {each}" for each in self.faults)])
 
 
 class RowValueError(TypedPoolError):
@@ -164,6 +172,38 @@ class RowValueError(TypedPoolError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self.args, {**self.__dict__, "value": None}
+
+
+class DeclarationError(TypedPoolError, TypeError):
+    """A function under ``@query`` and its SQL do not fit, or cannot be understood.
+
+    Raised where it is declared. What an annotation means may be known only later, of names
+    that are defined further down; then it is raised at the first call.
+    """
+
+    query: str
+    """The declared query: ``app.users.get_user``."""
+
+    file: Path
+    line: int
+    """Where the decorator stands."""
+
+    faults: tuple[str, ...]
+    """Everything that is wrong, a sentence each."""
+
+    def __init__(self, query: str, file: Path, line: int, *faults: str) -> None:
+        super().__init__(query, file, line, *faults)
+        self.query = query
+        self.file = file
+        self.line = line
+        self.faults = faults
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}: query {self.query}"
+        if len(self.faults) == 1:
+            return f"{place}: {self.faults[0]}"
+        first = f"{place} has {len(self.faults)} faults:"
+        return "\n".join([first, *(f"- {each}" for each in self.faults)])
 
 
 def copy_error(error: _E) -> _E:

@@ -24,6 +24,7 @@ from sqla_typedpool.mapping.rules import rule_table
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 MAPPING = ROOT / "docs" / "mapping.md"
+QUERIES = ROOT / "docs" / "queries.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 
 
@@ -82,12 +83,13 @@ def test_every_python_example_compiles(file: Path) -> None:
         compiled(example)
 
 
-def test_the_examples_of_the_mapping_print_what_is_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("page", [MAPPING, QUERIES], ids=lambda page: page.name)
+def test_the_examples_of_a_page_print_what_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: Path
 ) -> None:
     pytest.importorskip("aiosqlite")
     monkeypatch.chdir(tmp_path)
-    shown = [example for example in examples(MAPPING) if example.printed]
+    shown = [example for example in examples(page) if example.printed]
 
     async def main() -> None:
         names: dict[str, Any] = {"__name__": "examples"}

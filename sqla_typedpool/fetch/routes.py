@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import (
 )
 
 from sqla_typedpool._sqlalchemy.execution import connection_of
+from sqla_typedpool.errors import RowShapeError, RowValueError
 from sqla_typedpool.fetch.columns import mapper_of
 from sqla_typedpool.fetch.deadline import within
 from sqla_typedpool.fetch.shortcut import LONG_WAY, shortcut_of
@@ -137,8 +138,12 @@ async def stream(
     statement: str | Executable,
     parameters: Any,
     timeout: float | None,
+    query: str | None = None,
 ) -> AsyncGenerator[Any, None]:
-    """The rows of one statement, portion by portion."""
+    """The rows of one statement, portion by portion.
+
+    :param query: the name of the declared query, for errors.
+    """
 
     async def soon(work: Any) -> Any:
         return await (work if timeout is None else within(timeout, statement, work))
@@ -154,6 +159,9 @@ async def stream(
                 for row in mapper.map_rows(batch, number):
                     yield row
                 number += len(batch)
+        except (RowShapeError, RowValueError) as error:
+            error.query = error.query or query
+            raise
         finally:
             await result.close()
 
