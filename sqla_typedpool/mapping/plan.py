@@ -270,7 +270,7 @@ def _impossible(
     column: Column, place: int, wanted: Wanted, verdict: Verdict, subject: str
 ) -> Fault:
     what = f"cannot be {wanted}" if wanted.kind is not Kind.NULL else "is not always NULL"
-    message = f"column {column} {what} for {subject}"
+    message = f"column {column} {what}" + (f" for {subject}" if subject != wanted.text else "")
     return Fault(
         FaultKind.IMPOSSIBLE, message, verdict.reason, verdict.hint, (place,), subject=subject
     )

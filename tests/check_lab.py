@@ -1,0 +1,87 @@
+"""What the checker's tests share: queries and descriptions made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sqla_typedpool import Executor, query
+from sqla_typedpool.check.compare import compare
+from sqla_typedpool.check.model import (
+    ColumnDescription,
+    Description,
+    Finding,
+    ParameterDescription,
+)
+from sqla_typedpool.mapping.delivered import Delivered, delivered_as
+from sqla_typedpool.query import QueryInfo, query_info
+
+
+def declare(statement: Any, returns: Any, **binds: Any) -> QueryInfo:
+    """A query declared in this file, so that its SQL stands in none."""
+    signature = ", ".join(f"{name}: binds[{name!r}]" for name in binds)
+    source = (
+        f"async def declared(db: Executor{', *, ' if binds else ''}{signature}) -> returns:\n"
+        "    raise NotImplementedError\n"
+    )
+    names: dict[str, Any] = {"Executor": Executor, "returns": returns, "binds": binds}
+    exec(compile(source, __file__, "exec", dont_inherit=True), names)
+    names["declared"].__module__ = __name__
+    return query_info(query(statement)(names["declared"]))
+
+
+def in_file(file: Path, source: str, name: str = "declared") -> QueryInfo:
+    """A query declared in a file of its own."""
+    file.write_text(source, encoding="utf-8")
+    names: dict[str, Any] = {"__name__": file.stem, "__file__": str(file)}
+    exec(compile(source, str(file), "exec", dont_inherit=True), names)
+    return query_info(names[name])
+
+
+def never(name: str, kind: str | Delivered, why: str = "t.x is NOT NULL") -> ColumnDescription:
+    """A column that is never NULL."""
+    return ColumnDescription(name, _delivered(kind), False, why)
+
+
+def maybe(
+    name: str, kind: str | Delivered, why: str = "t.x may be NULL", missing: str | None = None
+) -> ColumnDescription:
+    """A column that may be NULL."""
+    return ColumnDescription(name, _delivered(kind), True, why, missing_with=missing)
+
+
+def takes(
+    name: str, kind: str | Delivered | None, *, is_list: bool = False, is_processed: bool = False
+) -> ParameterDescription:
+    """A parameter of a database type."""
+    delivered = None if kind is None else _delivered(kind)
+    return ParameterDescription(name, delivered, is_list, is_processed)
+
+
+def _delivered(kind: str | Delivered) -> Delivered:
+    return delivered_as(kind, "postgresql") if isinstance(kind, str) else kind
+
+
+def described(
+    *parts: ColumnDescription | ParameterDescription,
+    family: str = "postgresql",
+    sql: str = "",
+    notes: tuple[str, ...] = (),
+) -> Description:
+    """What a database might say of a statement."""
+    parameters = tuple(each for each in parts if isinstance(each, ParameterDescription))
+    columns = tuple(each for each in parts if isinstance(each, ColumnDescription))
+    return Description(family, sql, parameters, columns, "PostgreSQL 15", notes=notes)
+
+
+def codes(findings: Sequence[Finding]) -> list[str]:
+    """Codes and what they are about: ``TP101 nick``."""
+    return [f"{each.code} {each.subject}".strip() for each in findings]
+
+
+def compared(
+    statement: Any, returns: Any, *columns: ColumnDescription, **binds: Any
+) -> list[Finding]:
+    """The findings of a query that has these columns."""
+    return compare(declare(statement, returns, **binds), described(*columns))
