@@ -1,0 +1,154 @@
+"""The database that is asked: its URL, as people write it, and an engine that is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from sqla_typedpool.check.model import CannotRun
+
+__all__ = ["connected", "database_url", "said", "shown"]
+
+T = TypeVar("T")
+
+CONNECT_SECONDS = 10.0
+
+# The drivers for each kind of database, the preferred one first.
+_DRIVERS = {
+    "postgresql": ("asyncpg", "psycopg"),
+    "sqlite": ("aiosqlite",),
+    "mysql": ("aiomysql", "asyncmy"),
+    "mariadb": ("aiomysql", "asyncmy"),
+}
+
+
+def database_url(given: str) -> URL:
+    """The URL with an asynchronous driver that is installed.
+
+    :param given: such as ``postgresql://user:password@host/database``; ``postgres://`` and
+        URLs of synchronous drivers are understood.
+    :raises CannotRun: it is no URL of a database that can be asked.
+    """
+    try:
+        url = make_url(_usual(given))
+    except (ArgumentError, ValueError):
+        # not repeated: what does not parse may still hold a password
+        raise CannotRun(
+            "the database URL is none; write it as postgresql://user:password@host/database"
+        ) from None
+    drivers = _DRIVERS.get(url.get_backend_name())
+    if drivers is None:
+        raise CannotRun(
+            f"{shown(url)}: statements are checked on {', '.join(sorted(_DRIVERS))}, and on "
+            "no other database"
+        )
+    driver = _driver(url, drivers)
+    named = url.set(drivername=f"{url.get_backend_name()}+{driver}")
+    return _for_asyncpg(named) if driver == "asyncpg" else named
+
+
+def _usual(given: str) -> str:
+    scheme, separator, rest = given.strip().partition("://")
+    scheme = scheme.replace("postgres", "postgresql") if scheme == "postgres" else scheme
+    return f"{scheme}{separator}{rest}"
+
+
+def _driver(url: URL, drivers: tuple[str, ...]) -> str:
+    named = url.drivername.partition("+")[2]
+    wanted = (named,) if named in drivers else drivers
+    for driver in wanted:
+        if find_spec(driver) is not None:
+            return driver
+    raise CannotRun(
+        f'no driver for {shown(url)} is installed; next: pip install "sqla-typedpool[{wanted[0]}]"'
+    )
+
+
+def _for_asyncpg(url: URL) -> URL:
+    """libpq's name for TLS, which asyncpg takes by another one."""
+    return url.set(query={"ssl" if key == "sslmode" else key: url.query[key] for key in url.query})
+
+
+def shown(url: URL) -> str:
+    """A URL as people may see it: without its password, nor one hidden in the query string."""
+    secrets = [key for key in url.query if "pass" in key.lower() or "secret" in key.lower()]
+    hidden = url.update_query_dict(dict.fromkeys(secrets, "***"))
+    return hidden.render_as_string(hide_password=True)
+
+
+@asynccontextmanager
+async def connected(
+    url: URL, seconds: float = CONNECT_SECONDS
+) -> AsyncGenerator[AsyncConnection, None]:
+    """One connection, closed at the end.
+
+    :param seconds: how long to wait for the server.
+    :raises CannotRun: it cannot be had.
+    """
+    engine = _engine(url)
+    try:
+        connection = await _within(seconds, engine.connect(), url)
+        try:
+            yield connection
+        finally:
+            await _close(connection)
+    finally:
+        await engine.dispose()
+
+
+def _engine(url: URL) -> AsyncEngine:
+    _require_file(url)
+    try:
+        return create_async_engine(url, poolclass=NullPool)
+    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        raise CannotRun(f"{shown(url)} cannot be used: {said(error, url)}") from error
+
+
+def _require_file(url: URL) -> None:
+    """SQLite would make an empty database of a wrong name."""
+    name = url.database or ""
+    in_memory = name in ("", ":memory:") or name.startswith("file:") or "mode" in url.query
+    if url.get_backend_name() == "sqlite" and not in_memory and not Path(name).is_file():
+        raise CannotRun(f"there is no SQLite database {name}; next: look at the URL's path")
+
+
+async def _within(seconds: float, work: Awaitable[T], url: URL) -> T:
+    try:
+        return await asyncio.wait_for(work, seconds)
+    except (asyncio.TimeoutError, TimeoutError):
+        raise CannotRun(
+            f"{shown(url)} did not answer within {seconds:g} s; next: look whether it runs, or "
+            "wait longer with --timeout"
+        ) from None
+    except (DBAPIError, OSError) as error:
+        raise CannotRun(f"{shown(url)} cannot be used: {said(error, url)}") from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] in ("asyncpg", "psycopg", "asyncmy", "pymysql"):
+            raise CannotRun(f"{shown(url)} cannot be used: {said(error, url)}") from error
+        raise
+
+
+async def _close(connection: AsyncConnection) -> None:
+    """Politely, but not for ever: the server may be gone."""
+    try:
+        await asyncio.wait_for(connection.close(), 5)
+    except Exception:  # noqa: BLE001 - what was asked is known by now
+        await connection.invalidate()
+
+
+def said(error: BaseException, url: URL) -> str:
+    """A driver's words in one line, without the password."""
+    origin: Any = getattr(error, "orig", None) or error
+    words = " ".join(str(origin).split()) or type(origin).__name__
+    if words.startswith("<class"):  # "<class 'asyncpg...Error'>: message"
+        words = words.partition(">: ")[2] or words
+    return words.replace(url.password, "***") if url.password else words

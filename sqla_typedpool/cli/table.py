@@ -1,0 +1,76 @@
+"""A description as a table for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+from sqla_typedpool.check.model import ColumnDescription, Description, ParameterDescription
+
+__all__ = ["as_json", "as_table"]
+
+
+def as_table(description: Description) -> str:
+    """Columns and parameters, a line each."""
+    lines = [description.server] if description.server else []
+    if description.columns:
+        head = ("column", "type", "python", "nullable", "why", "origin")
+        lines += ["", *_table(head, [_column(each) for each in description.columns])]
+    else:
+        lines += ["", "returns no rows"]
+    if description.parameters:
+        rows = [_parameter(each) for each in description.parameters]
+        lines += ["", *_table(("parameter", "type", "python"), rows)]
+    lines += [f"\nnote: {note}" for note in description.notes]
+    return "\n".join(lines).strip("\n")
+
+
+def _column(each: ColumnDescription) -> tuple[str, ...]:
+    nullable = "yes" if each.nullable else "no"
+    kind = str(each.delivered)
+    return each.name, kind, _python(each.python_type), nullable, each.why, each.origin or ""
+
+
+def _parameter(each: ParameterDescription) -> tuple[str, ...]:
+    delivered = each.delivered
+    kind = "?" if delivered is None else str(delivered)
+    python = None if delivered is None else delivered.python
+    return each.name, f"list of {kind}" if each.is_list else kind, _python(python)
+
+
+def _python(kind: type | None) -> str:
+    return "?" if kind is None else kind.__name__
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    lines = [head, *rows]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
+    lines.insert(1, ["-" * width for width in widths])
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        yield "  ".join(cells).rstrip()
+
+
+def as_json(description: Description) -> str:
+    """Stable keys; types by the names of the database and of Python."""
+    document = {
+        "server": description.server,
+        "sql": description.sql,
+        "columns": [
+            {
+                "name": each.name,
+                "type": each.type,
+                "python_type": None if each.python_type is None else each.python_type.__name__,
+                "nullable": each.nullable,
+                "why": each.why,
+                "origin": each.origin,
+            }
+            for each in description.columns
+        ],
+        "parameters": [
+            {"name": each.name, "type": each.type, "is_list": each.is_list}
+            for each in description.parameters
+        ],
+        "notes": list(description.notes),
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False)
