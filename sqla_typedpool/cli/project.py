@@ -15,13 +15,14 @@ __all__ = ["read_env_file", "settings"]
 FILE = "pyproject.toml"
 
 
-def settings() -> Settings:
-    """What `[tool.sqla_typedpool]` of the working directory says.
+def settings(folder: Path | None = None) -> Settings:
+    """What `[tool.sqla_typedpool]` of a folder's pyproject.toml says.
 
+    :param folder: None = the working directory.
     :raises CannotRun: the file is wrong, or cannot be read on Python 3.10 without `tomli`.
     """
     try:
-        text = Path(FILE).read_text(encoding="utf-8")
+        text = Path(folder or ".", FILE).read_text(encoding="utf-8")
     except FileNotFoundError:
         return Settings()
     except (OSError, UnicodeDecodeError) as error:
