@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 import types
 import typing
@@ -23,16 +22,23 @@ class Unresolved(Exception):
 class Written:
     """One annotation. What it names may be defined further down the module."""
 
-    def __init__(self, function: Any, name: str, enclosing: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        function: Any,
+        name: str,
+        enclosing: Mapping[str, Any],
+        *,
+        is_none_default: bool = False,
+    ) -> None:
         """
         :param name: of the parameter, or ``"return"``.
         :param enclosing: the names of the classes and functions around the declaration.
+        :param is_none_default: whether the parameter may be left out, and is None then.
         """
         self._function = function
         self._name = name
         self._value = _NOT_YET
-        self.is_none_default = _default_of(function, name) is None
-        """Whether leaving it out means None."""
+        self.is_none_default = is_none_default
         self.fault = ""
         """Why it will never mean anything, or ""."""
         try:
@@ -67,11 +73,6 @@ class Written:
                     "or import it at the top level of the module, outside `if TYPE_CHECKING:`"
                 ) from error
         return self._value
-
-
-def _default_of(function: Any, name: str) -> Any:
-    parameter = inspect.signature(function).parameters.get(name)
-    return inspect.Parameter.empty if parameter is None else parameter.default
 
 
 def _evaluated(function: Any, name: str, enclosing: Mapping[str, Any]) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import functools
-import keyword
+import types
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
@@ -27,7 +27,7 @@ INFO = "__typedpool_query__"
 
 _RUN = "{own}run({executor}, {own}row_type, {own}statement, {values}, timeout={own}timeout)"
 _ASYNC = """\
-async def {function}({parameters}):
+async def declared({parameters}):
     try:
         return await {run}
     except {own}errors as {own}error:
@@ -35,7 +35,7 @@ async def {function}({parameters}):
         raise
 """
 _STREAM = """\
-def {function}({parameters}):
+def declared({parameters}):
     return {run}
 """
 
@@ -56,9 +56,8 @@ def function_for(info: QueryInfo, signature: Signature, statement: Any) -> Any:
     }
     space: dict[str, Any] = {f"{own}{key}": value for key, value in fixed.items()}
     _prepare(space, own, info)
-    exec(_compiled(_source(info, signature, own), declared), space)
-    made = space.pop(_name(declared))
-    made.__defaults__ = declared.__defaults__
+    code = _placed(_compiled(_source(info, signature, own)), declared)
+    made: Any = types.FunctionType(code, space, declared.__name__, declared.__defaults__)
     made.__kwdefaults__ = declared.__kwdefaults__
     functools.update_wrapper(made, declared)
     setattr(made, INFO, info)
@@ -69,14 +68,8 @@ def _source(info: QueryInfo, signature: Signature, own: str) -> str:
     executor, values = signature.executor, _values(signature.names)
     run = _RUN.format(own=own, executor=executor, values=values)
     return (_ASYNC if info.is_async else _STREAM).format(
-        function=_name(info.function), parameters=signature.source(), own=own, run=run
+        parameters=signature.source(), own=own, run=run
     )
-
-
-def _name(function: Any) -> str:
-    """As tracebacks show it; a lambda has none that can be written."""
-    name: str = function.__name__
-    return name if name.isidentifier() and not keyword.iskeyword(name) else "declared"
 
 
 def _prefix(signature: Signature) -> str:
@@ -93,16 +86,27 @@ def _values(names: tuple[str, ...]) -> str:
     return f"{{{pairs}}}" if pairs else "None"
 
 
-def _compiled(source: str, function: Any) -> Any:
-    """As if it stood where the function is declared, so that tracebacks show its decorator."""
+@functools.lru_cache(200)
+def _compiled(source: str) -> types.CodeType:
+    """The code of the function, all of it on one line."""
     tree: Any = ast.parse(source)
-    line = function.__code__.co_firstlineno
     node: Any
     for node in ast.walk(tree):
         if "lineno" in node._attributes:
-            node.lineno = node.end_lineno = line
+            node.lineno = node.end_lineno = 1
             node.col_offset = node.end_col_offset = 0
-    return compile(tree, function.__code__.co_filename, "exec", dont_inherit=True)
+    module = compile(tree, "<query>", "exec", dont_inherit=True)
+    (code,) = [each for each in module.co_consts if isinstance(each, types.CodeType)]
+    return code
+
+
+def _placed(code: types.CodeType, declared: Any) -> types.CodeType:
+    """As if it stood where the function is declared, so that tracebacks show its decorator."""
+    return code.replace(
+        co_name=declared.__name__,
+        co_filename=declared.__code__.co_filename,
+        co_firstlineno=declared.__code__.co_firstlineno,
+    )
 
 
 # --------------------------------------------------------------------- what is run

@@ -136,8 +136,14 @@ def _annotations(
     function: types.FunctionType, signature: Signature, around: types.FrameType
 ) -> dict[str, Written]:
     enclosing = enclosing_names(around, function)
-    names = [name for name in (*signature.names, "return") if name in function.__annotations__]
-    return {name: Written(function, name, enclosing) for name in names}
+    found = {
+        each.name: Written(function, each.name, enclosing, is_none_default=each.default is None)
+        for each in signature.binds
+        if each.annotation is not each.empty
+    }
+    if "return" in function.__annotations__:
+        found["return"] = Written(function, "return", enclosing)
+    return found
 
 
 def _function_faults(function: types.FunctionType, order: _Order) -> Iterator[str]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Executable, TextClause
 from sqlalchemy.exc import SQLAlchemyError
 
-from sqla_typedpool._sqlalchemy.compiling import Sent, sent
 from sqla_typedpool.query.info import Source
 from sqla_typedpool.query.returns import Cardinality
 from sqla_typedpool.query.texts import text_faults, unknown_bind, unused_parameter
 from sqla_typedpool.statement import as_executable
+
+if TYPE_CHECKING:
+    from sqla_typedpool._sqlalchemy.compiling import Sent
 
 __all__ = ["SourceFault", "source_faults", "source_of"]
 
@@ -112,6 +114,9 @@ def _compiled(statement: Executable, parameters: Collection[str]) -> Sent:
 
     :raises SQLAlchemyError: none can.
     """
+    # with it come three dialects, which text has no need of
+    from sqla_typedpool._sqlalchemy.compiling import sent
+
     failed: list[SQLAlchemyError] = []
     for family in _FAMILIES:
         try:

@@ -76,8 +76,6 @@ def _after_with(found: list[Token], depths: list[int], start: int) -> int | None
     depth = depths[start]
     for index in range(start + 1, len(found)):
         token = found[index]
-        if depths[index] < depth:
-            return None
         if depths[index] == depth and token.is_symbol("(") and found[index - 1].is_symbol(")"):
             rest = _main_word(found[index:], depths[index:])
             return None if rest is None else index + rest
@@ -87,11 +85,9 @@ def _after_with(found: list[Token], depths: list[int], start: int) -> int | None
 
 
 def _is_label(found: list[Token], index: int) -> bool:
-    """Whether this keyword is a name: of a common table expression, of a column."""
-    before, after = found[index - 1], found[index + 1 : index + 2]
-    if before.is_word("AS", "SET", "WITH", "RECURSIVE") or before.is_symbol(".", ","):
-        return True
-    return bool(after) and after[0].is_word("AS")
+    """Whether this keyword is the name of a common table expression or of its columns."""
+    before = found[index - 1]
+    return before.is_word("WITH", "RECURSIVE", "SET", "USING", "BY") or before.is_symbol(",")
 
 
 def _select_list(found: list[Token], depths: list[int], main: int) -> int:
@@ -107,8 +103,6 @@ def _select_list(found: list[Token], depths: list[int], main: int) -> int:
 def _returning_list(found: list[Token], depths: list[int], main: int) -> int:
     """Where the list begins: behind ``RETURNING WITH (OLD AS o)``; the end if there is none."""
     for index in range(main, len(found)):
-        if depths[index] < depths[main]:
-            break
         if depths[index] == depths[main] and found[index].is_word("RETURNING"):
             has_aliases = index + 1 < len(found) and found[index + 1].is_word("WITH")
             return _behind_brackets(depths, index + 2) if has_aliases else index + 1

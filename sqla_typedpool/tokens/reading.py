@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 __all__ = [
     "Token",
@@ -91,7 +92,12 @@ def tokens(sql: str) -> list[Token]:
     return list(_tokens(sql))
 
 
-def _tokens(sql: str) -> Iterator[Token]:
+@lru_cache(100)
+def _tokens(sql: str) -> tuple[Token, ...]:
+    return tuple(_read(sql))
+
+
+def _read(sql: str) -> Iterator[Token]:
     position = 0
     while found := _TOKEN.match(sql, position):
         kind, end = str(found.lastgroup), found.end()
