@@ -1,0 +1,184 @@
+"""PostgreSQL, through the engine's own connection (asyncpg or psycopg).
+
+Types and parameters come from PREPARE; what can be NULL from PostgreSQL's own analysis of
+the statement. Statements are never executed; all is done in a transaction, or a savepoint
+of the caller's, that is always rolled back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Collection
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import Executable
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from sqla_typedpool._sqlalchemy.compiling import Entry, Sent, sent
+from sqla_typedpool.check.model import (
+    CannotRun,
+    ColumnDescription,
+    Description,
+    ParameterDescription,
+    Refused,
+)
+from sqla_typedpool.mapping.delivered import Delivered
+from sqla_typedpool.statement import as_executable
+
+from .analysis import Analysis, Analyst
+from .catalogue import Catalogue, Numbers
+from .fingerprint import facts_of
+from .nodes import Node
+from .nullability import Level, Walker
+from .nullness import Nullness, maybe
+from .types import Types
+from .wire import Prepared, Wire, wire_of
+
+__all__ = ["PostgresDescriber", "describer"]
+
+# A lock that somebody holds, or whatever else makes the server wait, ends with an error.
+_BOUNDS = ("SET LOCAL statement_timeout = '10s'", "SET LOCAL lock_timeout = '5s'")
+
+
+@asynccontextmanager
+async def describer(
+    connection: AsyncConnection, *, allow_server_log: bool = False
+) -> AsyncGenerator[PostgresDescriber, None]:
+    """A describer on this connection; what it has begun is left as it was."""
+    raw = await connection.get_raw_connection()
+    wire = wire_of(raw.driver_connection)
+    async with wire.undone():
+        try:
+            for bound in _BOUNDS:
+                await wire.fetch(bound)
+            analyst = await Analyst.arrive(wire, may_log=allow_server_log)
+        except Refused as error:
+            raise CannotRun(f"the database cannot be asked: {error.message}") from error
+        yield PostgresDescriber(wire, analyst)
+
+
+class PostgresDescriber:
+    """Describes statements in one transaction; catalogue entries are asked for once."""
+
+    family = "postgresql"
+
+    def __init__(self, wire: Wire, analyst: Analyst) -> None:
+        self._wire = wire
+        self._analyst = analyst
+        self._types = Types(wire)
+        self._catalogue = Catalogue(wire)
+        self.server = f"PostgreSQL {analyst.version // 10000}"
+
+    async def describe(
+        self,
+        statement: Executable | str,
+        *,
+        keys: Collection[str] = (),
+        never_null: Collection[str] = (),
+    ) -> Description:
+        """See `sqla_typedpool.check.describe.Describer`."""
+        try:
+            as_sent = sent(as_executable(statement), self.family, keys)
+        except SQLAlchemyError as error:
+            raise Refused(f"SQLAlchemy cannot compile the statement: {error}") from error
+        async with self._wire.undone():
+            prepared = await self._wire.prepare(as_sent.sql)
+            await self._types.learn((*prepared.parameters, *(oid for _, oid in prepared.columns)))
+            analysis = await self._analyst.analyse(as_sent.sql, prepared, self._types)
+            mentioned = await self._catalogue.learn(analysis.query)
+        walker = Walker(self._catalogue, _names(as_sent), frozenset(never_null))
+        return self._description(as_sent, prepared, analysis, mentioned, walker)
+
+    def _description(
+        self,
+        as_sent: Sent,
+        prepared: Prepared,
+        analysis: Analysis,
+        mentioned: Numbers,
+        walker: Walker,
+    ) -> Description:
+        analysis, judged = _judged(analysis, walker, len(prepared.columns))
+        numbers = (*prepared.parameters, *(oid for _, oid in prepared.columns))
+        facts = facts_of(analysis.query, self._catalogue, mentioned) + self._types.facts(numbers)
+        return Description(
+            family=self.family,
+            sql=as_sent.sql,
+            parameters=self._parameters(as_sent, prepared),
+            columns=self._columns(as_sent, prepared, judged, _origins(analysis, self._catalogue)),
+            server=self.server,
+            fingerprint=sha256("\n".join(sorted(facts)).encode()).hexdigest(),
+            notes=(analysis.note,) if analysis.note and prepared.columns else (),
+        )
+
+    def _parameters(self, as_sent: Sent, prepared: Prepared) -> tuple[ParameterDescription, ...]:
+        return tuple(
+            ParameterDescription(
+                place.name,
+                self._types.delivered(oid),
+                is_list=place.is_expanding,
+                is_processed=place.is_processed,
+            )
+            for place, oid in zip(as_sent.places, prepared.parameters, strict=False)
+            if place.is_required
+        )
+
+    def _columns(
+        self,
+        as_sent: Sent,
+        prepared: Prepared,
+        judged: list[Nullness],
+        origins: list[str | None],
+    ) -> tuple[ColumnDescription, ...]:
+        found = []
+        for place, (name, oid) in enumerate(prepared.columns):
+            delivered = self._types.delivered(oid)
+            if len(as_sent.entries) == len(prepared.columns):
+                entry = as_sent.entries[place]
+                name, delivered = entry.name, _processed(entry, oid, delivered)
+            why = judged[place]
+            origin = origins[place] if place < len(origins) else None
+            found.append(
+                ColumnDescription(name, delivered, why.nullable, why.why, origin, why.missing_with)
+            )
+        return tuple(found)
+
+
+def _processed(entry: Entry, oid: int, delivered: Delivered) -> Delivered:
+    """What SQLAlchemy makes of a typed column."""
+    if not entry.is_processed(oid):
+        return delivered
+    return Delivered(delivered.name, json=entry.is_json)
+
+
+def _names(as_sent: Sent) -> tuple[str, ...]:
+    return tuple(place.name for place in as_sent.places)
+
+
+def _judged(analysis: Analysis, walker: Walker, columns: int) -> tuple[Analysis, list[Nullness]]:
+    """What the walker says of each column; all nullable where it cannot follow."""
+    unknown = [maybe("unknown")] * columns
+    if analysis.query is None:
+        return analysis, unknown
+    try:
+        judged = walker.outputs(analysis.query)
+    except (LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        # the tree of a version to come: nothing is known, and nothing is guessed
+        note = f"nullability is unknown: the server's analysis could not be followed ({error!r})"
+        return replace(analysis, note=note), unknown
+    return analysis, judged if len(judged) == columns else unknown
+
+
+def _origins(analysis: Analysis, catalogue: Catalogue) -> list[str | None]:
+    if analysis.query is None:
+        return []
+    level: Any = Level(Walker(catalogue, (), frozenset()), analysis.query, None)
+    return [_origin(entry, catalogue) for entry in level.entries]
+
+
+def _origin(entry: Node, catalogue: Catalogue) -> str | None:
+    relation = catalogue.relations.get(entry.number("resorigtbl"))
+    column = relation and relation.columns.get(entry.number("resorigcol"))
+    return f"{relation.full_name}.{column.name}" if relation and column else None

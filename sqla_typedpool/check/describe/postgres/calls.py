@@ -1,0 +1,173 @@
+"""The rules for what is called: functions, operators, aggregates, window functions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from . import functions as known
+from .catalogue import BUILT_IN, Function
+from .nodes import Datum, Node
+from .nullness import Nullness, maybe, never, strict
+
+if TYPE_CHECKING:
+    from .nullability import Level
+
+__all__ = ["aggregate", "function", "of_operator", "operator", "window"]
+
+_EXPLICIT_CAST, _IMPLICIT_CAST = "1", "2"
+_TEXT, _CONCATENATES = 25, frozenset({2003, 2004})  # anynonarray || text, by the type's own cast
+
+# parse nodes' FRAMEOPTION_*: a frame that starts at UNBOUNDED PRECEDING or CURRENT ROW and ends
+# at CURRENT ROW or UNBOUNDED FOLLOWING holds the current row, unless that is excluded; so does
+# one that is so many rows or groups longer
+_STARTS, _ENDS = 0x20 | 0x200, 0x400 | 0x100
+_STARTS_EARLIER, _ENDS_LATER, _BY_ROWS = 0x800, 0x4000, 0x4 | 0x8
+_EXCLUDES = 0x8000 | 0x10000
+_NORMAL = "n"
+_SHIFTS = ("lag", "lead")
+
+
+def _judged(nodes: list[Node], level: Level) -> list[Nullness]:
+    from .expressions import judge
+
+    return [judge(each, level) for each in nodes]
+
+
+def function(node: Node, level: Level) -> Nullness:
+    """``f(a, b)``, and casts that are made by a function."""
+    called = level.walker.catalogue.functions.get(node.number("funcid"))
+    if called is None:
+        return maybe("nothing is known of the function")
+    if node.flag("funcretset"):
+        return _rows(called, level)
+    parts = _judged(node.nodes("args"), level)
+    if node.funcformat in (_EXPLICIT_CAST, _IMPLICIT_CAST):
+        if known.holds_for_cast(called) and int(node.funcresulttype) not in known.GEOMETRIC:
+            return strict(parts, "a cast")
+        return maybe(f"the cast by {called.name}() may answer with NULL")
+    return _called(called, node, parts)
+
+
+def _called(called: Function, node: Node, parts: list[Nullness]) -> Nullness:
+    why = f"{called.name}() is never NULL"
+    if known.holds_for_function(called):
+        return strict(parts, why)
+    if called.is_built_in and called.name in known.ALWAYS:
+        return strict(parts, why) if node.flag("funcvariadic") else never(why)
+    if called.is_built_in and called.name in known.ENOUGH:
+        places = known.ENOUGH[called.name]
+        needed = parts if node.flag("funcvariadic") else [parts[place] for place in places]
+        return strict(needed, why)
+    if called.is_built_in and called.name in ("extract", "date_part"):
+        return _field(node, parts, called)
+    return maybe(f"{called.name}() may answer with NULL")
+
+
+def _field(node: Node, parts: list[Nullness], called: Function) -> Nullness:
+    """``extract(year from x)``: infinity has a year, but no month."""
+    value = node.nodes("args")[0].constvalue
+    name = value[4:].decode("utf-8", "replace") if isinstance(value, Datum) else ""
+    if name.lower() in known.FINITE_OR_NOT or called.arguments[1] in (1083, 1266):  # time
+        return strict(parts, "the field is never NULL")
+    return maybe("infinity has no such field")
+
+
+def _rows(called: Function, level: Level) -> Nullness:
+    """A set-returning function in the select list."""
+    if level.counts_of_sets() != 1:
+        return maybe("the shorter of two set-returning functions is filled up with NULL")
+    if called.is_built_in and 1 in known.MAKES_ROWS.get(called.name, ()):
+        return never(f"{called.name}() makes no NULLs")
+    return maybe(f"{called.name}() may make NULLs")
+
+
+def operator(node: Node, level: Level) -> Nullness:
+    """``a + b``."""
+    called, name = level.walker.operator(node)
+    arguments = node.nodes("args")
+    if called is not None and called.oid in _CONCATENATES and not _are_built_in(arguments):
+        return maybe("it is made a text by a cast of the application")
+    return of_operator(called, name, *_judged(arguments, level))
+
+
+def of_operator(called: Function | None, name: str, *parts: Nullness) -> Nullness:
+    """By the function behind the operator."""
+    if called is None:
+        return maybe(f"nothing is known of the operator {name}")
+    if known.holds_for_operator(name, called):
+        return strict(parts, f"{name} of what is never NULL")
+    if called.is_built_in and called.name in known.ALWAYS:
+        return never(f"{name} is never NULL")
+    if called.is_built_in and called.name == "array_cat":
+        return next((each for each in parts if not each.nullable), maybe(parts[0].why))
+    return maybe(f"the operator {name} may answer with NULL")
+
+
+def _are_built_in(nodes: list[Node]) -> bool:
+    from .expressions import type_of
+
+    return all(0 < type_of(each) < BUILT_IN for each in nodes)
+
+
+def aggregate(node: Node, level: Level) -> Nullness:
+    """``sum(x)``: of the query that it belongs to, which may be an outer one."""
+    called = level.walker.catalogue.functions.get(node.number("aggfnoid"))
+    owner = level.up(node.number("agglevelsup"))
+    if called is None or not called.is_built_in or owner is None or node.aggkind != _NORMAL:
+        return maybe("nothing is known of the aggregate")
+    if called.name in known.COUNTS:
+        return never(f"{called.name}() is 0 where there is nothing")
+    if called.name not in known.AGGREGATES or called.name in ("first_value", "last_value"):
+        return maybe(f"{called.name}() may be NULL")
+    if node.aggfilter is not None:
+        return maybe(f"FILTER may leave {called.name}() nothing")
+    if not owner.has_full_groups():
+        return maybe(f"{called.name}() of no rows is NULL")
+    return _of_rows(called, [each.expr for each in node.nodes("args") if _counts(each)], level)
+
+
+def _counts(entry: Node) -> bool:
+    return not entry.flag("resjunk")
+
+
+def _of_rows(called: Function, arguments: list[Node], level: Level) -> Nullness:
+    """An aggregate over one row or more."""
+    why = f"{called.name}() of at least one row"
+    if not known.AGGREGATES[called.name]:
+        return never(why)
+    # the value comes first; of string_agg, a delimiter that is NULL is none
+    part = strict(_judged(arguments[:1], replace(level.unguarded(), is_in_aggregate=True)), why)
+    return maybe(part.why) if part.nullable else never(why)
+
+
+def window(node: Node, level: Level) -> Nullness:
+    """``f(x) OVER w``."""
+    called = level.walker.catalogue.functions.get(node.number("winfnoid"))
+    if called is None or not called.is_built_in:
+        return maybe("nothing is known of the window function")
+    arguments, level = node.nodes("args"), level.unguarded()
+    if called.name in known.COUNTS or called.name in known.RANKS:
+        return _rank(called, _judged(arguments, level))
+    if called.name in _SHIFTS and len(arguments) == 3:
+        return strict(_judged(arguments, level), f"{called.name}() has a default")
+    if called.name not in known.AGGREGATES or node.aggfilter is not None:
+        return maybe(f"{called.name}() may find no row")
+    if not level.frame_holds_row(node.number("winref"), _holds_row):
+        return maybe(f"the frame of {called.name}() may be empty")
+    if not known.AGGREGATES[called.name]:
+        return never(f"{called.name}() of at least one row")
+    return strict(_judged(arguments[:1], level), f"{called.name}() of at least one row")
+
+
+def _rank(called: Function, parts: list[Nullness]) -> Nullness:
+    if called.name == "ntile":  # of NULL buckets
+        return strict(parts, "ntile() is never NULL")
+    return never(f"{called.name}() is never NULL")
+
+
+def _holds_row(options: int) -> bool:
+    starts, ends = _STARTS, _ENDS
+    if options & _BY_ROWS:
+        starts, ends = starts | _STARTS_EARLIER, ends | _ENDS_LATER
+    return bool(options & starts and options & ends and not options & _EXCLUDES)

@@ -1,0 +1,208 @@
+"""The rules for expressions: one function per kind of node. A kind without one is nullable."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from . import calls
+from .catalogue import BUILT_IN
+from .nodes import Datum, Node
+from .nullness import CONSTANT, Nullness, any_of, either, maybe, never, strict
+
+if TYPE_CHECKING:
+    from .nullability import Level
+
+__all__ = ["judge", "type_of"]
+
+_EXISTS, _ALL, _ANY, _SCALAR, _ARRAY = "0", "1", "2", "4", "6"
+_SCHEMA = 14  # the last of the SQL value functions: CURRENT_SCHEMA, which may be none
+_EXTERNAL, _OF_SUBLINK = "0", "2"
+_JSON_OBJECT, _JSON_ARRAY = "1", "2"
+
+
+def judge(node: Any, level: Level) -> Nullness:
+    """Whether an expression may be NULL.
+
+    :param level: the query it stands in.
+    """
+    if node is None:
+        return maybe("NULL")
+    rule = _RULES.get(node.kind)
+    if rule is None:
+        return maybe(f"nothing is known of {node.kind.lower()}")
+    if level.is_complex_key(node):
+        return maybe("grouping sets leave it out of some rows")
+    return rule(node, level)
+
+
+def type_of(node: Any) -> int:
+    """The type's OID, 0 where it is not known."""
+    for name in _TYPE_FIELDS:
+        if node.fields.get(name):
+            number: int = node.number(name)
+            return number
+    return 0
+
+
+_TYPE_FIELDS = (
+    "vartype", "consttype", "paramtype", "funcresulttype", "opresulttype", "resulttype",
+    "casetype", "coalescetype", "minmaxtype", "aggtype", "wintype", "array_typeid", "row_typeid",
+)  # fmt: skip
+
+
+def _all_of(nodes: list[Any], level: Level, why: str = "it has no NULL to work on") -> Nullness:
+    return strict([judge(each, level) for each in nodes], why)
+
+
+def _variable(node: Node, level: Level) -> Nullness:
+    return level.variable(node)
+
+
+def _constant(node: Node, level: Level) -> Nullness:
+    return maybe("NULL") if node.flag("constisnull") else CONSTANT
+
+
+def _parameter(node: Node, level: Level) -> Nullness:
+    number = int(node.paramid)
+    if node.paramkind == _EXTERNAL:
+        return level.walker.parameter(number)
+    if node.paramkind == _OF_SUBLINK and level.compared is not None:
+        return level.compared.output(number)
+    return maybe("nothing is known of this parameter")
+
+
+def _of_argument(node: Node, level: Level) -> Nullness:
+    return judge(node.arg, level)
+
+
+def _arguments(node: Node, level: Level) -> Nullness:
+    return _all_of(node.nodes("args"), level)
+
+
+def _first_that_is_not(word: str) -> Callable[[Node, Level], Nullness]:
+    def rule(node: Node, level: Level) -> Nullness:
+        return either([judge(each, level) for each in node.nodes("args")], word)
+
+    return rule
+
+
+def _always(why: str) -> Callable[[Node, Level], Nullness]:
+    def rule(node: Node, level: Level) -> Nullness:
+        return never(why)
+
+    return rule
+
+
+def _distinct(node: Node, level: Level) -> Nullness:
+    if 0 < node.number("opno") < BUILT_IN:
+        return never("IS DISTINCT FROM is true or false")
+    return maybe("it compares by an operator of the application")
+
+
+def _case(node: Node, level: Level) -> Nullness:
+    """Each branch is taken where its condition is true, and none before it was."""
+    if node.defresult is None or _is_null(node.defresult):
+        return maybe("CASE without ELSE")
+    results = []
+    for when in node.nodes("args"):
+        results.append(judge(when.result, level.guarded_by(when.expr)))
+        level = level.guarded_by(when.expr, is_true=False)
+    results.append(judge(node.defresult, level))
+    return any_of(results, "no branch of CASE is NULL")
+
+
+def _is_null(node: Node) -> bool:
+    return node.kind == "CONST" and node.flag("constisnull")
+
+
+def _value_function(node: Node, level: Level) -> Nullness:
+    if node.fields.get("op") is None or node.number("op") >= _SCHEMA:
+        return maybe("there may be no current schema")
+    return never("it is known to the server")
+
+
+def _any_or_all_of_array(node: Node, level: Level) -> Nullness:
+    function, name = level.walker.operator(node)
+    value, array = node.nodes("args")
+    parts = [judge(value, level), judge(array, level), _elements(array, level)]
+    return calls.of_operator(function, name, strict(parts, "there is no NULL among the elements"))
+
+
+def _elements(array: Node, level: Level) -> Nullness:
+    if array.kind == "ARRAYEXPR":
+        return _all_of(array.nodes("elements"), level)
+    if array.kind in ("ARRAYCOERCEEXPR", "RELABELTYPE"):
+        return _elements(array.arg, level)
+    if array.kind == "CONST" and isinstance(array.constvalue, Datum):
+        # struct ArrayType: size, dimensions, offset of the data (0: no NULLs), element type
+        size, _, offset = struct.unpack_from("<iii", array.constvalue.ljust(12, b"\xff"))
+        if size == len(array.constvalue) << 2 and offset == 0:
+            return CONSTANT
+    return maybe("the array may hold NULLs")
+
+
+def _sublink(node: Node, level: Level) -> Nullness:
+    kind = node.subLinkType
+    if kind == _EXISTS:
+        return never("EXISTS is true or false")
+    if kind == _ARRAY:
+        return never("ARRAY(...) of no rows is empty")
+    query = level.below(node.subselect)
+    if kind == _SCALAR:
+        return query.output(1) if query.has_one_row() else maybe("the subquery may find no row")
+    if kind in (_ANY, _ALL) and node.testexpr is not None:
+        return judge(node.testexpr, replace(level, compared=query))
+    return maybe("nothing is known of this subquery")
+
+
+def _json_constructor(node: Node, level: Level) -> Nullness:
+    if node.type in (_JSON_OBJECT, _JSON_ARRAY) and node.coercion is None:
+        return never("it makes a JSON document")
+    return maybe("it may make no JSON document")
+
+
+def _json_test(node: Node, level: Level) -> Nullness:
+    return judge(node.expr, level)
+
+
+_RULES: dict[str, Callable[[Node, Level], Nullness]] = {
+    "VAR": _variable,
+    "CONST": _constant,
+    "PARAM": _parameter,
+    "FUNCEXPR": calls.function,
+    "OPEXPR": calls.operator,
+    "AGGREF": calls.aggregate,
+    "WINDOWFUNC": calls.window,
+    "SCALARARRAYOPEXPR": _any_or_all_of_array,
+    "BOOLEXPR": _arguments,
+    "COALESCEEXPR": _first_that_is_not("COALESCE"),
+    "COALESCE": _first_that_is_not("COALESCE"),
+    "MINMAXEXPR": _first_that_is_not("GREATEST, LEAST"),
+    "MINMAX": _first_that_is_not("GREATEST, LEAST"),
+    "CASEEXPR": _case,
+    "CASE": _case,
+    "NULLTEST": _always("IS NULL is true or false"),
+    "BOOLEANTEST": _always("IS TRUE is true or false"),
+    "DISTINCTEXPR": _distinct,
+    "SUBLINK": _sublink,
+    "ARRAYEXPR": _always("ARRAY[...]"),
+    "ARRAY": _always("ARRAY[...]"),
+    "ROWEXPR": _always("ROW(...)"),
+    "ROW": _always("ROW(...)"),
+    "SQLVALUEFUNCTION": _value_function,
+    "GROUPINGFUNC": _always("GROUPING() is a number"),
+    "MERGESUPPORTFUNC": _always("every row has its action"),
+    "RELABELTYPE": _of_argument,
+    "COERCEVIAIO": _of_argument,
+    "ARRAYCOERCEEXPR": _of_argument,
+    "CONVERTROWTYPEEXPR": _of_argument,
+    "COERCETODOMAIN": _of_argument,
+    "COLLATEEXPR": _of_argument,
+    "COLLATE": _of_argument,
+    "NAMEDARGEXPR": _of_argument,
+    "JSONCONSTRUCTOREXPR": _json_constructor,
+    "JSONISPREDICATE": _json_test,
+}

@@ -1,0 +1,74 @@
+"""The catalogue facts that a description depends on, by name, for its fingerprint.
+
+Of a table only the columns that the statement names count: another one may come or go.
+"""
+
+from __future__ import annotations
+
+from .catalogue import BUILT_IN, Catalogue, Numbers, Relation
+from .nodes import Node
+
+__all__ = ["facts_of"]
+
+_COLUMN_SETS = ("selectedCols", "insertedCols", "updatedCols")
+_FIRST = 7  # these sets count from the system columns, of which there are seven
+
+
+def facts_of(query: Node | None, catalogue: Catalogue, mentioned: Numbers) -> list[str]:
+    """Tables, views and functions that a statement uses, a line each."""
+    if query is None:
+        return []
+    touched: dict[int, set[int]] = {}
+    views = [
+        catalogue.relations[each].view for each in mentioned.relations & set(catalogue.relations)
+    ]
+    _touch([query, *views], touched)
+    return [
+        *_of_relations(catalogue, mentioned, touched),
+        *_of_functions(catalogue, mentioned),
+    ]
+
+
+def _of_relations(
+    catalogue: Catalogue, mentioned: Numbers, touched: dict[int, set[int]]
+) -> list[str]:
+    own = [each for each in mentioned.relations if each >= BUILT_IN]
+    return [
+        fact
+        for each in own
+        if each in catalogue.relations
+        for fact in _of_relation(catalogue.relations[each], touched.get(each, set()))
+    ]
+
+
+def _of_relation(relation: Relation, numbers: set[int]) -> list[str]:
+    name = relation.full_name
+    facts = [f"relation {name} {relation.kind} {relation.has_rules} {relation.definition}"]
+    for number, column in relation.columns.items():
+        if number in numbers or 0 in numbers:
+            facts.append(
+                f"column {name}.{column.name} {column.type} {column.not_null} "
+                f"{column.not_null_only} {column.is_virtual}"
+            )
+    return facts
+
+
+def _of_functions(catalogue: Catalogue, mentioned: Numbers) -> list[str]:
+    own = [catalogue.functions.get(each) for each in mentioned.functions if each >= BUILT_IN]
+    return [
+        f"function {each.schema}.{each.name} {each.facts} {each.is_strict}" for each in own if each
+    ]
+
+
+def _touch(tree: object, touched: dict[int, set[int]]) -> None:
+    """The columns of each table that a tree reads or writes."""
+    waiting: list[object] = [tree]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting.extend(value)
+        elif isinstance(value, Node):
+            waiting.extend(value.fields.values())
+            if value.fields.get("selectedCols"):
+                columns = touched.setdefault(value.number("relid"), set())
+                columns.update(int(n) - _FIRST for s in _COLUMN_SETS for n in value.nodes(s))
