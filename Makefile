@@ -7,7 +7,8 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 # Further requirements for this venv, such as "sqlalchemy<2.1"; used by .ci/run.
 PINS   ?=
-# Of the soak: how long it takes in all, and which chaos it is (none = another one each time).
+# Of the soak and the fuzzer: how long it takes in all, and which chance it is (none = another one
+# each time).
 SECONDS ?= 600
 SEED    ?=
 
@@ -17,7 +18,7 @@ PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 pyth
 	&& echo $$python && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint types bench clean
+.PHONY: help demo test soak fuzz lint types bench clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +32,10 @@ test: $(VENV)/.test ## both rings of tests; rings without their server are skipp
 soak: $(VENV)/.test ## load and chaos for SECONDS (600), repeated with SEED
 	SQLA_TYPEDPOOL_SOAK_SECONDS=$(SECONDS) SQLA_TYPEDPOOL_SOAK_SEED=$(SEED) \
 		$(BIN)/python -m pytest tests/test_chaos.py -s $(ARGS)
+
+fuzz: $(VENV)/.test ## random statements against the describer for SECONDS (600), repeated with SEED
+	SQLA_TYPEDPOOL_FUZZ_SECONDS=$(SECONDS) SQLA_TYPEDPOOL_FUZZ_SEED=$(SEED) \
+		$(BIN)/python -m pytest tests/test_nullability_fuzz.py -s -k random $(ARGS)
 
 lint: $(VENV)/.lint ## ruff: rules and format
 	$(BIN)/ruff check .
