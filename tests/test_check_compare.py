@@ -149,6 +149,12 @@ def test_a_part_of_a_tuple_is_named_by_its_number() -> None:
     assert found.message == '"b" may be NULL, and part 2 of tuple[int, str] is str'
 
 
+def test_an_expression_without_a_name_is_asserted_under_a_new_one() -> None:
+    (found,) = compared("SELECT a + 1 FROM t", list[int], maybe("?column?", "int4"))
+    assert codes([found]) == ["TP101 ?column?"]
+    assert found.hint.endswith('select it AS "name!"')
+
+
 def test_none_where_null_never_comes_is_a_note() -> None:
     found = compared("SELECT id FROM t", list[int | None], never("id", "int8"))
     assert codes(found) == ["TP107 id"]
@@ -163,6 +169,10 @@ def test_a_column_of_nothing_but_null_is_never_one_that_is_never_null() -> None:
 def test_what_the_author_asserts_is_trusted_with_a_note() -> None:
     found = compared('SELECT id AS "id!" FROM t', list[int], maybe("id!", "int8"))
     assert codes(found) == ["TP108 id!"]
+
+
+def test_an_expression_without_a_name_has_no_mark() -> None:
+    assert compared("SELECT 1 = 1", bool, never("?column?", "bool")) == []
 
 
 def test_a_needless_mark_is_a_note() -> None:
@@ -198,6 +208,7 @@ def test_a_column_that_is_there_without_the_object_makes_it_ambiguous() -> None:
     found = compared(BOOK, list[Book], *joined(a_id=never("a_id", "int8", "b.x is NOT NULL")))
     assert codes(found) == ["TP110 a_id"]
     assert "b.x is NOT NULL" in found[0].reason
+    assert found[0].message.endswith("and they are not NULL together")
     found = compared(BOOK, list[Book], *joined(a_born=never("a_born", "text")))
     assert codes(found) == ["TP110 a_born"]
 
@@ -205,6 +216,7 @@ def test_a_column_that_is_there_without_the_object_makes_it_ambiguous() -> None:
 def test_columns_that_are_missing_with_different_rows_make_it_ambiguous() -> None:
     found = compared(BOOK, list[Book], *joined(a_id=maybe("a_id", "int8", missing="p")))
     assert codes(found) == ["TP110 a_id"]
+    assert found[0].message.endswith("and they may be missing with different rows")
 
 
 def test_a_column_that_is_null_on_its_own_account_needs_none_in_the_object_too() -> None:
@@ -256,6 +268,22 @@ def test_what_the_plan_refuses_has_a_code_each() -> None:
     assert sorted({each.code for each in found}) == ["TP102", "TP103", "TP104", "TP105"]
     missing = next(each for each in found if each.code == "TP102")
     assert (missing.subject, missing.hint) == ("User.name", 'did you mean "nmae"?')
+
+
+def test_of_two_columns_of_one_name_the_second_is_pointed_at(tmp_path: Path) -> None:
+    info = in_file(
+        tmp_path / "twice.py",
+        "from typing import TypedDict\n"
+        "from sqla_typedpool import Executor, query\n"
+        'Row = TypedDict("Row", {"id": int})\n'
+        '@query("SELECT id, b AS id FROM t")\n'
+        "async def declared(db: Executor) -> Row:\n"
+        "    raise NotImplementedError\n",
+    )
+    (found,) = compare(info, described(never("id", "int8"), never("id", "int8")))
+    assert (found.code, found.subject) == ("TP104", "id")
+    assert found.place is not None
+    assert (found.place.line, found.place.column, found.place.length) == (4, 20, 7)
 
 
 def test_the_checker_says_what_the_run_time_says() -> None:

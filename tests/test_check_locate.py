@@ -56,6 +56,8 @@ WRITTEN = {
     "cut in the middle": '@query("SELECT a, wanted, :x "\n    "FROM t")',
     "escapes": "@query(\"SELECT \\x61 || '\\u65e5\\t\\N{BULLET}\\101', wanted, :x FROM t\")",
     "unknown escapes": "@query(r\"SELECT '\\d', wanted, :x FROM t\")",
+    "raw escapes": "@query(r\"SELECT '\\x61\\n', wanted, :x FROM t\")",
+    "behind wide characters": '@query(dict(日本="SELECT a, wanted, :x FROM t")["日本"])',
     "a line that goes on": '@query("SELECT a, \\\n  wanted, :x FROM t")',
     "wide characters": "@query(\"SELECT '日本語' AS c, wanted, :x FROM t\")",
     "after the same text": 'SAME = "SELECT a, wanted, :x FROM t"\n'
@@ -160,6 +162,8 @@ def test_what_goes_on_in_the_next_line_is_underlined_to_the_end_of_the_first(
         "SELECT (:x), 'a\\:b', wanted::text, :yy::int",
         "SELECT :x || :yy || wanted",
         "SELECT '100%' LIKE :x, wanted % 2",
+        "SELECT E'a\\n' || :x, wanted",
+        ":x + :yy + :x + wanted",
     ],
 )
 def test_a_position_in_the_sent_text_is_found_in_the_written_one(sql: str) -> None:
@@ -170,6 +174,8 @@ def test_a_position_in_the_sent_text_is_found_in_the_written_one(sql: str) -> No
     assert sql[offset:].startswith("wanted")
     bind = offset_as_written(sql, as_sent, as_sent.index("$1"))
     assert bind == sql.index(":x")
+    if "$2" in as_sent:
+        assert offset_as_written(sql, as_sent, as_sent.index("$2")) == sql.index(":yy")
 
 
 def test_texts_that_do_not_agree_have_no_common_positions() -> None:

@@ -22,6 +22,7 @@ from tests.check_lab import codes, declare, described, takes
 
 UserId = NewType("UserId", int)
 Ids = NewType("Ids", Sequence[int])
+Names = NewType("Names", Sequence[str])
 MOOD = postgresql_type("mood", labels=("sad", "ok"))
 
 
@@ -164,6 +165,7 @@ def test_what_the_drivers_take_is_not_mentioned(annotation: Any, kind: Any) -> N
         (list[int], "int4", "asyncpg takes no list"),
         (int, "int4[]", "it is an array"),
         (list[str], "int4[]", "asyncpg takes no str"),
+        (Names, "int4[]", "asyncpg takes no str"),
         (Sequence[float], "int4[]", "cut it down"),
         (tuple[int, str], "int4[]", "asyncpg takes no str"),
     ],
@@ -275,6 +277,8 @@ def test_parameters_that_the_database_has_not_described_are_left_alone() -> None
         ("SELECT 1 FROM t WHERE a = :x OR CAST(:x AS int) IS NULL", None),
         ("SELECT 1 FROM t WHERE coalesce(a = :x, true)", None),
         ("SELECT 1 FROM t WHERE NOT a = :x", None),
+        ("SELECT 1 FROM t WHERE a = :x AND f(:x)", None),
+        ("SELECT 1 FROM t WHERE f(:x) AND a = :x", None),
         ("SELECT 1 FROM t WHERE a IS NOT DISTINCT FROM :x", None),
         ("SELECT 1 FROM t WHERE a <=> :x", None),
         ("SELECT 1 FROM t WHERE a -> :x", None),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url
 
-from sqla_typedpool.check import run
+from sqla_typedpool.check import asking, run
 from sqla_typedpool.check.config import settings_of
 from sqla_typedpool.check.database import database_url, said, shown
 from sqla_typedpool.check.discover import Discovered
@@ -41,8 +41,8 @@ class Oracle:
         return self.answer
 
 
-def ask(oracle: Oracle, *queries: QueryInfo) -> list[run.Asked]:
-    return asyncio.run(run.ask(oracle, queries))
+def ask(oracle: Oracle, *queries: QueryInfo) -> list[asking.Asked]:
+    return asyncio.run(asking.ask(oracle, queries))
 
 
 def test_each_statement_is_asked_once() -> None:

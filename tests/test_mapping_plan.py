@@ -207,6 +207,11 @@ def test_what_is_asserted_is_checked_even_where_none_is_declared() -> None:
         mapped(int | None, "x!", (None,))
 
 
+@pytest.mark.parametrize("name", ["?column?", "count(*) > ?", "a=?"])
+def test_the_name_of_an_expression_without_one_has_no_mark(name: str) -> None:
+    assert Column(name).label == name
+
+
 def test_marks_do_not_make_two_columns_of_one() -> None:
     faults = faults_of(User, f"{USER} name!")
     assert faults[0].startswith('duplicate column "name"')

@@ -112,6 +112,7 @@ def page() -> str:
     for group, title in _GROUPS.items():
         parts.append(f"## {title}")
         parts += [_section(each) for code, each in CODES.items() if code.startswith(group)]
+    parts.append(_JSON)
     return "\n\n".join(parts) + "\n"
 
 
@@ -125,6 +126,30 @@ An **error** fails when the query runs, or may; a **warning** is a trap for late
 
 Silence one finding where it stands, with the reason beside it: `# typedpool: ignore[TP101]` on the line of the decorator, on the last line of its call, or on the line the finding points at; in SQL `-- typedpool: ignore[TP101]`. Several codes are separated by commas, `TP1` or `TP1xx` stands for a
 group, and a bare `ignore` for everything. A comment that silences nothing is itself a finding (TP001). `--select` and `--ignore` choose for a whole run; the longer prefix wins."""  # noqa: E501
+
+
+_JSON = """\
+## As JSON
+`--format json` prints one object. Keys are only ever added; a change of meaning changes `version`.
+
+| key | |
+|---|---|
+| `version` | 1 |
+| `clean` | whether there is no error and no warning |
+| `queries`, `source`, `seconds` | how many were checked, against what, in which time |
+| `counts` | how many findings of each severity: `error`, `warning`, `note` |
+| `findings` | by file, line and column |
+
+Of each finding:
+
+| key | |
+|---|---|
+| `code`, `severity`, `title` | as in the table above |
+| `message`, `reason`, `hint` | what is wrong; why the database says so; the next step. The last two may be "" |
+| `query` | `app.users.get_user`, or null |
+| `subject` | the column or parameter it is about, or "" |
+| `file`, `line`, `column`, `length` | from 1, in characters, `file` relative to the working directory; null where it is not known |
+| `details` | further facts as texts: `type` and `declared`, `origin`, `sqlstate`; `sql` as it was sent, with `offset` and `length` of what is meant |"""  # noqa: E501
 
 
 def _overview() -> str:

@@ -220,7 +220,4 @@ def _place_in_sent(info: QueryInfo, as_sent: str, offset: int | None) -> Place |
     written = offset_as_written(info.sql, as_sent, offset)
     if written is None:
         return None
-    end = len(info.sql.rstrip())
-    if written >= end:  # "syntax error at end of input"
-        return place_in_sql(info, max(end - 1, 0))
     return place_in_sql(info, written, word_at(info.sql, written))

@@ -38,12 +38,11 @@ def never_true_for_null(sql: str, name: str) -> str | None:
 
 def _operator_before(found: list[Token], index: int) -> str:
     """The symbols that stand together before a token: ``->`` is not ``>``."""
-    text, end = "", None
+    text = ""
     for each in reversed(found[:index]):
-        is_part = each.kind is TokenKind.SYMBOL and each.text in "+-*/<>=~!@#%^&|`?"
-        if not is_part or (end is not None and each.end != end):
+        if each.kind is not TokenKind.SYMBOL or each.text not in "+-*/<>=~!@#%^&|`?":
             break
-        text, end = each.text + text, each.start
+        text = each.text + text
     return text
 
 

@@ -18,6 +18,7 @@ class Settings:
     """The options of a project; the command line wins."""
 
     modules: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     snapshots: str = FOLDER
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
@@ -36,6 +37,8 @@ def settings_of(table: Mapping[str, Any], where: str) -> Settings:
     :param where: the file's name, for errors.
     :raises CannotRun: an unknown option, or a value of the wrong kind.
     """
+    if not isinstance(table, Mapping):
+        raise CannotRun(f"{where}: tool.sqla_typedpool is not a table")
     for name, value in table.items():
         if name not in _KINDS:
             near = difflib.get_close_matches(name, _KINDS, n=1)

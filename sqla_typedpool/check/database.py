@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
@@ -16,11 +17,12 @@ from sqlalchemy.pool import NullPool
 
 from sqla_typedpool.check.model import CannotRun
 
-__all__ = ["connected", "database_url", "said", "shown"]
+__all__ = ["connected", "database_url", "is_of_driver", "said", "shown"]
 
 T = TypeVar("T")
 
 CONNECT_SECONDS = 10.0
+_CLOSE_SECONDS = 5.0
 
 # The drivers for each kind of database, the preferred one first.
 _DRIVERS = {
@@ -29,6 +31,8 @@ _DRIVERS = {
     "mysql": ("aiomysql", "asyncmy"),
     "mariadb": ("aiomysql", "asyncmy"),
 }
+# What hosters put into their URLs for libpq; a check does without.
+_OF_LIBPQ = ("application_name", "channel_binding", "connect_timeout", "gssencmode")
 
 
 def database_url(given: str) -> URL:
@@ -58,8 +62,8 @@ def database_url(given: str) -> URL:
 
 def _usual(given: str) -> str:
     scheme, separator, rest = given.strip().partition("://")
-    scheme = scheme.replace("postgres", "postgresql") if scheme == "postgres" else scheme
-    return f"{scheme}{separator}{rest}"
+    kind, plus, driver = scheme.partition("+")
+    return f"{'postgresql' if kind == 'postgres' else kind}{plus}{driver}{separator}{rest}"
 
 
 def _driver(url: URL, drivers: tuple[str, ...]) -> str:
@@ -74,8 +78,10 @@ def _driver(url: URL, drivers: tuple[str, ...]) -> str:
 
 
 def _for_asyncpg(url: URL) -> URL:
-    """libpq's name for TLS, which asyncpg takes by another one."""
-    return url.set(query={"ssl" if key == "sslmode" else key: url.query[key] for key in url.query})
+    """libpq's name for TLS, which asyncpg takes by another one, and not what it cannot take."""
+    names = {"sslmode": "ssl"} | dict.fromkeys(_OF_LIBPQ, "")
+    wanted = {key: names.get(key, key) for key in url.query}
+    return url.set(query={name: url.query[key] for key, name in wanted.items() if name})
 
 
 def shown(url: URL) -> str:
@@ -108,9 +114,17 @@ async def connected(
 def _engine(url: URL) -> AsyncEngine:
     _require_file(url)
     try:
-        return create_async_engine(url, poolclass=NullPool)
-    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        return create_async_engine(url, poolclass=NullPool, connect_args=_named(url))
+    except (ArgumentError, NoSuchModuleError, ImportError, TypeError, ValueError) as error:
         raise CannotRun(f"{shown(url)} cannot be used: {said(error, url)}") from error
+
+
+def _named(url: URL) -> dict[str, Any]:
+    """How the server is told who is there."""
+    name: dict[str, Any] = {"application_name": "sqla-typedpool check"}
+    if url.get_driver_name() == "asyncpg":
+        return {"server_settings": name}
+    return name if url.get_driver_name() == "psycopg" else {}
 
 
 def _require_file(url: URL) -> None:
@@ -122,6 +136,7 @@ def _require_file(url: URL) -> None:
 
 
 async def _within(seconds: float, work: Awaitable[T], url: URL) -> T:
+    """A driver's errors are of any class: of the URL's options Python itself complains."""
     try:
         return await asyncio.wait_for(work, seconds)
     except (asyncio.TimeoutError, TimeoutError):
@@ -129,20 +144,25 @@ async def _within(seconds: float, work: Awaitable[T], url: URL) -> T:
             f"{shown(url)} did not answer within {seconds:g} s; next: look whether it runs, or "
             "wait longer with --timeout"
         ) from None
-    except (DBAPIError, OSError) as error:
-        raise CannotRun(f"{shown(url)} cannot be used: {said(error, url)}") from error
     except Exception as error:
-        if type(error).__module__.partition(".")[0] in ("asyncpg", "psycopg", "asyncmy", "pymysql"):
-            raise CannotRun(f"{shown(url)} cannot be used: {said(error, url)}") from error
-        raise
+        raise CannotRun(
+            f"{shown(url)} cannot be used: {said(error, url)}; next: look at the URL, and whether "
+            "the server runs"
+        ) from error
 
 
 async def _close(connection: AsyncConnection) -> None:
     """Politely, but not for ever: the server may be gone."""
-    try:
-        await asyncio.wait_for(connection.close(), 5)
-    except Exception:  # noqa: BLE001 - what was asked is known by now
-        await connection.invalidate()
+    with contextlib.suppress(Exception):  # what was asked is known by now
+        await asyncio.wait_for(connection.close(), _CLOSE_SECONDS)
+
+
+def is_of_driver(error: BaseException) -> bool:
+    """Whether database or driver say so, wrapped by SQLAlchemy or not."""
+    if isinstance(error, (DBAPIError, OSError)):
+        return True
+    room = type(error).__module__.partition(".")[0]
+    return any(room in drivers for drivers in (*_DRIVERS.values(), ("pymysql", "sqlite3")))
 
 
 def said(error: BaseException, url: URL) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import os
 import pkgutil
 import sys
+import sysconfig
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -17,6 +19,12 @@ from sqla_typedpool.errors import DeclarationError
 from sqla_typedpool.query import QueryInfo, declared
 
 __all__ = ["Discovered", "discover"]
+
+# A file that has no such word in it declares no query.
+_OUR_NAME = b"sqla_typedpool"
+_NOT_OWN = tuple(
+    sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
 
 
 class Discovered:
@@ -40,23 +48,21 @@ class Discovered:
         return sorted({Path(file) for file in found if file and file.endswith(".py")})
 
 
-def discover(names: Sequence[str]) -> Discovered:
+def discover(names: Sequence[str], exclude: Collection[str] = ()) -> Discovered:
     """Import modules, packages with all that is below them, and ``.py`` files.
 
     What they print while they are imported goes to standard error.
 
-    :param names: ``"app"``, ``"app.users"`` or ``"scripts/report.py"``; the working
-        directory is searched first, as by ``python -m``.
+    :param names: ``"app"``, ``"app.users"``, ``"src/app"`` or ``"scripts/report.py"``; the
+        working directory is searched first, as by ``python -m``.
+    :param exclude: modules that are left out, with all below them.
     :raises CannotRun: one of them cannot be imported.
     """
-    _search_working_directory()
-    modules: dict[str, ModuleType] = {}
-    roots: list[str] = []
+    _search(Path.cwd())
+    search = _Search(tuple(exclude))
     with contextlib.redirect_stdout(sys.stderr):
-        for name in names:
-            found = list(_imported(name))
-            roots.append(found[0].__name__)
-            modules |= {module.__name__: module for module in found}
+        roots = [search.add(name) for name in names]
+    modules = search.modules
     queries = [info for info in declared() if info.module in modules]
     return Discovered(roots, tuple(modules.values()), sorted(queries, key=_position))
 
@@ -65,21 +71,54 @@ def _position(info: QueryInfo) -> tuple[str, int, str]:
     return str(info.origin.file), info.origin.line, info.name
 
 
-def _search_working_directory() -> None:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+def _search(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
 
 
-def _imported(name: str) -> Iterator[ModuleType]:
-    if name.endswith(".py") or "/" in name:
-        yield _import_file(Path(name))
-        return
-    package = _import(name)
-    yield package
-    for below in pkgutil.walk_packages(getattr(package, "__path__", ()), f"{package.__name__}."):
-        if below.name.rpartition(".")[2] != "__main__":  # to import it would run it
-            yield _import(below.name)
+class _Search:
+    """Imports, and remembers what was imported."""
+
+    def __init__(self, exclude: tuple[str, ...]) -> None:
+        self.modules: dict[str, ModuleType] = {}
+        self._exclude = exclude
+
+    def add(self, name: str) -> str:
+        """One of the names that were given: what is imported by it, and all below."""
+        if name.endswith(".py") or "/" in name or os.sep in name:
+            module = _import_path(Path(name))
+        else:
+            module = _import(name)
+        self._add(module)
+        return module.__name__
+
+    def _add(self, module: ModuleType) -> None:
+        self.modules[module.__name__] = module
+        for folder in getattr(module, "__path__", ()):
+            for name in _below(Path(folder), module.__name__):
+                if name not in self.modules and not self._is_excluded(name):
+                    self._add(_import(name))
+
+    def _is_excluded(self, name: str) -> bool:
+        return any(f"{name}.".startswith(f"{each}.") for each in self._exclude)
+
+
+def _below(folder: Path, package: str) -> Iterator[str]:
+    """The modules in a package's folder."""
+    for each in pkgutil.iter_modules([str(folder)], f"{package}."):
+        if each.name.rpartition(".")[2] != "__main__":  # to import it would run it
+            yield each.name
+    for inner in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if inner.is_dir() and inner.name.isidentifier() and not (inner / "__init__.py").exists():
+            yield from _loose(inner, f"{package}.{inner.name}")
+
+
+def _loose(folder: Path, package: str) -> Iterator[str]:
+    """In a folder without ``__init__.py`` may be anything: only what knows us is imported."""
+    for file in sorted(folder.rglob("*.py")):
+        parts = file.relative_to(folder).with_suffix("").parts
+        if all(part.isidentifier() for part in parts) and _OUR_NAME in file.read_bytes():
+            yield ".".join((package, *parts))
 
 
 def _import(name: str) -> ModuleType:
@@ -87,29 +126,50 @@ def _import(name: str) -> ModuleType:
         return importlib.import_module(name)
 
 
-def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise CannotRun(f"there is no file {path}; next: name a module (app.users) or a .py file")
-    name = _dotted(path) or path.stem
+def _import_path(path: Path) -> ModuleType:
+    file = path / "__init__.py" if path.is_dir() else path
+    if not file.is_file():
+        raise CannotRun(
+            f"there is no file {file}; next: name a module (app.users), a package or a .py file"
+        )
+    home, name = _seen_from(file.resolve())
     with _explained(str(path)):
-        if _dotted(path):
-            return importlib.import_module(name)
-        spec = importlib.util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None:
-            raise CannotRun(f"{path} is not a Python file")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-        return module
+        if not name:
+            return _import_by_file(file)
+        _search(home)
+        module = importlib.import_module(name)
+    found = getattr(module, "__file__", None)
+    if found is None or Path(found).resolve() != file.resolve():
+        raise CannotRun(f"{path} cannot be imported: {name} is {found or 'built in'}")
+    return module
 
 
-def _dotted(path: Path) -> str:
-    """The module's name as seen from the working directory; "" where it has none."""
-    with contextlib.suppress(ValueError):
-        parts = path.resolve().relative_to(Path.cwd()).with_suffix("").parts
-        if all(part.isidentifier() for part in parts):
-            return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-    return ""
+def _seen_from(file: Path) -> tuple[Path, str]:
+    """The folder to search, and the module's name: that of its package, else from here on.
+
+    The name is "" where it cannot have one.
+    """
+    home = file.parent
+    while (home / "__init__.py").is_file():
+        home = home.parent
+    here = Path.cwd().resolve()
+    if home == file.parent and here in file.parents:
+        home = here
+    parts = file.relative_to(home).with_suffix("").parts
+    parts = parts[:-1] if parts[-1] == "__init__" else parts
+    return home, ".".join(parts) if all(part.isidentifier() for part in parts) else ""
+
+
+def _import_by_file(file: Path) -> ModuleType:
+    """``odd-name.py``, which no import statement can name."""
+    name = file.stem
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise CannotRun(f"{file} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 @contextlib.contextmanager
@@ -134,17 +194,20 @@ def _why_not(name: str, error: BaseException) -> str:
         )
     said = str(error).strip().splitlines()
     words = f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
-    return f"{name} cannot be imported: {words}{_raised_at(error)}"
+    return (
+        f"{name} cannot be imported: {words}{_raised_at(error)}; next: mend it, or leave it out "
+        "with --exclude"
+    )
 
 
 def _raised_at(error: BaseException) -> str:
     """The last line of the application's own code that was running."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}:{error.lineno})"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [each for each in frames if not _is_machinery(each.filename)]
+    frames = [
+        each
+        for each in traceback.extract_tb(error.__traceback__)
+        if not each.filename.startswith("<frozen") and each.filename != __file__
+    ]
+    own = [each for each in frames if not each.filename.startswith(_NOT_OWN)] or frames
     return f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
-
-
-def _is_machinery(file: str) -> bool:
-    return file.startswith("<frozen") or file == __file__ or file == importlib.__file__

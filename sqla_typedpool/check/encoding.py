@@ -89,7 +89,7 @@ def decoded(text: str) -> Description:
     """
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Damaged(f"it is not JSON: {error}") from error
     entries = _Entries(document, "the file")
     if (found := entries.get("format", int)) != FORMAT:
@@ -100,7 +100,7 @@ def decoded(text: str) -> Description:
         parameters=entries.each("parameters", _parameter),
         columns=entries.each("columns", _column),
         fingerprint=entries.get("fingerprint", str),
-        notes=tuple(entries.get("notes", list)),
+        notes=entries.texts("notes"),
     )
 
 
@@ -127,6 +127,12 @@ class _Entries:
             decode(_Entries(part, f"{name}[{place}]"))
             for place, part in enumerate(self.get(name, list))
         )
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        found = self.maybe(name, list) or ()
+        if not all(isinstance(each, str) for each in found):
+            raise Damaged(f'"{name}" of {self._where} is not a list of texts')
+        return tuple(found)
 
     def type(self, name: str) -> Delivered:
         return _type(_Entries(self._found.get(name), f'"{name}" of {self._where}'))
@@ -162,7 +168,7 @@ def _type(entries: _Entries) -> Delivered:
         name=entries.get("name", str),
         python=None if python is None else _TYPES[python],
         element=element,
-        labels=tuple(entries.maybe("labels", list) or ()),
+        labels=entries.texts("labels"),
         fields=tuple(map(_field, entries.maybe("fields", list) or ())),
         aware=entries.maybe("aware", bool),
         json=entries.maybe("json", bool) or False,

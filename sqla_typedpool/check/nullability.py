@@ -9,7 +9,7 @@ from sqla_typedpool.check.codes import finding
 from sqla_typedpool.check.labels import label_findings
 from sqla_typedpool.check.locate import place_of_column, sent_column
 from sqla_typedpool.check.model import ColumnDescription, Description, Finding, Place
-from sqla_typedpool.mapping.plan import Draft, Make, Read
+from sqla_typedpool.mapping.plan import Draft, Make, Read, mark_of
 from sqla_typedpool.mapping.targets import Target
 from sqla_typedpool.mapping.wanted import Kind
 from sqla_typedpool.query import Cardinality, QueryInfo
@@ -51,7 +51,7 @@ class _Look:
             return
         column = self.column(read)
         yield from self.at_labels(read)
-        if column.name.endswith(("!", "?")):
+        if mark_of(column.name):
             yield from self.at_marked(read, owner)
         elif read.wanted.kind is Kind.NULL and not column.nullable:
             message = f'"{column.name}" is never NULL, and {_declared(read, owner.target)}'
@@ -73,7 +73,8 @@ class _Look:
         column, declared = self.column(read), read.wanted.text
         if owner.field is not None and column.missing_with is not None:
             declared = owner.target.text  # the whole object is missing, not its parts
-        asserted = f'AS "{column.name}!"' if self.info.is_text else f'.label("{column.name}!")'
+        name = column.name if column.name.isidentifier() else "name"  # not ?column?
+        asserted = f'AS "{name}!"' if self.info.is_text else f'.label("{name}!")'
         return f"declare {declared} | None; or, if you know better, select it {asserted}"
 
     def is_lone_value(self, target: Target) -> bool:
@@ -121,7 +122,7 @@ class _Look:
         whole object may be missing."""
         column = self.column(read)
         yield from self.at_labels(read)
-        if column.name.endswith(("!", "?")) and read.position not in self.impossible:
+        if mark_of(column.name) and read.position not in self.impossible:
             yield from self.at_marked(read, owner)
 
     def ambiguous(self, make: Make, owner: Make, there: list[Read]) -> Finding:
@@ -129,7 +130,8 @@ class _Look:
         columns = [self.column(read) for read, _ in _needed(make)]
         columns += [self.column(read) for read in there if self.column(read) not in columns]
         reason = "; ".join(f'"{each.name}": {each.why}' for each in columns)
-        message = f"{field} is None if all its columns are NULL, and they are not NULL together"
+        together = "are not NULL together" if there else "may be missing with different rows"
+        message = f"{field} is None if all its columns are NULL, and they {together}"
         hint = "select all of them from the joined table, its own key included"
         culprit = there[0] if there else next(iter(make.reads()))
         return self.found("TP110", culprit, message, hint, reason)

@@ -1,83 +1,34 @@
-"""A whole run: queries are described by a database or read from snapshots, and compared."""
+"""A whole check: queries are described by a database or read from snapshots, and compared."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
 
-from sqlalchemy import URL, text
-from sqlalchemy.exc import CompileError, DBAPIError
+from sqlalchemy.exc import CompileError
 
+from sqla_typedpool.check.asking import Asked, Source, ask_database, uncompilable
 from sqla_typedpool.check.codes import finding
-from sqla_typedpool.check.compare import compare, misdeclared, refused
-from sqla_typedpool.check.database import CONNECT_SECONDS, connected, said, shown
-from sqla_typedpool.check.describe import Describer, describer
+from sqla_typedpool.check.compare import compare, misdeclared
 from sqla_typedpool.check.discover import Discovered
 from sqla_typedpool.check.ignores import Ignores, Selection
 from sqla_typedpool.check.locate import place_of_query
-from sqla_typedpool.check.model import CannotRun, Description, Finding, Place, Refused
+from sqla_typedpool.check.model import CannotRun, Finding, Place
 from sqla_typedpool.check.report import Report, shown_path
-from sqla_typedpool.check.snapshot import Damaged, Snapshots, document_of, never_null
+from sqla_typedpool.check.snapshot import Damaged, Snapshots
 from sqla_typedpool.check.unchecked import unchecked
 from sqla_typedpool.errors import DeclarationError
 from sqla_typedpool.query import QueryInfo
 
 __all__ = [
-    "Asked",
     "Discovered",
-    "Prepared",
     "Source",
-    "ask",
     "check_database",
     "check_snapshots",
-    "describe_one",
-    "prepare",
-    "prepare_check",
+    "no_snapshot",
     "reported",
+    "require_queries",
 ]
-
-Progress = Callable[[int, int], None]
-"""Called before each query: how many are done, and how many there are."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """The database of a run."""
-
-    url: URL
-    name: str = ""
-    """How a report calls it; "" = by its URL."""
-    seconds: float = CONNECT_SECONDS
-    allow_server_log: bool = False
-    progress: Progress = field(default=lambda done, total: None)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a database has said of one query."""
-
-    info: QueryInfo
-    description: Description | None
-    """None = it was refused, or cannot be understood."""
-    findings: tuple[Finding, ...]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What a ``prepare`` has done."""
-
-    report: Report
-    """Of the statements that were refused; then nothing was written."""
-    is_written: bool = False
-    changed: int = 0
-    removed: int = 0
-
-
-# ------------------------------------------------------------------------ database
 
 
 async def check_database(found: Discovered, source: Source, selection: Selection) -> Report:
@@ -86,89 +37,10 @@ async def check_database(found: Discovered, source: Source, selection: Selection
     :raises CannotRun: there is nothing to check, or the database cannot be asked.
     """
     began = time.monotonic()
-    server, asked = await _asked_of(found, source)
+    require_queries(found)
+    name, asked = await ask_database(found.queries, source)
     findings = [each for one in asked for each in _compared(one)]
-    return reported(found, findings, selection, _named(server, source), began)
-
-
-async def _asked_of(found: Discovered, source: Source) -> tuple[str, list[Asked]]:
-    _require_queries(found)
-    async with _describer_of(source) as database:
-        return database.server, await ask(database, found.queries, source.progress)
-
-
-async def describe_one(sql: str, source: Source) -> Description:
-    """Describe one statement.
-
-    :raises CannotRun: the database refuses it, or cannot be asked.
-    """
-    async with _describer_of(source) as database:
-        try:
-            return await database.describe(text(sql))
-        except Refused as error:
-            hint = f"; next: {error.hint}" if error.hint else ""
-            raise CannotRun(f"{database.server} refuses it: {error.message}{hint}") from error
-
-
-@asynccontextmanager
-async def _describer_of(source: Source) -> AsyncGenerator[Describer, None]:
-    async with connected(source.url, source.seconds) as connection:
-        try:
-            opened = describer(connection, allow_server_log=source.allow_server_log)
-            async with opened as database:
-                yield database
-        except (DBAPIError, OSError) as error:
-            words = said(error, source.url)
-            raise CannotRun(f"{shown(source.url)} cannot be asked: {words}") from error
-
-
-async def ask(
-    database: Describer, queries: Sequence[QueryInfo], progress: Progress | None = None
-) -> list[Asked]:
-    """Describe queries, each statement once."""
-    known: dict[Any, Description | Refused] = {}
-    asked = []
-    for done, info in enumerate(queries):
-        if progress is not None:
-            progress(done, len(queries))
-        asked.append(await _ask(database, info, known))
-    return asked
-
-
-async def _ask(
-    database: Describer, info: QueryInfo, known: dict[Any, Description | Refused]
-) -> Asked:
-    try:
-        never = never_null(info)
-        key = (info.sql if info.is_text else id(info.statement), info.bind_names, never)
-        if key not in known:
-            known[key] = await _described(database, info, never)
-        answer = known[key]
-    except DeclarationError as error:
-        return Asked(info, None, tuple(misdeclared(info, error)))
-    except CompileError as error:
-        return Asked(info, None, (_uncompilable(info, error, database.family),))
-    if isinstance(answer, Refused):
-        return Asked(info, None, (refused(info, answer, database.family),))
-    return Asked(info, answer, ())
-
-
-async def _described(
-    database: Describer, info: QueryInfo, never: tuple[str, ...]
-) -> Description | Refused:
-    try:
-        return await database.describe(info.statement, keys=info.bind_names, never_null=never)
-    except Refused as error:
-        return error
-
-
-def _uncompilable(info: QueryInfo, error: CompileError, family: str) -> Finding:
-    return finding(
-        "TP301",
-        f"SQLAlchemy cannot compile it for {family}: {error}",
-        place_of_query(info),
-        query=info.name,
-    )
+    return reported(found, findings, selection, name, began)
 
 
 def _compared(asked: Asked) -> list[Finding]:
@@ -177,16 +49,13 @@ def _compared(asked: Asked) -> list[Finding]:
     return [*asked.findings, *compare(asked.info, asked.description)]
 
 
-# ----------------------------------------------------------------------- snapshots
-
-
 def check_snapshots(found: Discovered, snapshots: Snapshots, selection: Selection) -> Report:
     """Compare every query with its snapshot; no database is asked.
 
     :raises CannotRun: there is nothing to check, or there are no snapshots.
     """
     began = time.monotonic()
-    _require_queries(found)
+    require_queries(found)
     families = snapshots.families()
     if not families:
         raise CannotRun(f"there are no snapshots in {snapshots.folder}")
@@ -205,7 +74,7 @@ def _from_snapshot(info: QueryInfo, snapshots: Snapshots, family: str) -> list[F
         description = snapshots.read(info, family)
         if description is not None:
             return compare(info, description)
-        return [_no_snapshot(info, family)]
+        return [no_snapshot(info, family)]
     except Damaged as error:
         path = snapshots.path_of(info, family)
         hint = "write it anew with `sqla-typedpool prepare`"
@@ -213,10 +82,11 @@ def _from_snapshot(info: QueryInfo, snapshots: Snapshots, family: str) -> list[F
     except DeclarationError as error:
         return misdeclared(info, error)
     except CompileError as error:
-        return [_uncompilable(info, error, family)]
+        return [uncompilable(info, error, family)]
 
 
-def _no_snapshot(info: QueryInfo, family: str) -> Finding:
+def no_snapshot(info: QueryInfo, family: str) -> Finding:
+    """A query that nothing is known of."""
     return finding(
         "TP401",
         f"there is no snapshot of this statement for {family}",
@@ -224,84 +94,6 @@ def _no_snapshot(info: QueryInfo, family: str) -> Finding:
         query=info.name,
         hint="describe it with `sqla-typedpool prepare`, and commit what that writes",
     )
-
-
-async def prepare(
-    found: Discovered, source: Source, snapshots: Snapshots, selection: Selection
-) -> Prepared:
-    """Describe every query and write the snapshots, all of them or none.
-
-    :raises CannotRun: there is nothing to do, or the database or the folder cannot be used.
-    """
-    began = time.monotonic()
-    server, asked = await _asked_of(found, source)
-    findings = [each for one in asked for each in one.findings]
-    report = reported(found, findings, selection, _named(server, source), began, linted=False)
-    if any(one.description is None for one in asked):
-        return Prepared(report)
-    family, documents = _documents(asked, snapshots)
-    stale = _orphans(found, snapshots, family, documents)
-    changed, removed = snapshots.write(family, documents, stale)
-    return Prepared(report, True, changed, removed)
-
-
-async def prepare_check(
-    found: Discovered, source: Source, snapshots: Snapshots, selection: Selection
-) -> Report:
-    """Compare the snapshots with what a database says now; nothing is written.
-
-    :raises CannotRun: there is nothing to check, or the database cannot be asked.
-    """
-    began = time.monotonic()
-    server, asked = await _asked_of(found, source)
-    findings = [each for one in asked for each in one.findings]
-    family, documents = _documents(asked, snapshots)
-    for one in asked:
-        if one.description is not None:
-            findings += _outdated(one.info, snapshots, family, documents)
-    findings += [
-        finding("TP404", "no query uses this snapshot", Place(path), hint="run prepare")
-        for path in _orphans(found, snapshots, family, documents)
-    ]
-    return reported(found, findings, selection, _named(server, source), began, linted=False)
-
-
-def _documents(asked: Iterable[Asked], snapshots: Snapshots) -> tuple[str, dict[Path, str]]:
-    family, documents = "", {}
-    for one in asked:
-        if one.description is not None:
-            family = one.description.family
-            documents[snapshots.path_of(one.info, family)] = document_of(one.info, one.description)
-    return family, documents
-
-
-def _orphans(
-    found: Discovered, snapshots: Snapshots, family: str, documents: dict[Path, str]
-) -> list[Path]:
-    """Files of queries that are gone from the modules that were looked at."""
-    return snapshots.orphans(family, documents, found.roots) if family else []
-
-
-def _outdated(
-    info: QueryInfo, snapshots: Snapshots, family: str, documents: dict[Path, str]
-) -> list[Finding]:
-    written = snapshots.written(info, family)
-    if written is None:
-        return [_no_snapshot(info, family)]
-    if written == documents[snapshots.path_of(info, family)]:
-        return []
-    return [
-        finding(
-            "TP402",
-            "the snapshot is not what the database says now",
-            place_of_query(info),
-            query=info.name,
-            hint="run `sqla-typedpool prepare`, look at the difference, and commit it",
-        )
-    ]
-
-
-# -------------------------------------------------------------------------- report
 
 
 def reported(
@@ -326,7 +118,11 @@ def reported(
     return Report(kept, len(found.queries), source, time.monotonic() - began)
 
 
-def _require_queries(found: Discovered) -> None:
+def require_queries(found: Discovered) -> None:
+    """There must be something to check.
+
+    :raises CannotRun: there is no declared query; with the SQL in calls that might be one.
+    """
     if found.queries:
         return
     names = ", ".join(found.roots)
@@ -344,11 +140,3 @@ def _in_place(found: Discovered) -> str:
         f", but {number} SQL of their own (the first: {shown_path(place.file)}:{place.line}); "
         "next: declare it with @query, see docs/tutorial.md"
     )
-
-
-def _named(server: str, source: Source) -> str:
-    if source.name:
-        return f"{server} ({source.name})"
-    url = source.url
-    port = f":{url.port}" if url.port else ""
-    return f"{server} at {url.host or 'localhost'}{port}/{url.database or ''}"

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -28,6 +29,8 @@ FOLDER = ".sqla_typedpool"
 
 _OURS = re.compile(r".+-[0-9a-f]{8}\.json")
 _LONGEST_NAME = 120
+_NEW = ".new-"
+_STALE_SECONDS = 3600
 
 
 def never_null(info: QueryInfo) -> tuple[str, ...]:
@@ -41,12 +44,8 @@ def never_null(info: QueryInfo) -> tuple[str, ...]:
 def document_of(info: QueryInfo, description: Description) -> str:
     """What is written for a query."""
     head = {"format": FORMAT, "query": info.name, "never_null": list(never_null(info))}
-    return (
-        json.dumps(
-            head | encoded(description), indent=2, sort_keys=True, ensure_ascii=False
-        ).replace("\r", "\\r")
-        + "\n"
-    )
+    document = head | encoded(description)
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 class Snapshots:
@@ -89,7 +88,10 @@ class Snapshots:
         except (OSError, UnicodeDecodeError) as error:
             raise Damaged(f"it cannot be read: {error}") from error
         description = decoded(text)
-        if description.sql != sent(info.statement, family, info.bind_names).sql:
+        if (
+            description.family != family
+            or description.sql != sent(info.statement, family, info.bind_names).sql
+        ):
             raise Damaged("it is of another statement")
         return description
 
@@ -134,8 +136,9 @@ class Snapshots:
     ) -> tuple[int, int]:
         home = self.folder / family
         home.mkdir(parents=True, exist_ok=True)
+        self._tidy()
         changed = {path: text for path, text in documents.items() if not _holds(path, text)}
-        beside = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
+        beside = Path(tempfile.mkdtemp(prefix=_NEW, dir=self.folder))
         try:
             for path, text in changed.items():
                 (beside / path.name).write_text(text, encoding="utf-8", newline="\n")
@@ -146,6 +149,12 @@ class Snapshots:
         for path in stale:
             path.unlink(missing_ok=True)
         return len(changed), len(stale)
+
+    def _tidy(self) -> None:
+        """Remove what a run that was killed has left; a younger one may be at work."""
+        for left in self.folder.glob(f"{_NEW}*"):
+            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
 
     def _files(self, family: str) -> Iterable[Path]:
         with contextlib.suppress(OSError):

@@ -7,6 +7,7 @@ Errors are one sentence on standard error, never a traceback.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         >>> main(["demo", "--seconds", "5"])
         0
     """
+    _print_anything()
     arguments = build_parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
@@ -52,6 +54,13 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add(commands)
     check.add(commands)
     return parser
+
+
+def _print_anything() -> None:
+    """What a terminal cannot show is shown escaped, not an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _nobody_reads() -> int:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqla_typedpool.check import run
+from sqla_typedpool.check import asking, preparing, run
 from sqla_typedpool.check.codes import explain
 from sqla_typedpool.check.config import Settings
 from sqla_typedpool.check.database import CONNECT_SECONDS, database_url
@@ -23,6 +23,7 @@ from sqla_typedpool.check.model import CannotRun
 from sqla_typedpool.check.report import Report, as_github, as_json, as_text
 from sqla_typedpool.check.snapshot import Snapshots
 from sqla_typedpool.cli.exits import FOUND, OK
+from sqla_typedpool.cli.numbers import number
 from sqla_typedpool.cli.project import read_env_file, settings
 
 __all__ = ["add"]
@@ -87,6 +88,12 @@ def _add_modules(parser: argparse.ArgumentParser) -> None:
         help="modules, packages with all below them, or .py files (default: `modules` of"
         " [tool.sqla_typedpool] in pyproject.toml)",
     )
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        metavar="MODULE",
+        help="leave out a module and all below it, such as app.migrations",
+    )
     parser.add_argument("--snapshots", type=Path, metavar="DIR", help="(default: .sqla_typedpool)")
     _add_database(parser)
 
@@ -97,10 +104,10 @@ def _add_database(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--env-file", type=Path, metavar="FILE", help=f"read {VARIABLE} from it")
     group.add_argument(
         "--timeout",
-        type=float,
+        type=number(0.1, 3600),
         default=CONNECT_SECONDS,
         metavar="SECONDS",
-        help="how long to wait for the server (default: %(default)g)",
+        help="how long to wait for the server, and for each answer (default: %(default)g)",
     )
     group.add_argument(
         "--allow-server-log",
@@ -136,18 +143,24 @@ def _check(arguments: argparse.Namespace) -> int:
     project = settings()
     selection = _selection(arguments, project)
     snapshots = _snapshots(arguments, project)
-    if _is_offline(arguments, snapshots):
-        report = run.check_snapshots(_found(arguments, project), snapshots, selection)
+    is_offline = _is_offline(arguments, snapshots)
+    found = _found(arguments, project)
+    if is_offline:
+        report = run.check_snapshots(found, snapshots, selection)
     else:
         with _database(arguments, project) as source:
-            found = _found(arguments, project)
             report = asyncio.run(run.check_database(found, source, selection))
     return _print(report, arguments, is_strict=arguments.strict or project.strict)
 
 
 def _is_offline(arguments: argparse.Namespace, snapshots: Snapshots) -> bool:
-    if arguments.offline or _asks_for_database(arguments):
-        return bool(arguments.offline)
+    asks = _asks_for_database(arguments)
+    if arguments.offline and asks:
+        raise CannotRun("--offline asks no database; drop it, or the options of the database")
+    if arguments.offline:
+        return True
+    if asks or os.environ.get(VARIABLE):
+        return False
     if not snapshots.families():
         raise CannotRun(
             f"neither a database nor snapshots in {snapshots.folder}; next, one of three: give"
@@ -159,23 +172,25 @@ def _is_offline(arguments: argparse.Namespace, snapshots: Snapshots) -> bool:
 
 def _asks_for_database(arguments: argparse.Namespace) -> bool:
     given = (arguments.database_url, arguments.env_file, arguments.ephemeral, *_schemas(arguments))
-    return any(given) or bool(os.environ.get(VARIABLE))
+    return any(given)
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
     project = settings()
     selection = _selection(arguments, project)
     snapshots = _snapshots(arguments, project)
+    found = _found(arguments, project)
     with _database(arguments, project) as source:
-        found = _found(arguments, project)
         if arguments.check:
-            report = asyncio.run(run.prepare_check(found, source, snapshots, selection))
+            report = asyncio.run(preparing.prepare_check(found, source, snapshots, selection))
             return _print(report, arguments)
-        done = asyncio.run(run.prepare(found, source, snapshots, selection))
+        done = asyncio.run(preparing.prepare(found, source, snapshots, selection))
     if not done.is_written:
         code = _print(done.report, arguments)
         print("nothing was written: a statement was refused", file=sys.stderr)
         return max(code, FOUND)
+    if arguments.format != "text":
+        return _print(done.report, arguments)
     if not arguments.quiet:
         print(
             f"{done.report.queries} snapshots in {snapshots.folder}: {done.changed} written, "
@@ -190,7 +205,7 @@ def _describe(arguments: argparse.Namespace) -> int:
 
     sql = _statement(arguments)
     with _database(arguments, settings()) as source:
-        description = asyncio.run(run.describe_one(sql, source))
+        description = asyncio.run(asking.describe_one(sql, source))
     print(described_json(description) if arguments.format == "json" else as_table(description))
     return OK
 
@@ -216,7 +231,10 @@ def _found(arguments: argparse.Namespace, project: Settings) -> run.Discovered:
             "no modules; next: name them (sqla-typedpool check app), or set `modules` in"
             " [tool.sqla_typedpool] of pyproject.toml"
         )
-    return discover(modules)
+    exclude = arguments.exclude if arguments.exclude is not None else project.exclude
+    found = discover(modules, exclude)
+    run.require_queries(found)  # before a database is started
+    return found
 
 
 def _selection(arguments: argparse.Namespace, project: Settings) -> Selection:
@@ -234,7 +252,7 @@ def _schemas(arguments: argparse.Namespace) -> tuple[str | None, ...]:
 
 
 @contextlib.contextmanager
-def _database(arguments: argparse.Namespace, project: Settings) -> Iterator[run.Source]:
+def _database(arguments: argparse.Namespace, project: Settings) -> Iterator[asking.Source]:
     """The database of this run, started where it is ephemeral."""
     progress = _Progress(is_wanted=not getattr(arguments, "quiet", False))
     common = _Common(arguments.timeout, arguments.allow_server_log, progress)
@@ -254,9 +272,9 @@ class _Common:
     allow_server_log: bool
     progress: Callable[[int, int], None]
 
-    def source(self, url: str, name: str = "") -> run.Source:
+    def source(self, url: str, name: str = "") -> asking.Source:
         parsed = database_url(url)
-        return run.Source(parsed, name, self.seconds, self.allow_server_log, self.progress)
+        return asking.Source(parsed, name, self.seconds, self.allow_server_log, self.progress)
 
 
 def _given_url(arguments: argparse.Namespace) -> str:

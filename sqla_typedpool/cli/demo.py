@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 from sqla_typedpool.cli.exits import COULD_NOT_RUN, OK, complain
+from sqla_typedpool.cli.numbers import number, whole_number
 
 __all__ = ["add"]
 
@@ -29,14 +29,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument(
         "--seconds",
-        type=_number(2, 600),
+        type=number(2, 600),
         default=12,
         metavar="N",
         help="how long each of the two runs puts load on its pool (default: %(default)s)",
     )
     parser.add_argument(
         "--workers",
-        type=_whole_number(1, 1000),
+        type=whole_number(1, 1000),
         default=30,
         metavar="N",
         help="how many callers ask at the same time (default: %(default)s)",
@@ -63,27 +63,3 @@ def _demo(arguments: argparse.Namespace) -> int:
     except demo.DemoError as error:
         return complain(str(error), COULD_NOT_RUN)
     return OK
-
-
-def _number(least: float, most: float) -> Callable[[str], float]:
-    """An argument type: a number within bounds, else a usage error that names them."""
-
-    def read(given: str) -> float:
-        value = float(given)
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{given} is not within {least:g} and {most:g}")
-        return value
-
-    read.__name__ = "number"  # argparse: "invalid number value: 'x'"
-    return read
-
-
-def _whole_number(least: int, most: int) -> Callable[[str], int]:
-    """As `_number`, without a fraction."""
-
-    def read(given: str) -> int:
-        _number(least, most)(given)
-        return int(given)
-
-    read.__name__ = "whole number"
-    return read

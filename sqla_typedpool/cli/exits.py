@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 __all__ = ["COULD_NOT_RUN", "DISTRIBUTION", "FOUND", "INTERRUPTED", "OK", "complain"]
@@ -13,8 +14,12 @@ INTERRUPTED = 130
 
 DISTRIBUTION = "sqla-typedpool"
 
+# Of a URL, in words that are not ours: those of a module that cannot be imported.
+_PASSWORD = re.compile(r"(://[^\s:/@]*:)[^\s@/]+@")
+
 
 def complain(sentence: str, code: int) -> int:
     """Say it on standard error and return the exit code."""
-    print(f"{DISTRIBUTION}: {sentence}", file=sys.stderr)
+    hidden = _PASSWORD.sub(r"\1***@", sentence)
+    print(f"{DISTRIBUTION}: {hidden}", file=sys.stderr)
     return code

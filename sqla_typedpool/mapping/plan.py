@@ -9,6 +9,7 @@ for the checker, which wants whatever can be told.
 from __future__ import annotations
 
 import difflib
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,19 @@ from sqla_typedpool.mapping.rules import Action
 from sqla_typedpool.mapping.targets import Field, Target, class_target, target_of
 from sqla_typedpool.mapping.wanted import Kind, Wanted
 
-__all__ = ["Column", "Draft", "Make", "Plan", "Read", "draft_plan", "make_plan"]
+__all__ = ["Column", "Draft", "Make", "Plan", "Read", "draft_plan", "make_plan", "mark_of"]
+
+
+_MARKED = re.compile(r".*!|(?!\?column\?$).*\w\?", re.DOTALL)
+
+
+def mark_of(name: str) -> str:
+    """The ``!`` or ``?`` at the end of a column's name, which says whether it may be NULL.
+
+    "" where there is none: ``?column?`` is what PostgreSQL calls an expression without a
+    name, and SQLite calls it as it was written: ``count(*) > ?``.
+    """
+    return name[-1] if _MARKED.fullmatch(name) else ""
 
 
 @dataclass(frozen=True)
@@ -37,7 +50,7 @@ class Column:
     @property
     def label(self) -> str:
         """The name without the ``!`` or ``?`` that says whether it may be NULL."""
-        return self.name[:-1] if self.name.endswith(("!", "?")) else self.name
+        return self.name[:-1] if mark_of(self.name) else self.name
 
     @property
     def is_asserted(self) -> bool:

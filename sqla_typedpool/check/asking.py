@@ -1,0 +1,184 @@
+"""Queries in, what a database says of them out: one connection, each statement once, bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import textwrap
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import URL, Executable, text
+from sqlalchemy.exc import CompileError
+
+from sqla_typedpool.check.codes import finding
+from sqla_typedpool.check.compare import misdeclared, refused
+from sqla_typedpool.check.database import (
+    CONNECT_SECONDS,
+    connected,
+    is_of_driver,
+    said,
+    shown,
+)
+from sqla_typedpool.check.describe import Describer, describer
+from sqla_typedpool.check.locate import place_of_query
+from sqla_typedpool.check.model import CannotRun, Description, Finding, Refused
+from sqla_typedpool.check.snapshot import never_null
+from sqla_typedpool.errors import DeclarationError
+from sqla_typedpool.query import QueryInfo
+
+__all__ = ["Asked", "Source", "ask", "ask_database", "describe_one", "uncompilable"]
+
+Progress = Callable[[int, int], None]
+"""Called before each query: how many are done, and how many there are."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The database of a run."""
+
+    url: URL
+    name: str = ""
+    """How a report calls it; "" = by its URL."""
+    seconds: float = CONNECT_SECONDS
+    """How long to wait for the server: for the connection, and for each statement."""
+    allow_server_log: bool = False
+    progress: Progress = field(default=lambda done, total: None)
+
+    def named(self, server: str) -> str:
+        """How a report calls a server of that product, by its URL: no password."""
+        if self.name:
+            return f"{server} ({self.name})"
+        url = self.url
+        if url.get_backend_name() == "sqlite":
+            return f"{server} at {url.database or ':memory:'}"
+        port = f":{url.port}" if url.port else ""
+        return f"{server} at {url.host or 'localhost'}{port}/{url.database or ''}"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a database has said of one query."""
+
+    info: QueryInfo
+    description: Description | None
+    """None = it was refused, or cannot be understood."""
+    findings: tuple[Finding, ...]
+
+
+async def ask_database(queries: Sequence[QueryInfo], source: Source) -> tuple[str, list[Asked]]:
+    """Describe queries.
+
+    :return: how a report calls the database, and its answers.
+    :raises CannotRun: it cannot be asked.
+    """
+    async with _describer_of(source) as database:
+        answers = await ask(_Bounded(database, source), queries, source.progress)
+        return source.named(database.server), answers
+
+
+async def describe_one(sql: str, source: Source) -> Description:
+    """Describe one statement.
+
+    :raises CannotRun: the database refuses it, or cannot be asked.
+    """
+    async with _describer_of(source) as database:
+        try:
+            return await _Bounded(database, source).describe(text(sql))
+        except Refused as error:
+            hint = f"; next: {error.hint}" if error.hint else ""
+            raise CannotRun(f"{database.server} refuses it: {error.message}{hint}") from error
+
+
+@asynccontextmanager
+async def _describer_of(source: Source) -> AsyncGenerator[Describer, None]:
+    async with connected(source.url, source.seconds) as connection:
+        try:
+            opened = describer(connection, allow_server_log=source.allow_server_log)
+            async with opened as database:
+                yield database
+        except Exception as error:
+            if not is_of_driver(error):
+                raise
+            words = said(error, source.url)
+            raise CannotRun(f"{shown(source.url)} cannot be asked: {words}") from error
+
+
+class _Bounded:
+    """A describer that does not wait for ever: a table may be locked, a server silent."""
+
+    def __init__(self, inner: Describer, source: Source) -> None:
+        self._inner = inner
+        self._source = source
+        self.family = inner.family
+        self.server = inner.server
+
+    async def describe(
+        self,
+        statement: Executable | str,
+        *,
+        keys: Collection[str] = (),
+        never_null: Collection[str] = (),
+    ) -> Description:
+        seconds = self._source.seconds
+        work = self._inner.describe(statement, keys=keys, never_null=never_null)
+        try:
+            return await asyncio.wait_for(work, seconds)
+        except (asyncio.TimeoutError, TimeoutError):
+            sql = " ".join(str(statement).split())
+            raise CannotRun(
+                f"{shown(self._source.url)} did not describe this within {seconds:g} s: "
+                f"{textwrap.shorten(sql, 80)}; next: look whether a table is locked, or wait "
+                "longer with --timeout"
+            ) from None
+
+
+async def ask(
+    database: Describer, queries: Sequence[QueryInfo], progress: Progress | None = None
+) -> list[Asked]:
+    """Describe queries, each statement once."""
+    known: dict[Any, Description | Refused] = {}
+    asked = []
+    for done, info in enumerate(queries):
+        if progress is not None:
+            progress(done, len(queries))
+        asked.append(await _ask(database, info, known))
+    return asked
+
+
+async def _ask(
+    database: Describer, info: QueryInfo, known: dict[Any, Description | Refused]
+) -> Asked:
+    try:
+        never = never_null(info)
+        key = (info.sql if info.is_text else id(info.statement), info.bind_names, never)
+        if key not in known:
+            known[key] = await _described(database, info, never)
+        answer = known[key]
+    except DeclarationError as error:
+        return Asked(info, None, tuple(misdeclared(info, error)))
+    except CompileError as error:
+        return Asked(info, None, (uncompilable(info, error, database.family),))
+    if isinstance(answer, Refused):
+        return Asked(info, None, (refused(info, answer, database.family),))
+    return Asked(info, answer, ())
+
+
+async def _described(
+    database: Describer, info: QueryInfo, never: tuple[str, ...]
+) -> Description | Refused:
+    try:
+        return await database.describe(info.statement, keys=info.bind_names, never_null=never)
+    except Refused as error:
+        return error
+
+
+def uncompilable(info: QueryInfo, error: CompileError, family: str) -> Finding:
+    """A statement that SQLAlchemy cannot write for this family."""
+    return finding(
+        "TP301",
+        f"SQLAlchemy cannot compile it for {family}: {error}",
+        place_of_query(info),
+        query=info.name,
+    )

@@ -1,0 +1,32 @@
+"""Numbers within bounds, as types of arguments."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+__all__ = ["number", "whole_number"]
+
+
+def number(least: float, most: float) -> Callable[[str], float]:
+    """An argument type: a number within bounds, else a usage error that names them."""
+
+    def read(given: str) -> float:
+        value = float(given)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{given} is not within {least:g} and {most:g}")
+        return value
+
+    read.__name__ = "number"  # argparse: "invalid number value: 'x'"
+    return read
+
+
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    """As `number`, without a fraction."""
+
+    def read(given: str) -> int:
+        number(least, most)(given)
+        return int(given)
+
+    read.__name__ = "whole number"
+    return read
