@@ -21,7 +21,7 @@ ACCOUNTS = """
 CREATE DATABASE IF NOT EXISTS typedpool CHARACTER SET utf8mb4;
 CREATE USER IF NOT EXISTS 'tester'@'127.0.0.1' IDENTIFIED BY 'secret';
 CREATE USER IF NOT EXISTS 'tester'@'localhost' IDENTIFIED BY 'secret';
-GRANT ALL ON *.* TO 'tester'@'127.0.0.1';
+GRANT ALL ON *.* TO 'tester'@'127.0.0.1' WITH GRANT OPTION;
 GRANT ALL ON *.* TO 'tester'@'localhost';
 """
 
