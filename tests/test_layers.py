@@ -32,6 +32,7 @@ LAYERS = {
     "__main__": 6,
     "demo": 6,
     "embedded": 6,
+    "ephemeral": 6,
     "pytest_plugin": 6,
     "integrations": 6,
 }
@@ -39,9 +40,10 @@ LEAVES = {room for room, layer in LAYERS.items() if layer == 6}
 # Rooms of the top floor that others there may enter: a command line starts what it offers.
 MAY_ENTER = {
     "__main__": {"cli"},
-    "cli": {"demo"},
+    "cli": {"demo", "embedded", "ephemeral"},
     "demo": {"embedded"},
-    "pytest_plugin": {"embedded"},
+    "ephemeral": {"embedded"},
+    "pytest_plugin": {"cli", "embedded", "ephemeral"},
 }
 # Upward imports that are for the type checker alone.
 TYPES_OF = {"errors": {"pool"}}

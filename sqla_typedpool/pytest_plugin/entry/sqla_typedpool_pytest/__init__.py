@@ -1,0 +1,105 @@
+"""The pytest plugin of sqla-typedpool, as pytest loads it: options and fixtures.
+
+It is installed beside `sqla_typedpool`, not inside: importing anything inside would import the
+whole package, and SQLAlchemy, into every run of every project that has it installed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from sqla_typedpool.pytest_plugin import Database
+    from sqla_typedpool.pytest_plugin.databases import Databases
+
+_FAILED = pytest.StashKey[bool]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("typedpool", "sqla-typedpool")
+    group.addoption(
+        "--typedpool-check",
+        action="store_true",
+        help="check every query declared with @query, each as a test of its own",
+    )
+    group.addoption(
+        "--typedpool-database-url",
+        metavar="URL",
+        help="check against this database (default: $DATABASE_URL, else the snapshots)",
+    )
+    parser.addini("typedpool_modules", "modules with declared queries to check", type="args")
+    parser.addini("typedpool_snapshots", "folder of the snapshots (default: .sqla_typedpool)")
+    parser.addini("typedpool_metadata", "schema of typedpool_database: app.models:Base.metadata")
+    parser.addini("typedpool_alembic", "schema of typedpool_database: alembic.ini")
+    parser.addini("typedpool_schema", "schema of typedpool_database: schema.sql")
+
+
+@pytest.hookimpl(tryfirst=True)  # before -k, -m and others choose among the items
+def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
+    if session.config.getoption("typedpool_check"):
+        from sqla_typedpool.pytest_plugin.queries import query_items
+
+        items += query_items(session)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
+    outcome = yield
+    if outcome.get_result().failed:
+        item.stash[_FAILED] = True
+
+
+@pytest.fixture(scope="session")
+def typedpool_postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL server where databases may be made and dropped.
+
+    It is $SQLA_TYPEDPOOL_TEST_DATABASE_URL, else a throw-away server: the machine's own PostgreSQL
+    or the wheel of `sqla-typedpool[embedded]`. Without one the test is skipped; with CI=true it
+    fails.
+    """
+    from sqla_typedpool.pytest_plugin.servers import running_server
+
+    with running_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def typedpool_schema(pytestconfig: pytest.Config) -> Any:
+    """What every test's database has in it; override it to say so in code.
+
+    A MetaData or declarative base, the path of an `alembic.ini` or of a file of SQL, a function
+    (plain or async) that is called with the URL of an empty database, or None: it stays empty.
+    By default what the ini-file says: one of typedpool_metadata, _alembic and _schema, else what
+    [tool.sqla_typedpool] of pyproject.toml says.
+    """
+    from sqla_typedpool.pytest_plugin.schemas import configured_schema
+
+    return configured_schema(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def _typedpool_databases(typedpool_postgres: str, typedpool_schema: Any) -> Iterator[Databases]:
+    from sqla_typedpool.pytest_plugin.databases import Databases
+
+    with Databases.on(typedpool_postgres, typedpool_schema) as databases:
+        yield databases
+
+
+@pytest.fixture
+def typedpool_database(
+    request: pytest.FixtureRequest, _typedpool_databases: Databases
+) -> Iterator[Database]:
+    """A database of this test alone, with the schema in it; dropped afterwards.
+
+    `.url` is its URL for asyncpg, `.engine(**options)` makes an engine with TypedPool. Connections
+    that are still open when the test and its own fixtures are over are an error of the test.
+    """
+    with _typedpool_databases.fresh() as (database, leaks):
+        yield database
+        report = leaks()
+    if report and not request.node.stash.get(_FAILED, False):
+        pytest.fail(report, pytrace=False)
