@@ -21,6 +21,7 @@ import pytest
 from sqlalchemy import URL, exc
 
 from sqla_typedpool.demo import figures as fig
+from sqla_typedpool.demo.checked import finding
 from sqla_typedpool.demo.interrupt import StopOnce
 from sqla_typedpool.demo.leg import CONTENDERS, Leg, Progress, Stage, Timetable
 from sqla_typedpool.demo.load import QUESTIONS, Workload, kind_of
@@ -339,6 +340,15 @@ def test_typed_rows_are_shown_and_a_null_is_refused(postgres: Postgres) -> None:
     assert message.startswith('row 1, column "unit": expected str, found NULL; ')
 
 
+def test_a_null_that_nobody_thought_of_is_found_in_a_query_that_is_not_run(
+    postgres: Postgres,
+) -> None:
+    shown_finding = asyncio.run(finding(parse_url(postgres.url()), 75))
+    assert 'error[TP101] "tablespace" may be NULL' in shown_finding
+    assert "s may be missing (LEFT JOIN)" in shown_finding
+    assert shown_finding.count("error[") == 1
+
+
 def test_the_class_that_is_shown_is_the_one_that_is_used() -> None:
     names: dict[str, Any] = {"dataclass": dataclasses.dataclass}
     exec(DECLARED, names)
@@ -359,6 +369,7 @@ def test_a_short_demo_ends_with_the_table_and_leaves_nothing(
         "all 12 callers served again",
         "    Setting(name='max_connections', ",
         '    RowValueError: row 1, column "unit": expected str, found NULL',
+        'error[TP101] "tablespace" may be NULL',
         "poolclass=TypedPool",
     ):
         assert line in out

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, make_url
 
+from .checked import finding
 from .interrupt import StopOnce
 from .leg import AWAY, CONTENDERS, Leg, Stage, Timetable
 from .load import Workload
@@ -21,7 +22,7 @@ from .logbook import Logbook, digest, logbook
 from .report import as_json, comparison, reading_notes, script_notes
 from .rows import DECLARED, typed_rows
 from .scene import timeout_message
-from .show import Show, make_show
+from .show import WIDTH, Show, make_show
 from .target import (
     DemoError,
     at_the_door,
@@ -118,6 +119,7 @@ async def _tell(
         figures = await _compare(show, stage, version)
         await _show_timeout(show, url)
         await _show_rows(show, url)
+        await _show_finding(show, url)
         _show_how_to_use(show)
         return figures
     finally:
@@ -174,6 +176,17 @@ async def _show_rows(show: Show, url: URL) -> None:
         show.quote(row)
     show.say("The same with `unit: str`, which allows no NULL, raises")
     show.quote(f"RowValueError: {message}")
+
+
+async def _show_finding(show: Show, url: URL) -> None:
+    """A declared query that is wrong, before it runs."""
+    found = await finding(url, WIDTH - 4)
+    show.say()
+    show.say(
+        "The third part: SQL is checked before production. Neither PostgreSQL nor mypy objects to"
+        " this declared query. Described by the database, not run, and compared with its row type:"
+    )
+    show.quote(found)
 
 
 def _show_how_to_use(show: Show) -> None:
