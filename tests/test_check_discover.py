@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def names_of(*modules: str) -> list[str]:
 
 
 def package(folder: Path, name: str, **modules: str) -> None:
-    (folder / name).mkdir()
+    (folder / name).mkdir(parents=True)
     for module, source in ({"__init__": ""} | modules).items():
         (folder / name / f"{module}.py").write_text(source)
 
@@ -60,6 +61,45 @@ def test_a_file_is_a_module_too(folder: Path) -> None:
     (folder / "odd-name.py").write_text(ONE.format(number=2))
     assert names_of("report.py") == ["report.number_1"]
     assert names_of("./odd-name.py") == ["odd-name.number_2"]
+
+
+def test_a_file_of_a_package_has_its_name_in_the_package(folder: Path) -> None:
+    package(folder / "src", "shop_d", users=ONE.format(number=1))
+    (folder / "src" / "shop_d" / "loose").mkdir()
+    (folder / "src" / "shop_d" / "loose" / "more.py").write_text(ONE.format(number=2))
+    assert names_of("src/shop_d/users.py") == ["shop_d.users.number_1"]
+    assert names_of("src/shop_d/loose/more.py") == ["shop_d.loose.more.number_2"]
+    assert names_of("src/shop_d") == ["shop_d.loose.more.number_2", "shop_d.users.number_1"]
+
+
+def test_a_folder_without_init_brings_only_what_mentions_us(folder: Path) -> None:
+    package(folder, "shop_e", users=ONE.format(number=1))
+    (folder / "shop_e" / "migrations").mkdir()
+    (folder / "shop_e" / "migrations" / "env.py").write_text("raise RuntimeError")
+    (folder / "shop_e" / "migrations" / "data.py").write_text(ONE.format(number=2))
+    assert names_of("shop_e") == ["shop_e.migrations.data.number_2", "shop_e.users.number_1"]
+
+
+def test_what_is_excluded_is_not_imported(folder: Path) -> None:
+    package(folder, "shop_f", users=ONE.format(number=1), users_2=ONE.format(number=2))
+    package(folder / "shop_f", "broken", deep="raise RuntimeError")
+    found = discover(["shop_f"], ["shop_f.broken", "shop_f.users"])
+    assert [info.name for info in found.queries] == ["shop_f.users_2.number_2"]
+    with pytest.raises(CannotRun, match="leave it out with --exclude"):
+        discover(["shop_f"])
+
+
+def test_a_file_that_another_module_hides_is_told(folder: Path) -> None:
+    (folder / "json.py").write_text(ONE.format(number=1))
+    with pytest.raises(CannotRun, match=r"json\.py cannot be imported: json is .*json"):
+        discover(["json.py"])
+
+
+def test_an_error_in_a_library_is_placed_where_the_application_called_it(folder: Path) -> None:
+    source = "from sqlalchemy import create_engine\n\ncreate_engine('nosuch://h/d')\n"
+    (folder / "engine_of.py").write_text(source)
+    with pytest.raises(CannotRun, match=r"NoSuchModuleError.*engine_of\.py:3\)"):
+        discover(["engine_of"])
 
 
 def test_main_modules_are_not_run(folder: Path) -> None:
@@ -178,3 +218,9 @@ def test_the_column_counts_characters(folder: Path) -> None:
     assert finding.place is not None
     assert finding.place.column == 29
     assert finding.place.length == len('"SELECT 1"')
+
+
+def test_what_python_warns_of_is_not_said_twice(folder: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert shown(lint(folder, HEAD + 'fetch_all(db, int, "SELECT \\d")\n')) == ["TP002:2"]

@@ -13,7 +13,7 @@ from sqlalchemy import make_url
 
 from sqla_typedpool.check import asking, run
 from sqla_typedpool.check.config import settings_of
-from sqla_typedpool.check.database import database_url, said, shown
+from sqla_typedpool.check.database import connected, database_url, said, shown
 from sqla_typedpool.check.discover import Discovered
 from sqla_typedpool.check.ignores import Selection
 from sqla_typedpool.check.model import CannotRun, Description, Refused
@@ -71,6 +71,43 @@ def test_an_annotation_that_means_nothing_is_a_finding() -> None:
     assert oracle.asked == []
 
 
+class Silent(Oracle):
+    """Never says anything."""
+
+    async def describe(self, statement: Any, **options: Any) -> Description:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("oracle", "words"),
+    [
+        (Silent(Refused("")), "no answer within 0.05 s"),
+        (Oracle(Refused("canceling statement due to lock timeout", code="55P03")), "lock timeout"),
+    ],
+)
+def test_a_database_that_lets_one_wait_ends_the_run(oracle: Oracle, words: str) -> None:
+    url = make_url("postgresql://me:s3cret@h/d")
+    bounded = asking._Bounded(oracle, asking.Source(url, seconds=0.05))
+    with pytest.raises(CannotRun, match=words) as raised:
+        asyncio.run(asking.ask(bounded, [declare("SELECT 1", int)]))
+    assert "did not describe 'SELECT 1'" in str(raised.value)
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("postgresql://me:s3cret@h:5433/d", "PostgreSQL 15 at h:5433/d"),
+        ("postgresql:///d", "PostgreSQL 15 at localhost/d"),
+        ("sqlite:///x.db", "PostgreSQL 15 at x.db"),
+    ],
+)
+def test_a_report_names_the_server_and_no_password(url: str, name: str) -> None:
+    assert asking.Source(make_url(url)).named("PostgreSQL 15") == name
+    assert asking.Source(make_url(url), "ephemeral").named("SQLite") == "SQLite (ephemeral)"
+
+
 def found(*queries: QueryInfo) -> Discovered:
     return Discovered(["tests"], [], queries)
 
@@ -111,6 +148,20 @@ def test_a_snapshot_is_compared_as_a_database_would_be(tmp_path: Path) -> None:
     report = run.check_snapshots(found(query), snapshots_of(tmp_path, query), Selection())
     assert [each.code for each in report.findings] == ["TP101"]
     assert not report.is_clean
+
+
+def test_what_is_true_of_two_families_is_told_once(tmp_path: Path) -> None:
+    query = declare("SELECT nick FROM u", list[str])
+    snapshots = snapshots_of(tmp_path, query)
+    other = described(maybe("nick", "text"), sql=query.sql, family="sqlite")
+    path = snapshots.path_of(query, "sqlite")
+    snapshots.write("sqlite", {path: document_of(query, other)})
+    assert snapshots.families() == ["postgresql", "sqlite"]
+    report = run.check_snapshots(found(query), snapshots, Selection())
+    assert [each.code for each in report.findings] == ["TP101"]
+    path.write_text("{")
+    report = run.check_snapshots(found(query), snapshots, Selection())
+    assert [each.code for each in report.findings] == ["TP101", "TP403"]
 
 
 def test_a_query_without_a_snapshot_is_a_finding(tmp_path: Path) -> None:
@@ -190,7 +241,8 @@ def test_a_url_of_another_database_is_refused_without_its_password() -> None:
 
 
 def test_the_word_for_tls_is_asyncpgs() -> None:
-    assert database_url("postgresql://h/d?sslmode=require").query == {"ssl": "require"}
+    url = database_url("postgres://h/d?sslmode=require&channel_binding=require&x=1")
+    assert url.query == {"ssl": "require", "x": "1"}
 
 
 def test_a_drivers_words_are_shown_without_the_password() -> None:
@@ -198,3 +250,13 @@ def test_a_drivers_words_are_shown_without_the_password() -> None:
     assert "s3cret" not in said(OSError("cannot use postgresql://me:s3cret@h/d"), url)
     assert "s3cret" not in shown(url)
     assert "other" not in shown(url)
+
+
+def test_a_file_of_sqlite_that_does_not_exist_is_not_made(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with connected(database_url(f"sqlite:///{tmp_path}/none.db")):
+            raise AssertionError
+
+    with pytest.raises(CannotRun, match=r"there is no SQLite database .*none\.db"):
+        asyncio.run(main())
+    assert list(tmp_path.iterdir()) == []

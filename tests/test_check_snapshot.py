@@ -128,6 +128,9 @@ def test_a_snapshot_holds_neither_the_server_nor_an_oid(tmp_path: Path) -> None:
         (lambda text: text.replace('"columns"', '"colums"'), '"columns"'),
         (lambda text: text.replace('"python": "int"', '"python": "complex"'), "complex"),
         (lambda text: text.replace("FROM u", "FROM w"), "another statement"),
+        (lambda text: text.replace('"postgresql"', '"sqlite"'), "another statement"),
+        (lambda text: text.replace('"notes": []', '"notes": [1]'), '"notes" of the file'),
+        (lambda text: "[" * 100_000, "not JSON"),
     ],
 )
 def test_a_damaged_snapshot_is_told_with_what_is_wrong(
@@ -169,7 +172,7 @@ def test_a_write_that_fails_leaves_the_old_snapshots(
     with pytest.raises(CannotRun, match="No space left on device"):
         snapshots.write("postgresql", {path: "{}\n", other: "{}\n"}, stale=[path])
     assert path.read_bytes() == before
-    assert sorted(each.name for each in tmp_path.rglob("*") if each.is_file()) == [path.name]
+    assert sorted(each.name for each in tmp_path.rglob("*")) == ["postgresql", path.name]
 
 
 def test_each_file_is_put_in_its_place_whole(
@@ -187,3 +190,14 @@ def test_each_file_is_put_in_its_place_whole(
         snapshots.write("postgresql", {path: "{}\n", other: "{}\n"})
     assert path.read_bytes() == before
     assert not other.exists()
+
+
+def test_what_a_killed_run_has_left_is_removed_and_a_running_one_is_not(tmp_path: Path) -> None:
+    old, young = tmp_path / ".new-old", tmp_path / ".new-young"
+    for folder in (old, young):
+        folder.mkdir()
+        (folder / "half.json").write_text("{")
+    os.utime(old, (0, 0))
+    written(tmp_path)
+    assert not old.exists()
+    assert young.exists()

@@ -99,3 +99,18 @@ def test_an_interrupt_is_130_without_a_traceback(
     monkeypatch.setattr(demo, "run", interrupted)
     assert cli.main(["demo"]) == 130
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_password_in_somebody_elses_words_is_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "talks.py").write_text("raise ValueError('postgresql://me:s3cret@h/d is wrong')")
+    assert cli.main(["check", "talks", "--offline"]) == 2
+    assert "postgresql://me:***@h/d is wrong" in capsys.readouterr().err
+
+
+def test_offline_and_a_database_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "app", "--offline", "--ephemeral"]) == 2
+    assert "--offline asks no database" in capsys.readouterr().err

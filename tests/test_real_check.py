@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import io
 import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from sqla_typedpool import cli
 from sqla_typedpool.embedded import Postgres
-from sqla_typedpool.query import declare as registry
+from tests.check_commands import Answer, command
 from tests.commands import run_module
 
 SCHEMA = """
@@ -55,7 +50,7 @@ async def get_user(db: Executor, *, user_id: int) -> User | None:
 @query("DELETE FROM users WHERE id = :user_id")
 async def remove_user(db: Executor, *, user_id: int) -> RowCount:
     raise NotImplementedError
-""".replace("str | None", "'str | None'").replace("User | None", "'User | None'")
+"""
 
 BAD = """
 
@@ -97,32 +92,6 @@ def app(tmp_path: Path) -> Path:
     """A folder with an application of two queries."""
     (tmp_path / "app.py").write_text(APP)
     return tmp_path
-
-
-@dataclass
-class Answer:
-    """What a command has said."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def command(folder: Path, *words: str, **variables: str) -> Answer:
-    """Our command in this process, as in a fresh one; it never shows a traceback."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr(sys, "path", list(sys.path))
-        patch.delenv("DATABASE_URL", raising=False)
-        for name, value in variables.items():
-            patch.setenv(name, value)
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = cli.main(words)
-    sys.modules.pop("app", None)
-    registry._declared.clear()
-    assert "Traceback" not in out.getvalue() + err.getvalue()
-    return Answer(code, out.getvalue(), err.getvalue())
 
 
 def check(folder: Path, url: str, *words: str) -> Answer:
@@ -377,6 +346,20 @@ def test_describe_reads_standard_input_and_files(app: Path, shop: str) -> None:
     assert column["nullable"] is False
 
 
+@pytest.mark.parametrize("sql", ["", "  ", "-- nothing"])
+def test_describe_of_nothing_is_one_sentence(app: Path, sql: str) -> None:
+    answer = command(app, "describe", sql, "--database-url", "postgresql://h/d")
+    assert answer.returncode == 2
+    assert "only blanks and comments" in answer.stderr
+
+
+def test_describe_of_a_file_that_is_not_utf_8_is_one_sentence(app: Path) -> None:
+    (app / "bad.sql").write_bytes(b"SELECT 'caf\xe9'")
+    answer = command(app, "describe", "--file", "bad.sql", "--database-url", "postgresql://h/d")
+    assert answer.returncode == 2
+    assert "bad.sql cannot be read as UTF-8 text" in answer.stderr
+
+
 def test_describe_of_a_wrong_statement_is_one_sentence(app: Path, shop: str) -> None:
     answer = command(app, "describe", "SELECT nam FROM users", "--database-url", shop)
     assert answer.returncode == 2
@@ -409,4 +392,11 @@ def test_the_database_is_as_it_was(app: Path, shop: str) -> None:
     (app / "app.py").write_text(APP + BAD.format(sql=writing))
     before = dump(), asyncio.run(catalogue())
     assert check(app, shop).returncode == 0
+    assert prepare(app, shop).returncode == 0
+    for sql in ("DROP TABLE users", "TRUNCATE users", "COMMIT", "DELETE FROM users RETURNING id"):
+        assert command(app, "describe", sql, "--database-url", shop).returncode == 0
+    several = command(app, "describe", "SELECT 1; END; DROP TABLE users", "--database-url", shop)
+    assert "multiple commands" in several.stderr
+    (app / "app.py").write_text(APP + BAD.format(sql="SELECT nam FROM users"))
+    assert check(app, shop).returncode == 1
     assert (dump(), asyncio.run(catalogue())) == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import textwrap
+import time
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,9 @@ from sqla_typedpool.errors import DeclarationError
 from sqla_typedpool.query import QueryInfo
 
 __all__ = ["Asked", "Source", "ask", "ask_database", "describe_one", "uncompilable"]
+
+# lock_not_available, query_canceled: the next statement would wait as long.
+_WAITED = ("55P03", "57014")
 
 Progress = Callable[[int, int], None]
 """Called before each query: how many are done, and how many there are."""
@@ -74,7 +78,7 @@ async def ask_database(queries: Sequence[QueryInfo], source: Source) -> tuple[st
     :raises CannotRun: it cannot be asked.
     """
     async with _describer_of(source) as database:
-        answers = await ask(_Bounded(database, source), queries, source.progress)
+        answers = await ask(database, queries, source.progress)
         return source.named(database.server), answers
 
 
@@ -85,7 +89,7 @@ async def describe_one(sql: str, source: Source) -> Description:
     """
     async with _describer_of(source) as database:
         try:
-            return await _Bounded(database, source).describe(text(sql))
+            return await database.describe(text(sql))
         except Refused as error:
             hint = f"; next: {error.hint}" if error.hint else ""
             raise CannotRun(f"{database.server} refuses it: {error.message}{hint}") from error
@@ -93,16 +97,36 @@ async def describe_one(sql: str, source: Source) -> Description:
 
 @asynccontextmanager
 async def _describer_of(source: Source) -> AsyncGenerator[Describer, None]:
+    told: list[CannotRun] = []  # before what the clearing up after it may complain of
     async with connected(source.url, source.seconds) as connection:
         try:
             opened = describer(connection, allow_server_log=source.allow_server_log)
             async with opened as database:
-                yield database
+                try:
+                    yield _Bounded(database, source)
+                except CannotRun as error:
+                    told.append(error)
+                    raise
         except Exception as error:
-            if not is_of_driver(error):
+            explained = _explained(error, source, told)
+            if explained is error:
                 raise
-            words = said(error, source.url)
-            raise CannotRun(f"{shown(source.url)} cannot be asked: {words}") from error
+            raise explained from error
+
+
+def _explained(error: Exception, source: Source, told: Sequence[CannotRun]) -> Exception:
+    """One sentence for what the database, its driver or a missing library says."""
+    if told or isinstance(error, (CannotRun, Refused)):
+        return told[0] if told else error
+    if isinstance(error, (asyncio.TimeoutError, TimeoutError)):
+        words, hint = f"no answer within {source.seconds:g} s", "look whether it runs"
+    elif isinstance(error, ImportError):
+        words, hint = str(error), 'pip install "sqla-typedpool[check]"'
+    elif is_of_driver(error):
+        words, hint = said(error, source.url), "look whether it still runs"
+    else:
+        return error
+    return CannotRun(f"{shown(source.url)} cannot be asked: {words}; next: {hint}")
 
 
 class _Bounded:
@@ -121,17 +145,25 @@ class _Bounded:
         keys: Collection[str] = (),
         never_null: Collection[str] = (),
     ) -> Description:
-        seconds = self._source.seconds
+        """As the inner one, for a while."""
+        began, seconds = time.monotonic(), self._source.seconds
         work = self._inner.describe(statement, keys=keys, never_null=never_null)
         try:
             return await asyncio.wait_for(work, seconds)
-        except (asyncio.TimeoutError, TimeoutError):
-            sql = " ".join(str(statement).split())
-            raise CannotRun(
-                f"{shown(self._source.url)} did not describe this within {seconds:g} s: "
-                f"{textwrap.shorten(sql, 80)}; next: look whether a table is locked, or wait "
-                "longer with --timeout"
-            ) from None
+        except Refused as error:
+            if error.code not in _WAITED:
+                raise
+            why = error.message
+        except Exception:
+            # a timeout, or what the clearing up after it says of a server that is silent
+            if time.monotonic() - began < seconds:
+                raise
+            why = f"no answer within {seconds:g} s"
+        sql = textwrap.shorten(" ".join(str(statement).split()), 80)
+        raise CannotRun(
+            f"{shown(self._source.url)} did not describe {sql!r}: {why}; next: look whether a "
+            "table is locked, or wait longer with --timeout"
+        )
 
 
 async def ask(

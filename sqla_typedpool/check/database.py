@@ -100,7 +100,7 @@ async def connected(
     :param seconds: how long to wait for the server.
     :raises CannotRun: it cannot be had.
     """
-    engine = _engine(url)
+    engine = _engine(url, seconds)
     try:
         connection = await _within(seconds, engine.connect(), url)
         try:
@@ -111,19 +111,19 @@ async def connected(
         await engine.dispose()
 
 
-def _engine(url: URL) -> AsyncEngine:
+def _engine(url: URL, seconds: float) -> AsyncEngine:
     _require_file(url)
     try:
-        return create_async_engine(url, poolclass=NullPool, connect_args=_named(url))
+        return create_async_engine(url, poolclass=NullPool, connect_args=_options(url, seconds))
     except (ArgumentError, NoSuchModuleError, ImportError, TypeError, ValueError) as error:
         raise CannotRun(f"{shown(url)} cannot be used: {said(error, url)}") from error
 
 
-def _named(url: URL) -> dict[str, Any]:
-    """How the server is told who is there."""
+def _options(url: URL, seconds: float) -> dict[str, Any]:
+    """How the server is told who is there, and where the driver can: how long to wait for it."""
     name: dict[str, Any] = {"application_name": "sqla-typedpool check"}
     if url.get_driver_name() == "asyncpg":
-        return {"server_settings": name}
+        return {"server_settings": name, "command_timeout": seconds}
     return name if url.get_driver_name() == "psycopg" else {}
 
 

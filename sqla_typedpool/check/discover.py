@@ -145,16 +145,15 @@ def _import_path(path: Path) -> ModuleType:
 
 
 def _seen_from(file: Path) -> tuple[Path, str]:
-    """The folder to search, and the module's name: that of its package, else from here on.
+    """The folder to search, and the module's name: from above its package, else from here on.
 
     The name is "" where it cannot have one.
     """
-    home = file.parent
-    while (home / "__init__.py").is_file():
-        home = home.parent
+    packages = [each for each in file.parents if (each / "__init__.py").is_file()]
     here = Path.cwd().resolve()
-    if home == file.parent and here in file.parents:
-        home = here
+    home = here if here in file.parents else file.parent
+    if packages:
+        home = next(each for each in packages[0].parents if each not in packages)
     parts = file.relative_to(home).with_suffix("").parts
     parts = parts[:-1] if parts[-1] == "__init__" else parts
     return home, ".".join(parts) if all(part.isidentifier() for part in parts) else ""
@@ -207,7 +206,7 @@ def _raised_at(error: BaseException) -> str:
     frames = [
         each
         for each in traceback.extract_tb(error.__traceback__)
-        if not each.filename.startswith("<frozen") and each.filename != __file__
+        if not each.filename.startswith("<") and each.filename != __file__
     ]
     own = [each for each in frames if not each.filename.startswith(_NOT_OWN)] or frames
     return f" ({own[-1].filename}:{own[-1].lineno})" if own else ""

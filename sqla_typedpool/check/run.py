@@ -58,13 +58,16 @@ def check_snapshots(found: Discovered, snapshots: Snapshots, selection: Selectio
     require_queries(found)
     families = snapshots.families()
     if not families:
-        raise CannotRun(f"there are no snapshots in {snapshots.folder}")
-    findings = [
+        raise CannotRun(
+            f"there are no snapshots in {snapshots.folder}; next: write them with "
+            "`sqla-typedpool prepare`"
+        )
+    findings = dict.fromkeys(  # what is true of several families is told once
         each
         for family in families
         for info in found.queries
         for each in _from_snapshot(info, snapshots, family)
-    ]
+    )
     source = f"snapshots in {shown_path(snapshots.folder.absolute())}"
     return reported(found, findings, selection, source, began)
 

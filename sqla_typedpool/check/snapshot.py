@@ -88,10 +88,8 @@ class Snapshots:
         except (OSError, UnicodeDecodeError) as error:
             raise Damaged(f"it cannot be read: {error}") from error
         description = decoded(text)
-        if (
-            description.family != family
-            or description.sql != sent(info.statement, family, info.bind_names).sql
-        ):
+        wanted = sent(info.statement, family, info.bind_names).sql
+        if (description.family, description.sql) != (family, wanted):
             raise Damaged("it is of another statement")
         return description
 

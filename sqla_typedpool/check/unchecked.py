@@ -7,6 +7,7 @@ The source is read, not run. Only what is certainly ours is looked at: names imp
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -31,12 +32,19 @@ def unchecked(files: Iterable[Path], queries: Iterable[QueryInfo] = ()) -> list[
     named = {(info.origin.file, info.origin.line): info.name for info in queries}
     found: list[Finding] = []
     for file in files:
-        try:
-            tree = ast.parse(file.read_bytes())
-        except (OSError, SyntaxError, ValueError):
-            continue
-        found += _of_file(file, tree, named)
+        tree = _parsed(file)
+        if tree is not None:
+            found += _of_file(file, tree, named)
     return found
+
+
+def _parsed(file: Path) -> ast.Module | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes: the import has told them
+            return ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return None
 
 
 def _of_file(file: Path, tree: ast.Module, named: dict[tuple[Path, int], str]) -> Iterator[Finding]:

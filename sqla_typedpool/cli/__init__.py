@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from sqla_typedpool import __version__
 from sqla_typedpool.check.model import CannotRun
-from sqla_typedpool.cli import check, demo
+from sqla_typedpool.cli import check, demo, describe
 from sqla_typedpool.cli.exits import COULD_NOT_RUN, DISTRIBUTION, INTERRUPTED, complain
 
 __all__ = ["build_parser", "main"]
@@ -53,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     demo.add(commands)
     check.add(commands)
+    describe.add(commands)
     return parser
 
 

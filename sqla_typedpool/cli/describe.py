@@ -1,0 +1,62 @@
+"""`sqla-typedpool describe`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from sqla_typedpool.check.asking import describe_one
+from sqla_typedpool.check.model import CannotRun
+from sqla_typedpool.cli.database import database
+from sqla_typedpool.cli.exits import OK
+from sqla_typedpool.cli.options import add_database
+from sqla_typedpool.cli.project import settings
+from sqla_typedpool.cli.table import as_json, as_table
+from sqla_typedpool.tokens import tokens
+
+__all__ = ["add"]
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The subcommand `describe`."""
+    parser = commands.add_parser(
+        "describe",
+        help="show columns, types, nullability and parameters of one statement",
+        description="Shows what a database says of one statement, without running it.",
+    )
+    parser.add_argument("sql", nargs="?", metavar="SQL", help="the statement; - = standard input")
+    parser.add_argument("--file", type=Path, metavar="FILE", help="a file that holds the statement")
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+    add_database(parser)
+    parser.set_defaults(command=_describe)
+
+
+def _describe(arguments: argparse.Namespace) -> int:
+    sql = _statement(arguments)
+    with database(arguments, settings()) as source:
+        description = asyncio.run(describe_one(sql, source))
+    print(as_json(description) if arguments.format == "json" else as_table(description))
+    return OK
+
+
+def _statement(arguments: argparse.Namespace) -> str:
+    if (arguments.sql is None) == (arguments.file is None):
+        raise CannotRun("describe takes one statement: as an argument, - or --file")
+    sql = _text_of(arguments)
+    if not tokens(sql):
+        raise CannotRun("there is no statement to describe: only blanks and comments")
+    return sql
+
+
+def _text_of(arguments: argparse.Namespace) -> str:
+    try:
+        if arguments.file is not None:
+            return Path(arguments.file).read_text(encoding="utf-8-sig")
+        if arguments.sql == "-":
+            return sys.stdin.read().removeprefix("\ufeff")
+    except (OSError, UnicodeDecodeError) as error:
+        where = arguments.file or "standard input"
+        raise CannotRun(f"{where} cannot be read as UTF-8 text: {error}") from error
+    return str(arguments.sql)

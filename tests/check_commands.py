@@ -1,0 +1,40 @@
+"""Our commands run in this process, as if it were a fresh one."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sqla_typedpool import cli
+from sqla_typedpool.query import declare as registry
+
+
+@dataclass
+class Answer:
+    """What a command has said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def command(folder: Path, *words: str, **variables: str) -> Answer:
+    """Our command in this process, as in a fresh one; it never shows a traceback."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "path", list(sys.path))
+        patch.delenv("DATABASE_URL", raising=False)
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = cli.main(words)
+    sys.modules.pop("app", None)
+    registry._declared.clear()
+    assert "Traceback" not in out.getvalue() + err.getvalue()
+    return Answer(code, out.getvalue(), err.getvalue())
