@@ -14,6 +14,7 @@ from sqlalchemy import (
     Numeric,
     String,
     Table,
+    TypeDecorator,
     bindparam,
     insert,
     select,
@@ -112,3 +113,16 @@ def test_sqlalchemys_conversions_are_told_for_columns_and_parameters(
 def test_a_statement_that_defines_is_refused_by_name() -> None:
     with pytest.raises(CompileError, match="CreateTable"):
         sent(CreateTable(things), "postgresql")  # type: ignore[arg-type]
+
+
+class Lower(TypeDecorator[str]):
+    """A type of an application, which may do anything."""
+
+    impl = String
+    cache_ok = True
+
+
+def test_what_may_read_a_value_as_none_is_told() -> None:
+    table = Table("t", MetaData(), Column("a", Lower), Column("b", JSON), Column("c", Enum(Colour)))
+    entries = sent(select(table), "sqlite").entries
+    assert [entry.may_make_none for entry in entries] == [True, True, False]

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import JSON, Dialect, Executable
+from sqlalchemy import JSON, Dialect, Executable, TypeDecorator
 from sqlalchemy.dialects.mysql import aiomysql
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.dialects.sqlite import aiosqlite
 from sqlalchemy.exc import CompileError
 from sqlalchemy.schema import ExecutableDDLElement
+from sqlalchemy.types import UserDefinedType
 
 __all__ = ["Entry", "Place", "Sent", "dialect_of", "sent"]
 
@@ -48,6 +49,11 @@ class Entry:
     @property
     def is_json(self) -> bool:
         return isinstance(self.kind, JSON)
+
+    @property
+    def may_make_none(self) -> bool:
+        """Whether a value that is not NULL may be read as None: JSON's null, own types."""
+        return isinstance(self.kind, (JSON, TypeDecorator, UserDefinedType))
 
     def is_processed(self, code: Any) -> bool:
         """Whether SQLAlchemy converts values of this type code (PostgreSQL: OID)."""

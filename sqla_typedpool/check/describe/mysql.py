@@ -13,9 +13,8 @@ from __future__ import annotations
 import asyncio
 import re
 import struct
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from enum import IntEnum
 from hashlib import sha256
 from itertools import pairwise
@@ -25,7 +24,8 @@ from sqlalchemy import CursorResult, Executable
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sqla_typedpool._sqlalchemy.compiling import Entry, Sent, sent
+from sqla_typedpool._sqlalchemy.compiling import Sent, sent
+from sqla_typedpool.check.describe.entries import as_read
 from sqla_typedpool.check.describe.mysql_packets import Definition, definition, prepared
 from sqla_typedpool.check.model import (
     CannotRun,
@@ -128,7 +128,7 @@ class MySQLDescriber:
             family=self.family,
             sql=as_sent.sql,
             parameters=_parameters(as_sent),
-            columns=_renamed(as_sent, columns),
+            columns=as_read(as_sent.entries, columns, [None] * len(columns)),
             server=self.server,
             fingerprint=sha256(repr((definitions, columns)).encode()).hexdigest(),
         )
@@ -314,23 +314,6 @@ def _parameters(as_sent: Sent) -> tuple[ParameterDescription, ...]:
         )
         for name, place in named.items()
     )
-
-
-def _renamed(as_sent: Sent, columns: Sequence[ColumnDescription]) -> tuple[ColumnDescription, ...]:
-    """SQLAlchemy's names and types for the columns of a Core statement."""
-    if len(as_sent.entries) != len(columns):
-        return tuple(columns)
-    return tuple(
-        replace(each, name=entry.name, delivered=_processed(entry, each.delivered))
-        for entry, each in zip(as_sent.entries, columns, strict=True)
-    )
-
-
-def _processed(entry: Entry, delivered: Delivered) -> Delivered:
-    """What SQLAlchemy makes of a typed column."""
-    if not entry.is_processed(None):
-        return delivered
-    return Delivered(delivered.name, json=entry.is_json)
 
 
 def _told(error: Exception) -> tuple[int | None, str]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
@@ -19,7 +18,8 @@ from sqlalchemy import Executable
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sqla_typedpool._sqlalchemy.compiling import Entry, Sent, sent
+from sqla_typedpool._sqlalchemy.compiling import Sent, sent
+from sqla_typedpool.check.describe.entries import as_read
 from sqla_typedpool.check.describe.sqlite_columns import Judged, SQLiteTable, judge_columns
 from sqla_typedpool.check.model import (
     CannotRun,
@@ -28,7 +28,7 @@ from sqla_typedpool.check.model import (
     ParameterDescription,
     Refused,
 )
-from sqla_typedpool.mapping.delivered import Delivered, sqlite_type
+from sqla_typedpool.mapping.delivered import sqlite_type
 from sqla_typedpool.statement import as_executable
 
 __all__ = ["SQLiteDescriber", "describer"]
@@ -145,7 +145,7 @@ class SQLiteDescriber:
             family=self.family,
             sql=as_sent.sql,
             parameters=_parameters(as_sent),
-            columns=tuple(_renamed(as_sent, columns)),
+            columns=as_read(as_sent.entries, columns, [None] * len(columns)),
             server=self.server,
             fingerprint=self._fingerprint(as_sent.sql),
         )
@@ -242,20 +242,3 @@ def _parameters(as_sent: Sent) -> tuple[ParameterDescription, ...]:
         ParameterDescription(name, None, place.is_expanding, place.is_processed)
         for name, place in named.items()
     )
-
-
-def _renamed(as_sent: Sent, columns: list[ColumnDescription]) -> list[ColumnDescription]:
-    """SQLAlchemy's names and types for the columns of a Core statement."""
-    if len(as_sent.entries) != len(columns):
-        return columns
-    return [
-        replace(each, name=entry.name, delivered=_processed(entry, each.delivered))
-        for entry, each in zip(as_sent.entries, columns, strict=True)
-    ]
-
-
-def _processed(entry: Entry, delivered: Delivered) -> Delivered:
-    """What SQLAlchemy makes of a typed column."""
-    if not entry.is_processed(None):
-        return delivered
-    return Delivered(delivered.name, json=entry.is_json)

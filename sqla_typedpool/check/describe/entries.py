@@ -1,0 +1,41 @@
+"""What SQLAlchemy makes of the columns of a Core statement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqla_typedpool._sqlalchemy.compiling import Entry
+from sqla_typedpool.check.model import ColumnDescription
+from sqla_typedpool.mapping.delivered import Delivered
+
+__all__ = ["as_read"]
+
+
+def as_read(
+    entries: Sequence[Entry], columns: Iterable[ColumnDescription], codes: Iterable[Any]
+) -> tuple[ColumnDescription, ...]:
+    """The columns by SQLAlchemy's names, and what its types make of their values.
+
+    :param entries: of the statement; () of text, which is left as it is.
+    :param codes: the driver's type codes.
+    """
+    columns, codes = tuple(columns), tuple(codes)
+    if len(entries) != len(columns):
+        return columns
+    return tuple(
+        _as_read(entry, column, code)
+        for entry, column, code in zip(entries, columns, codes, strict=True)
+    )
+
+
+def _as_read(entry: Entry, column: ColumnDescription, code: Any) -> ColumnDescription:
+    column = replace(column, name=entry.name)
+    if entry.is_processed(code):
+        delivered = Delivered(column.type, json=entry.is_json)
+        column = replace(column, delivered=delivered)
+    if not column.nullable and entry.may_make_none:
+        why = "of a JSON null" if entry.is_json else "by the application's own type"
+        column = replace(column, nullable=True, why=f"a value may be read as None {why}")
+    return column
