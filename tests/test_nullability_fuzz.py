@@ -22,7 +22,7 @@ from tests.nullability.judge import court
 from tests.nullability.sweep import sweep
 
 ASKED = os.environ.get("SQLA_TYPEDPOOL_FUZZ_SECONDS")
-SECONDS = float(ASKED or 60)
+SECONDS = float(ASKED or 150)
 STATEMENTS = 10**9 if ASKED else 400
 FIXED = None if ASKED else "1"  # the short run is the same each time, so that it fails for a reason
 SEED = int(os.environ.get("SQLA_TYPEDPOOL_FUZZ_SEED") or FIXED or random.randrange(10**6))

@@ -20,6 +20,8 @@ from .shrink import shrunk
 from .verdict import Describe, Verdict, verdict_of
 
 SHRINK_SECONDS = 15.0
+TOGETHER = 300
+"""How many statements are described by one describer, in one transaction."""
 
 
 @dataclass
@@ -78,19 +80,35 @@ async def fuzz(
 
     :param describe: who is judged; None = the describer of PostgreSQL.
     """
-    tally, start = Tally(), time.monotonic()
-    async with contextlib.AsyncExitStack() as stack:
-        bench = await stack.enter_async_context(court(server))
-        judged = describe or await stack.enter_async_context(postgres_describe(server))
-        while tally.statements < statements and tally.seconds < seconds:
-            name = f"{seed}:{tally.statements}"
-            verdict = await verdict_of(statement(name, bench.major), judged, bench)
-            tally.count(verdict)
-            if verdict.faults():
-                tally.found.append(await _told(name, verdict, judged, bench))
-                say(tally.found[-1])
-            tally.seconds = time.monotonic() - start
+    tally, end = Tally(), time.monotonic() + seconds
+    async with court(server) as bench:
+        while tally.statements < statements and time.monotonic() < end:
+            async with _witness(server, describe) as judged:
+                for _ in range(min(TOGETHER, statements - tally.statements)):
+                    await _judge(f"{seed}:{tally.statements}", judged, bench, tally, say)
+                    if time.monotonic() > end:
+                        break
+    tally.seconds = seconds - (end - time.monotonic())
     return tally
+
+
+@contextlib.asynccontextmanager
+async def _witness(server: Postgres, describe: Describe | None) -> AsyncIterator[Describe]:
+    if describe is not None:
+        yield describe
+        return
+    async with postgres_describe(server) as judged:
+        yield judged
+
+
+async def _judge(
+    name: str, describe: Describe, bench: Court, tally: Tally, say: Callable[[str], None]
+) -> None:
+    verdict = await verdict_of(statement(name, bench.major), describe, bench)
+    tally.count(verdict)
+    if verdict.faults():
+        tally.found.append(await _told(name, verdict, describe, bench))
+        say(tally.found[-1])
 
 
 @contextlib.asynccontextmanager
@@ -123,7 +141,7 @@ async def _told(name: str, verdict: Verdict, describe: Describe, bench: Court) -
     short = Statement(
         await shrunk(given.sql, is_as_wrong, SHRINK_SECONDS), given.values, given.never_null
     )
-    faults = (await verdict_of(short, describe, bench)).faults()
+    faults = (await verdict_of(short, describe, bench)).faults() or verdict.faults()
     told = [
         f"seed {name}, PostgreSQL {bench.major}",
         *(each for one in faults.values() for each in one),

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 from sqlalchemy import text
@@ -96,9 +97,14 @@ async def _run(
         names=tuple(column.name for column in prepared.get_attributes()),
         patterns=frozenset(frozenset(at for at, value in row if value is None) for row in cells),
         types=frozenset(
-            (at, type(value)) for row in cells for at, value in row if value is not None
+            (at, _type(value)) for row in cells for at, value in row if value is not None
         ),
     )
+
+
+def _type(value: Any) -> type:
+    """The type of a value; asyncpg's UUID is a subclass, which the mapping converts."""
+    return UUID if isinstance(value, UUID) else type(value)
 
 
 @contextlib.asynccontextmanager

@@ -36,6 +36,18 @@ _SURVIVED = {
     "OR under NOT, the other way": "not (nick is null and is_admin)",
     "AND under NOT": "not (nick = 'zz' and is_admin)",
     "IS NOT TRUE under NOT": "not ((nick is null) is not true)",
+    "NOT of = ANY of an array that may be empty": "not (nick = any(tags))",
+    "= ANY compared with false": "(nick = any(tags)) = false",
+    "= ANY that is false": "(nick = any(tags)) is false",
+    "= ANY that is not NULL": "(nick = any(tags)) is not null",
+    "= ANY as a text": "(nick = any(tags))::text >= ''",
+    "NOT of IN of an empty subquery": "not (nick in (select label from void_table))",
+    "IN of an empty subquery that is false": "(nick in (select label from void_table)) is false",
+    "IN of an empty subquery that is not NULL": (
+        "(nick in (select label from void_table)) is not null"
+    ),
+    "a comparison with all of an empty subquery": "nick = all (select label from void_table)",
+    "a strict comparison with something else of the row": "id > 0 and mood::text || 'x' <> ''",
     "NULLIF of a test": "nullif(nick is null, false)",
 }
 _GONE = {
@@ -68,6 +80,42 @@ CASES = [
     *(
         Case(f"NULL does not survive {name}", f"select nick from person where {condition}", "0")
         for name, condition in _GONE.items()
+    ),
+    Case(
+        "a row that is distinct from NULL may hold nothing else",
+        "select nick, born, name from person where row(nick, born) is distinct from null",
+        "110",
+    ),
+    Case(
+        "HAVING about a constant group key",
+        "select 'c'::text as k, count(*) from person group by rollup ('c'::text)"
+        " having 'c'::text is not null",
+        "10",
+    ),
+    Case(
+        "HAVING about a group key without a column",
+        "select current_date, count(*) from person group by cube (current_date)"
+        " having current_date is not null",
+        "10",
+        since=18,
+    ),
+    Case(
+        "HAVING about a group key that is a parameter",
+        "select cast(:p as int) as k, count(*) from person group by rollup (cast(:p as int))"
+        " having cast(:p as int) is not null",
+        "10",
+        values={"p": 1},
+    ),
+    Case(
+        "HAVING about a group key with a column",
+        "select name > 'a', count(*) from person group by rollup (name > 'a') having name > 'a'",
+        "00",
+    ),
+    Case(
+        "NULL = ANY of an empty array is false",
+        "select nick = any(tags), nick = any('{}'),"
+        " nick <> all('{}'), nick in (select label from void_table), nick = any('{q}') from person",
+        "10001",
     ),
     Case("NOT of AND of booleans", "select flag from person where not (flag and is_admin)", "1"),
     Case("NOT of OR of booleans", "select flag from person where not (flag or is_admin)", "0"),

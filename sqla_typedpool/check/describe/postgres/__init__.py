@@ -17,7 +17,8 @@ from sqlalchemy import Executable
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sqla_typedpool._sqlalchemy.compiling import Entry, Sent, sent
+from sqla_typedpool._sqlalchemy.compiling import Sent, sent
+from sqla_typedpool.check.describe.entries import as_read
 from sqla_typedpool.check.model import (
     CannotRun,
     ColumnDescription,
@@ -41,6 +42,7 @@ __all__ = ["PostgresDescriber", "describer"]
 
 # A lock that somebody holds, or whatever else makes the server wait, ends with an error.
 _BOUNDS = ("SET LOCAL statement_timeout = '10s'", "SET LOCAL lock_timeout = '5s'")
+_UNCHECKED = "SET LOCAL check_function_bodies = off"  # the analysis is enough, and is made anyway
 
 
 @asynccontextmanager
@@ -52,8 +54,8 @@ async def describer(
     wire = wire_of(raw.driver_connection)
     async with wire.undone():
         try:
-            for bound in _BOUNDS:
-                await wire.fetch(bound)
+            for setting in (*_BOUNDS, _UNCHECKED):
+                await wire.fetch(setting)
             analyst = await Analyst.arrive(wire, may_log=allow_server_log)
         except Refused as error:
             raise CannotRun(f"the database cannot be asked: {error.message}") from error
@@ -84,6 +86,7 @@ class PostgresDescriber:
             as_sent = sent(as_executable(statement), self.family, keys)
         except SQLAlchemyError as error:
             raise Refused(f"SQLAlchemy cannot compile the statement: {error}") from error
+        _be_sendable(as_sent.sql)
         async with self._wire.undone():
             prepared = await self._wire.prepare(as_sent.sql)
             await self._types.learn((*prepared.parameters, *(oid for _, oid in prepared.columns)))
@@ -134,23 +137,19 @@ class PostgresDescriber:
     ) -> tuple[ColumnDescription, ...]:
         found = []
         for place, (name, oid) in enumerate(prepared.columns):
-            delivered = self._types.delivered(oid)
-            if len(as_sent.entries) == len(prepared.columns):
-                entry = as_sent.entries[place]
-                name, delivered = entry.name, _processed(entry, oid, delivered)
-            why = judged[place]
+            delivered, why = self._types.delivered(oid), judged[place]
             origin = origins[place] if place < len(origins) else None
             found.append(
                 ColumnDescription(name, delivered, why.nullable, why.why, origin, why.missing_with)
             )
-        return tuple(found)
+        return as_read(as_sent.entries, found, [oid for _, oid in prepared.columns])
 
 
-def _processed(entry: Entry, oid: int, delivered: Delivered) -> Delivered:
-    """What SQLAlchemy makes of a typed column."""
-    if not entry.is_processed(oid):
-        return delivered
-    return Delivered(delivered.name, json=entry.is_json)
+def _be_sendable(sql: str) -> None:
+    """A character that cannot be sent would cost the connection."""
+    for place, character in enumerate(sql):
+        if character == "\0" or "\ud800" <= character <= "\udfff":
+            raise Refused(f"the character {character!r} cannot be sent", position=place)
 
 
 def _names(as_sent: Sent) -> tuple[str, ...]:

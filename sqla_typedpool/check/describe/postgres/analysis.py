@@ -91,7 +91,10 @@ class Analyst:
             await self.wire.fetch(room)
 
     async def analyse(self, sql: str, prepared: Prepared, types: Types) -> Analysis:
-        """The analysed tree of a statement that was prepared already, and so is only one."""
+        """The analysed tree of a statement that was prepared already, and so is only one.
+
+        Inside a savepoint: it leaves a function, settings or a failed transaction behind.
+        """
         try:
             if not self.obstacle:
                 return await self._by_function(sql, prepared, types)
@@ -116,23 +119,21 @@ class Analyst:
         arguments = ", ".join(types.sql_name(each) for each in prepared.parameters)
         returns = "SETOF pg_catalog.record" if prepared.columns else "void"
         try:
-            async with self.wire.undone():
-                await self.wire.fetch(
-                    f"CREATE FUNCTION pg_temp.{_NAME}({arguments}) RETURNS {returns} "
-                    f"LANGUAGE sql BEGIN ATOMIC {sql}\n; END"
-                )
-                ((text,),) = await self.wire.fetch(_TREE, _NAME)
+            await self.wire.fetch(
+                f"CREATE FUNCTION pg_temp.{_NAME}({arguments}) RETURNS {returns} "
+                f"LANGUAGE sql BEGIN ATOMIC {sql}\n; END"
+            )
+            ((text,),) = await self.wire.fetch(_TREE, _NAME)
         except Refused as error:
             return Analysis(None, f"nullability is unknown: {error.message}")
         return Analysis(_only_query(text))
 
     async def _by_log(self, sql: str) -> Analysis:
-        async with self.wire.undone():
-            for setting in _PRINTING:
-                await self.wire.fetch(setting)
-            with self.wire.hearing() as heard:
-                await self.wire.prepare(sql)
-                await asyncio.sleep(0)  # asyncpg calls its listeners at the loop's next turn
+        for setting in _PRINTING:
+            await self.wire.fetch(setting)
+        with self.wire.hearing() as heard:
+            await self.wire.prepare(sql)
+            await asyncio.sleep(0)  # asyncpg calls its listeners at the loop's next turn
         trees = [text for text in heard if "{QUERY " in text.partition("\n")[2]]
         if len(trees) != 1:
             return Analysis(None, "nullability is unknown: the server has not printed its analysis")

@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from . import functions as known
+from . import groups
 from .catalogue import BUILT_IN, Function
 from .nodes import Datum, Node
-from .nullness import Nullness, maybe, never, strict
+from .nullness import Nullness, maybe, never, strict, without_relation
 
 if TYPE_CHECKING:
     from .nullability import Level
@@ -24,7 +25,8 @@ _TEXT, _CONCATENATES = 25, frozenset({2003, 2004})  # anynonarray || text, by th
 _STARTS, _ENDS = 0x20 | 0x200, 0x400 | 0x100
 _STARTS_EARLIER, _ENDS_LATER, _BY_ROWS = 0x800, 0x4000, 0x4 | 0x8
 _EXCLUDES = 0x8000 | 0x10000
-_NORMAL = "n"
+_HYPOTHETICAL = "h"
+_OF_WINDOWS = ("first_value", "last_value")
 _SHIFTS = ("lag", "lead")
 
 
@@ -54,11 +56,12 @@ def _called(called: Function, node: Node, parts: list[Nullness]) -> Nullness:
     if known.holds_for_function(called):
         return strict(parts, why)
     if called.is_built_in and called.name in known.ALWAYS:
-        return strict(parts, why) if node.flag("funcvariadic") else never(why)
+        is_list = node.flag("funcvariadic")
+        return without_relation(strict(parts, why)) if is_list else never(why)
     if called.is_built_in and called.name in known.ENOUGH:
         places = known.ENOUGH[called.name]
         needed = parts if node.flag("funcvariadic") else [parts[place] for place in places]
-        return strict(needed, why)
+        return without_relation(strict(needed, why))
     if called.is_built_in and called.name in ("extract", "date_part"):
         return _field(node, parts, called)
     return maybe(f"{called.name}() may answer with NULL")
@@ -75,9 +78,9 @@ def _field(node: Node, parts: list[Nullness], called: Function) -> Nullness:
 
 def _rows(called: Function, level: Level) -> Nullness:
     """A set-returning function in the select list."""
-    if level.counts_of_sets() != 1:
+    if groups.number_of_sets(level.query) != 1:
         return maybe("the shorter of two set-returning functions is filled up with NULL")
-    if called.is_built_in and 1 in known.MAKES_ROWS.get(called.name, ()):
+    if known.makes_no_nulls(called, 1):
         return never(f"{called.name}() makes no NULLs")
     return maybe(f"{called.name}() may make NULLs")
 
@@ -114,35 +117,38 @@ def aggregate(node: Node, level: Level) -> Nullness:
     """``sum(x)``: of the query that it belongs to, which may be an outer one."""
     called = level.walker.catalogue.functions.get(node.number("aggfnoid"))
     owner = level.up(node.number("agglevelsup"))
-    if called is None or not called.is_built_in or owner is None or node.aggkind != _NORMAL:
+    if called is None or not called.is_built_in or owner is None:
         return maybe("nothing is known of the aggregate")
-    if called.name in known.COUNTS:
+    is_hypothetical = node.aggkind == _HYPOTHETICAL and called.name in known.RANKS
+    if called.name in known.COUNTS or is_hypothetical:
         return never(f"{called.name}() is 0 where there is nothing")
-    if called.name not in known.AGGREGATES or called.name in ("first_value", "last_value"):
+    if called.name not in known.AGGREGATES or called.name in _OF_WINDOWS:
         return maybe(f"{called.name}() may be NULL")
     if node.aggfilter is not None:
         return maybe(f"FILTER may leave {called.name}() nothing")
-    if not owner.has_full_groups():
+    if not groups.has_full_groups(owner.query):
         return maybe(f"{called.name}() of no rows is NULL")
-    return _of_rows(called, [each.expr for each in node.nodes("args") if _counts(each)], level)
+    return _of_rows(called, node, replace(level.unguarded(), is_in_aggregate=True))
 
 
-def _counts(entry: Node) -> bool:
-    return not entry.flag("resjunk")
-
-
-def _of_rows(called: Function, arguments: list[Node], level: Level) -> Nullness:
+def _of_rows(called: Function, node: Node, level: Level) -> Nullness:
     """An aggregate over one row or more."""
     why = f"{called.name}() of at least one row"
     if not known.AGGREGATES[called.name]:
         return never(why)
-    # the value comes first; of string_agg, a delimiter that is NULL is none
-    part = strict(_judged(arguments[:1], replace(level.unguarded(), is_in_aggregate=True)), why)
+    values = [each.expr for each in node.nodes("args") if not each.flag("resjunk")]
+    if called.name == "string_agg":  # a delimiter that is NULL is none
+        del values[1:]
+    part = strict(_judged([*values, *node.nodes("aggdirectargs")], level), why)
     return maybe(part.why) if part.nullable else never(why)
 
 
 def window(node: Node, level: Level) -> Nullness:
-    """``f(x) OVER w``."""
+    """``f(x) OVER w``, made of other rows too."""
+    return without_relation(_window(node, level))
+
+
+def _window(node: Node, level: Level) -> Nullness:
     called = level.walker.catalogue.functions.get(node.number("winfnoid"))
     if called is None or not called.is_built_in:
         return maybe("nothing is known of the window function")
@@ -153,7 +159,7 @@ def window(node: Node, level: Level) -> Nullness:
         return strict(_judged(arguments, level), f"{called.name}() has a default")
     if called.name not in known.AGGREGATES or node.aggfilter is not None:
         return maybe(f"{called.name}() may find no row")
-    if not level.frame_holds_row(node.number("winref"), _holds_row):
+    if not groups.frame_holds_row(level.query, node.number("winref"), _holds_row):
         return maybe(f"the frame of {called.name}() may be empty")
     if not known.AGGREGATES[called.name]:
         return never(f"{called.name}() of at least one row")

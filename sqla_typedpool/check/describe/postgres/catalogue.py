@@ -83,7 +83,8 @@ doubtful AS (
     SELECT h.root, ra.attnum, pg_catalog.bool_or(h.relid = h.root) AS self
     FROM heirs h
     JOIN pg_catalog.pg_class c ON c.oid = h.relid
-    JOIN pg_catalog.pg_attribute ra ON ra.attrelid = h.root AND ra.attnum > 0 AND NOT ra.attisdropped
+    JOIN pg_catalog.pg_attribute ra
+        ON ra.attrelid = h.root AND ra.attnum > 0 AND NOT ra.attisdropped
     LEFT JOIN pg_catalog.pg_attribute a
         ON a.attrelid = h.relid AND a.attname = ra.attname AND NOT a.attisdropped
     WHERE c.relkind = 'f' OR a.attnotnull IS NOT TRUE OR EXISTS (

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import calls
 from .catalogue import BUILT_IN
+from .groups import has_one_row
 from .nodes import Datum, Node
-from .nullness import CONSTANT, Nullness, any_of, either, maybe, never, strict
+from .nullness import CONSTANT, Nullness, any_of, either, maybe, never, strict, without_relation
 
 if TYPE_CHECKING:
     from .nullability import Level
@@ -33,7 +34,7 @@ def judge(node: Any, level: Level) -> Nullness:
     rule = _RULES.get(node.kind)
     if rule is None:
         return maybe(f"nothing is known of {node.kind.lower()}")
-    if level.is_complex_key(node):
+    if level.is_left_out(node):
         return maybe("grouping sets leave it out of some rows")
     return rule(node, level)
 
@@ -78,8 +79,8 @@ def _of_argument(node: Node, level: Level) -> Nullness:
     return judge(node.arg, level)
 
 
-def _arguments(node: Node, level: Level) -> Nullness:
-    return _all_of(node.nodes("args"), level)
+def _boolean(node: Node, level: Level) -> Nullness:
+    return without_relation(_all_of(node.nodes("args"), level))
 
 
 def _first_that_is_not(word: str) -> Callable[[Node, Level], Nullness]:
@@ -128,7 +129,8 @@ def _any_or_all_of_array(node: Node, level: Level) -> Nullness:
     function, name = level.walker.operator(node)
     value, array = node.nodes("args")
     parts = [judge(value, level), judge(array, level), _elements(array, level)]
-    return calls.of_operator(function, name, strict(parts, "there is no NULL among the elements"))
+    whole = strict(parts, "there is no NULL among the elements")
+    return without_relation(calls.of_operator(function, name, whole))
 
 
 def _elements(array: Node, level: Level) -> Nullness:
@@ -152,9 +154,11 @@ def _sublink(node: Node, level: Level) -> Nullness:
         return never("ARRAY(...) of no rows is empty")
     query = level.below(node.subselect)
     if kind == _SCALAR:
-        return query.output(1) if query.has_one_row() else maybe("the subquery may find no row")
+        if not has_one_row(query.query):
+            return maybe("the subquery may find no row")
+        return without_relation(query.output(1))
     if kind in (_ANY, _ALL) and node.testexpr is not None:
-        return judge(node.testexpr, replace(level, compared=query))
+        return without_relation(judge(node.testexpr, replace(level, compared=query)))
     return maybe("nothing is known of this subquery")
 
 
@@ -177,7 +181,7 @@ _RULES: dict[str, Callable[[Node, Level], Nullness]] = {
     "AGGREF": calls.aggregate,
     "WINDOWFUNC": calls.window,
     "SCALARARRAYOPEXPR": _any_or_all_of_array,
-    "BOOLEXPR": _arguments,
+    "BOOLEXPR": _boolean,
     "COALESCEEXPR": _first_that_is_not("COALESCE"),
     "COALESCE": _first_that_is_not("COALESCE"),
     "MINMAXEXPR": _first_that_is_not("GREATEST, LEAST"),

@@ -18,11 +18,11 @@ __all__ = [
     "ENOUGH",
     "FINITE_OR_NOT",
     "GEOMETRIC",
-    "MAKES_ROWS",
     "RANKS",
     "holds_for_cast",
     "holds_for_function",
     "holds_for_operator",
+    "makes_no_nulls",
 ]
 
 
@@ -58,8 +58,8 @@ _STRICT = _words("""
     to_tsvector to_tsquery plainto_tsquery phraseto_tsquery websearch_to_tsquery ts_rank
     ts_rank_cd ts_headline setweight strip numnode
     host family masklen netmask network broadcast abbrev set_masklen
-    pg_size_pretty hashtext jsonb_path_query_array trim_scale width_bucket
-    get_bit get_byte set_bit set_byte
+    pg_size_pretty hashtext jsonb_path_query_array trim_scale xpath width_bucket
+    pg_get_userbyid pg_column_size get_bit get_byte set_bit set_byte
     int4multirange int8multirange nummultirange datemultirange tsmultirange tstzmultirange
     int2 int4 int8 float4 float8 numeric text varchar bpchar bool
 """)
@@ -93,6 +93,8 @@ ENOUGH: dict[str, tuple[int, ...]] = {
     "concat_ws": (0,),
     "format": (0,),
     "string_to_array": (0,),
+    "array_positions": (0,),
+    "array_to_string": (0, 1),
     "array_remove": (0,),
     "array_replace": (0,),
 }
@@ -113,7 +115,8 @@ AGGREGATES: dict[str, bool] = {
         _words(
             """
             sum min max avg bool_and bool_or every string_agg bit_and bit_or bit_xor any_value
-            var_pop stddev_pop range_agg range_intersect_agg
+            var_pop stddev_pop range_agg range_intersect_agg covar_pop mode
+            percentile_disc percentile_cont
         """
         ),
         True,
@@ -125,7 +128,7 @@ AGGREGATES: dict[str, bool] = {
 RANKS = _words("row_number rank dense_rank percent_rank cume_dist ntile")
 """Window functions that every row has."""
 
-MAKES_ROWS: dict[str, frozenset[int]] = {
+_MAKES_ROWS: dict[str, frozenset[int]] = {
     **dict.fromkeys(
         _words("""
             generate_series generate_subscripts regexp_split_to_table json_array_elements
@@ -139,11 +142,20 @@ MAKES_ROWS: dict[str, frozenset[int]] = {
 """Set-returning functions, and which of their columns are never NULL."""
 
 
+def makes_no_nulls(function: Function, column: int) -> bool:
+    """Whether this column of a set-returning function is never NULL."""
+    if not function.is_built_in:
+        return False
+    if function.name == "string_to_table":  # a third argument says what is read as NULL
+        return len(function.arguments) == 2
+    return column in _MAKES_ROWS.get(function.name, ())
+
+
 def holds_for_function(function: Function) -> bool:
     """Whether a call ``f(a, b)`` is never NULL where a and b are not."""
     if not _may_be_judged(function):
         return False
-    if function.name in _BY_ARGUMENTS:
+    if function.name in _BY_ARGUMENTS:  # several of one name, and not all of them hold
         return function.arguments in _BY_ARGUMENTS[function.name]
     return function.name in _STRICT
 

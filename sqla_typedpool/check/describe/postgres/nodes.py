@@ -71,8 +71,10 @@ def parse_nodes(text: str) -> Any:
     tokens = _TOKEN.findall(text)
     try:
         value, at = _value(tokens, 0)
-    except (IndexError, RecursionError) as error:
+    except IndexError as error:
         raise ValueError(f"not a node tree: {text[:60]!r}") from error
+    except RecursionError as error:
+        raise ValueError("the statement is nested too deeply to be followed") from error
     if at != len(tokens):
         raise ValueError(f"more than one node tree: {text[:60]!r}")
     return value

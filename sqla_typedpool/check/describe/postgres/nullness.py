@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["CONSTANT", "Nullness", "any_of", "either", "maybe", "never", "strict"]
+__all__ = [
+    "CONSTANT",
+    "Nullness",
+    "any_of",
+    "either",
+    "maybe",
+    "never",
+    "strict",
+    "without_relation",
+]
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,11 @@ def any_of(arms: Sequence[Nullness], why: str) -> Nullness:
     if nullable:  # a row of one arm says nothing of a row of another
         return maybe(nullable[0].why)
     return never(why) if arms else maybe("nothing is known of it")
+
+
+def without_relation(found: Nullness) -> Nullness:
+    """The same where a NULL and a missing row are not one: FALSE AND NULL is FALSE."""
+    return maybe(found.why) if found.missing_with else found
 
 
 def _shared(nullable: Sequence[Nullness]) -> Nullness:

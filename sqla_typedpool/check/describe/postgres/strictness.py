@@ -9,8 +9,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from .catalogue import Catalogue
-from .nodes import Node
+from .catalogue import BUILT_IN, Catalogue
+from .nodes import Datum, Node
 
 __all__ = ["Named", "not_null_if_true", "not_null_unless_true"]
 
@@ -105,6 +105,8 @@ def _has_compared(node: Node, outcome: Outcome) -> bool:
     if outcome is (Outcome.TRUE if node.flag("useOr") else Outcome.FALSE):
         return True
     array = node.nodes("args")[1]
+    if array.kind == "CONST" and isinstance(array.constvalue, Datum):
+        return array.constvalue[4:8] not in (b"", b"\0\0\0\0")  # struct ArrayType: dimensions
     has_elements = array.kind in ("ARRAYEXPR", "ARRAY") and bool(array.nodes("elements"))
     return has_elements and not array.flag("multidims")
 
@@ -112,6 +114,10 @@ def _has_compared(node: Node, outcome: Outcome) -> bool:
 def _of_boolean(node: Node, outcome: Outcome, catalogue: Catalogue) -> frozenset[Named]:
     if node.boolop == "not":
         (inner,) = node.nodes("args")
+        if _has_foreign_operator(
+            inner
+        ):  # the planner takes its negator, and that may not be strict
+            return _NONE
         return _named(inner, _OPPOSITE.get(outcome, outcome), catalogue)
     parts = [_named(each, outcome, catalogue) for each in node.nodes("args")]
     if outcome is (Outcome.TRUE if node.boolop == "and" else Outcome.FALSE):
@@ -120,22 +126,39 @@ def _of_boolean(node: Node, outcome: Outcome, catalogue: Catalogue) -> frozenset
     return frozenset.intersection(*parts)
 
 
+def _has_foreign_operator(value: object) -> bool:
+    if isinstance(value, list):
+        return any(map(_has_foreign_operator, value))
+    if not isinstance(value, Node):
+        return False
+    return value.number("opno") >= BUILT_IN or _has_foreign_operator(list(value.fields.values()))
+
+
 def _of_test(node: Node, outcome: Outcome, catalogue: Catalogue) -> frozenset[Named]:
     if node.kind == "NULLTEST":
         return _of_null_test(node, outcome, catalogue)
     if node.kind == "BOOLEANTEST":
         tested = _TESTED.get((node.booltesttype, outcome))
         return _NONE if tested is None else _named(node.arg, tested, catalogue)
+    if outcome is Outcome.FALSE and node.kind == "DISTINCTEXPR":
+        return _of_sameness(node.nodes("args"), catalogue)
     is_true = outcome is Outcome.TRUE
     if is_true and node.kind == "SUBLINK" and node.subLinkType == _ANY_SUBLINK:
         return _named(node.testexpr, Outcome.NOT_NULL, catalogue)  # x IN (SELECT ...)
     return _NONE
 
 
+def _of_sameness(sides: list[Node], catalogue: Catalogue) -> frozenset[Named]:
+    """``x IS NOT DISTINCT FROM 7``."""
+    if any(side.kind == "CONST" and not side.flag("constisnull") for side in sides):
+        return _all(sides, catalogue)
+    return _NONE
+
+
 def _of_null_test(node: Node, outcome: Outcome, catalogue: Catalogue) -> frozenset[Named]:
     if (node.nulltesttype, outcome) == (_IS_NOT_NULL, Outcome.TRUE):
-        if node.arg.kind in ("ROWEXPR", "ROW"):  # then all its fields are not NULL
-            return _all(node.arg.nodes("args"), catalogue)
+        if node.arg.kind in ("ROWEXPR", "ROW"):  # of a row, it is about its fields
+            return _all(node.arg.nodes("args"), catalogue) if node.flag("argisrow") else _NONE
         return _named(node.arg, Outcome.NOT_NULL, catalogue)
     is_not_null = (node.nulltesttype, outcome) == (_IS_NULL, Outcome.FALSE)
     if is_not_null and not node.flag("argisrow"):

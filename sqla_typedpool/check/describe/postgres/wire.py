@@ -16,6 +16,11 @@ from sqla_typedpool.check.model import CannotRun, Refused
 
 __all__ = ["Prepared", "Wire", "wire_of"]
 
+_TRANSACTION = "BEGIN", "ROLLBACK"
+_SAVEPOINT = (
+    "SAVEPOINT sqla_typedpool",
+    "ROLLBACK TO SAVEPOINT sqla_typedpool; RELEASE SAVEPOINT sqla_typedpool",
+)
 _PATIENCE = 30.0  # seconds for one answer; the server itself gives up after 10
 
 
@@ -102,12 +107,17 @@ class AsyncpgWire:
 
     @asynccontextmanager
     async def undone(self) -> AsyncGenerator[None, None]:
-        transaction = self._connection.transaction()
-        await asyncio.wait_for(transaction.start(), _PATIENCE)
+        # Not the driver's own savepoints, which are never released: thousands of them would
+        # fill the server's table of locks.
+        begin, end = _SAVEPOINT if self._connection.is_in_transaction() else _TRANSACTION
+        with _asyncpg_refusals():
+            await self._connection.execute(begin, timeout=_PATIENCE)
         try:
             yield
         finally:
-            await asyncio.wait_for(transaction.rollback(), _PATIENCE)
+            if not self._connection.is_closed():  # else there is nothing to take back
+                with _asyncpg_refusals():
+                    await self._connection.execute(end, timeout=_PATIENCE)
 
     @contextmanager
     def hearing(self) -> Iterator[list[str]]:
@@ -170,8 +180,15 @@ class PsycopgWire:
 
     @asynccontextmanager
     async def undone(self) -> AsyncGenerator[None, None]:
-        async with self._connection.transaction(force_rollback=True):
+        transaction = self._connection.transaction(force_rollback=True)
+        with _psycopg_refusals():
+            await asyncio.wait_for(transaction.__aenter__(), _PATIENCE)
+        try:
             yield
+        finally:
+            if not self._connection.closed:  # else there is nothing to take back
+                with _psycopg_refusals():
+                    await asyncio.wait_for(transaction.__aexit__(None, None, None), _PATIENCE)
 
     @contextmanager
     def hearing(self) -> Iterator[list[str]]:
@@ -195,6 +212,8 @@ def _asyncpg_refusals() -> Iterator[None]:
         yield
     except asyncpg.PostgresError as error:
         raise _refused(error, error.position, error.hint, error.sqlstate) from error
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+        raise _refused(error, None, None, None) from error
     except asyncio.TimeoutError as error:
         raise _no_answer() from error
 
@@ -218,7 +237,10 @@ def _refused(
 ) -> Refused | CannotRun:
     text = str(getattr(message, "message", None) or message)
     if code is None or code.startswith(("08", "57P")):
-        return CannotRun(f"the database has ended the connection: {text}")
+        return CannotRun(
+            f"the connection to the database is lost: {text}; next: look at the server, and run "
+            f"the check again"
+        )
     where = int(position) - 1 if position else None
     return Refused(text, position=where, hint=hint or "", code=code)
 
