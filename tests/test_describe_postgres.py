@@ -175,6 +175,16 @@ def test_columns_are_missing_together_only_where_one_row_is_the_reason(
 
 
 @pytest.mark.postgres
+def test_relations_of_one_side_are_missing_together(database: Callable[[str], str]) -> None:
+    sql = """SELECT t.id, q.id, r.id FROM person p
+             LEFT JOIN (team t JOIN person q ON q.team_id = t.id LEFT JOIN team r ON r.id = q.id)
+             ON t.id = p.team_id"""
+    together, again, further = described(database("asyncpg"), sql).columns
+    assert together.missing_with == again.missing_with == "t, q"
+    assert further.missing_with == "r"
+
+
+@pytest.mark.postgres
 def test_a_parameter_is_nullable_unless_it_is_never_none(database: Callable[[str], str]) -> None:
     url, sql = database("asyncpg"), "SELECT CAST(:a AS int) + 1 AS a, CAST(:b AS int) AS b"
     assert marks(described(url, sql)) == "11"

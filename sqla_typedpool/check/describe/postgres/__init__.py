@@ -26,7 +26,6 @@ from sqla_typedpool.check.model import (
     ParameterDescription,
     Refused,
 )
-from sqla_typedpool.mapping.delivered import Delivered
 from sqla_typedpool.statement import as_executable
 
 from .analysis import Analysis, Analyst

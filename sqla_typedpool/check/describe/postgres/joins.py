@@ -86,6 +86,11 @@ class Joins:
             found = [each for each in found if each.join in inside]
         return found
 
+    def extended_alike(self, relation: int, below: int | None = None) -> list[int]:
+        """The relations that the same outer joins leave out, this one among them."""
+        own = self.extending(relation, below)
+        return [each for each in sorted(self._extensions) if self.extending(each, below) == own]
+
     def excludes_null(self, relation: int, number: int, below: int | None = None) -> bool:
         """Whether a condition leaves only rows in which this column is not NULL."""
         joins = {each.join for each in self.extending(relation, below)}

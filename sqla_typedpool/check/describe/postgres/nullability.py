@@ -200,7 +200,8 @@ class Level:
             return maybe(own.why, f"{alias}.{inner}" if inner and alias else None)
         if not extensions:
             return own
-        return maybe(f"{entry.eref.aliasname} may be missing ({extensions[0].word})", alias)
+        together = self._missing_together(relation) if alias else None
+        return maybe(f"{entry.eref.aliasname} may be missing ({extensions[0].word})", together)
 
     def _is_ruled_out(self, relation: int, own: Nullness) -> bool:
         """Whether a condition about another column tells that the missing row is there."""
@@ -210,6 +211,13 @@ class Level:
             for other in self._joins.facts_about(relation)
             if other > 0
         )
+
+    def _missing_together(self, relation: int) -> str:
+        """The relations that no outer join leaves out without this one: ``p JOIN q``."""
+        entries = self.query.nodes("rtable")
+        numbers = self._joins.extended_alike(relation, self.within_join)
+        aliases = (self._unique_alias(each, entries[each - 1]) for each in numbers)
+        return ", ".join(filter(None, aliases))
 
     def _unique_alias(self, relation: int, entry: Node) -> str | None:
         if entry.rtekind == _JOIN:
