@@ -12,6 +12,7 @@ import re
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
 from hashlib import sha256
+from importlib.util import find_spec
 from typing import Any
 
 from sqlalchemy import Executable
@@ -44,12 +45,10 @@ async def describer(
     connection: AsyncConnection, *, allow_server_log: bool = False
 ) -> AsyncGenerator[SQLiteDescriber, None]:
     """A describer of this connection's schema, as it is now."""
-    try:
-        import apsw
-        import apsw.ext
-        import sqlglot  # noqa: F401 - needed later; missing, it is told now
-    except ImportError:
-        raise CannotRun(_NEEDS) from None
+    if find_spec("apsw") is None or find_spec("sqlglot") is None:
+        raise CannotRun(_NEEDS)
+    import apsw
+
     copy = apsw.Connection(":memory:")
     try:
         schema = await _copy_schema(connection, copy)

@@ -134,7 +134,9 @@ class _Reader:
     def _ctes(self, node: Any, ctes: dict[str, Columns | None]) -> dict[str, Columns | None]:
         clause = node.args.get("with_") or node.args.get("with")
         found: dict[str, Columns | None] = {}
-        for each in clause.expressions if clause is not None else ():
+        if clause is None:
+            return found
+        for each in clause.expressions:
             name = each.alias.lower()
             if clause.args.get("recursive"):
                 found[name] = None  # what a step makes of it is not followed
