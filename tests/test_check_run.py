@@ -122,7 +122,7 @@ def test_sql_in_calls_is_pointed_at_where_no_query_is_declared(tmp_path: Path) -
     file.write_text("from sqla_typedpool import fetch_all\nfetch_all(db, int, 'SELECT 1')\n")
     module = types.ModuleType("app")
     module.__file__ = str(file)
-    with pytest.raises(CannotRun, match=r"a call has SQL .*app\.py:2"):
+    with pytest.raises(CannotRun, match=r"a call has the SQL in place .*app\.py:2"):
         run.check_snapshots(Discovered(["app"], [module], []), Snapshots(tmp_path), Selection())
 
 

@@ -140,6 +140,6 @@ def _in_place(found: Discovered) -> str:
     place = calls[0].place
     number = "a call has" if len(calls) == 1 else f"{len(calls)} calls have"
     return (
-        f", but {number} SQL of their own (the first: {shown_path(place.file)}:{place.line}); "
+        f", but {number} the SQL in place (the first: {shown_path(place.file)}:{place.line}); "
         "next: declare it with @query, see docs/tutorial.md"
     )
