@@ -248,8 +248,11 @@ _PARAMETERS = (
         "(other than those that are a str or an int), no dataclasses, and take JSON as text.",
         '@query("INSERT INTO events (payload) VALUES (:payload)")  # jsonb\n'
         "async def add(db: Executor, *, payload: dict[str, Any]) -> None:" + _BODY,
-        '@query(text("INSERT INTO events (payload) VALUES (:payload)").bindparams(\n'
-        '    bindparam("payload", type_=JSONB)))\n'
+        "@query(\n"
+        '    text("INSERT INTO events (payload) VALUES (:payload)").bindparams(\n'
+        '        bindparam("payload", type_=JSONB)\n'
+        "    )\n"
+        ")\n"
         "async def add(db: Executor, *, payload: dict[str, Any]) -> None:" + _BODY,
     ),
 )
