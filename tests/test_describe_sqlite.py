@@ -28,6 +28,10 @@ CREATE TABLE g (a int NOT NULL, b int GENERATED ALWAYS AS (nullif(a, 1)) VIRTUAL
 CREATE VIEW vu AS SELECT id, name, nick FROM u;
 CREATE VIEW vl AS SELECT u.id, p.title FROM u LEFT JOIN p ON p.uid = u.id;
 CREATE VIEW vk(number, k) AS SELECT id, 'constant' FROM p;
+CREATE TABLE pd (id INTEGER PRIMARY KEY DESC, n int);
+CREATE TABLE tr ("true" int, x int NOT NULL);
+CREATE TABLE none (id int NOT NULL);
+CREATE VIEW "v as w" (a) AS SELECT name FROM u;
 CREATE VIEW vmax AS SELECT name, max(id) AS m FROM u;
 """  # noqa: E501
 ROWS = """
@@ -131,6 +135,26 @@ def test_no_case_is_told_to_be_not_null_that_can_be_null(file: Path) -> None:
         ("SELECT id IN (SELECT 1), name = 'x', name IS NULL, nick = 'x' FROM u", "1001"),
         ("VALUES (1, NULL)", "11"),
         ("UPDATE u SET nick = NULL", ""),
+        ("REPLACE INTO u (id, name) VALUES (1, 'q') RETURNING name, nick", "01"),
+        ("SELECT id FROM pd", "1"),  # DESC: not the row's number
+        ("SELECT true, x FROM tr", "10"),  # a column of that name
+        ("SELECT true FROM u", "0"),
+        ('SELECT a FROM "v as w"', "0"),
+        # an aggregate in a subquery, a window or its WINDOW clause makes one row of no rows
+        ("SELECT name, (SELECT max(u.id)) FROM u", "11"),
+        ("SELECT name, EXISTS (SELECT max(u.id)) FROM u", "10"),
+        ("SELECT name, (SELECT max(p.id) FROM p WHERE p.uid = u.id) FROM u", "01"),
+        ("SELECT name, (SELECT max(title) FROM p WHERE uid = u.id) FROM u", "01"),
+        ("SELECT (SELECT count(u.id) FROM none) FROM u", "1"),
+        ("SELECT (SELECT count(none.id) FROM none) FROM u", "0"),
+        ("SELECT name, sum(count(*)) OVER () FROM u", "11"),
+        ("SELECT name, row_number() OVER (ORDER BY count(*)) FROM u", "10"),
+        ("SELECT name, row_number() OVER w FROM u WINDOW w AS (ORDER BY max(id))", "10"),
+        ("SELECT coalesce(max(id), 0), max(id) IS NULL, 'x', coalesce(name, 1) FROM u", "0001"),
+        ("SELECT printf('%s', name), name, max(id, 1) FROM u", "101"),
+        # CTEs see each other and themselves, RECURSIVE or not
+        ("WITH a AS (SELECT x FROM tr), tr AS (SELECT NULL AS x) SELECT x FROM a", "1"),
+        ("WITH RECURSIVE a AS (SELECT x FROM tr) SELECT x FROM a", "0"),
     ],
 )  # fmt: skip
 def test_what_can_be_null_is_known(file: Path, sql: str, truth: str) -> None:
@@ -146,6 +170,34 @@ def test_parameters_that_are_never_none_are_not_null(file: Path) -> None:
         assert nullable(await database.describe("SELECT :x, :y", never_null=["x"])) == "11"
 
     asked(file, ask)
+
+
+def test_rows_missing_in_different_subqueries_are_told_apart(file: Path) -> None:
+    joined = "(SELECT u.id, p.title FROM u LEFT JOIN p ON p.uid = u.id)"
+
+    async def ask(database: Describer) -> None:
+        found = await database.describe(f"SELECT a.title, b.title FROM {joined} a, {joined} b")
+        assert [column.missing_with for column in found.columns] == ["a.p", "b.p"]
+
+    asked(file, ask)
+
+
+def test_functions_and_collations_of_the_application_are_understood(file: Path) -> None:
+    async def main() -> None:
+        async with engine_of(file) as engine, engine.connect() as connection:
+            raw = await connection.get_raw_connection()
+            driver = raw.driver_connection
+            assert driver is not None
+            await driver.create_function("mine", 1, lambda value: None)
+            await driver.create_function("floor", 1, lambda value: None)
+            async with describer(connection) as database:
+                found = await database.describe("SELECT mine(id), name REGEXP 'x', name FROM u")
+                assert nullable(found) == "110"
+                await driver.create_function("upper", 1, lambda value: None)
+            async with describer(connection) as database:  # SQLite's own is relied on no more
+                assert nullable(await database.describe("SELECT upper(name) FROM u")) == "1"
+
+    asyncio.run(main())
 
 
 def test_types_origins_and_missing_rows_are_told(file: Path) -> None:

@@ -47,6 +47,7 @@ def say(line: str) -> None:
     sys.stderr.write(f"{line}\n\n")
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 @pytest.mark.timeout(SECONDS + 120)
 def test_no_random_column_is_called_not_null_wrongly(server: Postgres) -> None:

@@ -4,8 +4,10 @@ A column is taken for NOT NULL where the server's flag says so, and only then. T
 outer joins of tables and set operations in, but not what an aggregate without GROUP BY does to
 the plain columns beside it (of no rows there is one row of NULLs; ``ONLY_FULL_GROUP_BY`` is off
 in MariaDB), nor what ROLLUP leaves out, nor always an outer join of views or derived tables: a
-statement or a view with one of these is nullable in all but its counts. The server tells no
-types of parameters.
+statement or a view with one of these is nullable in all but its counts. So is a view whose text
+this user may not read, and what stands beside a stored function, which may be an aggregate.
+``x > ALL (SELECT ...)`` and JSON_DEPTH are flagged NOT NULL and can be NULL. A zero date is not
+NULL: it arrives as a text, which the mapper refuses. The server tells no types of parameters.
 """
 
 from __future__ import annotations
@@ -69,16 +71,29 @@ async def describer(
             f"statements cannot be described through {type(driver).__module__}; next: use "
             "mysql+aiomysql:// or mysql+asyncmy://"
         )
-    yield MySQLDescriber(connection, driver, await _views(connection))
+    views, functions = await _views(connection), await _functions(connection)
+    yield MySQLDescriber(connection, driver, views, functions)
 
 
 async def _views(connection: AsyncConnection) -> dict[str, str]:
-    """Every view's text, by its name in lower case."""
+    """Every view's text, by its name in lower case; "" for one that may not be read."""
     result = await connection.exec_driver_sql(
         "SELECT table_name, view_definition FROM information_schema.views"
-        " WHERE table_schema NOT IN ('sys', 'mysql', 'information_schema', 'performance_schema')"
     )
-    return {str(name).lower(): definition or "" for name, definition in _pairs(result)}
+    found: dict[str, str] = {}
+    for name, definition in _pairs(result):
+        others = found.get(str(name).lower())  # of the same name in another schema
+        texts = [definition or ""] if others is None else [others, definition or ""]
+        found[str(name).lower()] = " ; ".join(texts) if all(texts) else ""
+    return found
+
+
+async def _functions(connection: AsyncConnection) -> frozenset[str]:
+    """The stored functions: each may aggregate, which the catalogue does not tell."""
+    result = await connection.exec_driver_sql(
+        "SELECT routine_name, routine_type FROM information_schema.routines"
+    )
+    return frozenset(str(name).lower() for name, kind in _pairs(result) if kind == "FUNCTION")
 
 
 def _pairs(result: CursorResult[Any]) -> list[tuple[Any, Any]]:
@@ -90,10 +105,17 @@ class MySQLDescriber:
 
     family = "mysql"
 
-    def __init__(self, connection: AsyncConnection, driver: Any, views: dict[str, str]) -> None:
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        driver: Any,
+        views: dict[str, str],
+        functions: frozenset[str],
+    ) -> None:
         self._connection = connection
         self._driver = driver
         self._views = views
+        self._aggregates = _AGGREGATES | functions
         self._labels: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {}
         dialect: Any = connection.dialect
         product = "MariaDB" if dialect.is_mariadb else "MySQL"
@@ -183,7 +205,7 @@ class MySQLDescriber:
             waiting += [
                 view for name, view in self._views.items() if name in names and view not in texts
             ]
-        doubt = max(map(_doubt_of, texts))
+        doubt = max(_doubt_of(text, self._aggregates) for text in texts)
         reads_queries = len(texts) > 1 or _words(sql).count("select") > 1
         return Doubt.ABOUT_ALL if doubt and reads_queries else doubt
 
@@ -245,20 +267,23 @@ class Doubt(IntEnum):
 
     NONE = 0
     ABOUT_EXPRESSIONS = 1
-    """An outer join of tables."""
+    """An outer join of tables; ``> ALL (SELECT ...)`` and JSON_DEPTH, whose flags are wrong."""
     ABOUT_ALL = 2
     """A row of NULLs may stand where there is none; or an outer join of views or derived
     tables, some of whose columns keep their flag in it (MariaDB 10.11)."""
 
 
-def _doubt_of(sql: str) -> Doubt:
+def _doubt_of(sql: str, aggregates: frozenset[str]) -> Doubt:
     """By the words alone; rather too much doubt than too little."""
     words = _words(sql)
-    has_aggregate = any(word in _AGGREGATES and after == "(" for word, after in pairwise(words))
-    if "rollup" in words or (has_aggregate and words.count("select") > words.count("group")):
+    pairs = list(pairwise(words))
+    has_aggregate = any(word in aggregates and after == "(" for word, after in pairs)
+    is_grouped = pairs.count(("group", "by")) >= words.count("select")
+    if not words or "rollup" in words or (has_aggregate and not is_grouped):
         return Doubt.ABOUT_ALL
     is_outer = any(word in ("left", "right", "full") for word in words)
-    return Doubt.ABOUT_EXPRESSIONS if is_outer else Doubt.NONE
+    is_wrong = "json_depth" in words or ("all", "(") in pairs
+    return Doubt.ABOUT_EXPRESSIONS if is_outer or is_wrong else Doubt.NONE
 
 
 _TARGET = re.compile(
@@ -284,7 +309,9 @@ def _counts(sql: str, columns: int) -> frozenset[int]:
         return frozenset()
     texts = [sql[start:end].strip().lower() for start, end in items]
     return frozenset(
-        place for place, text in enumerate(texts) if re.fullmatch(r"count\([^()]*\)(\s.*)?", text)
+        place
+        for place, text in enumerate(texts)
+        if re.fullmatch(r"count\([^()]*\)(\s+(as\s+)?[\w`]+)?", text)
     )
 
 

@@ -21,7 +21,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sqla_typedpool._sqlalchemy.compiling import Sent, sent
 from sqla_typedpool.check.describe.entries import as_read
-from sqla_typedpool.check.describe.sqlite_columns import Judged, SQLiteTable, judge_columns
+from sqla_typedpool.check.describe.sqlite_columns import (
+    Judged,
+    SQLiteTable,
+    judge_columns,
+    view_select,
+)
+from sqla_typedpool.check.describe.sqlite_functions import (
+    COLLATIONS,
+    FUNCTIONS,
+    Functions,
+    copy_functions,
+)
 from sqla_typedpool.check.model import (
     CannotRun,
     ColumnDescription,
@@ -51,8 +62,11 @@ async def describer(
 
     copy = apsw.Connection(":memory:")
     try:
+        functions = copy_functions(
+            copy, await _rows(connection, FUNCTIONS), await _rows(connection, COLLATIONS)
+        )
         schema = await _copy_schema(connection, copy)
-        yield SQLiteDescriber(copy, schema)
+        yield SQLiteDescriber(copy, schema, functions)
     finally:
         copy.close()
 
@@ -114,12 +128,13 @@ class SQLiteDescriber:
 
     family = "sqlite"
 
-    def __init__(self, copy: Any, schema: Sequence[str]) -> None:
+    def __init__(self, copy: Any, schema: Sequence[str], functions: Functions) -> None:
         import apsw
 
         self._copy = copy
         self._schema = tuple(schema)
         self._tables = _tables(copy)
+        self._functions = functions
         self.server = f"SQLite {apsw.sqlite_lib_version().partition('.')[0]}"
 
     async def describe(
@@ -136,7 +151,7 @@ class SQLiteDescriber:
             raise Refused(f"SQLAlchemy cannot compile the statement: {error}") from error
         described = self._info(as_sent.sql).description_full or ()
         sure = all(place.name in never_null for place in as_sent.places)
-        judged = judge_columns(as_sent.sql, self._tables, are_parameters_sure=sure)
+        judged = self._judged(as_sent.sql, are_parameters_sure=sure)
         if judged is None or len(judged) != len(described):
             judged = [Judged("", True, "nothing is known of this statement")] * len(described)
         columns = [_column(*pair) for pair in zip(described, judged, strict=True)]
@@ -148,6 +163,12 @@ class SQLiteDescriber:
             server=self.server,
             fingerprint=self._fingerprint(as_sent.sql),
         )
+
+    def _judged(self, sql: str, *, are_parameters_sure: bool) -> list[Judged] | None:
+        if self._functions.are_overridden:
+            return None
+        aggregates = self._functions.aggregates
+        return judge_columns(sql, self._tables, aggregates, are_parameters_sure=are_parameters_sure)
 
     def _info(self, sql: str) -> Any:
         import apsw
@@ -204,26 +225,29 @@ def _table(copy: Any, schema: str, name: str, kind: str, is_without_rowid: bool)
     if kind == "view":
         master = "sqlite_temp_master" if schema == "temp" else f"{_quoted(schema)}.sqlite_master"
         (text,) = copy.execute(f"SELECT sql FROM {master} WHERE name = ?", (name,)).fetchone()
-        select = re.split(r"\bAS\b", text, maxsplit=1, flags=re.IGNORECASE)[-1]
-        return SQLiteTable({}, select, tuple(str(row[0]) for row in rows))
+        return SQLiteTable({}, view_select(text), tuple(str(row[0]) for row in rows))
     if kind != "table":
         return SQLiteTable({str(row[0]).lower(): False for row in rows})
     keys = sum(1 for row in rows if row[3])
+    # INTEGER PRIMARY KEY DESC has an index, as a key that is not the row's number has
+    question = "SELECT count(*) FROM pragma_index_list(?, ?) WHERE origin = 'pk'"
+    (indexes,) = copy.execute(question, (name, schema)).fetchone()
+    is_number = keys == 1 and not indexes and not is_without_rowid
     return SQLiteTable(
         {
-            str(column).lower(): _is_sure(declared, sure, key, hidden, keys, is_without_rowid)
+            str(column).lower(): _is_sure(declared, sure, key, hidden, is_number, is_without_rowid)
             for column, declared, sure, key, hidden in rows
         }
     )
 
 
 def _is_sure(
-    kind: str, is_not_null: int, key: int, hidden: int, keys: int, is_without_rowid: bool
+    kind: str, is_not_null: int, key: int, hidden: int, is_number: bool, is_without_rowid: bool
 ) -> bool:
     """NOT NULL, or the row's own number; other primary keys may be NULL in SQLite."""
     if hidden == 2:  # computed when it is read
         return False
-    is_row_number = bool(key) and keys == 1 and kind.upper() == "INTEGER" and not is_without_rowid
+    is_row_number = is_number and bool(key) and kind.upper() == "INTEGER"
     return bool(is_not_null) or is_row_number or (bool(key) and is_without_rowid)
 
 

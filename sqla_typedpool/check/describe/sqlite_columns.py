@@ -12,7 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-__all__ = ["Judged", "SQLiteTable", "judge_columns"]
+from sqla_typedpool.check.describe.sqlite_aggregates import (
+    holds_plain_column,
+    is_count,
+    is_own_count,
+    may_aggregate,
+)
+from sqla_typedpool.tokens import TokenKind, tokens
+
+__all__ = ["Judged", "SQLiteTable", "judge_columns", "view_select"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class SQLiteTable:
 
 Columns = list[Judged]
 
-_UNKNOWN_STATEMENT = "the statement is not understood"
+_STATEMENTS = ("select", "with", "insert", "replace", "update", "delete", "values", "(")
 _SELECT_CLAUSES = frozenset(
     {
         *("with_", "with", "expressions", "from_", "from", "joins", "where", "group", "having"),
@@ -54,26 +62,39 @@ _SURE = ("Literal", "Boolean", "Exists", "Is", "CurrentTimestamp", "CurrentDate"
 
 
 def judge_columns(
-    sql: str, tables: Mapping[str, SQLiteTable], *, are_parameters_sure: bool
+    sql: str,
+    tables: Mapping[str, SQLiteTable],
+    aggregates: frozenset[str],
+    *,
+    are_parameters_sure: bool,
 ) -> Columns | None:
     """The columns of a statement; None = nothing is known of it.
 
     :param tables: by their lower-case names.
+    :param aggregates: the lower-case names of all functions that aggregate.
     :param are_parameters_sure: whether no parameter is ever NULL.
     """
-    import sqlglot
     from sqlglot.errors import SqlglotError
 
     try:
-        statements = sqlglot.parse(sql, dialect="sqlite")
-    except (SqlglotError, RecursionError):
+        reader = _Reader(tables, aggregates, are_parameters_sure)
+        return reader.statement(_parsed(sql), {})
+    except (SqlglotError, _Unknown, RecursionError, LookupError):
         return None
-    if len(statements) != 1 or statements[0] is None:
+    except (AttributeError, TypeError, ValueError):  # a tree of another shape
         return None
-    try:
-        return _Reader(tables, are_parameters_sure).statement(statements[0], {})
-    except (_Unknown, RecursionError, LookupError, AttributeError, TypeError, ValueError):
-        return None
+
+
+def _parsed(sql: str) -> Any:
+    import sqlglot
+
+    words = tokens(sql)
+    if not words or words[0].text.lower() not in _STATEMENTS:
+        raise _Unknown
+    if words[0].text.lower() == "replace":  # the same, and known to sqlglot
+        sql = f"INSERT OR REPLACE {sql[words[0].end :]}"
+    (found,) = sqlglot.parse(sql, dialect="sqlite")
+    return found
 
 
 class _Unknown(Exception):
@@ -107,11 +128,19 @@ class _Level:
 
     sources: list[_Source]
     proven: set[tuple[str, str]] = field(default_factory=set)
+    is_one_row: bool = False
+    """Whether it is one row even of no rows: an aggregate without GROUP BY."""
 
 
 class _Reader:
-    def __init__(self, tables: Mapping[str, SQLiteTable], are_parameters_sure: bool) -> None:
+    def __init__(
+        self,
+        tables: Mapping[str, SQLiteTable],
+        aggregates: frozenset[str],
+        are_parameters_sure: bool,
+    ) -> None:
         self._tables = tables
+        self._aggregates = aggregates
         self._parameter = (
             _never("no parameter is None")
             if are_parameters_sure
@@ -132,17 +161,18 @@ class _Reader:
         raise _Unknown
 
     def _ctes(self, node: Any, ctes: dict[str, Columns | None]) -> dict[str, Columns | None]:
+        """Each sees itself and all the others, RECURSIVE or not; those are not followed."""
         clause = node.args.get("with_") or node.args.get("with")
-        found: dict[str, Columns | None] = {}
         if clause is None:
-            return found
+            return {}
+        found: dict[str, Columns | None] = {each.alias.lower(): None for each in clause.expressions}
         for each in clause.expressions:
-            name = each.alias.lower()
-            if clause.args.get("recursive"):
-                found[name] = None  # what a step makes of it is not followed
+            try:
+                columns = self.statement(each.this, ctes | found)
+            except _Unknown:
                 continue
-            columns = self.statement(each.this, ctes | found)
-            found[name] = _renamed(columns, [item.name for item in each.args["alias"].columns])
+            names = [item.name for item in each.args["alias"].columns]
+            found[each.alias.lower()] = _renamed(columns, names)
         return found
 
     # -------------------------------------------------------------------------- SELECT
@@ -153,16 +183,21 @@ class _Reader:
         level = _Level(self._sources(node, ctes))
         if where := node.args.get("where"):
             level.proven = set(_proven(where.this))
-        clauses = (node.args.get("having"), node.args.get("order"))
-        counted = (*node.expressions, *filter(None, clauses))
-        is_one_row = not node.args.get("group") and any(map(_may_aggregate, counted))
-        columns = [each for item in node.expressions for each in self._item(item, level, ctes)]
-        if not is_one_row:
-            return columns
-        return [
-            each if _is_count(item) else _of_no_rows(each)
-            for item, each in zip(node.expressions, columns, strict=True)
-        ]
+        clauses = (
+            node.args.get("having"),
+            node.args.get("order"),
+            *(node.args.get("windows") or ()),
+        )
+        level.is_one_row = not node.args.get("group") and any(
+            may_aggregate(each, self._aggregates, self._has)
+            for each in (*node.expressions, *clauses)
+            if each is not None
+        )
+        return [each for item in node.expressions for each in self._item(item, level, ctes)]
+
+    def _has(self, table: str, column: str) -> bool:
+        found = self._tables.get(table)
+        return found is not None and column in found.columns
 
     def _sources(self, node: Any, ctes: dict[str, Columns | None]) -> list[_Source]:
         start = node.args.get("from_") or node.args.get("from")
@@ -184,7 +219,7 @@ class _Reader:
     def _source(self, node: Any, ctes: dict[str, Columns | None]) -> _Source:
         kind = type(node).__name__
         if kind == "Subquery":
-            return _Source(node.alias.lower(), self.statement(node.this, ctes))
+            return _derived(node.alias.lower(), self.statement(node.this, ctes))
         if kind != "Table" or _set(node.args) - {"this", "alias", "db", "joins"}:
             raise _Unknown
         name = node.name.lower()
@@ -193,8 +228,8 @@ class _Reader:
             columns = ctes[name]
             if columns is None:
                 raise _Unknown
-            return _Source(alias, columns)
-        return _Source(alias, self._table(name))
+            return _derived(alias, columns)
+        return _derived(alias, self._table(name))
 
     def _table(self, name: str) -> Columns:
         table = self._tables.get(name)
@@ -202,10 +237,7 @@ class _Reader:
             raise _Unknown
         if table.view is None:
             return [_own(name, column, sure) for column, sure in table.columns.items()]
-        import sqlglot
-
-        columns = self.statement(sqlglot.parse_one(table.view, dialect="sqlite"), {})
-        return _renamed(columns, table.names)
+        return _renamed(self.statement(_parsed(table.view), {}), table.names)
 
     def _combined(self, kind: str, node: Any, ctes: dict[str, Columns | None]) -> Columns:
         left, right = self.statement(node.this, ctes), self.statement(node.expression, ctes)
@@ -236,6 +268,14 @@ class _Reader:
     # --------------------------------------------------------------------- expressions
 
     def _item(self, item: Any, level: _Level, ctes: dict[str, Columns | None]) -> Iterator[Judged]:
+        found = self._outputs(item, level, ctes)
+        if level.is_one_row and holds_plain_column(item, self._aggregates):
+            return map(_of_no_rows, found)
+        return found
+
+    def _outputs(
+        self, item: Any, level: _Level, ctes: dict[str, Columns | None]
+    ) -> Iterator[Judged]:
         kind = type(item).__name__
         if kind == "Star" or (kind == "Column" and type(item.this).__name__ == "Star"):
             if len(level.sources) > 1 and kind == "Star":
@@ -253,7 +293,9 @@ class _Reader:
         kind = type(node).__name__
         if kind == "Column":
             return self._column(node, level)
-        if kind in _SURE or _is_count(node):
+        if kind == "Boolean" and any(each.find(str(node.this).lower()) for each in level.sources):
+            return _maybe("it is a column's name, to SQLite")
+        if kind in _SURE or is_count(node):
             return _never(f"{kind.lower()} is never NULL")
         if kind == "Placeholder":
             return self._parameter
@@ -295,7 +337,7 @@ class _Reader:
         plain = type(node).__name__ == "Select" and not _set(node.args) - {
             *("expressions", "from_", "from", "joins", "where", "kind")
         }
-        if plain and len(node.expressions) == 1 and _is_count(node.expressions[0]):
+        if plain and is_own_count(node, self._has):
             return _never("a count is never NULL")
         return _maybe("the subquery may find no row")
 
@@ -340,21 +382,28 @@ def _named(node: Any) -> Iterator[tuple[str, str]]:
         yield node.table.lower(), node.name.lower()
 
 
-def _may_aggregate(item: Any) -> bool:
-    """Whether it is, or holds, an aggregate of this SELECT; an unknown function may be one."""
-    kinds = {each.__name__ for each in type(item).__mro__}
-    if kinds & {"AggFunc", "Anonymous", "AnonymousAggFunc"}:
-        return True
-    if type(item).__name__ in ("Subquery", "Select", "Window", "Exists"):
-        return False
-    return any(map(_may_aggregate, item.iter_expressions()))
+def _derived(alias: str, columns: Columns) -> _Source:
+    """What is missing inside of it is another thing than what is missing beside it."""
+    return _Source(
+        alias,
+        [
+            replace(each, missing_with=f"{alias}.{each.missing_with}")
+            if each.missing_with
+            else each
+            for each in columns
+        ],
+    )
 
 
-def _is_count(item: Any) -> bool:
-    kind = type(item).__name__
-    if kind in ("Alias", "Paren", "Filter"):
-        return _is_count(item.this)
-    return kind == "Count"
+def view_select(definition: str) -> str:
+    """The SELECT of a CREATE VIEW."""
+    words = (
+        each
+        for each in tokens(definition)
+        if each.kind is TokenKind.WORD and each.text.lower() == "as"
+    )
+    start = next(words, None)
+    return "" if start is None else definition[start.end :]
 
 
 def _of_no_rows(each: Judged) -> Judged:
