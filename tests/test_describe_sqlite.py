@@ -390,6 +390,9 @@ class Fuzz:
                 f"cast({one} AS text)", f"length({one})", f"{one} AND {two}", f"NOT {one}",
                 f"row_number() OVER (ORDER BY {one})", f"lag({one}) OVER (ORDER BY {two})",
                 f"{one} LIKE {two}", f"{one} IN (1, 2)", f"{one} BETWEEN 1 AND 2",
+                f"(SELECT max({one}))", f"(SELECT count({one}) FROM none)",
+                f"(SELECT max(p.id) FROM p WHERE p.uid = {one})", "sum(count(*)) OVER ()",
+                f"count(*) OVER (ORDER BY min({one}))", f"coalesce(max({one}), 0)",
                 f"trim({one})", f"substr({one}, 1, 2)", f"cast({one} AS integer)", "NULL",
                 "current_timestamp", f"{one} IS NOT {two}", f"{one} || 'x' > {two}",
             ]

@@ -22,9 +22,9 @@ CREATE TABLE users (id bigint PRIMARY KEY, name text NOT NULL, nick text);
 CREATE TABLE posts (
     id bigint PRIMARY KEY, author bigint NOT NULL REFERENCES users, title text NOT NULL
 );
-CREATE ROLE reader LOGIN;
-CREATE ROLE stranger LOGIN;
-GRANT SELECT ON users, posts TO reader;
+CREATE ROLE shop_reader LOGIN;
+CREATE ROLE shop_stranger LOGIN;
+GRANT SELECT ON users, posts TO shop_reader;
 REVOKE TEMPORARY ON DATABASE shop FROM PUBLIC;
 CREATE SCHEMA hidden;
 CREATE TABLE hidden.secrets (id bigint);
@@ -81,8 +81,8 @@ def shop(postgres: Postgres) -> Iterator[str]:
         run(
             "postgres",
             "DROP DATABASE shop WITH (FORCE)",
-            "DROP ROLE reader",
-            "DROP ROLE stranger",
+            "DROP ROLE shop_reader",
+            "DROP ROLE shop_stranger",
         )
     )
 
@@ -199,7 +199,7 @@ def test_an_unknown_role_is_one_sentence_without_its_password(app: Path, shop: s
 
 def test_a_role_without_rights_gets_a_finding(app: Path, shop: str) -> None:
     (app / "app.py").write_text(APP + BAD.format(sql="SELECT id::text FROM hidden.secrets"))
-    answer = check(app, as_role(shop, "stranger"))
+    answer = check(app, as_role(shop, "shop_stranger"))
     assert answer.returncode == 1
     assert "permission denied for schema hidden" in answer.stdout
 
@@ -208,7 +208,7 @@ def test_a_role_without_rights_gets_a_finding(app: Path, shop: str) -> None:
 def test_where_nullability_is_unknown_it_is_said_and_never_assumed(
     app: Path, shop: str, kind: str
 ) -> None:
-    url = as_role(shop, "reader")
+    url = as_role(shop, "shop_reader")
     if kind == "read-only":
         url = shop
         asyncio.run(_settings(shop, "ALTER DATABASE shop SET default_transaction_read_only = on"))
@@ -315,7 +315,7 @@ def test_a_changed_query_has_no_snapshot_and_a_cut_one_is_damaged(app: Path, sho
 
 
 def test_snapshots_hold_no_secret_no_host_and_no_number_of_a_type(app: Path, shop: str) -> None:
-    prepare(app, as_role(shop, "reader"))
+    prepare(app, as_role(shop, "shop_reader"))
     text = "".join(snapshots(app).values())
     assert "s3cret" not in text
     assert "127.0.0.1" not in text

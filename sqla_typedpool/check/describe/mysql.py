@@ -81,9 +81,9 @@ async def _views(connection: AsyncConnection) -> dict[str, str]:
         "SELECT table_name, view_definition FROM information_schema.views"
     )
     found: dict[str, str] = {}
-    for name, definition in _pairs(result):
+    for name, select in _pairs(result):
         others = found.get(str(name).lower())  # of the same name in another schema
-        texts = [definition or ""] if others is None else [others, definition or ""]
+        texts = [select or ""] if others is None else [others, select or ""]
         found[str(name).lower()] = " ; ".join(texts) if all(texts) else ""
     return found
 

@@ -9,28 +9,22 @@ an aggregate without GROUP BY, a clause that is new to this file.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqla_typedpool.check.describe.sqlite_aggregates import (
-    holds_plain_column,
-    is_count,
-    is_own_count,
-    may_aggregate,
+from sqla_typedpool.check.describe.sqlite_aggregates import holds_plain_column, may_aggregate
+from sqla_typedpool.check.describe.sqlite_expressions import (
+    Columns,
+    Expressions,
+    Judged,
+    Level,
+    Source,
+    clauses_of,
+    proven_by,
 )
 from sqla_typedpool.tokens import TokenKind, tokens
 
 __all__ = ["Judged", "SQLiteTable", "judge_columns", "view_select"]
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One column."""
-
-    name: str
-    nullable: bool
-    why: str
-    missing_with: str | None = None
 
 
 @dataclass(frozen=True)
@@ -45,8 +39,6 @@ class SQLiteTable:
     """A view's own names of its columns."""
 
 
-Columns = list[Judged]
-
 _STATEMENTS = ("select", "with", "insert", "replace", "update", "delete", "values", "(")
 _SELECT_CLAUSES = frozenset(
     {
@@ -55,10 +47,6 @@ _SELECT_CLAUSES = frozenset(
     }
 )
 _JOIN_CLAUSES = frozenset({"this", "side", "kind", "on", "using", "method"})
-_RANKS = ("RowNumber", "Rank", "DenseRank", "Count")
-_COMPARISONS = ("EQ", "NEQ", "GT", "GTE", "LT", "LTE", "Like", "Glob")
-_STRICT = (*_COMPARISONS, "And", "Or", "Not", "DPipe", "Lower", "Upper", "Length", "Trim")
-_SURE = ("Literal", "Boolean", "Exists", "Is", "CurrentTimestamp", "CurrentDate", "CurrentTime")
 
 
 def judge_columns(
@@ -101,37 +89,6 @@ class _Unknown(Exception):
     """Nothing is known of this statement."""
 
 
-@dataclass
-class _Source:
-    """A table or subquery in FROM."""
-
-    alias: str
-    columns: Columns
-    is_extended: bool = False
-    """Whether an outer join may leave it without a row."""
-
-    def find(self, name: str) -> Judged | None:
-        found = next((each for each in self.columns if each.name.lower() == name), None)
-        if found is None or found.nullable or not self.is_extended:
-            return found
-        return replace(
-            found,
-            nullable=True,
-            why=f"{self.alias} may be missing (outer join)",
-            missing_with=self.alias,
-        )
-
-
-@dataclass
-class _Level:
-    """One SELECT: its sources, and the columns that its WHERE proves."""
-
-    sources: list[_Source]
-    proven: set[tuple[str, str]] = field(default_factory=set)
-    is_one_row: bool = False
-    """Whether it is one row even of no rows: an aggregate without GROUP BY."""
-
-
 class _Reader:
     def __init__(
         self,
@@ -141,15 +98,12 @@ class _Reader:
     ) -> None:
         self._tables = tables
         self._aggregates = aggregates
-        self._parameter = (
-            _never("no parameter is None")
-            if are_parameters_sure
-            else _maybe("a parameter may be None")
-        )
+        self._expressions = Expressions(self._has, are_parameters_sure=are_parameters_sure)
+        self._cte_names: set[str] = set()
 
     def statement(self, node: Any, ctes: dict[str, Columns | None]) -> Columns:
         kind = type(node).__name__
-        if kind == "Subquery" and not _set(node.args) - {"this", "alias"}:
+        if kind == "Subquery" and not clauses_of(node.args) - {"this", "alias"}:
             return self.statement(node.this, ctes)
         ctes = ctes | self._ctes(node, ctes)
         if kind == "Select":
@@ -165,6 +119,7 @@ class _Reader:
         clause = node.args.get("with_") or node.args.get("with")
         if clause is None:
             return {}
+        self._cte_names.update(each.alias.lower() for each in clause.expressions)
         found: dict[str, Columns | None] = {each.alias.lower(): None for each in clause.expressions}
         for each in clause.expressions:
             try:
@@ -178,11 +133,11 @@ class _Reader:
     # -------------------------------------------------------------------------- SELECT
 
     def _select(self, node: Any, ctes: dict[str, Columns | None]) -> Columns:
-        if _set(node.args) - _SELECT_CLAUSES:
+        if clauses_of(node.args) - _SELECT_CLAUSES:
             raise _Unknown
-        level = _Level(self._sources(node, ctes))
+        level = Level(self._sources(node, ctes))
         if where := node.args.get("where"):
-            level.proven = set(_proven(where.this))
+            level.proven = set(proven_by(where.this))
         clauses = (
             node.args.get("having"),
             node.args.get("order"),
@@ -193,19 +148,20 @@ class _Reader:
             for each in (*node.expressions, *clauses)
             if each is not None
         )
-        return [each for item in node.expressions for each in self._item(item, level, ctes)]
+        return [each for item in node.expressions for each in self._item(item, level)]
 
     def _has(self, table: str, column: str) -> bool:
-        found = self._tables.get(table)
+        """Whether a name is certainly a table with such a column."""
+        found = None if table in self._cte_names else self._tables.get(table)
         return found is not None and column in found.columns
 
-    def _sources(self, node: Any, ctes: dict[str, Columns | None]) -> list[_Source]:
+    def _sources(self, node: Any, ctes: dict[str, Columns | None]) -> list[Source]:
         start = node.args.get("from_") or node.args.get("from")
         if start is None:
             return []
         sources = [self._source(start.this, ctes)]
         for join in (*(start.this.args.get("joins") or ()), *(node.args.get("joins") or ())):
-            if _set(join.args) - _JOIN_CLAUSES:
+            if clauses_of(join.args) - _JOIN_CLAUSES:
                 raise _Unknown
             side = (join.side or "").upper()
             joined = self._source(join.this, ctes)
@@ -216,11 +172,11 @@ class _Reader:
             sources.append(joined)
         return sources
 
-    def _source(self, node: Any, ctes: dict[str, Columns | None]) -> _Source:
+    def _source(self, node: Any, ctes: dict[str, Columns | None]) -> Source:
         kind = type(node).__name__
         if kind == "Subquery":
             return _derived(node.alias.lower(), self.statement(node.this, ctes))
-        if kind != "Table" or _set(node.args) - {"this", "alias", "db", "joins"}:
+        if kind != "Table" or clauses_of(node.args) - {"this", "alias", "db", "joins"}:
             raise _Unknown
         name = node.name.lower()
         alias = (node.alias or node.name).lower()
@@ -261,21 +217,19 @@ class _Reader:
         table = self._tables.get(target.name.lower())
         if table is None or table.view is not None:  # an INSTEAD OF trigger answers
             raise _Unknown
-        source = _Source((target.alias or target.name).lower(), self._table(target.name.lower()))
-        level = _Level([source])
-        return [each for item in returning.expressions for each in self._item(item, level, {})]
+        source = Source((target.alias or target.name).lower(), self._table(target.name.lower()))
+        level = Level([source])
+        return [each for item in returning.expressions for each in self._item(item, level)]
 
     # --------------------------------------------------------------------- expressions
 
-    def _item(self, item: Any, level: _Level, ctes: dict[str, Columns | None]) -> Iterator[Judged]:
-        found = self._outputs(item, level, ctes)
+    def _item(self, item: Any, level: Level) -> Iterator[Judged]:
+        found = self._outputs(item, level)
         if level.is_one_row and holds_plain_column(item, self._aggregates):
             return map(_of_no_rows, found)
         return found
 
-    def _outputs(
-        self, item: Any, level: _Level, ctes: dict[str, Columns | None]
-    ) -> Iterator[Judged]:
+    def _outputs(self, item: Any, level: Level) -> Iterator[Judged]:
         kind = type(item).__name__
         if kind == "Star" or (kind == "Column" and type(item.this).__name__ == "Star"):
             if len(level.sources) > 1 and kind == "Star":
@@ -286,105 +240,13 @@ class _Reader:
                     yield from (source.find(each.name.lower()) or each for each in source.columns)
             return
         inner = item.this if kind == "Alias" else item
-        judged = self._expression(inner, level, ctes)
+        judged = self._expressions.judge(inner, level)
         yield replace(judged, name=item.alias_or_name or "expression")
 
-    def _expression(self, node: Any, level: _Level, ctes: dict[str, Columns | None]) -> Judged:
-        kind = type(node).__name__
-        if kind == "Column":
-            return self._column(node, level)
-        if kind == "Boolean" and any(each.find(str(node.this).lower()) for each in level.sources):
-            return _maybe("it is a column's name, to SQLite")
-        if kind in _SURE or is_count(node):
-            return _never(f"{kind.lower()} is never NULL")
-        if kind == "Placeholder":
-            return self._parameter
-        if kind in ("Paren", "Cast"):
-            return self._expression(node.this, level, ctes)
-        if kind == "Window":
-            sure = type(node.this).__name__ in _RANKS
-            return _never("it numbers rows") if sure else _maybe("the window may be empty")
-        if kind == "Coalesce":
-            parts = [self._expression(each, level, ctes) for each in (node.this, *node.expressions)]
-            return next((each for each in parts if not each.nullable), _maybe(parts[0].why))
-        if kind == "Case":
-            return self._case(node, level, ctes)
-        if kind in _STRICT:
-            return self._strict(node, level, ctes)
-        if kind == "Subquery":
-            return self._scalar(node.this)
-        return _maybe(f"nothing is known of {kind.lower()}()")
 
-    def _strict(self, node: Any, level: _Level, ctes: dict[str, Columns | None]) -> Judged:
-        if _set(node.args) - {"this", "expression", "safe", "binary"}:
-            return _maybe("nothing is known of it")
-        parts = [self._expression(node.this, level, ctes)]
-        if node.args.get("expression") is not None:
-            parts.append(self._expression(node.expression, level, ctes))
-        nullable = [each for each in parts if each.nullable]
-        return _maybe(nullable[0].why) if nullable else _never("it has no NULL to work on")
-
-    def _case(self, node: Any, level: _Level, ctes: dict[str, Columns | None]) -> Judged:
-        default = node.args.get("default")
-        if default is None:
-            return _maybe("CASE without ELSE")
-        results = [each.args["true"] for each in node.args["ifs"]]
-        parts = [self._expression(each, level, ctes) for each in (*results, default)]
-        nullable = [each for each in parts if each.nullable]
-        return _maybe(nullable[0].why) if nullable else _never("no branch of CASE is NULL")
-
-    def _scalar(self, node: Any) -> Judged:
-        plain = type(node).__name__ == "Select" and not _set(node.args) - {
-            *("expressions", "from_", "from", "joins", "where", "kind")
-        }
-        if plain and is_own_count(node, self._has):
-            return _never("a count is never NULL")
-        return _maybe("the subquery may find no row")
-
-    def _column(self, node: Any, level: _Level) -> Judged:
-        name, table = node.name.lower(), node.table.lower()
-        if node.this.args.get("quoted") and not table:
-            return _maybe("it may be a text, to SQLite")
-        sources = [each for each in level.sources if table in ("", each.alias)]
-        found = [(each, judged) for each in sources if (judged := each.find(name)) is not None]
-        if not found:
-            return _maybe("nothing is known of this column")
-        names = {(table, name)} | ({(found[0][0].alias, name)} if len(found) == 1 else set())
-        if names & level.proven:
-            return _never(f"WHERE excludes NULL in {name}")
-        nullable = [judged for _, judged in found if judged.nullable]
-        if len(found) == 1 or not nullable:
-            return found[0][1]
-        return _maybe(nullable[0].why)  # USING takes it from one side or the other
-
-
-def _proven(condition: Any) -> Iterator[tuple[str, str]]:
-    """The columns that are not NULL where the condition is true."""
-    kind = type(condition).__name__
-    if kind == "And":
-        yield from _proven(condition.this)
-        yield from _proven(condition.expression)
-    elif kind == "Paren":
-        yield from _proven(condition.this)
-    elif kind in _COMPARISONS:
-        yield from _named(condition.this)
-        yield from _named(condition.expression)
-    elif kind == "Not" and _is_null_test(condition.this):
-        yield from _named(condition.this.this)
-
-
-def _is_null_test(node: Any) -> bool:
-    return type(node).__name__ == "Is" and type(node.expression).__name__ == "Null"
-
-
-def _named(node: Any) -> Iterator[tuple[str, str]]:
-    if type(node).__name__ == "Column" and type(node.this).__name__ == "Identifier":
-        yield node.table.lower(), node.name.lower()
-
-
-def _derived(alias: str, columns: Columns) -> _Source:
+def _derived(alias: str, columns: Columns) -> Source:
     """What is missing inside of it is another thing than what is missing beside it."""
-    return _Source(
+    return Source(
         alias,
         [
             replace(each, missing_with=f"{alias}.{each.missing_with}")
@@ -416,19 +278,6 @@ def _renamed(columns: Columns, names: Sequence[str]) -> Columns:
     if len(names) != len(columns):
         raise _Unknown
     return [replace(each, name=name) for each, name in zip(columns, names, strict=True)]
-
-
-def _set(arguments: Mapping[str, Any]) -> set[str]:
-    """The clauses that are there."""
-    return {name for name, value in arguments.items() if value not in (None, False, [], "")}
-
-
-def _never(why: str) -> Judged:
-    return Judged("", False, why)
-
-
-def _maybe(why: str) -> Judged:
-    return Judged("", True, why)
 
 
 def _own(table: str, column: str, sure: bool) -> Judged:
