@@ -109,10 +109,13 @@ class FaultProxy:
         traceback: TracebackType | None,
     ) -> None:
         self.refuse()
-        tasks = list(self._links)
-        for task in tasks:
+        links = dict(self._links)
+        for task in links:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*links, return_exceptions=True)
+        for link in links.values():
+            link.close()  # the task of a client that has only just come never began
+        await asyncio.sleep(0)
 
     def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
