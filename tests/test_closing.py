@@ -749,3 +749,53 @@ def test_a_waiter_that_ends_with_its_loop_is_no_error() -> None:
     run(main())
     assert server.sockets == 0
     assert pool.checkedout() == 0
+
+
+def test_what_is_out_when_its_loop_ends_is_reported_with_its_holder(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = Server()
+    pool = new_pool(server, pool_size=2)
+    kept: list[Any] = []
+
+    async def careless() -> None:
+        kept.append(await borrow(pool))
+
+    async def main() -> None:
+        await asyncio.create_task(careless(), name="careless")
+
+    with caplog.at_level(logging.WARNING, LOGGER):
+        run(main())
+    (record,) = caplog.records
+    assert record.getMessage().startswith("leak: the event loop ends while 1 connections are out")
+    assert "held by careless for 1.0 s" in record.getMessage()
+    assert server.sockets == 0
+
+
+def test_what_a_cancelled_task_could_not_give_back_is_closed_without_a_word(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """SQLAlchemy's AsyncSession closes in a task, which an ending loop cancels with all others."""
+    server = Server()
+    pool = new_pool(server, pool_size=2)
+    kept: list[Any] = []
+
+    async def main() -> None:
+        borrowed = asyncio.Event()
+
+        async def interrupted() -> None:
+            kept.append(await borrow(pool))
+            borrowed.set()
+            await asyncio.shield(asyncio.create_task(give(kept[0])))
+
+        task = asyncio.create_task(interrupted())
+        await borrowed.wait()
+        for each in asyncio.all_tasks() - {asyncio.current_task()}:
+            each.cancel()
+        await asyncio.wait({task})
+
+    with caplog.at_level(logging.WARNING, LOGGER):
+        run(main())
+    assert caplog.records == []
+    assert pool.stats().closed["loop"] == 1, "and not by its return"
+    assert server.sockets == 0

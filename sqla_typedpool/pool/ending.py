@@ -98,12 +98,12 @@ async def end(station: Station) -> None:
     station.stop_alarm()
     _close_idle(station, "loop")
     await _returns(station, _LAST_CALL)
-    if station.slots.in_use:
+    if leaked := station.leaked():
         station.pool.log.warning(
             "leak: the event loop ends while %d connections are out; held by %s",
-            station.slots.in_use,
-            describe(station.holders(), most=station.slots.in_use),
-            extra={"held": station.slots.in_use},
+            len(leaked),
+            describe(leaked, most=len(leaked)),
+            extra={"held": len(leaked)},
         )
     await station.tasks.quiet(station.options.pool_reset_timeout)
     _drop_all(station, "loop")

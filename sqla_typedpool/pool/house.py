@@ -153,9 +153,19 @@ class House:
 
     def holders(self) -> list[Holder]:
         """Who holds a connection, longest first."""
+        return self._named(self._out())
+
+    def leaked(self) -> list[Holder]:
+        """The same without those whose task was cancelled.
+
+        A loop that ends cancels every task, also the one in which an AsyncSession
+        gives back: cancelled before its first step, it never does.
+        """
+        return self._named(each for each in self._out() if not _was_cancelled(each.borrower()))
+
+    def _named(self, records: Iterable[TypedRecord]) -> list[Holder]:
         now = self.clock()
-        held = [each for each in self._out() if each.since is not None]
-        held.sort(key=lambda each: each.since or 0.0)
+        held = sorted(records, key=lambda each: each.since or 0.0)
         return [self.holder(record, now) for record in held]
 
     def _out(self) -> Iterable[TypedRecord]:
@@ -201,3 +211,7 @@ class House:
             return "next: look at the network; the server did not answer a ping"
         hint = " (pool_leak_threshold names their lines)" if no_sites else ""
         return f"next: shorten what the holders do{hint}, or raise pool_size"
+
+
+def _was_cancelled(task: Task[Any] | None) -> bool:
+    return task is not None and task.cancelled()
