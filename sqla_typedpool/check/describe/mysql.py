@@ -1,13 +1,8 @@
 """MySQL and MariaDB describe: COM_STMT_PREPARE, which sends columns and flags and runs nothing.
 
-A column is taken for NOT NULL where the server's flag says so, and only then. The flag counts
-outer joins of tables and set operations in, but not what an aggregate without GROUP BY does to
-the plain columns beside it (of no rows there is one row of NULLs; ``ONLY_FULL_GROUP_BY`` is off
-in MariaDB), nor what ROLLUP leaves out, nor always an outer join of views or derived tables: a
-statement or a view with one of these is nullable in all but its counts. So is a view whose text
-this user may not read, and what stands beside a stored function, which may be an aggregate.
-``x > ALL (SELECT ...)`` and JSON_DEPTH are flagged NOT NULL and can be NULL. A zero date is not
-NULL: it arrives as a text, which the mapper refuses. The server tells no types of parameters.
+A column is taken for NOT NULL where the server's flag says so and can be trusted
+(`mysql_doubt`), and only then. A zero date is not NULL: it arrives as a text, which the mapper
+refuses. The server tells no types of parameters.
 """
 
 from __future__ import annotations
@@ -17,9 +12,7 @@ import re
 import struct
 from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
-from enum import IntEnum
 from hashlib import sha256
-from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import CursorResult, Executable
@@ -28,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sqla_typedpool._sqlalchemy.compiling import Sent, sent
 from sqla_typedpool.check.describe.entries import as_read
+from sqla_typedpool.check.describe.mysql_doubt import Doubts, words_of
 from sqla_typedpool.check.describe.mysql_packets import Definition, definition, prepared
 from sqla_typedpool.check.model import (
     CannotRun,
@@ -38,7 +32,7 @@ from sqla_typedpool.check.model import (
 )
 from sqla_typedpool.mapping.delivered import Delivered, mysql_type
 from sqla_typedpool.statement import as_executable
-from sqla_typedpool.tokens import TokenKind, output_items, tokens
+from sqla_typedpool.tokens import output_items
 
 __all__ = ["MySQLDescriber", "describer"]
 
@@ -49,14 +43,6 @@ _STATEMENTS_TOO_MANY = 1295  # "not supported in the prepared statement protocol
 
 _TEXTS = frozenset({15, 247, 248, 249, 250, 251, 252, 253, 254})
 _BINARY = 63  # the character set of bytes
-
-_AGGREGATES = frozenset(
-    {
-        *("avg", "bit_and", "bit_or", "bit_xor", "count", "group_concat", "max", "min", "std"),
-        *("stddev", "stddev_pop", "stddev_samp", "sum", "var_pop", "var_samp", "variance"),
-        *("json_arrayagg", "json_objectagg", "any_value"),
-    }
-)
 
 
 @asynccontextmanager
@@ -72,7 +58,7 @@ async def describer(
             "mysql+aiomysql:// or mysql+asyncmy://"
         )
     views, functions = await _views(connection), await _functions(connection)
-    yield MySQLDescriber(connection, driver, views, functions)
+    yield MySQLDescriber(connection, driver, Doubts(views, functions))
 
 
 async def _views(connection: AsyncConnection) -> dict[str, str]:
@@ -105,17 +91,10 @@ class MySQLDescriber:
 
     family = "mysql"
 
-    def __init__(
-        self,
-        connection: AsyncConnection,
-        driver: Any,
-        views: dict[str, str],
-        functions: frozenset[str],
-    ) -> None:
+    def __init__(self, connection: AsyncConnection, driver: Any, doubts: Doubts) -> None:
         self._connection = connection
         self._driver = driver
-        self._views = views
-        self._aggregates = _AGGREGATES | functions
+        self._doubts = doubts
         self._labels: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {}
         dialect: Any = connection.dialect
         product = "MariaDB" if dialect.is_mariadb else "MySQL"
@@ -140,10 +119,11 @@ class MySQLDescriber:
         for each in definitions:
             if each.is_enum:
                 await self._learn_labels(each.schema, each.org_table)
-        doubt = self._doubt(sql)
-        counts = _counts(sql, len(definitions)) if doubt else frozenset[int]()
+        flags = self._doubts.flags(sql, len(definitions))
         columns = tuple(
-            self._column(each, doubt, is_count=place in counts)
+            ColumnDescription(
+                each.name, self._delivered(each), *flags.judge(place, each), _origin(each)
+            )
             for place, each in enumerate(definitions)
         )
         return Description(
@@ -193,32 +173,6 @@ class MySQLDescriber:
         packet = await read()
         return bytes(packet.get_all_data())
 
-    # ------------------------------------------------------------------- nullability
-
-    def _doubt(self, sql: str) -> Doubt:
-        """What makes the flags of this statement, or of a view it may read, doubtful."""
-        texts, waiting = set[str](), [sql]
-        while waiting:
-            text = waiting.pop()
-            texts.add(text)
-            names = {name.lower() for name in _names(text)}
-            waiting += [
-                view for name, view in self._views.items() if name in names and view not in texts
-            ]
-        doubt = max(_doubt_of(text, self._aggregates) for text in texts)
-        reads_queries = len(texts) > 1 or _words(sql).count("select") > 1
-        return Doubt.ABOUT_ALL if doubt and reads_queries else doubt
-
-    def _column(self, each: Definition, doubt: Doubt, *, is_count: bool) -> ColumnDescription:
-        is_trusted = (
-            is_count
-            or doubt is Doubt.NONE
-            or (doubt is Doubt.ABOUT_EXPRESSIONS and bool(each.schema and each.org_name))
-        )
-        nullable = not (each.is_not_null and is_trusted)
-        why = _why(each, doubt, is_trusted)
-        return ColumnDescription(each.name, self._delivered(each), nullable, why, _origin(each))
-
     def _delivered(self, each: Definition) -> Delivered:
         found = mysql_type(each.type)
         if each.is_enum:
@@ -252,40 +206,6 @@ def _with_question_marks(sql: str) -> str:
     return re.sub(r"%[s%]", lambda found: "?" if found[0] == "%s" else "%", sql)
 
 
-def _names(sql: str) -> list[str]:
-    kinds = (TokenKind.WORD, TokenKind.NAME, TokenKind.STRING)
-    found = [each.text.strip('"') for each in tokens(sql.replace("`", '"')) if each.kind in kinds]
-    return [part for each in found for part in each.split(".")]
-
-
-def _words(sql: str) -> list[str]:
-    return [each.text.lower() for each in tokens(sql.replace("`", '"'))]
-
-
-class Doubt(IntEnum):
-    """How far the flags of a statement can be trusted."""
-
-    NONE = 0
-    ABOUT_EXPRESSIONS = 1
-    """An outer join of tables; ``> ALL (SELECT ...)`` and JSON_DEPTH, whose flags are wrong."""
-    ABOUT_ALL = 2
-    """A row of NULLs may stand where there is none; or an outer join of views or derived
-    tables, some of whose columns keep their flag in it (MariaDB 10.11)."""
-
-
-def _doubt_of(sql: str, aggregates: frozenset[str]) -> Doubt:
-    """By the words alone; rather too much doubt than too little."""
-    words = _words(sql)
-    pairs = list(pairwise(words))
-    has_aggregate = any(word in aggregates and after == "(" for word, after in pairs)
-    is_grouped = pairs.count(("group", "by")) >= words.count("select")
-    if not words or "rollup" in words or (has_aggregate and not is_grouped):
-        return Doubt.ABOUT_ALL
-    is_outer = any(word in ("left", "right", "full") for word in words)
-    is_wrong = "json_depth" in words or ("all", "(") in pairs
-    return Doubt.ABOUT_EXPRESSIONS if is_outer or is_wrong else Doubt.NONE
-
-
 _TARGET = re.compile(
     r"\s*(?:INSERT|REPLACE|DELETE)\b(?:\s+(?:LOW_PRIORITY|HIGH_PRIORITY|DELAYED|QUICK|IGNORE)\b)*"
     r"(?:\s+(?:INTO|FROM)\b)?\s+((?:`[^`]+`|[\w$]+)(?:\s*\.\s*(?:`[^`]+`|[\w$]+))?)",
@@ -297,33 +217,9 @@ def _returning(sql: str) -> str | None:
     """What RETURNING returns, as a SELECT: the server does not describe it before it runs."""
     items = output_items(sql.replace("`", '"'))
     target = _TARGET.match(sql)
-    if target is None or not items or "returning" not in _words(sql):
+    if target is None or not items or "returning" not in words_of(sql):
         return None
     return f"SELECT {sql[items[0][0] : items[-1][1]]} FROM {target[1]}"
-
-
-def _counts(sql: str, columns: int) -> frozenset[int]:
-    """The columns that are a COUNT and nothing else."""
-    items = output_items(sql.replace("`", '"'))
-    if len(items) != columns:
-        return frozenset()
-    texts = [sql[start:end].strip().lower() for start, end in items]
-    return frozenset(
-        place
-        for place, text in enumerate(texts)
-        if re.fullmatch(r"count\([^()]*\)(\s+(as\s+)?[\w`]+)?", text)
-    )
-
-
-def _why(each: Definition, doubt: Doubt, is_trusted: bool) -> str:
-    name = f"{each.table}.{each.org_name}" if each.org_name else "the expression"
-    if not each.is_not_null:
-        return f"{name} may be NULL, says the server"
-    if is_trusted:
-        return f"{name} is NOT NULL, says the server"
-    if doubt is Doubt.ABOUT_ALL:
-        return "an aggregate, ROLLUP or an outer join may leave it out"
-    return f"an outer join may leave {name} out"
 
 
 def _origin(each: Definition) -> str | None:
