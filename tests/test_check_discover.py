@@ -80,6 +80,59 @@ def test_a_folder_without_init_brings_only_what_mentions_us(folder: Path) -> Non
     assert names_of("shop_e") == ["shop_e.migrations.data.number_2", "shop_e.users.number_1"]
 
 
+@pytest.mark.parametrize("name", ["src", "src/", "./src", "."])
+def test_a_folder_of_packages_is_searched(folder: Path, name: str) -> None:
+    package(folder / "src", "shop_g", users=ONE.format(number=1))
+    (folder / "src" / "tool.py").write_text("raise RuntimeError  # it does not know us")
+    found = discover([name])
+    assert [info.name for info in found.queries] == ["shop_g.users.number_1"]
+    assert found.roots == ("shop_g",)
+
+
+@pytest.mark.parametrize("name", ["shop_h", "shop_h/", "shop_h/inner"])
+def test_a_package_without_init_has_its_name_all_the_same(folder: Path, name: str) -> None:
+    (folder / "shop_h" / "inner").mkdir(parents=True)
+    (folder / "shop_h" / "inner" / "users.py").write_text(ONE.format(number=1))
+    found = discover([name])
+    assert [info.name for info in found.queries] == ["shop_h.inner.users.number_1"]
+    assert found.roots == (name.rstrip("/").replace("/", "."),)
+
+
+def test_the_folder_of_a_package_may_be_where_one_stands(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package(folder, "shop_i", users=ONE.format(number=1))
+    monkeypatch.chdir(folder / "shop_i")
+    assert names_of(".") == ["shop_i.users.number_1"]
+
+
+def test_an_empty_name_is_told(folder: Path) -> None:
+    with pytest.raises(CannotRun, match="name of a module is empty"):
+        discover([""])
+
+
+def test_what_is_named_can_be_excluded_as_well(folder: Path) -> None:
+    (folder / "broken_a.py").write_text("raise RuntimeError")
+    for name in ("broken_a", "broken_a.py"):
+        assert discover([name], ["broken_a"]).queries == ()
+
+
+def test_a_module_may_leave_the_folder_and_close_its_output(folder: Path) -> None:
+    going = "import os, sys\nos.chdir('/')\nsys.stdout.close()\n"
+    (folder / "going.py").write_text(going + ONE.format(number=1))
+    assert names_of("going.py") == ["going.number_1"]
+    assert Path.cwd() == folder
+    assert not sys.stderr.closed
+
+
+def test_two_queries_of_one_name_are_both_found(folder: Path) -> None:
+    source = ONE.format(number=1) + "kept = number_1\n" + ONE.format(number=1)
+    (folder / "twice.py").write_text(source)
+    assert names_of("twice") == ["twice.number_1", "twice.number_1"]
+    both = {info.origin.line for info in discover(["twice"]).queries}
+    assert len(both) == 2
+
+
 def test_what_is_excluded_is_not_imported(folder: Path) -> None:
     package(folder, "shop_f", users=ONE.format(number=1), users_2=ONE.format(number=2))
     package(folder / "shop_f", "broken", deep="raise RuntimeError")
@@ -184,6 +237,18 @@ def test_sql_in_a_call_is_told(folder: Path, call: str) -> None:
 )
 def test_what_is_not_certainly_sql_of_ours_is_left_alone(folder: Path, call: str) -> None:
     assert lint(folder, f"{HEAD}rows = {call}\n") == []
+
+
+def test_functions_are_known_by_a_star(folder: Path) -> None:
+    source = "from sqla_typedpool import *\nfetch_all(db, int, 'SELECT 1')\n"
+    source += "@query(f'SELECT {x}')\nasync def f(db): ...\n"
+    assert shown(lint(folder, source)) == ["TP002:2", "TP003:3"]
+
+
+def test_a_constant_that_is_put_together_is_told_where_it_is_declared(folder: Path) -> None:
+    made = 'SQL: str = f"SELECT {x}"\nPLAIN = "SELECT 1"\n'
+    declared = "@query(SQL)\nasync def f(db): ...\n@query(PLAIN)\nasync def g(db): ...\n"
+    assert shown(lint(folder, HEAD + made + declared)) == ["TP003:4"]
 
 
 def test_functions_are_known_by_any_name(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import tokenize
 from collections.abc import Iterable, Iterator
@@ -156,7 +157,9 @@ class Ignores:
         """
         :param queries: all that were checked; their files are searched.
         """
-        self._queries = {each.name: each for each in queries}
+        self._queries: dict[str, list[QueryInfo]] = {}
+        for each in queries:
+            self._queries.setdefault(each.name, []).append(each)
 
     def heeded(self, findings: Iterable[Finding]) -> list[Finding]:
         """The findings that no comment silences, and one for each comment that is of no use.
@@ -181,17 +184,21 @@ class Ignores:
         lines = set()
         if each.place is not None and each.place.line is not None:
             lines.add((each.place.file, each.place.line))
-        info = self._queries.get(each.query or "")
-        if info is not None:
+        for info in self._declaring(each):
             lines |= _own_lines(info)
         for file in {file for file, _ in lines}:
             for comment in comments_of(file):
                 if (file, comment.place.line) in lines:
                     yield comment
 
+    def _declaring(self, each: Finding) -> list[QueryInfo]:
+        """The query of a finding; of several of one name, the one where it stands."""
+        named = self._queries.get(each.query or "", [])
+        return [info for info in named if each.place and _contains(info, each.place)] or named
+
     def _all(self, found: list[Finding]) -> Iterator[Comment]:
         files = {each.place.file for each in found if each.place is not None}
-        for info in self._queries.values():
+        for info in itertools.chain.from_iterable(self._queries.values()):
             files |= {info.origin.file, info.origin.sql_file or info.origin.file}
         for file in sorted(files):
             yield from comments_of(file)
@@ -211,7 +218,9 @@ class Ignores:
     def _is_blind(self, comment: Comment, blind: set[str | None]) -> bool:
         """Whether it belongs to a query that was not looked at as a whole."""
         return any(
-            _contains(self._queries[name], comment.place) for name in blind if name in self._queries
+            _contains(info, comment.place)
+            for name in blind
+            for info in self._queries.get(name or "", ())
         )
 
 

@@ -113,7 +113,7 @@ def reported(
     :param began: on the monotonic clock.
     :param linted: whether statements that nobody checks are told too, and idle comments.
     """
-    findings = list(findings)
+    findings = list(dict.fromkeys(findings))  # a query may be made by a function, many times
     if linted:
         findings += unchecked(found.files, found.queries)
         findings = Ignores(found.queries).heeded(findings)

@@ -48,14 +48,14 @@ def _parsed(file: Path) -> ast.Module | None:
 
 
 def _of_file(file: Path, tree: ast.Module, named: dict[tuple[Path, int], str]) -> Iterator[Finding]:
-    ours = _names_of_ours(tree)
+    ours, constants = _names_of_ours(tree), _constants(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             function = ours.get(_dotted(node.func))
             if function in _STATEMENT_AT:
                 yield from _in_place(file, node, function)
             elif function == "query":
-                yield from _varying(file, node, named.get((file, node.lineno)))
+                yield from _varying(file, node, constants, named.get((file, node.lineno)))
 
 
 def _names_of_ours(tree: ast.Module) -> dict[str, str]:
@@ -64,6 +64,8 @@ def _names_of_ours(tree: ast.Module) -> dict[str, str]:
     names: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE:
+            if any(each.name == "*" for each in node.names):
+                names |= {name: name for name in known}
             names |= {each.asname or each.name: each.name for each in node.names}
         elif isinstance(node, ast.Import):
             for each in node.names:
@@ -89,9 +91,23 @@ def _in_place(file: Path, call: ast.Call, function: str) -> Iterator[Finding]:
         )
 
 
-def _varying(file: Path, call: ast.Call, query: str | None) -> Iterator[Finding]:
+def _constants(tree: ast.Module) -> dict[str, ast.expr]:
+    """What the module's own names are given: ``SQL = f"..."``."""
+    return {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name)
+    }
+
+
+def _varying(
+    file: Path, call: ast.Call, constants: dict[str, ast.expr], query: str | None
+) -> Iterator[Finding]:
     statement = _argument(call, 0, "statement")
-    if statement is not None and _is_made(statement):
+    meant = constants.get(statement.id) if isinstance(statement, ast.Name) else statement
+    if statement is not None and meant is not None and _is_made(meant):
         yield finding(
             "TP003",
             "the SQL is put together when the module is imported: only the text of this run "

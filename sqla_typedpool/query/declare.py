@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 import os
 import sys
@@ -32,8 +33,10 @@ _INNER = ("__func__", "func", "__wrapped__")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# What nobody can call any more is gone from here; the next one of the same name replaces it.
-_declared: WeakValueDictionary[str, QueryInfo] = WeakValueDictionary()
+# In their order. Several may have one name (``async def _`` under a route's decorator), and what
+# nobody can call any more is gone: after a reload, too.
+_declared: WeakValueDictionary[int, Callable[..., Any]] = WeakValueDictionary()
+_numbers = itertools.count()
 
 
 def query(
@@ -120,7 +123,8 @@ def _declare(function: Any, order: _Order, around: types.FrameType, *, is_static
     info = QueryInfo(
         function, source, origin, annotations, is_async=is_async, timeout=order.timeout
     )
-    return _entered(info, function_for(info, signature, source.given))
+    made = _declared[next(_numbers)] = function_for(info, signature, source.given)
+    return made
 
 
 def _guesses(signature: Signature) -> Iterator[str]:
@@ -183,15 +187,9 @@ def _shown(file: str) -> Path:
     return Path(file) if file.startswith("<") else Path(file).absolute()
 
 
-def _entered(info: QueryInfo, function: Any) -> Any:
-    _declared.pop(info.name, None)  # the last of all, as on a reload
-    _declared[info.name] = info
-    return function
-
-
 def declared() -> tuple[QueryInfo, ...]:
     """Every declared query that can still be called, in the order of declaration."""
-    return tuple(_declared.values())
+    return tuple(query_info(_declared[each]) for each in sorted(_declared) if each in _declared)
 
 
 def query_info(function: Callable[..., Any]) -> QueryInfo:
