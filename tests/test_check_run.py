@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import types
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import Text, bindparam, column, func, make_url, select
 
 from sqla_typedpool.check import asking, run
+from sqla_typedpool.check.compare import compare
 from sqla_typedpool.check.config import settings_of
 from sqla_typedpool.check.database import connected, database_url, said, shown
 from sqla_typedpool.check.discover import Discovered
@@ -53,6 +55,25 @@ def test_each_statement_is_asked_once() -> None:
     answers = ask(oracle, first, again, optional)
     assert [each.description is not None for each in answers] == [True, True, True]
     assert [never_null for _, _, never_null in oracle.asked] == [("id",), ()]
+
+
+def test_values_of_a_core_statement_are_asked_for_as_never_null() -> None:
+    oracle = Oracle(described(never("x", "text")))
+    nick = column("nick", Text)
+    given = bindparam("given", "x", Text)
+    statement = select(func.coalesce(nick, "none"), nick + given, bindparam("no", None, Text))
+    ask(oracle, declare(statement, list[tuple[str, str, str]], given=str | None))
+    ((_, _, never_null),) = oracle.asked
+    assert never_null == ("coalesce_2",)
+
+
+def test_the_same_finding_of_a_query_made_twice_is_told_once() -> None:
+    both = [declare("SELECT nick FROM u", list[str]) for _ in range(2)]
+    findings = [each for info in both for each in compare(info, described(maybe("nick", "text")))]
+    report = run.reported(
+        Discovered(["app"], [], both), findings, Selection(), "here", time.monotonic()
+    )
+    assert [each.code for each in report.findings] == ["TP101"]
 
 
 def test_a_refused_statement_is_a_finding_and_the_run_goes_on() -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import Text, bindparam, column, func, select
 
-from sqla_typedpool.check.encoding import Damaged, decoded, encoded
+from sqla_typedpool.check.encoding import Damaged, decoded, encoded, sealed
 from sqla_typedpool.check.model import (
     CannotRun,
     ColumnDescription,
@@ -44,6 +47,7 @@ types = st.recursive(
         Delivered,
         name=st.text(),
         python=st.sampled_from([None, int, str, bool, list, bytes]),
+        is_range=st.booleans(),
         labels=st.lists(st.text()).map(tuple),
         aware=st.sampled_from([None, True, False]),
         json=st.booleans(),
@@ -78,7 +82,7 @@ descriptions = st.builds(
 
 @given(descriptions)
 def test_what_is_written_is_what_is_read(description: Description) -> None:
-    assert decoded(json.dumps({"format": 1} | encoded(description))) == description
+    assert decoded(json.dumps(sealed({"format": 1} | encoded(description)))) == description
 
 
 def test_a_snapshot_is_read_for_its_query(tmp_path: Path) -> None:
@@ -127,8 +131,11 @@ def test_a_snapshot_holds_neither_the_server_nor_an_oid(tmp_path: Path) -> None:
         (lambda text: text.replace('"nullable": true', '"nullable": "yes"'), '"nullable"'),
         (lambda text: text.replace('"columns"', '"colums"'), '"columns"'),
         (lambda text: text.replace('"python": "int"', '"python": "complex"'), "complex"),
-        (lambda text: text.replace("FROM u", "FROM w"), "another statement"),
-        (lambda text: text.replace('"postgresql"', '"sqlite"'), "another statement"),
+        (lambda text: text.replace("FROM u", "FROM w"), "edited or merged"),
+        (lambda text: text.replace('"nullable": true', '"nullable": false'), "edited or merged"),
+        (lambda text: text.replace('"name": "text"', '"name": "int8"'), "edited or merged"),
+        (lambda text: re.sub('"digest": ".', '"digest": "x', text), "edited or merged"),
+        (lambda text: re.sub('"digest": "[^"]*",', "", text), '"digest"'),
         (lambda text: text.replace('"notes": []', '"notes": [1]'), '"notes" of the file'),
         (lambda text: "[" * 100_000, "not JSON"),
     ],
@@ -140,6 +147,23 @@ def test_a_damaged_snapshot_is_told_with_what_is_wrong(
     path.write_text(change(path.read_text()))
     with pytest.raises(Damaged, match=words):
         snapshots.read(QUERY, "postgresql")
+
+
+def test_a_snapshot_of_another_statement_is_damaged(tmp_path: Path) -> None:
+    snapshots, path = written(tmp_path)
+    for other in (SAID, replace(SAID, family="sqlite")):
+        path.write_text(document_of(QUERY, other))
+        with pytest.raises(Damaged, match="another statement"):
+            snapshots.read(QUERY, "postgresql")
+
+
+def test_a_value_of_a_core_statement_that_becomes_none_is_another_snapshot(tmp_path: Path) -> None:
+    def path_with(value: str | None) -> Path:
+        statement = select(func.coalesce(column("nick", Text), bindparam("x", value, Text)))
+        return Snapshots(tmp_path).path_of(declare(statement, list[str]), "postgresql")
+
+    assert path_with("a") == path_with("b")
+    assert path_with("a") != path_with(None)
 
 
 def test_a_snapshot_that_is_no_text_is_damaged(tmp_path: Path) -> None:

@@ -126,3 +126,24 @@ def test_what_may_read_a_value_as_none_is_told() -> None:
     table = Table("t", MetaData(), Column("a", Lower), Column("b", JSON), Column("c", Enum(Colour)))
     entries = sent(select(table), "sqlite").entries
     assert [entry.may_make_none for entry in entries] == [True, True, False]
+
+
+def test_values_of_its_own_are_never_null_unless_they_or_their_type_may_be() -> None:
+    class Own(TypeDecorator[str]):
+        impl = String
+        cache_ok = True
+
+    values = {
+        "there": bindparam("there", "x", String),
+        "none": bindparam("none", None, String),
+        "of_own_type": bindparam("of_own_type", "x", Own),
+        "of_json": bindparam("of_json", {}, JSON),
+        "asked_later": bindparam("asked_later", callable_=lambda: None, type_=String),
+        "given": bindparam("given", "x", String),
+        "required": bindparam("required", type_=String),
+    }
+    statement = select(*values.values()).where(
+        things.c.id.in_([1, 2]), things.c.name.in_(["a", None]), things.c.price > 1
+    )
+    compiled = sent(statement, "postgresql", ["given", "required"])
+    assert compiled.never_null == {"there", "id_1", "price_1"}

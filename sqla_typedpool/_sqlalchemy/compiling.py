@@ -23,6 +23,10 @@ _DIALECTS: dict[str, Any] = {
 }
 
 
+# Types by which a value that is there may be sent as NULL, or read as None.
+_MAKE_NONE = (JSON, TypeDecorator, UserDefinedType)
+
+
 @dataclass(frozen=True)
 class Place:
     """One parameter of the sent text: ``$2``, or the second ``?``."""
@@ -35,6 +39,8 @@ class Place:
     """Whether a list fills it: ``IN :ids``. It is compiled as a list of one."""
     is_processed: bool
     """Whether SQLAlchemy converts the value, by the bind's type."""
+    is_never_null: bool
+    """Whether the value that the statement brings is surely none that arrives as NULL."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class Entry:
     @property
     def may_make_none(self) -> bool:
         """Whether a value that is not NULL may be read as None: JSON's null, own types."""
-        return isinstance(self.kind, (JSON, TypeDecorator, UserDefinedType))
+        return isinstance(self.kind, _MAKE_NONE)
 
     def is_processed(self, code: Any) -> bool:
         """Whether SQLAlchemy converts values of this type code (PostgreSQL: OID)."""
@@ -70,6 +76,11 @@ class Sent:
     entries: tuple[Entry, ...]
     """Of a Core statement; () for text, whose columns only the database knows."""
     is_text: bool
+
+    @property
+    def never_null(self) -> frozenset[str]:
+        """The names of values that the statement brings, and that are not NULL."""
+        return frozenset(place.name for place in self.places if place.is_never_null)
 
 
 def dialect_of(family: str) -> Dialect:
@@ -90,23 +101,34 @@ def sent(statement: Executable, family: str, keys: Iterable[str] = ()) -> Sent:
     if isinstance(statement, ExecutableDDLElement):
         raise CompileError(f"{type(statement).__name__} has neither parameters nor rows")
     anything: Any = statement
+    keys = frozenset(keys)
     compiled = anything.compile(dialect=dialect, column_keys=sorted(keys) or None)
     state = compiled.construct_expanded_state(
         {name: [None] if bind.expanding else None for name, bind in compiled.binds.items()}
     )
     origins = {part: name for name, parts in state.parameter_expansion.items() for part in parts}
-    places = (_place(compiled, origins.get(name, name)) for name in state.positiontup or ())
+    names = [origins.get(name, name) for name in state.positiontup or ()]
+    places = (_place(compiled, name, is_given=name in keys) for name in names)
     is_text = compiled.isplaintext
     columns = () if is_text else compiled._result_columns
     entries = tuple(Entry(each.keyname, each.type, dialect) for each in columns)
     return Sent(state.statement, tuple(places), entries, is_text)
 
 
-def _place(compiled: Any, name: str) -> Place:
+def _place(compiled: Any, name: str, *, is_given: bool) -> Place:
     bind = compiled.binds[name]
+    is_own = not (bind.required or is_given or bind.callable)
     return Place(
         name=bind.key if bind.required else name,
         is_required=bind.required,
         is_expanding=bind.expanding,
         is_processed=name in compiled._bind_processors,
+        is_never_null=is_own and _is_there(bind.value) and not isinstance(bind.type, _MAKE_NONE),
     )
+
+
+def _is_there(value: Any) -> bool:
+    """Whether it is not None, nor has any in it: ``in_([1, None])``."""
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return all(map(_is_there, value))
+    return value is not None

@@ -183,7 +183,7 @@ async def _ask(
     database: Describer, info: QueryInfo, known: dict[Any, Description | Refused]
 ) -> Asked:
     try:
-        never = never_null(info)
+        never = never_null(info, database.family)
         key = (info.sql if info.is_text else id(info.statement), info.bind_names, never)
         if key not in known:
             known[key] = await _described(database, info, never)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from hashlib import sha256
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from sqla_typedpool.check.model import ColumnDescription, Description, Parameter
 from sqla_typedpool.errors import TypedPoolError
 from sqla_typedpool.mapping.delivered import Delivered
 
-__all__ = ["FORMAT", "Damaged", "decoded", "encoded"]
+__all__ = ["FORMAT", "Damaged", "decoded", "encoded", "sealed"]
 
 T = TypeVar("T")
 
@@ -79,6 +80,8 @@ def _encoded_type(each: Delivered) -> dict[str, Any]:
         found["aware"] = each.aware
     if each.json:
         found["json"] = True
+    if each.is_range:
+        found["is_range"] = True
     return found
 
 
@@ -94,7 +97,7 @@ def decoded(text: str) -> Description:
     entries = _Entries(document, "the file")
     if (found := entries.get("format", int)) != FORMAT:
         raise Damaged(f"it has the format {found}, and this version reads {FORMAT}")
-    return Description(
+    description = Description(
         family=entries.get("family", str),
         sql=entries.get("sql", str),
         parameters=entries.each("parameters", _parameter),
@@ -102,6 +105,19 @@ def decoded(text: str) -> Description:
         fingerprint=entries.get("fingerprint", str),
         notes=entries.texts("notes"),
     )
+    if entries.get("digest", str) != _digest_of(document):
+        raise Damaged("it is not as it was written: somebody has edited or merged it")
+    return description
+
+
+def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """With a digest of itself, by which is known that nobody has edited it."""
+    return {**document, "digest": _digest_of(document)}
+
+
+def _digest_of(document: Mapping[str, Any]) -> str:
+    rest = {name: value for name, value in document.items() if name != "digest"}
+    return sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class _Entries:
@@ -172,6 +188,7 @@ def _type(entries: _Entries) -> Delivered:
         fields=tuple(map(_field, entries.maybe("fields", list) or ())),
         aware=entries.maybe("aware", bool),
         json=entries.maybe("json", bool) or False,
+        is_range=entries.maybe("is_range", bool) or False,
     )
 
 

@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sqla_typedpool._sqlalchemy.compiling import sent
-from sqla_typedpool.check.encoding import FORMAT, Damaged, decoded, encoded
+from sqla_typedpool.check.encoding import FORMAT, Damaged, decoded, encoded, sealed
 from sqla_typedpool.check.model import CannotRun, Description
 from sqla_typedpool.query import QueryInfo
 
@@ -33,18 +33,25 @@ _NEW = ".new-"
 _STALE_SECONDS = 3600
 
 
-def never_null(info: QueryInfo) -> tuple[str, ...]:
-    """The parameters whose annotation does not allow None.
+def never_null(info: QueryInfo, family: str) -> tuple[str, ...]:
+    """The parameters whose annotation does not allow None, and a Core statement's own values.
 
     :raises DeclarationError: an annotation means nothing.
+    :raises sqlalchemy.exc.CompileError: it cannot be sent to that family.
     """
-    return tuple(sorted(bind.name for bind in info.binds if not bind.is_optional))
+    declared = {bind.name for bind in info.binds if not bind.is_optional}
+    own = sent(info.statement, family, info.bind_names).never_null
+    return tuple(sorted(declared | own))
 
 
 def document_of(info: QueryInfo, description: Description) -> str:
     """What is written for a query."""
-    head = {"format": FORMAT, "query": info.name, "never_null": list(never_null(info))}
-    document = head | encoded(description)
+    head = {
+        "format": FORMAT,
+        "query": info.name,
+        "never_null": never_null(info, description.family),
+    }
+    document = sealed(head | encoded(description))
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
@@ -70,7 +77,7 @@ class Snapshots:
         :raises sqlalchemy.exc.CompileError: it cannot be sent to that family.
         """
         sql = sent(info.statement, family, info.bind_names).sql
-        key = json.dumps([family, sql, never_null(info)])
+        key = json.dumps([family, sql, never_null(info, family)])
         digest = hashlib.sha256(key.encode()).hexdigest()[:8]
         name = re.sub(r"[^\w.]+", "_", info.name)[-_LONGEST_NAME:]
         return self.folder / family / f"{name}-{digest}.json"

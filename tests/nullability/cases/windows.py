@@ -89,4 +89,11 @@ CASES = [
         " id - lag(id) over (order by id), row_number() over () + 1 from person",
         "010",
     ),
+    Case(
+        "both arguments of an aggregate count",
+        "select covar_pop(prio, cost) over (), covar_pop(cost, prio) over (),"
+        " covar_pop(id, id) over (), string_agg(title, null) over () from task",
+        "1100",
+        data="update task set cost = null",
+    ),
 ]

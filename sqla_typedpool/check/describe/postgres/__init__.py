@@ -34,6 +34,7 @@ from .fingerprint import facts_of
 from .nodes import Node
 from .nullability import Level, Walker
 from .nullness import Nullness, maybe
+from .permissions import Permissions
 from .types import Types
 from .wire import Prepared, Wire, wire_of
 
@@ -71,6 +72,7 @@ class PostgresDescriber:
         self._analyst = analyst
         self._types = Types(wire)
         self._catalogue = Catalogue(wire)
+        self._permissions = Permissions(wire)
         self.server = f"PostgreSQL {analyst.version // 10000}"
 
     async def describe(
@@ -90,6 +92,7 @@ class PostgresDescriber:
             prepared = await self._wire.prepare(as_sent.sql)
             await self._types.learn((*prepared.parameters, *(oid for _, oid in prepared.columns)))
             analysis = await self._analyst.analyse(as_sent.sql, prepared, self._types)
+            await self._permissions.require(analysis.query)
             mentioned = await self._catalogue.learn(analysis.query)
         walker = Walker(self._catalogue, _names(as_sent), frozenset(never_null))
         return self._description(as_sent, prepared, analysis, mentioned, walker)
@@ -157,7 +160,7 @@ def _names(as_sent: Sent) -> tuple[str, ...]:
 
 def _judged(analysis: Analysis, walker: Walker, columns: int) -> tuple[Analysis, list[Nullness]]:
     """What the walker says of each column; all nullable where it cannot follow."""
-    unknown = [maybe("unknown")] * columns
+    unknown = [maybe("nullability is unknown on this server or for this role")] * columns
     if analysis.query is None:
         return analysis, unknown
     try:

@@ -137,8 +137,7 @@ def _of_rows(called: Function, node: Node, level: Level) -> Nullness:
     if not known.AGGREGATES[called.name]:
         return never(why)
     values = [each.expr for each in node.nodes("args") if not each.flag("resjunk")]
-    if called.name == "string_agg":  # a delimiter that is NULL is none
-        del values[1:]
+    values = _needed(called, values)
     part = strict(_judged([*values, *node.nodes("aggdirectargs")], level), why)
     return maybe(part.why) if part.nullable else never(why)
 
@@ -163,7 +162,13 @@ def _window(node: Node, level: Level) -> Nullness:
         return maybe(f"the frame of {called.name}() may be empty")
     if not known.AGGREGATES[called.name]:
         return never(f"{called.name}() of at least one row")
-    return strict(_judged(arguments[:1], level), f"{called.name}() of at least one row")
+    needed = _needed(called, arguments)
+    return strict(_judged(needed, level), f"{called.name}() of at least one row")
+
+
+def _needed(called: Function, arguments: list[Node]) -> list[Node]:
+    """The arguments without which an aggregate has no row; a delimiter that is NULL is none."""
+    return arguments[:1] if called.name == "string_agg" else arguments
 
 
 def _rank(called: Function, parts: list[Nullness]) -> Nullness:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from .nodes import Node, parse_nodes
+from .nodes import Node, nodes_in, parse_nodes
 from .wire import Wire
 
 __all__ = ["BUILT_IN", "Catalogue", "Column", "Function", "Relation"]
@@ -217,16 +217,10 @@ _OPERATOR_FIELDS = ("opno",)
 
 def _mentioned(tree: object) -> Numbers:
     found = Numbers()
-    waiting: list[object] = [tree]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, list):
-            waiting.extend(value)
-        elif isinstance(value, Node):
-            waiting.extend(value.fields.values())
-            found.relations.update(_numbers(value, _RELATION_FIELDS))
-            found.functions.update(_numbers(value, _FUNCTION_FIELDS))
-            found.operators.update(_numbers(value, _OPERATOR_FIELDS))
+    for node in nodes_in(tree):
+        found.relations.update(_numbers(node, _RELATION_FIELDS))
+        found.functions.update(_numbers(node, _FUNCTION_FIELDS))
+        found.operators.update(_numbers(node, _OPERATOR_FIELDS))
     return found
 
 

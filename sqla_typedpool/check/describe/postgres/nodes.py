@@ -9,9 +9,10 @@ harm. Where something stands in the SQL (``location``) is left out.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["Datum", "Node", "parse_nodes"]
+__all__ = ["Datum", "Node", "nodes_in", "parse_nodes"]
 
 _TOKEN = re.compile(r"[(){}]|(?:\\.|[^ \n\t(){}\\])+", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
@@ -61,6 +62,18 @@ class Node:
 
 class Datum(bytes):
     """The bytes of a constant, as they are in the server's memory."""
+
+
+def nodes_in(tree: object) -> Iterator[Node]:
+    """Every node of a tree, or of a list of trees."""
+    waiting = [tree]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting.extend(value)
+        elif isinstance(value, Node):
+            waiting.extend(value.fields.values())
+            yield value
 
 
 def parse_nodes(text: str) -> Any:

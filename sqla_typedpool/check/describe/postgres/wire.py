@@ -212,6 +212,9 @@ def _asyncpg_refusals() -> Iterator[None]:
         yield
     except asyncpg.PostgresError as error:
         raise _refused(error, error.position, error.hint, error.sqlstate) from error
+    except asyncpg.UnsupportedClientFeatureError as error:  # nor would it read the rows
+        hint = "select single columns, or cast it to text"
+        raise Refused(f"asyncpg cannot read it: {error}", hint=hint) from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
         raise _refused(error, None, None, None) from error
     except asyncio.TimeoutError as error:
