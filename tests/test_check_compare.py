@@ -162,6 +162,19 @@ def test_none_where_null_never_comes_is_a_note() -> None:
     assert found[0].hint == "declare it int"
 
 
+def test_a_json_column_may_hold_the_null_of_json() -> None:
+    document = Annotated[dict[str, Any], Json()]
+    sql = "SELECT doc FROM t"
+    for returns in (list[document], list[document | None]):  # type: ignore[valid-type]
+        assert compared(sql, returns, never("doc", "jsonb")) == []
+
+
+@pytest.mark.parametrize("returns", [list[str], list[int]])
+def test_a_range_is_no_text_and_no_number(returns: Any) -> None:
+    (found,) = compared("SELECT span FROM t", returns, never("span", "int4range"))
+    assert (found.code, found.reason) == ("TP105", "it arrives as a range")
+
+
 def test_a_column_of_nothing_but_null_is_never_one_that_is_never_null() -> None:
     assert codes(compared("SELECT a FROM t", tuple[None], never("a", "int8"))) == ["TP105 a"]
 

@@ -223,8 +223,9 @@ def test_an_expanding_parameter_takes_a_list() -> None:
         assert codes(found_for(annotation, "int4", is_list=True)) == []
     assert codes(found_for(int, "int4", is_list=True)) == ["TP201 x"]
     assert codes(found_for(list[str], "int4", is_list=True)) == ["TP201 x"]
-    (found,) = found_for(int, "int4", is_list=True)
-    assert found.hint == "declare it list[int]"
+    for annotation in (int, list[str], list[float]):
+        (found,) = found_for(annotation, "int4", is_list=True)
+        assert found.hint == "declare it list[int]"
 
 
 def test_members_that_the_database_does_not_know_are_an_error() -> None:

@@ -513,7 +513,7 @@ def test_each_query_is_a_test_of_its_own(application: Project, postgres: Postgre
     assert outcomes(output) == {
         "app.queries.good": "PASSED",
         "app.queries.bad": "FAILED",
-        "other": "PASSED",
+        "other-findings": "PASSED",
     }
     assert "TP101" in output
     assert "Traceback" not in output
@@ -566,6 +566,33 @@ def test_queries_are_left_alone_unless_asked_for(application: Project) -> None:
     code, output = application.run()
     assert code == 0, output
     assert outcomes(output) == {}
+
+
+def test_queries_are_left_out_where_tests_are_named(application: Project) -> None:
+    code, output = application.run("--typedpool-check", "tests/test_one.py::test_one")
+    assert code == 0, output
+    assert outcomes(output) == {}
+
+
+def test_modules_are_found_from_the_root_wherever_pytest_is_started(
+    application: Project, postgres: Postgres
+) -> None:
+    application.environment["DATABASE_URL"] = postgres.url("asyncpg")
+    root = str(application.folder)
+    application.folder = application.folder / "tests"
+    code, output = application.run("--rootdir", root, "--typedpool-check", "-k", "good")
+    assert code == 0, output
+    assert "typedpool::app.queries.good" in output
+
+
+def test_queries_of_one_name_are_one_test(application: Project, postgres: Postgres) -> None:
+    application.environment["DATABASE_URL"] = postgres.url("asyncpg")
+    again = QUERIES.partition("@query")[2].partition("@query")[0].replace("relname =", "nosuch =")
+    application.write("app/queries.py", QUERIES + "kept = good\n\n@query" + again)
+    code, output = application.run("--typedpool-check", "-k", "good")
+    assert code == 1, output
+    assert outcomes(output) == {"app.queries.good": "FAILED"}
+    assert "nosuch" in output
 
 
 @pytest.mark.parametrize(

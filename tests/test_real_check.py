@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -195,6 +196,62 @@ def test_an_unknown_role_is_one_sentence_without_its_password(app: Path, shop: s
     assert "nobody_of_that_name" in answer.stderr
     assert len(answer.stderr.splitlines()) == 1
     assert "s3cret" not in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("sql", "right"),
+    [("SELECT name FROM users", "SELECT"), ("DELETE FROM posts RETURNING title", "DELETE")],
+)
+def test_a_role_that_may_not_run_a_statement_gets_a_finding(
+    app: Path, shop: str, sql: str, right: str
+) -> None:
+    (app / "app.py").write_text(APP.partition("@query")[0] + BAD.format(sql=sql))
+    grant = "GRANT TEMPORARY ON DATABASE shop TO shop_stranger"
+    asyncio.run(_settings(shop, grant))
+    try:
+        answer = check(app, as_role(shop, "shop_stranger"))
+    finally:
+        asyncio.run(_settings(shop, grant.replace("GRANT", "REVOKE").replace(" TO ", " FROM ")))
+    assert answer.returncode == 1
+    assert f"shop_stranger has no right to {right}" in answer.stdout
+    assert f"next: GRANT {right} ON public." in answer.stdout
+
+
+def test_what_the_driver_cannot_read_is_a_finding_of_one_query(app: Path, shop: str) -> None:
+    asyncio.run(_settings(shop, "CREATE TABLE words (id bigint NOT NULL, found tsvector)"))
+    (app / "app.py").write_text(APP + BAD.format(sql="SELECT words FROM words"))
+    answer = check(app, shop)
+    assert answer.returncode == 1
+    assert "asyncpg cannot read it" in answer.stdout
+    assert "1 error in 3 queries" in answer.stdout
+
+
+@pytest.mark.parametrize("given", ["--database-url", "DATABASE_URL"])
+def test_an_empty_url_is_no_reason_to_take_the_snapshots(app: Path, shop: str, given: str) -> None:
+    prepare(app, shop)
+    words, environment = (["--database-url", ""], {}) if given[0] == "-" else ([], {given: ""})
+    answer = command(app, "check", "app", *words, **environment)
+    assert answer.returncode == 2
+    assert given in answer.stderr
+    assert "empty; next:" in answer.stderr
+
+
+def test_a_full_disk_is_one_sentence(app: Path, shop: str) -> None:
+    prepare(app, shop)
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "sqla_typedpool", "check", "app", "--offline"],
+            cwd=app,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert ended.returncode == 2
+    assert "No space left on device; next: look at the disk" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
 
 
 def test_a_role_without_rights_gets_a_finding(app: Path, shop: str) -> None:

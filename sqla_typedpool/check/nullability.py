@@ -64,7 +64,7 @@ class _Look:
         if column.nullable and not read.wanted.optional:
             message = f'"{column.name}" may be NULL, and {_declared(read, owner.target)}'
             yield self.found("TP101", read, message, self.way_out(read, owner))
-        if not column.nullable and read.wanted.optional and not self.is_lone_value(owner.target):
+        if not column.nullable and read.wanted.optional and not self.may_be_none(read, owner):
             message = f'"{column.name}" is never NULL, and {_declared(read, owner.target)}'
             bare = read.wanted.text.removesuffix(" | None")
             yield self.found("TP107", read, message, f"declare it {bare}")
@@ -77,9 +77,10 @@ class _Look:
         asserted = f'AS "{name}!"' if self.info.is_text else f'.label("{name}!")'
         return f"declare {declared} | None; or, if you know better, select it {asserted}"
 
-    def is_lone_value(self, target: Target) -> bool:
-        """``-> str | None``: the None is for no row at all."""
-        return target.kind == "scalar" and self.info.cardinality is Cardinality.OPTIONAL
+    def may_be_none(self, read: Read, owner: Make) -> bool:
+        """``-> str | None``: the None is for no row at all; or it is for JSON's null."""
+        is_lone = owner.target.kind == "scalar" and self.info.cardinality is Cardinality.OPTIONAL
+        return is_lone or self.column(read).delivered.json
 
     def at_marked(self, read: Read, owner: Make) -> Iterator[Finding]:
         column = self.column(read)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections.abc
 import typing
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Union
 
 from sqla_typedpool.check.codes import finding
@@ -44,6 +44,8 @@ class _Look:
     bind: Bind
     described: ParameterDescription
     family: str
+    is_in_list: bool = False
+    """Whether it is an element of the parameter that is looked at."""
 
     def all(self) -> Iterator[Finding]:
         yield from self.at_none()
@@ -95,8 +97,9 @@ class _Look:
             parts = wanted.of
             while parts and parts[0].kind is Kind.ARRAY and not self.described.is_list:
                 parts = parts[0].of  # the type does not tell the dimensions
+            inside = replace(self, is_in_list=True)
             for part in parts[:1] if wanted.kind is Kind.ARRAY else parts:
-                yield from self.at_single(part, element)
+                yield from inside.at_single(part, element)
         elif wanted.kind in (Kind.EXACT, Kind.ENUM, Kind.LITERAL):
             message = f"{self.declared()}, and one value is no list"
             yield self.found("TP201", message, why, f"declare it list[{wanted.text}]")
@@ -169,7 +172,9 @@ class _Look:
     def objected(self, objection: Objection | None) -> Iterator[Finding]:
         if objection is None:
             return
-        if self.family == "postgresql":
+        if self.family == "postgresql" and self.is_in_list:
+            yield self.mistyped(objection.reason, f"declare it list[{objection.instead}]")
+        elif self.family == "postgresql":
             cast = (
                 f", or write CAST(:{self.bind.name} AS {objection.cast})" if objection.cast else ""
             )

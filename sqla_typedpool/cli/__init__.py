@@ -34,13 +34,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
-        return command(arguments)
+        code = command(arguments)
+        sys.stdout.flush()
+        return code
     except CannotRun as error:
         return complain(str(error), COULD_NOT_RUN)
     except KeyboardInterrupt:
         return complain("Interrupted; nothing was left running.", INTERRUPTED)
     except BrokenPipeError:
         return _nobody_reads()
+    except OSError as error:
+        _nobody_reads()  # what is left to print would fail at the interpreter's end as well
+        return complain(f"it cannot go on: {error}; next: look at the disk", COULD_NOT_RUN)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -82,7 +82,7 @@ def _is_offline(arguments: argparse.Namespace, snapshots: Snapshots) -> bool:
         raise CannotRun("--offline asks no database; drop it, or the options of the database")
     if arguments.offline:
         return True
-    if asks or os.environ.get(VARIABLE):
+    if asks or VARIABLE in os.environ:
         return False
     if not snapshots.families():
         raise CannotRun(

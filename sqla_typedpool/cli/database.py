@@ -24,8 +24,8 @@ _SHOW_PROGRESS_AFTER = 1.0  # seconds
 
 def asks_for_database(arguments: argparse.Namespace) -> bool:
     """Whether an option, not the environment, speaks of one."""
-    given = (arguments.database_url, arguments.env_file, arguments.ephemeral, *_schemas(arguments))
-    return any(given)
+    given = (arguments.database_url, arguments.env_file, *_schemas(arguments))
+    return arguments.ephemeral or any(each is not None for each in given)
 
 
 def _schemas(arguments: argparse.Namespace) -> tuple[str | None, ...]:
@@ -62,18 +62,25 @@ class _Common:
 
 
 def _given_url(arguments: argparse.Namespace) -> str:
-    if any(_schemas(arguments)):
+    if any(each is not None for each in _schemas(arguments)):
         raise CannotRun("--metadata, --alembic and --schema need --ephemeral")
-    if arguments.database_url:
-        return str(arguments.database_url)
-    if arguments.env_file:
+    if arguments.database_url is not None:
+        return _filled(arguments.database_url, "--database-url is empty")
+    if arguments.env_file is not None:
         return read_env_file(arguments.env_file, VARIABLE)
-    if url := os.environ.get(VARIABLE):
-        return url
+    if VARIABLE in os.environ:
+        return _filled(os.environ[VARIABLE], f"${VARIABLE} is set, and empty")
     raise CannotRun(
         f"no database; next: give --database-url or ${VARIABLE}, or start a throw-away one with"
         " --ephemeral"
     )
+
+
+def _filled(url: str, fault: str) -> str:
+    """A secret that is missing makes an empty one, which must not pass for none."""
+    if not url.strip():
+        raise CannotRun(f"{fault}; next: give the database's URL, or leave it out")
+    return url
 
 
 def _ephemeral(
@@ -81,7 +88,7 @@ def _ephemeral(
 ) -> contextlib.AbstractContextManager[str]:
     from sqla_typedpool import ephemeral
 
-    if arguments.database_url or arguments.env_file:
+    if arguments.database_url is not None or arguments.env_file is not None:
         raise CannotRun("--ephemeral starts a database of its own; drop --database-url")
     names = ("metadata", "alembic", "schema")
     given = dict(zip(names, _schemas(arguments), strict=True))

@@ -26,7 +26,7 @@ def settings(folder: Path | None = None) -> Settings:
     except FileNotFoundError:
         return Settings()
     except (OSError, UnicodeDecodeError) as error:
-        raise CannotRun(f"{FILE} cannot be read: {error}") from error
+        raise CannotRun(f"{FILE} cannot be read: {error}; next: write it as UTF-8") from error
     if "sqla_typedpool" not in text:
         return Settings()
     table = _parsed(text).get("tool", {}).get("sqla_typedpool", {})
@@ -44,7 +44,7 @@ def _parsed(text: str) -> dict[str, Any]:
     try:
         found: dict[str, Any] = toml.loads(text)
     except toml.TOMLDecodeError as error:
-        raise CannotRun(f"{FILE} is not TOML: {error}") from error
+        raise CannotRun(f"{FILE} is not TOML: {error}; next: mend that line") from error
     return found
 
 
@@ -56,9 +56,11 @@ def read_env_file(path: Path, name: str) -> str:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise CannotRun(f"--env-file {path} cannot be read: {error}") from error
+        raise CannotRun(
+            f"--env-file {path} cannot be read: {error}; next: name a file of NAME=value lines"
+        ) from error
     for line in lines:
         key, equals, value = line.strip().removeprefix("export ").partition("=")
         if equals and key.strip() == name:
             return value.strip().strip("\"'")
-    raise CannotRun(f"--env-file {path} does not set {name}")
+    raise CannotRun(f"--env-file {path} does not set {name}; next: add a line {name}=...")

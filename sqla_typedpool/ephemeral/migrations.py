@@ -50,7 +50,9 @@ def upgrade(url: str, ini: Path) -> None:
             timeout=BUILD_SECONDS,
         )
     except subprocess.TimeoutExpired:
-        raise CannotRun(f"The migrations of {ini} took over {BUILD_SECONDS:g} s.") from None
+        raise CannotRun(
+            f"The migrations of {ini} took over {BUILD_SECONDS:g} s. Next: see what they wait for."
+        ) from None
     if ended.returncode != 0:
         raise CannotRun(_failure(ini, ended.stdout))
 

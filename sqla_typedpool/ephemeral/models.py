@@ -57,7 +57,9 @@ def find(target: str) -> MetaData:
     try:
         found = reduce(getattr, attributes.split("."), imported)
     except AttributeError as error:
-        raise CannotRun(f"The metadata {target!r} is not there: {error}.") from None
+        raise CannotRun(
+            f"The metadata {target!r} is not there: {error}. Next: look at its name."
+        ) from None
     return _metadata_in(found, target)
 
 
@@ -72,6 +74,7 @@ def _imported(module: str) -> Any:
         says = traceback.format_exception_only(type(error), error)[-1].strip()
         raise CannotRun(
             f"The module {module} cannot be imported: {says} ({last.filename}:{last.lineno})."
+            " Next: mend it, or name another module."
         ) from error
 
 

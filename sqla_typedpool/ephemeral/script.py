@@ -63,7 +63,9 @@ def _text_of(file: Path) -> str:
             " Next: dump it with --encoding=UTF8, or convert it."
         ) from None
     except OSError as error:
-        raise CannotRun(f"The schema cannot be read: {error.strerror or error}: {file}.") from None
+        raise CannotRun(
+            f"The schema cannot be read: {error.strerror or error}: {file}. Next: name a file."
+        ) from None
 
 
 def _find_psql() -> str | None:
@@ -89,7 +91,9 @@ def _run_with_psql(psql: str, url: str, file: Path, script: str) -> None:
             timeout=BUILD_SECONDS,
         )
     except subprocess.TimeoutExpired:
-        raise CannotRun(f"The statements of {file} took over {BUILD_SECONDS:g} s.") from None
+        raise CannotRun(
+            f"The statements of {file} took over {BUILD_SECONDS:g} s. Next: see what they wait for."
+        ) from None
     if ended.returncode != 0:
         raise CannotRun(_psql_failure(file, ended.stderr.decode(errors="replace").strip()))
 

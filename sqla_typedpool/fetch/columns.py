@@ -33,7 +33,8 @@ def described_by_asyncpg(attributes: Sequence[Any]) -> tuple[Column, ...]:
 def _arrives_as(described: Any) -> Delivered:
     """By its OID: a type of the application's may have any name."""
     delivered = postgresql_type(described.oid)
-    return delivered if delivered.python or delivered.json else Delivered(described.name)
+    is_known = delivered.python or delivered.json or delivered.is_range
+    return delivered if is_known else Delivered(described.name)
 
 
 def relabelled(

@@ -40,6 +40,9 @@ class Delivered:
     json: bool = False
     """The value is JSON, decoded by driver or SQLAlchemy already."""
 
+    is_range: bool = False
+    """The value is a range of the driver's own class."""
+
     def __str__(self) -> str:
         zone = {None: "", True: " (aware)", False: " (naive)"}[self.aware]
         return f"{self.name}{zone}"
@@ -95,13 +98,14 @@ _POSTGRESQL: tuple[tuple[int, int, str, tuple[str, ...], type | None], ...] = (
     (3926, 3927, "int8range", (), None),
 )
 _JSON = ((114, 199, "json"), (3802, 3807, "jsonb"))
+_RANGES = frozenset({"int4range", "int8range", "numrange", "tsrange", "tstzrange", "daterange"})
 _AWARE = {"timestamp": False, "time": False, "timestamptz": True, "timetz": True}
 
 
 def _by_name_and_oid() -> dict[str | int, Delivered]:
     known: dict[str | int, Delivered] = {}
     for oid, array_oid, name, further, python in _POSTGRESQL:
-        scalar = Delivered(name, python, aware=_AWARE.get(name))
+        scalar = Delivered(name, python, aware=_AWARE.get(name), is_range=name in _RANGES)
         known.update(dict.fromkeys((oid, name, *further), scalar))
         known[array_oid] = _array_of(scalar)
     for oid, array_oid, name in _JSON:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from enum import Flag
 from typing import Any
+from uuid import UUID
 
 from sqla_typedpool.errors import RowShapeError
 from sqla_typedpool.mapping.annotations import wanted_of
@@ -28,6 +31,9 @@ UNKNOWN = Delivered("unknown type")
 
 JSON_AS_TEXT = frozenset({"sqlite", "mysql"})
 """The families whose JSON arrives as text."""
+
+
+_PLAIN = frozenset({bool, int, float, Decimal, str, bytes, date, datetime, time, timedelta, UUID})
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,8 @@ def _judge_exact(wanted: Wanted, delivered: Delivered, family: str) -> Verdict:
     python, arrives = wanted.annotation, delivered.python
     if not is_storable(python, family):
         return Verdict(Action.REFUSE, f"JSON holds no {python.__name__}", "use Decode(function)")
+    if delivered.is_range and python in _PLAIN:
+        return Verdict(Action.REFUSE, "it arrives as a range", "cast it in SQL: CAST(x AS text)")
     if arrives is None or arrives is python:
         return _accepted(delivered)
     if takes_subclasses(python) and issubclass(arrives, python):

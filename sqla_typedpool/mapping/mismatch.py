@@ -50,6 +50,8 @@ def mismatch_of(wanted: Wanted, value: object, family: str) -> Mismatch:
     if value is None:
         null = "null" if family == "json" else "NULL"
         hint = f"declare it {expected} | None, or make the column never {null}"
+        if wanted.json is not None and family != "json":  # decoded, they look alike
+            null, hint = "NULL or JSON's null", f"declare it {expected} | None"
         return Mismatch(expected, null, hint)
     cls = wanted.annotation if wanted.kind is Kind.EXACT else object
     return Mismatch(expected, type_of(value), advice(type(value), cls, family))

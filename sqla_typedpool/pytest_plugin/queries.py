@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["query_items"]
 
-OTHERS = "other findings"
+OTHERS = "other-findings"
 """The item of what belongs to no single query."""
 
 
@@ -53,8 +53,8 @@ class Queries(pytest.Collector):
         except CannotRun as error:
             yield QueryItem.from_parent(self, name="check", only=None, error=error)
             return
-        for info in queries:
-            yield QueryItem.from_parent(self, name=info.name, only=info, error=None)
+        for name, info in {info.name: info for info in queries}.items():  # some share a name
+            yield QueryItem.from_parent(self, name=name, only=info, error=None)
         yield QueryItem.from_parent(self, name=OTHERS, only=None, error=None)
 
     @cached_property
@@ -66,7 +66,12 @@ class Queries(pytest.Collector):
                 "--typedpool-check does not know what to check. Next: set typedpool_modules in"
                 " pytest's ini-file, or modules in [tool.sqla_typedpool] of pyproject.toml."
             )
-        return discover(modules, self.settings.exclude)
+        here = Path.cwd()
+        os.chdir(self.config.rootpath)  # settings and snapshots are there, so modules are too
+        try:
+            return discover(modules, self.settings.exclude)
+        finally:
+            os.chdir(here)
 
     @cached_property
     def settings(self) -> Settings:

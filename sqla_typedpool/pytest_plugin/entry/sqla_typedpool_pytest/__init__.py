@@ -40,7 +40,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before -k, -m and others choose among the items
 def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
-    if session.config.getoption("typedpool_check"):
+    config = session.config
+    names_tests = any("::" in each for each in config.args)  # who names tests wants those alone
+    if config.getoption("typedpool_check") and not names_tests:
         from sqla_typedpool.pytest_plugin.queries import query_items
 
         items += query_items(session)
