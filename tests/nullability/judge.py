@@ -75,6 +75,10 @@ class Court:
         }
 
 
+class ServerDied(Exception):
+    """A statement was too much for PostgreSQL itself."""
+
+
 async def _run(
     connection: asyncpg.Connection, sql: str, arguments: list[Any], data: str, path: str
 ) -> Outcome:
@@ -90,6 +94,8 @@ async def _run(
     except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, OverflowError) as error:
         return Outcome(f"{type(error).__name__}: {error}")
     finally:
+        if connection.is_closed():
+            raise ServerDied(f"the server died, or ended the session, of: {sql}")
         await transaction.rollback()
     cells = [list(enumerate(row.values())) for row in rows]
     return Outcome(

@@ -156,4 +156,33 @@ CASES = [
     Case(
         "BETWEEN SYMMETRIC", "select nick from person where nick between symmetric 'z' and 'a'", "0"
     ),
+    Case(
+        "a range of everything or nothing is compared with NULL too",
+        "select s from (select scores[1] as s from person) x where s <@ '(,)'::int4range",
+        "1",
+        since=17,
+    ),
+    Case(
+        "a range of everything is compared with a column that is NULL",
+        "select k.weight, v.weight, w.weight from tag k"
+        " left join tag v on v.weight <@ '(,)'::int4range"
+        " left join tag w on '(,)'::int4range @> w.weight"
+        " where k.weight <@ '(,)'::int4range",
+        "111",
+        data="update tag set weight = null",
+        since=17,
+    ),
+    Case(
+        "a range of nothing does not hold a column that is NULL",
+        "select weight from tag where not weight <@ 'empty'::int4range"
+        " and not elem_contained_by_range(weight, 'empty'::int4range)",
+        "1",
+        data="update tag set weight = null",
+        since=17,
+    ),
+    Case(
+        "a range that is known only at run time is compared with values",
+        "select p.boss_id from person p where p.boss_id <@ p.span",
+        "0",
+    ),
 ]

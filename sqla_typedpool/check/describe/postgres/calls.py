@@ -54,7 +54,8 @@ def function(node: Node, level: Level) -> Nullness:
 def _called(called: Function, node: Node, parts: list[Nullness]) -> Nullness:
     why = f"{called.name}() is never NULL"
     if known.holds_for_function(called):
-        return strict(parts, why)
+        whole = strict(parts, why)
+        return without_relation(whole) if called.may_be_simplified else whole
     if called.is_built_in and called.name in known.ALWAYS:
         is_list = node.flag("funcvariadic")
         return without_relation(strict(parts, why)) if is_list else never(why)
@@ -99,7 +100,8 @@ def of_operator(called: Function | None, name: str, *parts: Nullness) -> Nullnes
     if called is None:
         return maybe(f"nothing is known of the operator {name}")
     if known.holds_for_operator(name, called):
-        return strict(parts, f"{name} of what is never NULL")
+        whole = strict(parts, f"{name} of what is never NULL")
+        return without_relation(whole) if called.may_be_simplified else whole
     if called.is_built_in and called.name in known.ALWAYS:
         return never(f"{name} is never NULL")
     if called.is_built_in and called.name == "array_cat":

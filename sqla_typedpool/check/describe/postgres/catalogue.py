@@ -62,6 +62,8 @@ class Function:
     name: str
     arguments: tuple[int, ...]
     is_strict: bool
+    may_be_simplified: bool = False
+    """Whether the planner may put a constant in its place, for NULL as well."""
     facts: str = ""
     """What a description may depend on, for the fingerprint."""
 
@@ -110,9 +112,13 @@ LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND N
 LEFT JOIN doubtful d ON d.root = c.oid AND d.attnum = a.attnum
 """
 
+# Since 17 `x <@ '(,)'` is true and `x <@ 'empty'` false, even for an x that is NULL; what the
+# support functions of extensions make of theirs is not known.
 _FUNCTIONS = """
 SELECT p.oid::pg_catalog.int8, n.nspname::pg_catalog.text, p.proname::pg_catalog.text,
     p.proargtypes::pg_catalog.text, p.proisstrict,
+    p.prosupport::pg_catalog.oid <> 0 AND (p.oid >= 16384
+        OR p.proname IN ('elem_contained_by_range', 'range_contains_elem')),
     pg_catalog.pg_get_function_identity_arguments(p.oid) || ' -> '
     || coalesce(pg_catalog.pg_get_function_result(p.oid), '')
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
@@ -177,9 +183,9 @@ class Catalogue:
     async def _functions(self, asked: set[int]) -> None:
         new = asked - set(self.functions)
         for row in await self.wire.fetch(_FUNCTIONS, _array(new)) if new else ():
-            oid, schema, name, arguments, is_strict, facts = row
+            oid, schema, name, arguments, *rest = row
             types = tuple(int(each) for each in arguments.split())
-            self.functions[oid] = Function(oid, schema, name, types, is_strict, facts)
+            self.functions[oid] = Function(oid, schema, name, types, *rest)
 
 
 class Numbers:

@@ -173,4 +173,4 @@ def _is_strict(node: Node, catalogue: Catalogue) -> bool:
     if not number:
         number = catalogue.operators.get(node.number("opno"), (0, ""))[0]
     function = catalogue.functions.get(number)
-    return function is not None and function.is_strict
+    return function is not None and function.is_strict and not function.may_be_simplified
