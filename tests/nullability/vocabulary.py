@@ -193,7 +193,7 @@ LITERALS = {
     "ints": ["'{1,2}'::int[]", "'{}'::int[]", "array[1, null]"],
     "texts": ["'{a}'::text[]", "'{}'::text[]", "array['a', null]"],
     "mood": ["'ok'::mood"],
-    "span": ["'[1,5)'::int4range", "'empty'::int4range"],
+    "span": ["'[1,5)'::int4range", "'empty'::int4range", "'(,)'::int4range"],
     "pair": ["row(1, 'x')::pair", "row(null, null)::pair"],
     "row": ["null::team"],
     "team": ["null::team"],
