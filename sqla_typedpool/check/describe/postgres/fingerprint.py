@@ -6,7 +6,7 @@ Of a table only the columns that the statement names count: another one may come
 from __future__ import annotations
 
 from .catalogue import BUILT_IN, Catalogue, Numbers, Relation
-from .nodes import Node
+from .nodes import Node, nodes_in
 
 __all__ = ["facts_of"]
 
@@ -62,13 +62,7 @@ def _of_functions(catalogue: Catalogue, mentioned: Numbers) -> list[str]:
 
 def _touch(tree: object, touched: dict[int, set[int]]) -> None:
     """The columns of each table that a tree reads or writes."""
-    waiting: list[object] = [tree]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, list):
-            waiting.extend(value)
-        elif isinstance(value, Node):
-            waiting.extend(value.fields.values())
-            if value.fields.get("selectedCols"):
-                columns = touched.setdefault(value.number("relid"), set())
-                columns.update(int(n) - _FIRST for s in _COLUMN_SETS for n in value.nodes(s))
+    for node in nodes_in(tree):
+        if node.fields.get("selectedCols"):
+            columns = touched.setdefault(node.number("relid"), set())
+            columns.update(int(n) - _FIRST for s in _COLUMN_SETS for n in node.nodes(s))
