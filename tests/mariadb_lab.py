@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import text
 
 from sqla_typedpool import TypedPool
-from tests.storms import Stopwatch, open_all
+from tests.clocks import Stopwatch
+from tests.storms import open_all
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

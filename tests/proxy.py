@@ -23,21 +23,24 @@ CHUNK = 65536
 class _Link:
     """One client's connection and the one to the target that serves it."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.client = writer
+    def __init__(self, accepted: socket.socket) -> None:
+        self.accepted = accepted
+        self.client: asyncio.StreamWriter | None = None
         self.target: asyncio.StreamWriter | None = None
         self.silent = False
 
     def close(self, *, reset: bool = False) -> None:
         """Close both sides at once; with `reset` the client gets RST instead of FIN."""
         if reset:
-            connection = self.client.get_extra_info("socket")
             with suppress(OSError):
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.accepted.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                )
         for writer in (self.client, self.target):
             if writer is not None:
                 writer.transport.abort()
+        if self.client is None:
+            self.accepted.close()
 
 
 class FaultProxy:
@@ -57,7 +60,7 @@ class FaultProxy:
         self.port = 0
         self._target = (target_host, target_port)
         self._silent = False
-        self._listener: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._links: dict[asyncio.Task[None], _Link] = {}
 
     @property
@@ -89,14 +92,18 @@ class FaultProxy:
     def refuse(self) -> None:
         """Close the listener: new connects are refused, those open go on."""
         if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
             self._listener.close()
             self._listener = None
 
     async def accept(self) -> None:
         """Listen (again), on the same port as before."""
         if self._listener is None:
-            self._listener = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-            self.port = self._listener.sockets[0].getsockname()[1]
+            self._listener = socket.create_server(("127.0.0.1", self.port), backlog=100)
+            self._listener.setblocking(False)
+            self.port = self._listener.getsockname()[1]
+            # asyncio's own server loses clients that it has accepted when it is closed
+            asyncio.get_running_loop().add_reader(self._listener, self._serve, self._listener)
 
     async def __aenter__(self) -> FaultProxy:
         await self.accept()
@@ -117,22 +124,26 @@ class FaultProxy:
             link.close()  # the task of a client that has only just come never began
         await asyncio.sleep(0)
 
-    def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.accepted += 1
-        link = _Link(reader, writer)
-        link.silent = self._silent
-        task = asyncio.get_running_loop().create_task(self._forward(link))
-        self._links[task] = link
-        task.add_done_callback(self._links.pop)
+    def _serve(self, listener: socket.socket) -> None:
+        with suppress(BlockingIOError):
+            while True:
+                link = _Link(listener.accept()[0])
+                link.silent = self._silent
+                self.accepted += 1
+                task = asyncio.get_running_loop().create_task(self._forward(link))
+                self._links[task] = link
+                task.add_done_callback(self._links.pop)
 
     async def _forward(self, link: _Link) -> None:
         """Pump both ways until either side ends; connection errors are everyday here."""
         pumps: list[asyncio.Task[None]] = []
         try:
+            link.accepted.setblocking(False)
+            source, link.client = await asyncio.open_connection(sock=link.accepted)
             await asyncio.sleep(self.accept_delay)
             reader, link.target = await asyncio.open_connection(*self._target)
             pumps = [
-                asyncio.ensure_future(self._pump(link, link.reader, link.target)),
+                asyncio.ensure_future(self._pump(link, source, link.target)),
                 asyncio.ensure_future(self._pump(link, reader, link.client)),
             ]
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)

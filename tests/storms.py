@@ -7,7 +7,6 @@ import gc
 import itertools
 import os
 import random
-import time
 import types
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from sqla_typedpool import TypedPool
+from tests.clocks import Stopwatch, clock_of_the_loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
@@ -44,7 +44,8 @@ def run(main: Coroutine[Any, Any, Any], loop: str = "asyncio") -> Any:
 
     async def listening() -> Any:
         asyncio.get_running_loop().set_exception_handler(lambda _, what: complaints.append(what))
-        return await main
+        with clock_of_the_loop():
+            return await main
 
     if loop == "uvloop":
         result = pytest.importorskip("uvloop").run(listening())
@@ -118,22 +119,11 @@ async def fill(engine: AsyncEngine, count: int) -> list[int]:
     return pids
 
 
-class Stopwatch:
-    """Seconds since it was made."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self._start
-
-
 async def until(condition: Callable[[], bool], seconds: float) -> bool:
     """Wait until `condition` holds (True) or `seconds` have passed (False)."""
     watch = Stopwatch()
     while not condition():
-        if watch.seconds > seconds:
+        if watch.awake > seconds:
             return False
         await asyncio.sleep(0.01)
     return True
@@ -155,14 +145,14 @@ class Admin:
     async def settled(self, name: str, most: int, seconds: float = 2.0) -> int:
         """How many backends serve `name`, once they are `most` or `seconds` have passed."""
         watch = Stopwatch()
-        while (count := len(await self.pids(name))) > most and watch.seconds < seconds:
+        while (count := len(await self.pids(name))) > most and watch.awake < seconds:
             await asyncio.sleep(0.02)
         return count
 
     async def grown(self, name: str, least: int, seconds: float = 2.0) -> int:
         """The same, waiting for `least` of them."""
         watch = Stopwatch()
-        while (count := len(await self.pids(name))) < least and watch.seconds < seconds:
+        while (count := len(await self.pids(name))) < least and watch.awake < seconds:
             await asyncio.sleep(0.02)
         return count
 
@@ -277,7 +267,7 @@ async def check_nothing_lost(engine: AsyncEngine, limit: int) -> None:
     assert pool.checkedout() == limit
     for connection in held:
         await connection.close()
-    assert watch.seconds < 1.5
+    assert watch.awake < 1.5
     assert pool.checkedout() == 0
 
 

@@ -20,11 +20,12 @@ from sqla_typedpool._sqlalchemy import await_only, greenlet_spawn
 from sqla_typedpool.embedded import EmbeddedServerError, Postgres
 from sqla_typedpool.pool import drivers
 from tests import virtual
-from tests.chaos.gauges import LoopClock, grown
+from tests.chaos.gauges import grown
 from tests.chaos.ledger import ABSENT, COMMITTED, EITHER, Ledger
 from tests.chaos.sides import MariaSide, PostgresSide, Side
 from tests.chaos.trial import Trial
 from tests.chaos.verdicts import Broken, is_expected
+from tests.clocks import LoopClock
 from tests.conftest import no_server
 from tests.fake_driver import ROW, Disconnect, Server, borrow, driver_of, new_pool, open_idle
 from tests.servers.mariadb import MariaDB

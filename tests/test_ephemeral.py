@@ -460,6 +460,27 @@ def test_data_and_includes_work_with_psql(new_database: str, tmp_path: Path) -> 
     assert run(new_database, "SELECT id FROM more") == [7]
 
 
+@pytest.mark.parametrize(
+    ("program", "says"),
+    [
+        ("#!/bin/sh\nkill -SEGV $$\n", "psql was ended by signal 11, without a word. Next: see"),
+        ("#!/bin/sh\nexit 3\n", "psql exited with 3, without a word. Next: see whether"),
+        ("#!/nowhere/sh\n", "psql cannot be run: No such file or directory. Next: mend"),
+    ],
+)
+def test_a_broken_psql_is_named(
+    new_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, says: str
+) -> None:
+    psql = tmp_path / "psql"
+    psql.write_text(program)
+    psql.chmod(0o755)
+    monkeypatch.setattr(script, "_find_psql", lambda: str(psql))
+    file = tmp_path / "schema.sql"
+    file.write_text("CREATE TABLE a (id int);\n")
+    with pytest.raises(CannotRun, match=rf"schema\.sql: .*{says}"):
+        ephemeral.build(new_database, schema=file)
+
+
 @pytest.mark.parametrize("line", ["\\i more.sql", "COPY a (id) FROM stdin;", "\\echo hello"])
 def test_what_needs_psql_says_so_where_there_is_none(
     new_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str

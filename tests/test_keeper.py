@@ -27,7 +27,7 @@ from tests.fake_driver import (
     refused,
     use,
 )
-from tests.virtual import now, run, virtual_loop
+from tests.virtual import VirtualLoop, now, run, virtual_loop
 
 LOGGER = "sqla_typedpool"
 
@@ -442,6 +442,26 @@ def test_a_blocked_loop_is_told(caplog: pytest.LogCaptureFixture) -> None:
 
     with caplog.at_level(logging.WARNING, LOGGER):
         run(main())
+
+
+def test_a_loop_that_stands_still_between_two_runs_is_not_called_blocked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loop = VirtualLoop()
+
+    async def main() -> None:
+        await use(pool)
+        await asyncio.sleep(5)
+
+    async def make() -> Any:
+        return new_pool(Server())
+
+    with caplog.at_level(logging.WARNING, LOGGER):
+        pool = loop.run_until_complete(make())
+        loop.run_until_complete(main())
+        loop.block(60)
+        run(main(), loop=loop)
+    assert caplog.records == []
 
 
 def test_a_pool_nobody_holds_is_collected_while_its_loop_runs() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -208,3 +210,22 @@ def test_leaving_the_proxy_closes_silent_and_waiting_clients() -> None:
                 assert proxy.connections == 0
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("rounds", range(5))
+def test_clients_that_come_while_the_proxy_is_left_are_closed_as_well(rounds: int) -> None:
+    """A transport that nobody closed is a warning of the collector, and so an error."""
+
+    async def main() -> list[socket.socket]:
+        async with proxied_echo() as proxy:
+            late = [socket.socket() for _ in range(10)]
+            for client in late:
+                client.setblocking(False)
+                client.connect_ex(("127.0.0.1", proxy.port))
+            for _ in range(rounds):
+                await asyncio.sleep(0)
+        return late
+
+    for client in asyncio.run(main()):
+        client.close()
+    gc.collect()

@@ -94,8 +94,13 @@ def _run_with_psql(psql: str, url: str, file: Path, script: str) -> None:
         raise CannotRun(
             f"The statements of {file} took over {BUILD_SECONDS:g} s. Next: see what they wait for."
         ) from None
+    except OSError as error:
+        raise CannotRun(
+            f"{file}: {psql} cannot be run: {error.strerror or error}. Next: mend or remove it."
+        ) from None
     if ended.returncode != 0:
-        raise CannotRun(_psql_failure(file, ended.stderr.decode(errors="replace").strip()))
+        output = ended.stderr.decode(errors="replace").strip()
+        raise CannotRun(_psql_failure(file, output or _silent_end(psql, ended.returncode)))
 
 
 def _libpq_environment(url: str) -> Mapping[str, str]:
@@ -120,9 +125,14 @@ def _libpq_environment(url: str) -> Mapping[str, str]:
 def _psql_failure(file: Path, output: str) -> str:
     found = _PSQL_ERROR.search(output)
     if found is None:
-        return f"{file}: psql failed: {output or 'without a word'}"
+        return f"{file}: psql failed: {output}"
     detail = " ".join(line.strip() for line in output[found.end() :].splitlines()[:1])
     return _failure(f"{file}:{found[1]}", found[2], detail)
+
+
+def _silent_end(psql: str, code: int) -> str:
+    end = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
+    return f"{psql} {end}, without a word. Next: see whether `{psql} --version` runs."
 
 
 def _run_with_asyncpg(url: str, file: Path, script: str) -> None:

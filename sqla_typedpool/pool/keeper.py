@@ -7,6 +7,7 @@ would: it claims the connection first, and never while somebody waits.
 
 from __future__ import annotations
 
+import sys
 import weakref
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ class Keeper:
         self._station = station
         self._will: Callable[[], _Will | None] = _nothing
         self._due = 0.0
+        self._stretch: object = None  # the one in which the alarm was set
         self.period = self._choose_period()
 
     def _choose_period(self) -> float:
@@ -68,6 +70,7 @@ class Keeper:
 
     def _arm(self, will: _Will) -> None:
         self._due = self._station.clock() + self.period
+        self._stretch = _stretch_of_the_loop()
         # the loop alone holds the will, see there
         later(self._station.loop, self.period, _round, will)
 
@@ -75,13 +78,14 @@ class Keeper:
         """One round: look, act, set the alarm for the next."""
         station = self._station
         now = station.clock()
-        late = now - self._due
+        late, stretch = now - self._due, self._stretch
         self._arm(will)
         station.tally.count_uses()
         for record in list(station.records):
             record.loosen()
         if late >= _BLOCKED:
-            self._report_blocked(late)
+            if stretch is self._stretch:
+                self._report_blocked(late)
             return  # what seems to be expired may only have been kept from returning
         if station.options.pool_leak_threshold is not None:
             self._report_leaks(now, station.options.pool_leak_threshold)
@@ -172,6 +176,16 @@ class _Will:
         station, loop = self._station(), self._loop()
         if station is not None and loop is not None and loop.is_closed():
             ending.abandon(station)
+
+
+def _stretch_of_the_loop() -> object:
+    """Another object for each time from the loop's start to its stop.
+
+    A loop that is run for one task after another (``run_until_complete``, a session's loop under
+    tests that are not async) stands still in between, and nothing blocks it. It sets its hooks for
+    asynchronous generators whenever it starts (PEP 525), asyncio's and uvloop's as new objects.
+    """
+    return sys.get_asyncgen_hooks().firstiter
 
 
 def _round(will: _Will) -> None:

@@ -1,62 +1,20 @@
-"""What the chaos test measures: time that is the pool's, logs, descriptors, memory."""
+"""What the chaos test measures: durations, logs, descriptors, memory."""
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import logging
 import os
 import resource
 import socket
 import sys
-import time
 from collections import Counter, deque
 from contextlib import contextmanager, suppress
 from statistics import median
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-TICK = 0.02
-
-
-class LoopClock:
-    """A clock that stands still while the loop does: nothing can be in time in a blocked loop.
-
-    Each tick that comes late, be it for a deliberate block, the garbage collector or a busy
-    machine, is taken off. `looks` are called at every fifth tick.
-    """
-
-    def __init__(self, *looks: Callable[[], object]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._looks = looks
-        self._ticks = 0
-        self._last = time.monotonic()
-        self.stalled = 0.0
-        self._timer = self._loop.call_later(TICK, self._tick)
-
-    def now(self) -> float:
-        """Seconds in which the loop turned."""
-        real = time.monotonic()
-        return real - self.stalled - self._late(real)
-
-    def stop(self) -> None:
-        self._timer.cancel()
-
-    def _late(self, now: float) -> float:
-        late = now - self._last - TICK
-        return late if late > TICK / 4 else 0.0
-
-    def _tick(self) -> None:
-        now = time.monotonic()
-        self.stalled += self._late(now)
-        self._last = now
-        self._timer = self._loop.call_later(TICK, self._tick)
-        self._ticks += 1
-        if self._ticks % 5 == 0:
-            for look in self._looks:
-                look()
+    from collections.abc import Iterator
 
 
 class Longest:

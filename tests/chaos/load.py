@@ -14,9 +14,10 @@ from sqlalchemy import text
 
 from sqla_typedpool import TypedPool
 from tests.chaos.faults import Victims
-from tests.chaos.gauges import Longest, LoopClock
+from tests.chaos.gauges import Longest
 from tests.chaos.ledger import COMMITTED, EITHER, Ledger
 from tests.chaos.verdicts import Broken, is_expected, name_of, told_of
+from tests.clocks import LoopClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
