@@ -17,7 +17,7 @@ import pytest
 
 from sqla_typedpool import TypedPool
 from tests import mariadb_lab, storms
-from tests.storms import ask, make_engine, new_name
+from tests.storms import LOOPS, ask, make_engine, new_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -116,9 +116,14 @@ def asked_one():
     global asked
     asked += 1
 
+async def no_attempt_under_way():
+    while TypedPool.of(engine).stats().connecting:
+        await asyncio.sleep(0.01)
+
 def by_hand(main):
     loop = asyncio.new_event_loop()
     loop.run_until_complete(main)
+    loop.run_until_complete(no_attempt_under_way())  # what a driver has half made is its own
     loop.close()
 
 ways = [(run, once), (run, three), (run, left_to_the_end), (run, left_in_a_generator)]
@@ -165,6 +170,35 @@ except threading.BrokenBarrierError:
 for each in threads:
     each.join(30)
 report(alive=False, errors=errors)
+"""
+
+
+SLOW_THREADS = """
+import itertools, sqlite3, time
+
+class Watched(sqlite3.Connection):
+    is_open = True
+    def close(self):
+        self.is_open = False
+        super().close()
+
+connects, opened = itertools.count(), []
+really_connect = sqlite3.connect
+def slowly(*args, **options):
+    if next(connects):
+        time.sleep(0.3)
+    opened.append(really_connect(*args, factory=Watched, **options))
+    return opened[-1]
+sqlite3.connect = slowly
+
+async def three():
+    await asyncio.gather(ask(), ask(), ask())
+
+run(three())
+for each in threading.enumerate():
+    if each is not threading.main_thread():
+        each.join(2)
+report(connected=len(opened), still_open=sum(each.is_open for each in opened))
 """
 
 
@@ -287,6 +321,21 @@ def test_five_hundred_loops_in_a_row_say_nothing_and_leave_nothing(
         assert report["threads"] == 1, report
     # the first hundred may have opened what stays
     assert seen[-1]["descriptors"] <= seen[0]["descriptors"], seen
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("driver", ["aiosqlite"])
+def test_connects_under_way_in_threads_when_a_loop_ends_say_nothing_and_leave_nothing(
+    sessions: Sessions, loop: str
+) -> None:
+    """The first connection serves all three; the others are opened for nobody."""
+    if loop == "uvloop":
+        pytest.importorskip("uvloop")
+    with Program(SLOW_THREADS, sessions.url, sessions.name, loop) as program:
+        (report,) = program.reports()
+        assert program.ended() == ("", 0)
+    assert report["connected"] > 1
+    assert (report["still_open"], report["threads"], report["said"]) == (0, 1, []), report
 
 
 @pytest.mark.slow

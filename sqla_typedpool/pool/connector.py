@@ -159,7 +159,10 @@ class Connector:
         station.slots.opening += 1
         self._live.append(attempt)
         attempt.task = station.tasks.spawn(
-            self._run(attempt), "connect", lambda: self._finish(attempt, None)
+            self._run(attempt),
+            "connect",
+            lambda: self._finish(attempt, None),
+            patient=station.pool.database.driver.connects_in_thread,
         )
         attempt.timer = Alarm(station.loop, self.bound, self._time_out, attempt)
 

@@ -85,6 +85,8 @@ class Driver:
     """(another adapted connection, session): end what it does. In a greenlet."""
     connect_timeout: str = ""
     """The connect argument that bounds a connection attempt, in seconds."""
+    connects_in_thread: bool = False
+    """Whether a thread connects, which cannot be cancelled and tells the loop of its end."""
 
 
 # ------------------------------------------------------------------- asyncpg
@@ -275,6 +277,7 @@ _DRIVERS = {
         says_farewell=False,
         # its thread tells the event loop when it ends
         force=lambda connection: connection.stop(),
+        connects_in_thread=True,
     ),
     "aiomysql": _MYSQL,
     "asyncmy": _MYSQL,

@@ -34,7 +34,8 @@ class Renewal:
         station = self._station
         station.forget(record, "invalidated")
         started = station.clock()
-        task = station.tasks.spawn(self._reopen(record), "renew")
+        patient = station.pool.database.driver.connects_in_thread
+        task = station.tasks.spawn(self._reopen(record), "renew", patient=patient)
         # Should the borrower be gone before the task is, nobody may find a
         # half-filled record on the shelf, and its slot is not free yet.
         record.spoiled = True

@@ -12,6 +12,26 @@ from typing import Any
 __all__ = ["Tasks"]
 
 _CLOSE = "typedpool-close"
+_PATIENCE = 2.0  # seconds
+
+
+class _PatientTask(asyncio.Task[Any]):
+    """A task that waits for a thread: one that is cancelled has a moment to end by itself.
+
+    ``asyncio.run`` cancels all tasks at its end. A thread would still tell the closed loop of
+    what it has done, fail, and leave open what it has opened.
+    """
+
+    _is_asked = False
+
+    def cancel(self, msg: object = None) -> bool:
+        if self.done():
+            return False
+        if not self._is_asked:
+            self._is_asked = True
+            timer = self.get_loop().call_later(_PATIENCE, super().cancel, context=Context())
+            self.add_done_callback(lambda _: timer.cancel(), context=Context())
+        return True
 
 
 class Tasks:
@@ -33,6 +53,8 @@ class Tasks:
         work: Coroutine[Any, Any, Any],
         what: str,
         lost: Callable[[], object] | None = None,
+        *,
+        patient: bool = False,
     ) -> asyncio.Task[Any]:
         """Begin a task.
 
@@ -42,10 +64,12 @@ class Tasks:
         :param what: "close", "connect", "ping" or "renew" (whose borrower gets its error).
         :param lost: called when the task was cancelled before its first step, so
             that not even a ``finally`` of its work has run.
+        :param patient: what is cancelled is given a moment to end by itself.
         """
         begun: list[bool] = []
+        kind = _PatientTask if patient else asyncio.Task
         task: asyncio.Task[Any] = Context().run(
-            asyncio.Task, _note(begun, work), loop=self._loop, name=f"typedpool-{what}"
+            kind, _note(begun, work), loop=self._loop, name=f"typedpool-{what}"
         )
         self._running.add(task)
 

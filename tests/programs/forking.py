@@ -240,8 +240,8 @@ async def in_coroutine() -> dict[str, Any]:
     os.close(writer)
     await asyncio.gather(*slept)
     extra = await connecting
-    child = answer(reader)
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    child = await asyncio.to_thread(answer, reader)  # the loop is not to be called blocked
+    _, status = await asyncio.to_thread(os.waitpid, pid, 0)
     journal = spills()
     after = [await session(App.held), *await sessions()]
     rows = await commit(App.held)
