@@ -1,10 +1,13 @@
 # On a fresh machine: git, make and a Python >= 3.10 with venv. Everything else goes into .venv.
 #   make test PYTHON=/path/to/python3.12    choose the interpreter (only when .venv is made)
 #   make test ARGS="-k fairness -x"         arguments for pytest
+#   make test JOBS=0 ARGS=--pdb             in one process
 
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+# Processes that share the tests, each with servers of its own: most tests wait most of the time.
+JOBS   ?= 3
 # Further requirements for this venv, such as "sqlalchemy<2.1"; used by .ci/run.
 PINS   ?=
 # Of the soak and the fuzzer: how long it takes in all, and which chance it is (none = another one
@@ -27,7 +30,7 @@ demo: $(VENV)/.demo ## watch the pool at work on a throw-away PostgreSQL
 	$(BIN)/sqla-typedpool demo $(ARGS)
 
 test: $(VENV)/.test ## both rings of tests; rings without their server are skipped with a reason
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 soak: $(VENV)/.test ## load and chaos for SECONDS (600), repeated with SEED
 	SQLA_TYPEDPOOL_SOAK_SECONDS=$(SECONDS) SQLA_TYPEDPOOL_SOAK_SEED=$(SEED) \
