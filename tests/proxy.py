@@ -27,10 +27,11 @@ class _Link:
         self.accepted = accepted
         self.client: asyncio.StreamWriter | None = None
         self.target: asyncio.StreamWriter | None = None
-        self.silent = False
+        self.silent = self.begun = self.closed = False
 
     def close(self, *, reset: bool = False) -> None:
         """Close both sides at once; with `reset` the client gets RST instead of FIN."""
+        self.closed = True
         if reset:
             with suppress(OSError):
                 self.accepted.setsockopt(
@@ -39,8 +40,6 @@ class _Link:
         for writer in (self.client, self.target):
             if writer is not None:
                 writer.transport.abort()
-        if self.client is None:
-            self.accepted.close()
 
 
 class FaultProxy:
@@ -121,7 +120,8 @@ class FaultProxy:
             task.cancel()
         await asyncio.gather(*links, return_exceptions=True)
         for link in links.values():
-            link.close()  # the task of a client that has only just come never began
+            if not link.begun:  # by the task of a client that has only just come
+                link.accepted.close()
         await asyncio.sleep(0)
 
     def _serve(self, listener: socket.socket) -> None:
@@ -137,9 +137,12 @@ class FaultProxy:
     async def _forward(self, link: _Link) -> None:
         """Pump both ways until either side ends; connection errors are everyday here."""
         pumps: list[asyncio.Task[None]] = []
+        link.begun = True
         try:
             link.accepted.setblocking(False)
             source, link.client = await asyncio.open_connection(sock=link.accepted)
+            if link.closed:  # meanwhile
+                return
             await asyncio.sleep(self.accept_delay)
             reader, link.target = await asyncio.open_connection(*self._target)
             pumps = [

@@ -237,10 +237,10 @@ def test_connections_made_before_the_server_became_read_only_are_retired(
                     async with engine.connect() as connection:
                         with pytest.raises(DBAPIError, match="1290"):
                             await connection.execute(text("CREATE TABLE late (n INT)"))
+                    pool = TypedPool.of(engine)
+                    assert await until(lambda: pool.stats().closed["failover"] == 3, 2)
                 finally:
                     await admin.run("SET GLOBAL read_only = 0")
-                pool = TypedPool.of(engine)
-                assert await until(lambda: pool.stats().closed["failover"] == 3, 2)
                 assert not set(await fill(engine, 3)) & set(ids)
 
     run(main())

@@ -229,3 +229,23 @@ def test_clients_that_come_while_the_proxy_is_left_are_closed_as_well(rounds: in
     for client in asyncio.run(main()):
         client.close()
     gc.collect()
+
+
+@pytest.mark.parametrize("rounds", range(1, 6))
+def test_a_reset_reaches_clients_that_are_just_being_accepted(rounds: int) -> None:
+    async def main() -> None:
+        async with proxied_echo() as proxy:
+            with socket.socket() as early:
+                early.setblocking(False)
+                early.connect_ex(("127.0.0.1", proxy.port))
+                for _ in range(rounds):
+                    await asyncio.sleep(0)
+                if proxy.accepted:
+                    proxy.reset_all()
+                    with pytest.raises(ConnectionResetError):
+                        await asyncio.wait_for(asyncio.get_running_loop().sock_recv(early, 1), 2)
+            async with connected(proxy) as late:
+                assert await late.say() == b"hello\n"
+
+    asyncio.run(main())
+    gc.collect()
