@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +124,7 @@ async def no_attempt_under_way():
 def by_hand(main):
     loop = asyncio.new_event_loop()
     loop.run_until_complete(main)
-    loop.run_until_complete(no_attempt_under_way())  # what a driver has half made is its own
+    loop.run_until_complete(no_attempt_under_way())  # or aiosqlite's thread would speak of it
     loop.close()
 
 ways = [(run, once), (run, three), (run, left_to_the_end), (run, left_in_a_generator)]
@@ -413,7 +414,6 @@ def test_an_engine_made_at_import_serves_a_new_loop_for_each_test(
         assert await asyncio.gather(*(ask(engine) for _ in range(5))) == [1] * 5
         async with storms.admin_of(postgres) as admin:
             live = max(1, len(_open_still))  # their loops; the server notices an end a little later
-            gc.collect()  # a connect under way in a loop that was closed holds its socket till then
             assert await admin.settled(name, live * LIMIT) <= live * LIMIT
 
     for _ in range(20):
@@ -429,6 +429,42 @@ def test_an_engine_made_at_import_serves_a_new_loop_for_each_test(
     assert asyncio.run(left()) == 0
     stats = TypedPool.of(engine).stats()
     assert (stats.size, stats.checkouts) == (0, 100)
+
+
+@pytest.mark.parametrize(
+    "driver",
+    [
+        *(pytest.param(driver, marks=pytest.mark.postgres) for driver in POSTGRES),
+        *(pytest.param(driver, marks=pytest.mark.mariadb) for driver in ("aiomysql", "asyncmy")),
+    ],
+)
+def test_a_connect_at_whatever_await_in_a_loop_closed_by_hand_leaves_no_socket(
+    sessions: Sessions,
+) -> None:
+    """A socket that nobody closed is a warning of the collector, and so an error."""
+
+    async def main(rounds: int) -> int:
+        first = await engine.connect()
+        second = asyncio.ensure_future(engine.connect())
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        under_way = TypedPool.of(engine).stats().connecting
+        second.cancel()
+        with suppress(asyncio.CancelledError):
+            await (await second).close()
+        await first.close()
+        return under_way
+
+    seen = 0
+    for rounds in (*range(1, 12), *range(12, 100, 4)):
+        engine = make_engine(sessions.url, pool_size=3, max_overflow=0)
+        loop = asyncio.new_event_loop()
+        seen += loop.run_until_complete(main(rounds))
+        loop.close()
+        del loop
+        gc.collect()
+    assert seen > 10
+    assert sessions.settled(0) == 0
 
 
 # A project as its users write it. `engine` is made at import, `session_engine` once for all tests,

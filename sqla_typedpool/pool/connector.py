@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sqla_typedpool._sqlalchemy import greenlet_spawn
 from sqla_typedpool.errors import copy_error
 from sqla_typedpool.pool.alarm import Alarm, later
+from sqla_typedpool.pool.leftovers import release_half_made
 from sqla_typedpool.pool.outage import Kind, classify
 
 if TYPE_CHECKING:
@@ -176,6 +177,7 @@ class Connector:
             self._station.look_at(attempt.record)
             attempt.is_made = True
         except asyncio.CancelledError as cancelled:
+            self._let_go(cancelled)
             # psycopg's half-made connection lives in these frames, and its socket
             # would stay open until the garbage collector comes
             traceback.clear_frames(cancelled.__traceback__)
@@ -185,7 +187,12 @@ class Connector:
             raise
         except BaseException as problem:  # noqa: BLE001 - whatever it is, a waiter gets it
             error = problem
+            self._let_go(problem)
         self._finish(attempt, error)
+
+    def _let_go(self, error: BaseException) -> None:
+        if self._station.loop.is_closed():
+            release_half_made(error)
 
     def _finish(self, attempt: Attempt, error: BaseException | None) -> None:
         attempt.timer.cancel()

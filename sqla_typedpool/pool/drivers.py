@@ -18,6 +18,7 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 from sqla_typedpool._sqlalchemy import outside_greenlet
+from sqla_typedpool.pool.leftovers import close_socket
 
 __all__ = [
     "Driver",
@@ -342,11 +343,7 @@ def release(dialect: Any, adapted: Any) -> None:
         worker = threading.Thread(target=_force_quietly, args=(dialect, adapted))
         worker.start()
         worker.join(1.0)
-    # asyncio's transport would warn of its socket when it is collected
-    sock = getattr(transport, "_sock", None)
-    if sock is not None:
-        sock.close()
-        transport._sock = None
+    close_socket(transport)
 
 
 def _force_quietly(dialect: Any, adapted: Any) -> None:

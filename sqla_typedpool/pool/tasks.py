@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import suppress
 from contextvars import Context
 from logging import Logger
 from typing import Any
+
+from sqla_typedpool.pool.leftovers import end_task
 
 __all__ = ["Tasks"]
 
@@ -106,11 +107,7 @@ class Tasks:
     def abandon(self) -> None:
         """The loop has closed: end what hangs in it, and let go of its sockets."""
         for task in list(self._running):
-            with suppress(Exception):  # a driver may want to await once more
-                coroutine: Any = task.get_coro()
-                coroutine.close()
-            # it cannot be cancelled any more, and asyncio would complain of it
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            end_task(task)
         self._running.clear()
 
 
