@@ -474,7 +474,9 @@ def test_a_blocked_loop_is_reported_and_fails_nobody_who_could_be_served(
                 assert pool.stats().waiting == 6
                 time.sleep(3)
             assert await asyncio.gather(*asking) == [1] * 6
-            assert await until(lambda: pool.stats().connects == 4, 2)  # none was thrown away
+            # an attempt as old as the block may look silent and be given up, which fails nobody
+            assert await until(lambda: pool.stats().connecting == 0, 2)
+            assert pool.stats().connects >= 3
             stats = pool.stats()
             assert (stats.timeouts, stats.failed_pings, stats.connect_failures) == (0, 0, 0)
             assert await until(lambda: bool(reports()), 3)
