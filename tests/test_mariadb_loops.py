@@ -218,13 +218,6 @@ def test_a_program_that_ends_in_the_midst_of_its_first_connect_says_nothing(
 # -------------------------------------------------------------------------------- loops
 
 
-async def no_attempt_under_way(engine: AsyncEngine) -> None:
-    for _ in range(500):
-        if not TypedPool.of(engine).stats().connecting:
-            return
-        await asyncio.sleep(0.01)
-
-
 async def use(engine: AsyncEngine, count: int = 5) -> None:
     assert await asyncio.gather(*(ask(engine) for _ in range(count))) == [1] * count
 
