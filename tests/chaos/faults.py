@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from tests.chaos.sides import Side
 
+# Of whatever is asked of the world, a server's restart with its recovery among it.
+BOUND = 60.0
+
 T = TypeVar("T")
 Fault = tuple[int, "Callable[[random.Random], Coroutine[Any, Any, None]]"]
 
@@ -95,7 +98,7 @@ class World:
             return await work
 
         future = asyncio.run_coroutine_threadsafe(job(), self._loop)
-        return await asyncio.wrap_future(future)
+        return await asyncio.wait_for(asyncio.wrap_future(future), BOUND)
 
     @property
     def port(self) -> int:

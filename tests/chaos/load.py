@@ -248,11 +248,13 @@ class Load(Victims):
     async def _lose_connection(self, request: Request) -> None:
         """Drop a connection that nobody closes, mostly with a row that nobody commits."""
         connection = await self._engine.connect()
+        patience = self._grant(request)
         try:
             request.stage = "work"
             if self._dice.random() < 0.7:
                 await self._insert(connection, self.ledger.open_pair())
         finally:
+            patience.cancel()
             garbage: list[object] = [connection]
             garbage.append(garbage)
 
@@ -262,14 +264,12 @@ class Load(Victims):
     async def _borrowed(self, request: Request) -> AsyncIterator[AsyncConnection]:
         """A connection, looked at first; both ways are timed, and the time with it is bounded."""
         begun, arrived = self.clock.now(), False
-        patience: asyncio.TimerHandle | None = None
         try:
             async with self._engine.connect() as connection:
                 arrived = True
                 self.longest.add("checkout", self.clock.now() - begun)
                 request.stage = "work"
-                loop = asyncio.get_running_loop()
-                patience = loop.call_later(PATIENCE, request.cancel, "patience")
+                patience = self._grant(request)
                 held = self._note_held(connection)
                 try:
                     await self._look(connection)
@@ -283,6 +283,11 @@ class Load(Victims):
         finally:
             if not arrived and request.cancelled_at is None:
                 self.longest.add("checkout", self.clock.now() - begun)
+
+    def _grant(self, request: Request) -> asyncio.TimerHandle:
+        """The time with the connection is bounded from now on."""
+        loop = asyncio.get_running_loop()
+        return loop.call_later(PATIENCE, request.cancel, "patience")
 
     def _note_held(self, connection: AsyncConnection) -> int:
         """Nobody else may hold it, and it must not be known to be dead."""

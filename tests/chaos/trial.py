@@ -50,6 +50,8 @@ LIMITS = {
 # what asyncpg says of a connect cancelled between its socket and its handshake, in any pool
 ASYNCPGS_OWN = "unexpected connection_lost() call"
 FULL_AGAIN = 2.0 + SLACK  # a ping of a silent connection is given 2 s
+PAST_TRUST = 0.6  # pool_validate_after, and a little
+BOUND = 30.0  # of a wait that should be short, and would else hide where the trial hangs
 GROWTH = 2500  # blocks: some 250 kB
 GROWTH_IN_BYTES = 30_000_000
 
@@ -147,18 +149,35 @@ class Trial:
         self._memory.look()  # collects lost connections as well
         await self._settles(load, lambda: pool.stats().in_use == 0, pool.stats)
         await self._settles(load, lambda: pool.stats().waiting == 0, pool.stats)
-        await asyncio.sleep(0.6)  # past pool_validate_after: whatever died is found by its ping
-        await self._check_full_size(load, engine, await world.strike())
+        await self._check_full_size(load, engine, await self._strike(world, pool))
         await self._settles(load, lambda: not self._others(load), lambda: self._others(load))
         await self._check_counts(world, load, pool, before)
         await self._check_ledger(load, self._verified)
         self._verified = len(self._ledger)
 
+    async def _strike(self, world: World, pool: TypedPool) -> str:
+        """Kill all that is idle, and return when checkouts ping all of it: with which strike.
+
+        Mostly that is the moment of the strike itself. What the keeper has just pinged or opened
+        is trusted for a while, though.
+        """
+
+        def heard() -> int:
+            stats = pool.stats()
+            return stats.connects + stats.pings
+
+        before = heard()
+        await asyncio.sleep(PAST_TRUST)
+        strike = await world.strike()
+        if heard() != before:
+            await asyncio.sleep(PAST_TRUST)
+        return strike
+
     async def _check_full_size(self, load: Load, engine: AsyncEngine, strike: str) -> None:
         """Every slot works, at the first attempt, though all that was idle has just died."""
         begun = load.clock.now()
         try:
-            held = await open_all(engine, MOST)
+            held = await asyncio.wait_for(open_all(engine, MOST), BOUND)
         except Exception as error:
             load.breaks(f"after a {strike} {error!r}: {TypedPool.of(engine).stats()}")
             return
