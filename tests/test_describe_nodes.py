@@ -21,6 +21,11 @@ def test_a_field_that_a_version_does_not_have_is_nothing() -> None:
     assert node.nodes("args") == []
 
 
+@pytest.mark.parametrize("name", ["ARRAY", "CASE", "COALESCE", "COLLATE", "MINMAX", "ROW"])
+def test_a_type_that_postgresql_14_calls_otherwise_has_its_name_of_today(name: str) -> None:
+    assert parse_nodes(f"{{{name} :args <>}}") == Node(f"{name}EXPR", {"args": None})
+
+
 def test_lists_may_hold_nodes_strings_numbers_and_sets() -> None:
     tree = parse_nodes('{X :a ({Y :b <>} {Y :b true}) :c ("id" "a\\ b" "b") :d (i 1 2) :e (b 8 9)}')
     assert [each.b for each in tree.a] == [None, "true"]

@@ -1,9 +1,10 @@
 """PostgreSQL's text of a node tree (``pg_node_tree``), read into Python.
 
-The form is the same in all versions: ``{TYPE :field value :field value}``, lists in
-parentheses, ``<>`` for nothing, and tokens whose special characters are escaped by a
-backslash. Fields are read by name, so that what a version adds or takes away does no
-harm. Where something stands in the SQL (``location``) is left out.
+The form is the same in all versions, but for some types' names: ``{TYPE :field value
+:field value}``, lists in parentheses, ``<>`` for nothing, and tokens whose special
+characters are escaped by a backslash. Fields are read by name, so that what a version
+adds or takes away does no harm. Where something stands in the SQL (``location``) is left
+out.
 """
 
 from __future__ import annotations
@@ -17,6 +18,15 @@ __all__ = ["Datum", "Node", "nodes_in", "parse_nodes"]
 _TOKEN = re.compile(r"[(){}]|(?:\\.|[^ \n\t(){}\\])+", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _NUMBERS = frozenset({"i", "o", "x", "b"})  # lists of numbers, OIDs, transactions; a set
+# Nodes that are known here by their names of PostgreSQL 15 and later; those of 14.
+_RENAMED = {
+    "ARRAY": "ARRAYEXPR",
+    "CASE": "CASEEXPR",
+    "COALESCE": "COALESCEEXPR",
+    "COLLATE": "COLLATEEXPR",
+    "MINMAX": "MINMAXEXPR",
+    "ROW": "ROWEXPR",
+}
 _PLACES = frozenset({"location", "stmt_location", "stmt_len", "list_start", "list_end"})
 
 
@@ -108,7 +118,7 @@ def _value(tokens: list[str], at: int) -> tuple[Any, int]:
 
 
 def _node(tokens: list[str], at: int) -> tuple[Node, int]:
-    kind = tokens[at]
+    kind = _RENAMED.get(tokens[at], tokens[at])
     at += 1
     fields: dict[str, Any] = {}
     while tokens[at] != "}":

@@ -93,7 +93,7 @@ def _of_join(level: Level, relation: int, number: int) -> Nullness:
     if number > len(variables) or variables[number - 1] is None:
         return _UNKNOWN
     variable, at_join = variables[number - 1], level.at_join(relation)
-    if entry.jointype == _FULL and variable.kind in ("COALESCEEXPR", "COALESCE"):
+    if entry.jointype == _FULL and variable.kind == "COALESCEEXPR":
         sides = [judge(each, at_join) for each in variable.nodes("args")]
         return any_of(sides, f"one side of the FULL JOIN has {name_of(entry, number)}")
     return judge(variable, at_join)

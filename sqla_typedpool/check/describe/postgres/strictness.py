@@ -15,7 +15,7 @@ from .nodes import Datum, Node
 __all__ = ["Named", "not_null_if_true", "not_null_unless_true"]
 
 _NONE: frozenset[Named] = frozenset()
-_SAME_VALUE = frozenset({"RELABELTYPE", "ARRAYCOERCEEXPR", "COLLATEEXPR", "COLLATE"})
+_SAME_VALUE = frozenset({"RELABELTYPE", "ARRAYCOERCEEXPR", "COLLATEEXPR"})
 _IS_NULL, _IS_NOT_NULL = "0", "1"
 _ANY_SUBLINK = "2"
 
@@ -107,7 +107,7 @@ def _has_compared(node: Node, outcome: Outcome) -> bool:
     array = node.nodes("args")[1]
     if array.kind == "CONST" and isinstance(array.constvalue, Datum):
         return array.constvalue[4:8] not in (b"", b"\0\0\0\0")  # struct ArrayType: dimensions
-    has_elements = array.kind in ("ARRAYEXPR", "ARRAY") and bool(array.nodes("elements"))
+    has_elements = array.kind == "ARRAYEXPR" and bool(array.nodes("elements"))
     return has_elements and not array.flag("multidims")
 
 
@@ -157,7 +157,7 @@ def _of_sameness(sides: list[Node], catalogue: Catalogue) -> frozenset[Named]:
 
 def _of_null_test(node: Node, outcome: Outcome, catalogue: Catalogue) -> frozenset[Named]:
     if (node.nulltesttype, outcome) == (_IS_NOT_NULL, Outcome.TRUE):
-        if node.arg.kind in ("ROWEXPR", "ROW"):  # of a row, it is about its fields
+        if node.arg.kind == "ROWEXPR":  # of a row, it is about its fields
             return _all(node.arg.nodes("args"), catalogue) if node.flag("argisrow") else _NONE
         return _named(node.arg, Outcome.NOT_NULL, catalogue)
     is_not_null = (node.nulltesttype, outcome) == (_IS_NULL, Outcome.FALSE)
