@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import traceback
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -35,11 +34,22 @@ def end_task(task: asyncio.Task[Any]) -> None:
 
 def release_half_made(error: BaseException) -> None:
     """Let go of what the work has opened that ended with this error."""
-    for value in _left_in_frames(error):
-        if isinstance(value, asyncio.BaseTransport):
-            close_socket(value)
-        elif isinstance(value, asyncio.Task) and _hangs(value):
-            end_task(value)  # what ``wait_for`` awaits, before Python 3.12
+    for each in _chain(error):
+        frames = [frame for frame, _ in traceback.walk_tb(each.__traceback__)]
+        for frame in frames:
+            for value in list(frame.f_locals.values()):
+                _release(value)
+        # psycopg's socket closes when nobody has its connection any more
+        traceback.clear_frames(each.__traceback__)
+        for frame in frames:
+            _ = frame.f_locals  # before Python 3.13 a snapshot, which would keep all it has shown
+
+
+def _release(value: object) -> None:
+    if isinstance(value, asyncio.BaseTransport):
+        close_socket(value)
+    elif isinstance(value, asyncio.Task) and _hangs(value):
+        end_task(value)  # what ``wait_for`` awaits, before Python 3.12
 
 
 def close_socket(transport: Any) -> None:
@@ -56,12 +66,11 @@ def _hangs(task: asyncio.Task[Any]) -> bool:
     return is_suspended and task.get_loop().is_closed()
 
 
-def _left_in_frames(error: BaseException) -> Iterator[object]:
+def _chain(error: BaseException) -> list[BaseException]:
+    """The error, and those it came of."""
     chain: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in chain:
         chain.append(cause)
         cause = cause.__cause__ or cause.__context__
-    for each in chain:
-        for frame, _ in traceback.walk_tb(each.__traceback__):
-            yield from list(frame.f_locals.values())
+    return chain
