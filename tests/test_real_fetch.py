@@ -1063,11 +1063,13 @@ def test_a_stream_left_early_gives_its_connection_back(
         async with engine_for(postgres, route) as engine:
             async with db_of(engine, kind) as db:
                 rows = stream(db, int, "SELECT g FROM generate_series(1, 1000000) AS g")
+                amid = asyncio.Event()
 
                 async def read() -> None:
                     async with aclosing(rows) as numbers:
                         async for number in numbers:
                             if number == 1500 and how == "cancelled":
+                                amid.set()
                                 await asyncio.Event().wait()
                             if number == 1500 and how == "failed":
                                 raise LookupError
@@ -1076,7 +1078,7 @@ def test_a_stream_left_early_gives_its_connection_back(
 
                 task = asyncio.ensure_future(read())
                 if how == "cancelled":
-                    await asyncio.sleep(0.3)
+                    await asyncio.wait_for(amid.wait(), 10)
                     task.cancel()
                 await asyncio.wait({task})
                 assert how != "failed" or isinstance(task.exception(), LookupError)
