@@ -132,7 +132,8 @@ async def until(condition: Callable[[], bool], seconds: float) -> bool:
 class Admin:
     """A look at the server from outside the pool."""
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
+    def __init__(self, driver: Any, connection: asyncpg.Connection) -> None:
+        self._driver = driver
         self.connection = connection
 
     async def pids(self, name: str) -> set[int]:
@@ -162,6 +163,22 @@ class Admin:
             "SELECT pg_terminate_backend(pid, 2000) FROM unnest($1::int[]) AS pid", list(pids)
         )
 
+    async def demand_password(self, server: Postgres, role: str) -> None:
+        """Let `role` in with its password only; returns when that holds."""
+        rules = server.data_directory / "pg_hba.conf"
+        rules.write_text(f"host all {role} all scram-sha-256\n" + rules.read_text())
+        await self.connection.execute("SELECT pg_reload_conf()")
+        watch = Stopwatch()
+        while watch.seconds < 10:  # the signal takes its time
+            try:
+                guest = await self._driver.connect(
+                    host=server.host, port=server.port, user=role, password="", database="postgres"
+                )
+            except (self._driver.PostgresError, self._driver.InterfaceError):
+                return
+            await guest.close()
+        raise AssertionError("the server does not read its rules again")
+
 
 @asynccontextmanager
 async def admin_of(server: Postgres) -> AsyncIterator[Admin]:
@@ -171,7 +188,7 @@ async def admin_of(server: Postgres) -> AsyncIterator[Admin]:
         host=server.host, port=server.port, user="postgres", database="postgres"
     )
     try:
-        yield Admin(connection)
+        yield Admin(driver, connection)
     finally:
         await connection.close(timeout=5)
 

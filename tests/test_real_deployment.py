@@ -268,9 +268,7 @@ def test_a_changed_password_is_asked_for_at_each_connect_and_a_wrong_one_is_told
         password, asked = "first", 0
         async with admin_of(own_postgres) as admin:
             await admin.connection.execute("CREATE ROLE app LOGIN PASSWORD 'first'")
-            rules = own_postgres.data_directory / "pg_hba.conf"
-            rules.write_text("host all app all scram-sha-256\n" + rules.read_text())
-            await admin.connection.execute("SELECT pg_reload_conf()")
+            await admin.demand_password(own_postgres, "app")
             url = own_postgres.url(driver).replace("postgres@", "app@")
             async with engine_on(url, pool_size=6, max_overflow=0, pool_timeout=10) as engine:
 

@@ -257,10 +257,7 @@ def test_rotated_credentials_are_used_after_retire_all(
         nonlocal password
         async with admin_of(own_postgres) as admin:
             await admin.connection.execute("CREATE ROLE app LOGIN PASSWORD 'first'")
-            rules = own_postgres.data_directory / "pg_hba.conf"
-            rules.write_text("host all app all scram-sha-256\n" + rules.read_text())
-            await admin.connection.execute("SELECT pg_reload_conf()")
-            await asyncio.sleep(0.2)
+            await admin.demand_password(own_postgres, "app")
             url = own_postgres.url(driver).replace("postgres@", "app@")
             options = {"async_creator": creator} if way == "creator" else {}
             async with engine_on(url, pool_size=3, **options) as engine:

@@ -202,10 +202,7 @@ def test_warm_raises_the_drivers_error_for_a_wrong_password(
     async def main() -> None:
         async with admin_of(own_postgres) as admin:
             await admin.connection.execute("CREATE ROLE app LOGIN PASSWORD 'right'")
-            rules = own_postgres.data_directory / "pg_hba.conf"
-            rules.write_text("host all app all scram-sha-256\n" + rules.read_text())
-            await admin.connection.execute("SELECT pg_reload_conf()")
-            await asyncio.sleep(0.2)
+            await admin.demand_password(own_postgres, "app")
             url = own_postgres.url(driver)
             async with engine_on(url.replace("postgres@", "app:right@")) as engine:
                 await TypedPool.of(engine).warm()
@@ -323,7 +320,7 @@ def test_the_timeout_names_the_holder_its_line_and_the_numbers(
         async with engine_on(postgres.url(driver), **options) as engine:
             task = asyncio.ensure_future(hold(engine))
             task.set_name("the hog")
-            await asyncio.sleep(0.2)
+            assert await until(lambda: TypedPool.of(engine).checkedout() == 1, 2)
             with pytest.raises(PoolTimeout, match="the hog") as caught:
                 await engine.connect()
             task.cancel()

@@ -331,20 +331,18 @@ def test_close_ends_by_force_what_is_still_out_and_names_the_holder(
     postgres: Postgres, driver: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
-        name = new_name()
-        async with admin_of(postgres) as admin:
-            async with engine_on(postgres.url(driver), name, pool_size=3) as engine:
-                holder = asyncio.ensure_future(ask(engine, "SELECT pg_sleep(20)"))
-                holder.set_name("the slow report")
-                await admin.grown(name, 1)
-                await asyncio.sleep(0.1)
-                watch = Stopwatch()
-                await TypedPool.of(engine).close(timeout=0.3)
-                assert watch.seconds >= 0.3
-                assert watch.awake < 1
-                with pytest.raises(DBAPIError):
-                    await asyncio.wait_for(holder, 2)
-                assert TypedPool.of(engine).checkedout() == 0
+        async with engine_on(postgres.url(driver), pool_size=3) as engine:
+            holder = asyncio.ensure_future(ask(engine, "SELECT pg_sleep(20)"))
+            holder.set_name("the slow report")
+            assert await until(lambda: TypedPool.of(engine).checkedout() == 1, 2)
+            await asyncio.sleep(0.1)  # the statement is on its way
+            watch = Stopwatch()
+            await TypedPool.of(engine).close(timeout=0.3)
+            assert watch.seconds >= 0.3
+            assert watch.awake < 1
+            with pytest.raises(DBAPIError):
+                await asyncio.wait_for(holder, 2)
+            assert TypedPool.of(engine).checkedout() == 0
 
     with caplog.at_level("WARNING", "sqla_typedpool.pool"):
         run(main())
