@@ -434,7 +434,12 @@ def test_after_a_jump_of_the_monotonic_clock_connections_are_pinged_before_use(
                 ender.join(10)
             loop.ahead += DAY
             again = await asyncio.gather(*(ask(engine, "SELECT pg_backend_pid()") for _ in "123"))
-            assert pool.stats().pings + pool.stats().closed["dead"] >= 3
+
+            def looked_at() -> int:
+                return pool.stats().pings + pool.stats().closed["dead"]
+
+            # one that is pinged in time may serve them all, while the others still are
+            assert await until(lambda: looked_at() >= 3, 2), pool.stats()
             assert (set(again) <= set(pids)) == (server == "faithful")
             assert pool.stats().timeouts == 0
 
