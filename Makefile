@@ -34,7 +34,7 @@ test: $(VENV)/.test ## both rings of tests; rings without their server are skipp
 
 soak: $(VENV)/.test ## load and chaos for SECONDS (600), repeated with SEED
 	SQLA_TYPEDPOOL_SOAK_SECONDS=$(SECONDS) SQLA_TYPEDPOOL_SOAK_SEED=$(SEED) \
-		$(BIN)/python -m pytest tests/test_chaos.py -s $(ARGS)
+		$(BIN)/python -m pytest tests/chaos/test_chaos.py -s $(ARGS)
 
 fuzz: $(VENV)/.test ## random statements against the describer for SECONDS (600), repeated with SEED
 	SQLA_TYPEDPOOL_FUZZ_SECONDS=$(SECONDS) SQLA_TYPEDPOOL_FUZZ_SEED=$(SEED) \

@@ -22,7 +22,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 from benchmarks.report import aligned, headline, machine
 from sqla_typedpool import TypedPool
 from sqla_typedpool.embedded import Postgres
-from tests.proxy import FaultProxy
+from tests.support.proxy import FaultProxy
 
 POOLS: dict[str, dict[str, Any]] = {
     "TypedPool": {"poolclass": TypedPool},

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from sqla_typedpool.embedded import EmbeddedServerError, Postgres
-from tests.servers.mariadb import MariaDB
-from tests.servers.pgbouncer import PgBouncer
+from tests.support.servers.mariadb import MariaDB
+from tests.support.servers.pgbouncer import PgBouncer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

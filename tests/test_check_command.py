@@ -15,9 +15,9 @@ from sqla_typedpool.check.discover import discover
 from sqla_typedpool.check.snapshot import Snapshots, document_of
 from sqla_typedpool.cli import database, project
 from sqla_typedpool.query import declare as registry
-from tests.check_commands import Answer, command
-from tests.check_lab import described, maybe, never
-from tests.commands import ROOT
+from tests.support.check_commands import Answer, command
+from tests.support.check_lab import described, maybe, never
+from tests.support.commands import ROOT
 
 APP = """from sqla_typedpool import Executor, fetch_all, query
 

@@ -18,7 +18,7 @@ from sqla_typedpool.check.model import Refused, Severity
 from sqla_typedpool.mapping.delivered import Delivered, postgresql_type
 from sqla_typedpool.mapping.plan import Column as PlannedColumn
 from sqla_typedpool.mapping.plan import make_plan
-from tests.check_lab import codes, compared, declare, described, in_file, maybe, never
+from tests.support.check_lab import codes, compared, declare, described, in_file, maybe, never
 
 USERS = Table("users", MetaData(), Column("id", Integer), Column("nick", String))
 MOOD = postgresql_type("mood", labels=("sad", "ok", "happy"))

@@ -23,7 +23,7 @@ from sqla_typedpool.check.locate import (
 )
 from sqla_typedpool.check.model import Place, Refused
 from sqla_typedpool.check.sources import Spot, spots_of_literal
-from tests.check_lab import in_file
+from tests.support.check_lab import in_file
 
 HEAD = "import textwrap\nfrom sqla_typedpool import Executor, query\nfrom sqlalchemy import *\n"
 TAIL = "\nasync def declared(db: Executor, *, x: int = 1) -> list[tuple[int, ...]]:\n    raise NotImplementedError\n"  # noqa: E501

@@ -18,7 +18,7 @@ from sqla_typedpool.check.comparisons import never_true_for_null
 from sqla_typedpool.check.model import Finding, Severity
 from sqla_typedpool.check.parameters import compare_parameters
 from sqla_typedpool.mapping.delivered import Delivered, postgresql_type
-from tests.check_lab import codes, declare, described, takes
+from tests.support.check_lab import codes, declare, described, takes
 
 UserId = NewType("UserId", int)
 Ids = NewType("Ids", Sequence[int])

@@ -18,7 +18,7 @@ from sqla_typedpool.check.report import Report, as_github, as_json, as_text
 from sqla_typedpool.check.snippets import cells, underlined
 from sqla_typedpool.mapping.delivered import postgresql_type
 from sqla_typedpool.query import QueryInfo
-from tests.check_lab import codes, described, in_file, maybe, never, takes
+from tests.support.check_lab import codes, described, in_file, maybe, never, takes
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "golden"

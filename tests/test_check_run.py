@@ -21,7 +21,7 @@ from sqla_typedpool.check.ignores import Selection
 from sqla_typedpool.check.model import CannotRun, Description, Refused
 from sqla_typedpool.check.snapshot import Snapshots, document_of
 from sqla_typedpool.query import QueryInfo
-from tests.check_lab import declare, described, maybe, never
+from tests.support.check_lab import declare, described, maybe, never
 
 
 class Oracle:

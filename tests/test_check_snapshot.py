@@ -23,7 +23,7 @@ from sqla_typedpool.check.model import (
 )
 from sqla_typedpool.check.snapshot import Snapshots, document_of
 from sqla_typedpool.mapping.delivered import Delivered
-from tests.check_lab import declare, described, maybe, never
+from tests.support.check_lab import declare, described, maybe, never
 
 QUERY = declare("SELECT id, nick FROM u WHERE id = :id", list[tuple[int, str]], id=int)
 SAID = described(never("id", "int8"), maybe("nick", "text"), sql=" SELECT")

@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from sqla_typedpool.check.describe import Describer, describer
 from sqla_typedpool.check.model import Description, Refused
-from tests.servers.mariadb import MariaDB
+from tests.support.servers.mariadb import MariaDB
 
 CASES = json.loads((Path(__file__).parent / "nullability_cases.json").read_text())["cases"]
 

@@ -16,8 +16,8 @@ import pytest
 from sqlalchemy import make_url
 
 from sqla_typedpool.embedded import EmbeddedServerError, Postgres, binaries, process
-from tests.servers.mariadb import MariaDB
-from tests.servers.pgbouncer import PgBouncer
+from tests.support.servers.mariadb import MariaDB
+from tests.support.servers.pgbouncer import PgBouncer
 
 
 def answer(server: Postgres | PgBouncer, timeout: float = 5.0) -> int:

@@ -21,7 +21,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from sqla_typedpool.embedded import Postgres
-from tests.commands import ROOT, run_module
+from tests.support.commands import ROOT, run_module
 
 EXAMPLE = ROOT / "examples" / "bookshop"
 QUERIES = 22

@@ -15,8 +15,8 @@ import pytest
 
 from sqla_typedpool.embedded import Postgres
 from sqla_typedpool.embedded.binaries import find_bindir
-from tests.check_commands import Answer, command
-from tests.commands import run_module
+from tests.support.check_commands import Answer, command
+from tests.support.commands import run_module
 
 SCHEMA = """
 CREATE TABLE users (id bigint PRIMARY KEY, name text NOT NULL, nick text);

@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 
 from sqla_typedpool.embedded import Postgres
-from tests.commands import ROOT
+from tests.support.commands import ROOT
 
 APP = """
 from sqla_typedpool import Executor, query

@@ -63,8 +63,8 @@ from sqla_typedpool import (
     rows_as,
     stream,
 )
-from tests.clocks import Stopwatch
-from tests.storms import admin_of, make_engine, new_name, run, until
+from tests.support.clocks import Stopwatch
+from tests.support.engines import admin_of, make_engine, new_name, run, until
 
 if TYPE_CHECKING:
     from sqla_typedpool.embedded import Postgres

@@ -24,8 +24,8 @@ from sqla_typedpool import (
     rows_as,
     stream,
 )
-from tests.clocks import Stopwatch
-from tests.storms import make_engine, run, until
+from tests.support.clocks import Stopwatch
+from tests.support.engines import make_engine, run, until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -38,8 +38,8 @@ from sqla_typedpool import (
     TypedPoolError,
     query,
 )
-from tests.fetch_lab import no_listener
-from tests.storms import engine_on, new_name, run
+from tests.support.engines import engine_on, new_name, run
+from tests.support.fetch_lab import no_listener
 
 if TYPE_CHECKING:
     from sqla_typedpool.embedded import Postgres

@@ -22,8 +22,8 @@ from sqlalchemy import (
 )
 
 from sqla_typedpool import Flatten, Json, RowShapeError, RowValueError, rows_as
-from tests.fetch_lab import FAMILIES, KINDS, LABS, Executor, Lab, executor_of, lab_of
-from tests.storms import run
+from tests.support.engines import run
+from tests.support.fetch_lab import FAMILIES, KINDS, LABS, Executor, Lab, executor_of, lab_of
 
 if TYPE_CHECKING:
     from pathlib import Path

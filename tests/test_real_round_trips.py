@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects import mysql, postgresql
 
 from sqla_typedpool import ByName, Json, execute, fetch_one
-from tests.fetch_lab import LABS, Lab, lab_of
+from tests.support.fetch_lab import LABS, Lab, lab_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

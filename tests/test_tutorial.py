@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import ROOT, run_module
+from tests.support.commands import ROOT, run_module
 
 README = ROOT / "README.md"
 PAGE = ROOT / "docs" / "tutorial.md"

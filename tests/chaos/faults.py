@@ -15,7 +15,7 @@ from collections import Counter, deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tests.proxy import FaultProxy
+from tests.support.proxy import FaultProxy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine

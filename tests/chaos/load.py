@@ -17,7 +17,7 @@ from tests.chaos.faults import Victims
 from tests.chaos.gauges import Longest
 from tests.chaos.ledger import COMMITTED, EITHER, Ledger
 from tests.chaos.verdicts import Broken, is_expected, name_of, told_of
-from tests.clocks import LoopClock
+from tests.support.clocks import LoopClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from tests.storms import new_name
+from tests.support.engines import new_name
 
 if TYPE_CHECKING:
     import random
     from collections.abc import AsyncIterator
 
     from sqla_typedpool.embedded import Postgres
-    from tests.servers.mariadb import MariaDB
+    from tests.support.servers.mariadb import MariaDB
 
 # No unique constraint: a row that was written twice is to be seen.
 TABLE = ("CREATE TABLE ledger (id bigint NOT NULL, token varchar(60) NOT NULL)",)

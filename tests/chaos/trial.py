@@ -13,8 +13,8 @@ from tests.chaos.faults import World
 from tests.chaos.gauges import Logbook, Memory, descriptors, logs_as_text, open_files
 from tests.chaos.ledger import COMMITTED, EITHER, Ledger
 from tests.chaos.load import Load
-from tests.clocks import Stopwatch
-from tests.storms import make_engine, open_all, until
+from tests.support.clocks import Stopwatch
+from tests.support.engines import make_engine, open_all, until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

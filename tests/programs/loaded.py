@@ -10,7 +10,7 @@ from contextlib import suppress
 from sqlalchemy import text
 
 from sqla_typedpool import TypedPool
-from tests.storms import make_engine
+from tests.support.engines import make_engine
 
 URL, NAME = sys.argv[1:]
 

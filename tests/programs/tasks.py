@@ -14,7 +14,7 @@ import sys
 from sqlalchemy import text
 
 from sqla_typedpool import TypedPool
-from tests.storms import make_engine
+from tests.support.engines import make_engine
 
 URL, NAME, WAY = sys.argv[1:]
 

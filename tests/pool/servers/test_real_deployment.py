@@ -1,0 +1,689 @@
+"""What deployments do to a pool: forks, freezes, new passwords, migrations, clocks, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+import warnings
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError
+
+from sqla_typedpool import TypedPool
+from sqla_typedpool.embedded.process import free_port
+from tests.support.clocks import Stopwatch
+from tests.support.engines import (
+    admin_of,
+    ask,
+    by_driver,
+    engine_on,
+    fill,
+    new_name,
+    no_gc,
+    open_all,
+    run,
+    until,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+    from sqla_typedpool.embedded import Postgres
+    from tests.support.servers.mariadb import MariaDB
+
+ROOT = Path(__file__).parents[3]
+PROGRAMS = ROOT / "tests" / "programs"
+DAY = 86400.0
+LOGGER = "sqla_typedpool.pool"
+
+# asyncio's debug mode, of a machine that is busy or a process that was stopped
+SLOW = r"(?m)^Executing <.* took .*\n"
+# the pool's report of a loop that stood still
+BLOCKED = r"(?m)^the event loop was blocked for .*\n"
+# what others say of what they themselves have cancelled, see docs/drivers.md (f)
+OTHERS = (
+    r"(?s)Future exception was never retrieved\n.*?connection_lost\(\) call\n(?!source_)",
+    r"(query cancellation|query not terminated)[^\n]*closing connection\n",
+    r"(?s)Exception during reset or similar\n.*?CancelledError[^\n]*\n(?=\Z|\S)",
+)
+
+
+def program(name: str, *arguments: str) -> list[str]:
+    """A command that runs one of our programs as strictly as Python can."""
+    return [sys.executable, "-X", "dev", "-W", "error", str(PROGRAMS / f"{name}.py"), *arguments]
+
+
+def without(errors: str, *expected: str) -> str:
+    """What a program has said beside what was to be expected."""
+    for pattern in expected:
+        errors = re.sub(pattern, "", errors)
+    return errors
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), **more}
+
+
+@contextmanager
+def running(command: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process to talk to; it does not outlive the test."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    options = {"env": environment(), **pipes, **options}
+    with subprocess.Popen(command, text=True, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def said_line(process: subprocess.Popen[str]) -> str:
+    """The next line of its stdout; the test's own timeout bounds the wait."""
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def sessions_left(server: Postgres, name: str, most: int = 0, seconds: float = 5.0) -> int:
+    """How many sessions `name` has, once they are `most` or `seconds` have passed."""
+
+    async def look() -> int:
+        async with admin_of(server) as admin:
+            return await admin.settled(name, most, seconds)
+
+    return asyncio.run(look())
+
+
+def terminate_all(server: Postgres, name: str) -> int:
+    """End every session of `name`; how many there were. Call it where no loop runs."""
+
+    async def end() -> int:
+        async with admin_of(server) as admin:
+            pids = await admin.pids(name)
+            await admin.terminate(*pids)
+            return len(pids)
+
+    return asyncio.run(end())
+
+
+# -------------------------------------------------------------------------------- forks
+
+CHILDREN = ("works and exits", "disposes first", "disposes", "collects", "forks")
+FORKS = [
+    *(("os.fork", child) for child in CHILDREN),
+    ("multiprocessing", "works"),
+    ("in a coroutine", "works"),
+]
+
+
+def check_fork(url: str, way: str, child: str) -> None:
+    """Fork a program; nobody says a word, and nobody has the other's sessions."""
+    command = program("forking", url, new_name(), way, child)
+    ended = subprocess.run(
+        command, env=environment(), capture_output=True, text=True, timeout=25, check=False
+    )
+    assert not without(ended.stderr, SLOW), ended.stderr
+    assert ended.returncode == 0
+    found = json.loads(ended.stdout)
+    assert found["status"] == 0
+    assert len(found["child"]) >= 3
+    assert not set(found["child"]) & set(found["before"])
+    assert set(found["after"]) == set(found["before"])
+    assert found["after"][0] == found["before"][0]  # its transaction was open all the time
+    assert found["rows"] == 1
+    assert found["journal"]
+    assert found["is_alone"]
+
+
+@by_driver
+@pytest.mark.parametrize(("way", "child"), FORKS)
+def test_a_forked_child_gets_sessions_of_its_own_and_the_parent_keeps_its(
+    postgres: Postgres, driver: str, way: str, child: str
+) -> None:
+    check_fork(postgres.url(driver), way, child)
+
+
+def test_a_forked_child_of_a_parent_on_uvloop_gets_sessions_of_its_own(postgres: Postgres) -> None:
+    pytest.importorskip("uvloop")
+    check_fork(postgres.url(), "uvloop", "works and exits")
+
+
+@pytest.mark.parametrize("driver", ["aiomysql", "asyncmy"])
+@pytest.mark.parametrize(("way", "child"), [("os.fork", "collects"), ("in a coroutine", "works")])
+def test_a_forked_child_gets_sessions_of_its_own_on_mariadb(
+    mariadb: MariaDB, driver: str, way: str, child: str
+) -> None:
+    pytest.importorskip(driver)
+    check_fork(mariadb.url(driver), way, child)
+
+
+@pytest.mark.parametrize("child", ["works and exits", "collects"])
+def test_a_forked_child_never_touches_the_open_transaction_of_its_parent_on_sqlite(
+    tmp_path: Path, child: str
+) -> None:
+    check_fork(f"sqlite+aiosqlite:///{tmp_path / 'file.db'}", "os.fork", child)
+
+
+@by_driver
+def test_the_sessions_of_a_killed_parent_end_though_its_child_lives(
+    postgres: Postgres, driver: str
+) -> None:
+    """The child holds no copy of their sockets."""
+    name = new_name()
+    with running(program("forking", postgres.url(driver), name, "killed", "")) as parent:
+        assert said_line(parent) == "alone\n"
+        assert sessions_left(postgres, name) == 0
+        _, errors = parent.communicate(timeout=10)  # the end of its stdin ends the child
+        assert errors == ""
+
+
+# ---------------------------------------------------------------------- pauses, freezes
+
+WAYS = ("a loop for each task", "one loop that stands still", "one loop")
+
+
+class Worker:
+    """A program that does a task for each line."""
+
+    def __init__(self, process: subprocess.Popen[str], name: str) -> None:
+        self.process = process
+        self.name = name
+
+    def order(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("do\n")
+        self.process.stdin.flush()
+
+    def answer(self) -> int:
+        """How many files it has open after a task without an error."""
+        told = json.loads(said_line(self.process))
+        assert told["error"] == ""
+        return int(told["files"])
+
+
+@pytest.mark.slow
+@by_driver
+def test_after_a_freeze_in_which_the_server_hung_up_the_first_task_succeeds(
+    postgres: Postgres, driver: str
+) -> None:
+    """As a function that is frozen between two calls; all three kinds at the same time."""
+    names = [new_name() for _ in WAYS]
+    commands = [
+        program("tasks", postgres.url(driver), name, way)
+        for name, way in zip(names, WAYS, strict=True)
+    ]
+    with running(commands[0]) as one, running(commands[1]) as two, running(commands[2]) as three:
+        workers = [
+            Worker(process, name) for process, name in zip((one, two, three), names, strict=True)
+        ]
+        for worker in workers:
+            worker.order()
+        files = [worker.answer() for worker in workers]
+        for worker in workers:
+            worker.process.send_signal(signal.SIGSTOP)
+        ended = [terminate_all(postgres, name) for name in names]
+        assert ended[0] == 0  # asyncio.run has closed its sessions
+        assert min(ended[1:]) >= 1
+        time.sleep(3)
+        for worker in workers:
+            worker.order()
+            worker.process.send_signal(signal.SIGCONT)
+        for worker in workers:
+            worker.answer()
+        for _ in range(4):
+            for worker in workers:
+                worker.order()
+            again = [worker.answer() for worker in workers]
+        assert all(now <= before for now, before in zip(again, files, strict=True)), (files, again)
+        for worker in workers:
+            _, errors = worker.process.communicate(timeout=10)
+            assert without(errors, SLOW, BLOCKED) == ""
+            assert worker.process.returncode == 0
+        for name in names:
+            assert sessions_left(postgres, name) == 0
+
+
+# ------------------------------------------------------------------- changed passwords
+
+
+@by_driver
+def test_a_changed_password_is_asked_for_at_each_connect_and_a_wrong_one_is_told_at_once(
+    own_postgres: Postgres, driver: str
+) -> None:
+    async def main() -> None:
+        password, asked = "first", 0
+        async with admin_of(own_postgres) as admin:
+            await admin.connection.execute("CREATE ROLE app LOGIN PASSWORD 'first'")
+            await admin.demand_password(own_postgres, "app")
+            url = own_postgres.url(driver).replace("postgres@", "app@")
+            async with engine_on(url, pool_size=6, max_overflow=0, pool_timeout=10) as engine:
+
+                @event.listens_for(engine.sync_engine, "do_connect")
+                def _(dialect: Any, record: Any, args: Any, parameters: dict[str, Any]) -> None:
+                    nonlocal asked
+                    asked += 1
+                    parameters["password"] = password
+
+                assert await rules_apply(engine)
+                old = set(await fill(engine, 2))
+                await admin.connection.execute("ALTER ROLE app PASSWORD 'second'")
+
+                # what is connected goes on; a connect is refused, once and in the driver's words
+                asked = 0
+                held = await open_all(engine, 2)
+                watch = Stopwatch()
+                with pytest.raises(Exception, match="password authentication failed") as caught:
+                    await engine.connect()
+                assert "sqla_typedpool" not in type(caught.value).__module__
+                assert watch.awake < 1
+                assert asked == 1
+                assert {await one.scalar(text("SELECT pg_backend_pid()")) for one in held} == old
+                for one in held:
+                    await one.close()
+
+                password = "second"
+                both = set(await fill(engine, 4))
+                assert old < both
+                TypedPool.of(engine).retire_all()
+                assert not both & set(await fill(engine, 4))
+
+    async def rules_apply(engine: AsyncEngine) -> bool:
+        """Whether the server has read its rules: the old ones take any password."""
+        wrong = own_postgres.url(driver).replace("postgres@", "app:wrong@")
+        for _ in range(200):
+            async with engine_on(wrong, pool_connect_retry=0) as lost:
+                try:
+                    await ask(lost)
+                except Exception as error:
+                    return "password authentication failed" in str(error)
+            await asyncio.sleep(0.02)
+        return False
+
+    run(main())
+
+
+# -------------------------------------------------------------------------- migrations
+
+
+def test_a_migration_fails_one_statement_and_no_connection(postgres: Postgres) -> None:
+    """asyncpg's InvalidCachedStatementError: SQLAlchemy forgets what it has prepared."""
+
+    async def main() -> None:
+        async with (
+            admin_of(postgres) as admin,
+            engine_on(postgres.url(), pool_size=3, max_overflow=0) as engine,
+        ):
+            await admin.connection.execute("CREATE TABLE migrated (a int)")
+            pids = await fill(engine, 3)
+            for connection in (held := await open_all(engine, 3)):
+                await connection.execute(text("SELECT * FROM migrated"))
+            for connection in held:
+                await connection.close()
+            await admin.connection.execute("ALTER TABLE migrated ADD COLUMN b int")
+
+            with pytest.raises(DBAPIError, match="InvalidCachedStatementError") as caught:
+                await ask(engine, "SELECT * FROM migrated")
+            assert not caught.value.connection_invalidated
+            for connection in (held := await open_all(engine, 3)):
+                await connection.execute(text("SELECT * FROM migrated"))
+            for connection in held:
+                await connection.close()
+            assert set(await fill(engine, 3)) == set(pids)
+            assert TypedPool.of(engine).stats().connects == 3
+            await admin.connection.execute("DROP TABLE migrated")
+
+    run(main())
+
+
+# ------------------------------------------------------------------------------- clocks
+
+
+@pytest.mark.slow
+@by_driver
+@pytest.mark.parametrize("jump", [DAY, -DAY], ids=["a day ahead", "a day back"])
+def test_a_jump_of_the_wall_clock_ends_no_connection_and_keeps_none(
+    postgres: Postgres, driver: str, jump: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, ahead = time.time, 0.0
+    monkeypatch.setattr(time, "time", lambda: real() + ahead)
+
+    async def main() -> None:
+        nonlocal ahead
+        options = {"pool_idle_timeout": 60, "pool_max_lifetime": 60, "pool_validate_after": 60}
+        short = {"pool_max_lifetime": 1.0}
+        async with (
+            engine_on(postgres.url(driver), **options) as steady,
+            engine_on(postgres.url(driver), **short) as mortal,
+        ):
+            pids, others = await fill(steady, 3), await fill(mortal, 3)
+            ahead = jump
+            await asyncio.sleep(1.3)  # a round of the keeper
+            stats = TypedPool.of(steady).stats()
+            assert (stats.idle, stats.pings, stats.connects) == (3, 0, 3)
+            assert set(await fill(steady, 3)) == set(pids)
+            assert await until(lambda: TypedPool.of(mortal).stats().idle == 0, 3)
+            assert not set(await fill(mortal, 3)) & set(others)
+
+    run(main())
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_soft_invalidation_replaces_once_though_the_wall_clock_is_set_back(
+    postgres: Postgres, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = time.time
+
+    def set_back() -> None:
+        monkeypatch.setattr(time, "time", lambda: real() - DAY)
+
+    async def main() -> None:
+        async with engine_on(postgres.url(), pool_size=1, max_overflow=0) as engine:
+            async with engine.connect() as connection:
+                if when == "before":
+                    set_back()
+                (await connection.get_raw_connection()).invalidate(soft=True)
+            set_back()
+            for _ in range(5):
+                assert await ask(engine) == 1
+            assert TypedPool.of(engine).stats().connects == 2
+
+    run(main())
+
+
+class Suspended(asyncio.SelectorEventLoop):
+    """A loop whose clock, the monotonic one, can jump ahead."""
+
+    ahead = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.ahead
+
+
+@by_driver
+@pytest.mark.parametrize("server", ["faithful", "gone"])
+def test_after_a_jump_of_the_monotonic_clock_connections_are_pinged_before_use(
+    postgres: Postgres, driver: str, server: str
+) -> None:
+    name = new_name()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, Suspended)
+        options = {"pool_size": 3, "max_overflow": 0, "pool_max_lifetime": None}
+        async with engine_on(postgres.url(driver), name, **options) as engine:
+            pids = await fill(engine, 3)
+            pool = TypedPool.of(engine)
+            assert pool.stats().pings == 0
+            if server == "gone":  # and this loop has had no turn to hear of it
+                ender = threading.Thread(target=terminate_all, args=(postgres, name))
+                ender.start()
+                ender.join(10)
+            loop.ahead += DAY
+            again = await asyncio.gather(*(ask(engine, "SELECT pg_backend_pid()") for _ in "123"))
+
+            def looked_at() -> int:
+                return pool.stats().pings + pool.stats().closed["dead"]
+
+            # one that is pinged in time may serve them all, while the others still are
+            assert await until(lambda: looked_at() >= 3, 2), pool.stats()
+            assert (set(again) <= set(pids)) == (server == "faithful")
+            assert pool.stats().timeouts == 0
+
+    loop = Suspended()
+    try:
+        loop.run_until_complete(main())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
+
+
+# ----------------------------------------------------------------------- a blocked loop
+
+
+@pytest.mark.slow
+@by_driver
+def test_a_blocked_loop_is_reported_and_fails_nobody_who_could_be_served(
+    postgres: Postgres, driver: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Longer than every bound: of a checkout, a connect, a ping."""
+
+    async def main() -> None:
+        bounds = {"pool_timeout": 1, "pool_connect_timeout": 1, "pool_validate_after": 0.05}
+        async with engine_on(postgres.url(driver), pool_size=4, max_overflow=0, **bounds) as engine:
+            pool = TypedPool.of(engine)
+            await fill(engine, 2)
+            await asyncio.sleep(0.1)
+
+            async with engine.connect() as connection:
+                await connection.execute(text("SELECT 1"))
+                asking = [asyncio.ensure_future(ask(engine)) for _ in range(6)]
+                # an idle connection is pinged, two are opened, the others queue
+                while pool.stats().connecting < 2:
+                    await asyncio.sleep(0)
+                assert pool.stats().waiting == 6
+                time.sleep(3)
+            assert await asyncio.gather(*asking) == [1] * 6
+            # an attempt as old as the block may look silent and be given up, which fails nobody
+            assert await until(lambda: pool.stats().connecting == 0, 2)
+            assert pool.stats().connects >= 3
+            stats = pool.stats()
+            assert (stats.timeouts, stats.failed_pings, stats.connect_failures) == (0, 0, 0)
+            assert await until(lambda: bool(reports()), 3)
+            assert len(reports()) == 1
+            assert await ask(engine) == 1
+
+    def reports() -> list[str]:
+        messages = [record.getMessage() for record in caplog.records]
+        return [message for message in messages if "event loop was blocked" in message]
+
+    with caplog.at_level("WARNING", LOGGER):
+        run(main())
+
+
+# ------------------------------------------------------------------------------ signals
+
+CTRL_C = pytest.param(
+    signal.SIGINT,
+    id="ctrl-c",
+    marks=pytest.mark.skipif(
+        sys.version_info < (3, 11),
+        reason="there asyncio.run lets a KeyboardInterrupt strike in the midst of any line",
+    ),
+)
+
+
+@by_driver
+@pytest.mark.parametrize("number", [CTRL_C, pytest.param(signal.SIGTERM, id="sigterm")])
+def test_a_program_ended_by_a_signal_under_load_ends_soon_and_says_nothing(
+    postgres: Postgres, driver: str, number: signal.Signals
+) -> None:
+    name = new_name()
+    with running(program("loaded", postgres.url(driver), name)) as process:
+        assert said_line(process) == "loaded\n"
+        watch = Stopwatch()
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=20)
+        assert watch.awake < 5
+        assert (without(errors, SLOW, *OTHERS), process.returncode) == ("", 0)
+    assert sessions_left(postgres, name) == 0
+
+
+# ------------------------------------------------------------------------------ uvicorn
+
+
+class Site:
+    """The application in tests/programs/app.py, served by uvicorn."""
+
+    def __init__(self, folder: Path, server: Postgres, close: str) -> None:
+        self.closes = bool(close)
+        self.name = new_name()
+        self.port = free_port()
+        self.source = folder / "app.py"
+        shutil.copy(PROGRAMS / "app.py", self.source)
+        self.output = folder / "output"
+        self.environment = environment(
+            URL=server.url(), NAME=self.name, CLOSE=close, PYTHONWARNINGS="error"
+        )
+
+    @contextmanager
+    def served(self, *options: str) -> Iterator[subprocess.Popen[str]]:
+        command = [sys.executable, "-m", "uvicorn", "app:app", "--port", str(self.port), *options]
+        with self.output.open("w") as output:
+            pipes = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
+            folder = {"cwd": self.source.parent, "env": self.environment}
+            with running(command, **pipes, **folder) as process:
+                try:
+                    yield process
+                finally:
+                    if process.poll() is None:
+                        process.terminate()
+                        with suppress(subprocess.TimeoutExpired):
+                            process.wait(10)
+
+    def get(self, path: str, seconds: float = 10.0) -> str:
+        address = f"http://127.0.0.1:{self.port}{path}"
+        with urllib.request.urlopen(address, timeout=seconds) as answer:
+            words: str = answer.read().decode()
+            return words
+
+    def get_when_up(self, wanted: Callable[[str], bool], seconds: float = 15.0) -> str:
+        """What `/` answers, as soon as it is what is wanted."""
+        watch = Stopwatch()
+        while watch.seconds < seconds:
+            with suppress(OSError):
+                found = self.get("/")
+                if wanted(found):
+                    return found
+            time.sleep(0.05)
+        raise AssertionError(f"no such answer in {seconds} s:\n{self.output.read_text()}")
+
+    def check_output(self, workers: int) -> None:
+        """No word of us, of warnings or of what was lost; each worker has closed its pool."""
+        words = ("sqla_typedpool", "Warning", "never retrieved", "garbage", "never awaited")
+        output = self.output.read_text()
+        assert [word for word in words if word in output] == []
+        farewells = output.count("closed, 0 connections left")
+        assert farewells == (workers if self.closes else 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("close", ["close()", ""], ids=["a pool closed", "a pool left open"])
+def test_a_reload_by_uvicorn_leaves_no_session_of_the_old_worker(
+    postgres: Postgres, tmp_path: Path, close: str
+) -> None:
+    """uvicorn ends a worker by a signal, without the end of its event loop."""
+    pytest.importorskip("uvicorn")
+    site = Site(tmp_path, postgres, close)
+    with site.served("--reload", "--reload-delay", "0.1"):
+        old = site.get_when_up(bool)
+        source = site.source.read_text()
+        site.source.write_text(source.replace("str(session)", "f'new {session}'"))
+        new = site.get_when_up(lambda found: found.startswith("new "))
+        assert old not in new
+        assert sessions_left(postgres, site.name, 1) == 1
+        assert site.get("/") == new
+    assert sessions_left(postgres, site.name) == 0
+    site.check_output(workers=2)
+    assert "Traceback" not in site.output.read_text()
+
+
+@pytest.mark.slow
+def test_uvicorn_stopped_with_requests_in_flight_leaves_no_session(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    pytest.importorskip("uvicorn")
+    site = Site(tmp_path, postgres, "close()")
+
+    def slow() -> None:
+        with suppress(OSError):
+            site.get("/slow", 20)
+
+    with site.served("--timeout-graceful-shutdown", "1") as process:
+        site.get_when_up(bool)
+        clients = [threading.Thread(target=slow) for _ in range(3)]
+        for client in clients:
+            client.start()
+        assert wait_for(lambda: busy(postgres, site.name) == 3)
+        watch = Stopwatch()
+        process.terminate()
+        process.wait(20)
+        assert watch.awake < 6
+        for client in clients:
+            client.join(10)
+    assert sessions_left(postgres, site.name) == 0
+    site.check_output(workers=1)
+
+
+def busy(server: Postgres, name: str) -> int:
+    """How many statements of `name` run."""
+
+    async def look() -> int:
+        async with admin_of(server) as admin:
+            query = (
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE application_name = $1 AND query LIKE '%pg_sleep%' AND state = 'active'"
+            )
+            return int(await admin.connection.fetchval(query, name))
+
+    return asyncio.run(look())
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+    watch = Stopwatch()
+    while not condition():
+        if watch.seconds > seconds:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+# ---------------------------------------------------------------- collected leaks
+
+
+@by_driver
+def test_a_leak_collected_by_a_thread_while_the_loop_is_blocked_serves_the_waiter(
+    postgres: Postgres, driver: str
+) -> None:
+    """While the loop runs: see test_real_keeping."""
+
+    async def main() -> None:
+        name = new_name()
+        options = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 5}
+        async with admin_of(postgres) as admin:
+            async with engine_on(postgres.url(driver), name, **options) as engine:
+                with no_gc():
+                    await lose(engine)
+                    waiting = asyncio.ensure_future(ask(engine))
+                    assert await until(lambda: TypedPool.of(engine).stats().waiting == 1, 1)
+                    collector = threading.Thread(target=gc.collect)
+                    collector.start()
+                    collector.join(10)  # the loop stands still
+                    assert not waiting.done()
+                    assert await asyncio.wait_for(waiting, 2) == 1
+                assert TypedPool.of(engine).checkedout() == 0
+                assert await admin.settled(name, 1) <= 1
+
+    async def lose(engine: AsyncEngine) -> None:
+        connection: AsyncConnection = await engine.connect()
+        await connection.execute(text("SELECT 1"))
+        cycle: list[object] = [connection]
+        cycle.append(cycle)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run(main())
+    assert any("garbage collector" in str(each.message) for each in caught)

@@ -1,0 +1,363 @@
+"""The same application on SQLAlchemy's pool and on ours: the same results, and a clean pool."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import ForeignKey, String, event, func, select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import async_sessionmaker as sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, selectinload
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from sqla_typedpool import TypedPool
+from tests.support.engines import admin_of, ask, by_driver, engine_on, fill, new_name, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sqla_typedpool.embedded import Postgres
+    from tests.support.servers.pgbouncer import PgBouncer
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Team(Base):
+    __tablename__ = "drop_in_team"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(40), unique=True)
+    members: Mapped[list[Member]] = relationship(back_populates="team", cascade="all")
+
+
+class Member(Base):
+    __tablename__ = "drop_in_member"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(40))
+    team_id: Mapped[int] = mapped_column(ForeignKey(Team.id))
+    team: Mapped[Team] = relationship(back_populates="members")
+
+
+async def application(engine: AsyncEngine) -> list[object]:
+    """A day in the life of an engine; all that it saw."""
+    seen: list[object] = []
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.drop_all)
+        await connection.run_sync(Base.metadata.create_all)
+    await sessions(sessionmaker(engine, expire_on_commit=False), seen)
+    await connections(engine, seen)
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.drop_all)
+    return seen
+
+
+async def sessions(make: sessionmaker[AsyncSession], seen: list[object]) -> None:
+    async with make() as db, db.begin():
+        db.add(Team(id=1, name="red", members=[Member(id=i, name=f"m{i}") for i in range(5)]))
+        await db.flush()
+        try:
+            async with db.begin_nested():
+                db.add(Team(id=2, name="red"))
+        except IntegrityError as error:
+            seen.append(type(error).__name__)
+        async with db.begin_nested():
+            db.add(Team(id=3, name="blue"))
+    with pytest.raises(ZeroDivisionError):
+        async with make() as db, db.begin():
+            db.add(Team(id=4, name="never"))
+            await db.flush()
+            raise ZeroDivisionError
+    async with make() as db:
+        teams = await db.scalars(select(Team).options(selectinload(Team.members)).order_by(Team.id))
+        seen.append([(team.name, [member.name for member in team.members]) for team in teams])
+        await db.rollback()
+        seen.append(await db.scalar(select(func.count()).select_from(Member)))
+        red = await db.get_one(Team, 1)
+        await db.refresh(red, ["members"])
+        seen.append(await db.run_sync(lambda sync: sync.get_one(Team, 3).name))
+        await db.delete(red)
+        await db.flush()
+        seen.append(await db.scalar(select(func.count()).select_from(Member)))
+        # not committed: the end of the session rolls it back
+    await asyncio.gather(*(count(make, seen) for _ in range(12)))
+
+
+async def count(make: sessionmaker[AsyncSession], seen: list[object]) -> None:
+    async with make() as db:
+        seen.append(await db.scalar(select(func.count()).select_from(Member)))
+
+
+async def connections(engine: AsyncEngine, seen: list[object]) -> None:
+    many = select(Member.id).order_by(Member.id)
+    async with engine.connect() as connection:
+        async with connection.stream(many) as rows:
+            seen.append([row.id async for row in rows])
+        streamed = await connection.stream(many)
+        seen.append((await streamed.first()) is not None)
+        await connection.commit()
+        nested = await connection.begin_nested()
+        await connection.execute(text("DELETE FROM drop_in_member"))
+        await nested.rollback()
+        seen.append(await connection.scalar(select(func.count()).select_from(Member)))
+        try:
+            await connection.execute(text("SELECT nothing FROM nowhere"))
+        except DBAPIError as error:
+            seen.append((type(error).__name__, error.connection_invalidated))
+        await connection.rollback()
+        seen.append(connection.in_transaction())
+    async with engine.connect() as connection:
+        auto = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await auto.execute(text("INSERT INTO drop_in_team (id, name) VALUES (9, 'auto')"))
+    async with engine.execution_options(isolation_level="SERIALIZABLE").connect() as connection:
+        seen.append(await connection.get_isolation_level())
+        seen.append(await connection.scalar(select(func.count()).select_from(Team)))
+    async with engine.connect() as connection:
+        seen.append(connection.dialect.default_isolation_level)
+        seen.append(await connection.get_isolation_level())
+        await connection.invalidate()
+        seen.append(connection.invalidated)
+        await connection.rollback()
+        seen.append(await connection.scalar(text("SELECT 1")))
+    if engine.dialect.driver != "psycopg":  # SQLAlchemy drops a detached one of its unclosed
+        async with engine.connect() as connection:
+            await connection.run_sync(lambda sync: sync.detach())
+            seen.append(await connection.scalar(text("SELECT 1")))
+    async with engine.connect() as connection:
+        fairy = await connection.get_raw_connection()
+        fairy.info["mark"] = 1
+    async with engine.connect() as connection:
+        seen.append((await connection.get_raw_connection()).info.get("mark"))
+
+
+def engines(url: str) -> dict[str, Callable[[], AsyncEngine]]:
+    mark = "&" if "?" in url else "?"
+    options: dict[str, Any] = {"pool_size": 3, "max_overflow": 2, "pool_pre_ping": True}
+    return {
+        "poolclass": lambda: create_async_engine(url, poolclass=TypedPool, **options),
+        "plugin": lambda: create_async_engine(
+            f"{url}{mark}plugin=typedpool&pool_min_size=1&pool_idle_timeout=30", **options
+        ),
+        "configured": lambda: create_async_engine(
+            url, poolclass=TypedPool.configured(pool_min_size=1), **options
+        ),
+    }
+
+
+async def check_application(url: str, way: str) -> None:
+    sizes = {"pool_size": 3, "max_overflow": 2, "pool_use_lifo": True}
+    stock = create_async_engine(url, poolclass=AsyncAdaptedQueuePool, **sizes)
+    try:
+        expected = await application(stock)
+    finally:
+        await stock.dispose()
+    engine = engines(url)[way]()
+    pool = TypedPool.of(engine)
+    try:
+        assert await application(engine) == expected
+        assert (pool.checkedout(), pool.stats().waiting, pool.stats().timeouts) == (0, 0, 0)
+        assert pool.checkedin() <= 3
+        assert pool.stats().checkouts > 20
+    finally:
+        await engine.dispose()
+
+
+WAYS = ("poolclass", "plugin", "configured")
+
+
+@pytest.fixture(autouse=True)
+def _the_plugin_is_installed() -> None:
+    """As the entry point of an installed package does; the tests run from the source tree too."""
+    from sqlalchemy.dialects import plugins
+
+    plugins.register("typedpool", "sqla_typedpool.pool.plugin", "TypedPoolPlugin")
+
+
+@by_driver
+@pytest.mark.parametrize("way", WAYS)
+def test_an_application_sees_no_difference_on_postgresql(
+    postgres: Postgres, driver: str, way: str
+) -> None:
+    run(check_application(postgres.url(driver), way))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_application_sees_no_difference_on_sqlite(tmp_path: Path, way: str) -> None:
+    run(check_application(f"sqlite+aiosqlite:///{tmp_path / 'application.db'}", way))
+
+
+def test_an_application_sees_no_difference_in_uvloop(postgres: Postgres) -> None:
+    run(check_application(postgres.url(), "poolclass"), "uvloop")
+
+
+# ------------------------------------------------------------------- changes underneath
+
+
+def test_a_changed_table_fails_one_statement_at_most_and_none_after_retire_all(
+    postgres: Postgres,
+) -> None:
+    async def main() -> None:
+        async with engine_on(postgres.url(), pool_size=3, max_overflow=0) as engine:
+            async with engine.begin() as connection:
+                await connection.execute(text("DROP TABLE IF EXISTS healing"))
+                await connection.execute(text("CREATE TABLE healing (a int)"))
+
+            async def read_on_all() -> list[BaseException]:
+                held = [await engine.connect() for _ in range(3)]
+                failed: list[BaseException] = []
+                for connection in held:
+                    try:
+                        await connection.execute(text("SELECT * FROM healing"))
+                    except DBAPIError as error:
+                        failed.append(error)
+                    await connection.close()
+                return failed
+
+            assert await read_on_all() == []
+            async with engine.begin() as connection:
+                await connection.execute(text("ALTER TABLE healing ADD COLUMN b int"))
+            assert len(await read_on_all()) <= 1
+            assert await read_on_all() == []
+            async with engine.begin() as connection:
+                await connection.execute(text("ALTER TABLE healing ADD COLUMN c int"))
+            TypedPool.of(engine).retire_all()
+            assert await read_on_all() == []
+            async with engine.begin() as connection:
+                await connection.execute(text("DROP TABLE healing"))
+
+    run(main())
+
+
+@by_driver
+@pytest.mark.parametrize("way", ["do_connect", "creator"])
+def test_rotated_credentials_are_used_after_retire_all(
+    own_postgres: Postgres, driver: str, way: str
+) -> None:
+    password = "first"
+
+    async def creator() -> Any:
+        where: dict[str, Any] = {"host": own_postgres.host, "port": own_postgres.port}
+        if driver == "asyncpg":
+            import asyncpg
+
+            return await asyncpg.connect(
+                **where, user="app", password=password, database="postgres"
+            )
+        import psycopg
+
+        return await psycopg.AsyncConnection.connect(
+            **where, user="app", password=password, dbname="postgres"
+        )
+
+    async def main() -> None:
+        nonlocal password
+        async with admin_of(own_postgres) as admin:
+            await admin.connection.execute("CREATE ROLE app LOGIN PASSWORD 'first'")
+            await admin.demand_password(own_postgres, "app")
+            url = own_postgres.url(driver).replace("postgres@", "app@")
+            options = {"async_creator": creator} if way == "creator" else {}
+            async with engine_on(url, pool_size=3, **options) as engine:
+                if way == "do_connect":
+
+                    @event.listens_for(engine.sync_engine, "do_connect")
+                    def _(dialect: Any, record: Any, args: Any, parameters: dict[str, Any]) -> None:
+                        parameters["password"] = password
+
+                pids = await fill(engine, 3)
+                await admin.connection.execute("ALTER ROLE app PASSWORD 'second'")
+                password = "second"
+                TypedPool.of(engine).retire_all()
+                assert not set(pids) & set(await fill(engine, 3))
+
+    run(main())
+
+
+# ---------------------------------------------------------------------------- pgbouncer
+
+
+def test_a_ping_is_legal_behind_pgbouncer_in_transaction_mode(pgbouncer: PgBouncer) -> None:
+    from uuid import uuid4
+
+    async def main() -> None:
+        arguments = {
+            "statement_cache_size": 0,
+            "prepared_statement_cache_size": 0,
+            "prepared_statement_name_func": lambda: f"__asyncpg_{uuid4()}__",
+        }
+        options = {"pool_size": 4, "pool_validate_after": 0, "connect_args": arguments}
+        async with engine_on(pgbouncer.url("asyncpg"), **options) as engine:
+            for _ in range(5):
+                assert await asyncio.gather(*(ask(engine) for _ in range(8))) == [1] * 8
+            stats = TypedPool.of(engine).stats()
+            assert stats.pings >= 4
+            assert stats.failed_pings == 0
+
+    run(main())
+
+
+def test_psycopg_without_prepared_statements_works_behind_pgbouncer(pgbouncer: PgBouncer) -> None:
+    async def main() -> None:
+        options = {"pool_validate_after": 0, "connect_args": {"prepare_threshold": None}}
+        async with engine_on(pgbouncer.url("psycopg"), pool_size=4, **options) as engine:
+            for _ in range(5):
+                assert await asyncio.gather(*(ask(engine) for _ in range(8))) == [1] * 8
+            assert TypedPool.of(engine).stats().failed_pings == 0
+
+    run(main())
+
+
+# --------------------------------------------------------------------- SQLite in memory
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite+aiosqlite://", "sqlite+aiosqlite:///:memory:"], ids=["no name", ":memory:"]
+)
+def test_sqlite_in_memory_never_loses_its_only_connection(url: str) -> None:
+    async def main() -> None:
+        options = {
+            "pool_size": 5,
+            "pool_idle_timeout": 0.05,
+            "pool_max_lifetime": 0.05,
+            "pool_validate_after": 0,
+        }
+        async with engine_on(url, **options) as engine:
+            async with engine.begin() as connection:
+                await connection.execute(text("CREATE TABLE kept (a int)"))
+            await asyncio.sleep(0.4)
+            TypedPool.of(engine).retire_all()
+            await asyncio.sleep(0.1)
+            assert await ask(engine, "SELECT count(*) FROM kept") == 0
+            async with engine.connect():
+                with pytest.raises(InvalidRequestError, match="StaticPool"):
+                    await engine.connect()
+            assert await ask(engine, "SELECT count(*) FROM kept") == 0
+            assert TypedPool.of(engine).checkedout() == 0
+
+    run(main())
+
+
+def test_sqlite_in_memory_with_a_pool_of_one_lets_the_others_wait() -> None:
+    async def main() -> None:
+        async with engine_on("sqlite+aiosqlite://", pool_size=1, max_overflow=0) as engine:
+            async with engine.begin() as connection:
+                await connection.execute(text("CREATE TABLE shared (a int)"))
+            asking = (ask(engine, "SELECT count(*) FROM shared") for _ in range(5))
+            assert await asyncio.gather(*asking) == [0] * 5
+
+    run(main())
+
+
+def test_the_sessions_of_a_pool_go_by_the_name_that_the_engine_gave(postgres: Postgres) -> None:
+    """The other tests of this ring count backends by it."""
+
+    async def main() -> None:
+        name = new_name()
+        async with admin_of(postgres) as admin, engine_on(postgres.url(), name) as engine:
+            await fill(engine, 2)
+            assert len(await admin.pids(name)) == 2
+
+    run(main())

@@ -1,0 +1,451 @@
+"""Outages as production meets them: blackholes, refusals, slow servers, under a steady load.
+
+Resets of idle sockets, restarts under load and killed backends are in test_real_recovery.py and
+test_mariadb_recovery.py, a server that takes 1.5 s to accept in test_real_silence.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from sqla_typedpool import PoolTimeout, TypedPool
+from tests.support.clocks import Stopwatch, now
+from tests.support.engines import SLACK, ask, engine_on, open_all, run, until
+from tests.support.proxy import FaultProxy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from sqla_typedpool.embedded import Postgres
+    from tests.support.servers.mariadb import MariaDB
+
+POSTGRES = ("asyncpg", "psycopg")
+TIMEOUT = 5.0
+TRUSTED = 0.5  # pool_validate_after: what was used more recently is handed out unasked
+FIVE: dict[str, Any] = {"pool_size": 5, "max_overflow": 0, "pool_timeout": TIMEOUT}
+
+
+def drivers(*names: str) -> pytest.MarkDecorator:
+    """These drivers, the tests of MariaDB's marked as such."""
+    marks = {"aiomysql": pytest.mark.mariadb, "asyncmy": pytest.mark.mariadb}
+    params = [pytest.param(name, marks=marks.get(name, pytest.mark.postgres)) for name in names]
+    return pytest.mark.parametrize("driver", params)
+
+
+class Server:
+    """What can be reached with one driver: a database behind a proxy of its own."""
+
+    def __init__(self, driver: str, database: Postgres | MariaDB) -> None:
+        pytest.importorskip(driver)
+        self.driver = driver
+        self._database = database
+
+    @asynccontextmanager
+    async def proxy(self) -> AsyncIterator[FaultProxy]:
+        async with FaultProxy(self._database.host, self._database.port) as proxy:
+            yield proxy
+
+    def url(self, proxy: FaultProxy) -> str:
+        if self.driver in POSTGRES:
+            return f"postgresql+{self.driver}://postgres@127.0.0.1:{proxy.port}/postgres"
+        return f"mysql+{self.driver}://tester:secret@127.0.0.1:{proxy.port}/typedpool"
+
+    @property
+    def sleep(self) -> str:
+        """A statement that runs for half a minute."""
+        return "SELECT pg_sleep(30)" if self.driver in POSTGRES else "SELECT SLEEP(30)"
+
+
+@pytest.fixture
+def server(driver: str, request: pytest.FixtureRequest) -> Server:
+    """The server of the test's `driver`."""
+    name = "postgres" if driver in POSTGRES else "mariadb"
+    return Server(driver, request.getfixturevalue(name))
+
+
+# --------------------------------------------------------------------------------- load
+
+
+@dataclass
+class Request:
+    """A checkout, one statement, the return; moments are those of `now`."""
+
+    began: float
+    waited: float | None = None  # None: the checkout has not ended
+    refused: Exception | None = None  # the checkout's error
+    failed: Exception | None = None  # the statement's
+
+    @property
+    def had_at(self) -> float:
+        """When its connection was handed out."""
+        assert self.waited is not None
+        return self.began + self.waited
+
+
+class Load:
+    """Clients that ask for ever, or once, and have some patience with a statement."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        clients: int = 10,
+        statement: str = "SELECT 1",
+        *,
+        once: bool = False,
+        pause: float = 0.01,
+    ) -> None:
+        self._engine = engine
+        self._statement = text(statement)
+        self._once = once
+        self._pause = pause
+        self.requests: list[Request] = []
+        self._tasks = [asyncio.ensure_future(self._ask_on()) for _ in range(clients)]
+
+    async def _ask_on(self) -> None:
+        while True:
+            request = Request(now())
+            self.requests.append(request)
+            await self.serve(request)
+            if self._once:
+                return
+            await asyncio.sleep(self._pause)
+
+    async def serve(self, request: Request) -> None:
+        try:
+            connection = await self._engine.connect()
+        except Exception as error:
+            request.refused = error
+            return
+        finally:
+            request.waited = now() - request.began
+        try:
+            try:
+                await asyncio.wait_for(connection.execute(self._statement), 3)
+            finally:
+                await connection.close()  # rolls back, which is a statement as well
+        except Exception as error:
+            request.failed = error
+
+    def since(self, moment: float) -> list[Request]:
+        """The requests that began then or later, and whose checkout has ended."""
+        return [each for each in self.requests if each.began >= moment and each.waited is not None]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks, timeout=15)
+
+
+def check_waits(load: Load, limit: float = TIMEOUT + SLACK) -> None:
+    """No checkout, ended or not, has taken longer than that."""
+    moment = now()
+    waits = [moment - each.began if each.waited is None else each.waited for each in load.requests]
+    assert max(waits) <= limit
+
+
+def check_only_those_in_flight_failed(load: Load, silent_at: float, size: int) -> None:
+    """Each connection there was costs one statement, and is not handed out when long unused."""
+    failed = [each for each in load.requests if each.failed is not None]
+    assert len(failed) <= size, failed
+    assert all(each.had_at <= silent_at + TRUSTED + 0.1 for each in failed), failed
+    refused = [each.refused for each in load.requests if each.refused is not None]
+    assert all(isinstance(each, (PoolTimeout, TimeoutError)) for each in refused), refused
+
+
+def check_all_served_since(load: Load, back_at: float) -> None:
+    """Whoever asked after the network was back was served, and its statement ran."""
+    after = load.since(back_at)
+    assert after
+    bad = [each for each in after if each.refused or each.failed]
+    assert not bad, bad
+
+
+async def first_success(engine: AsyncEngine) -> float:
+    """Ask once; how many seconds it took."""
+    watch = Stopwatch()
+    assert await ask(engine) == 1
+    return watch.awake
+
+
+# --------------------------------------------------------------------------- blackholes
+
+
+async def blackhole_under_load(server: Server, seconds: float) -> None:
+    options = {**FIVE, "pool_reset_timeout": 5}  # what is frozen in its rollback lets go
+    async with server.proxy() as proxy, engine_on(server.url(proxy), **options) as engine:
+        load = Load(engine)
+        await asyncio.sleep(1)
+        silent_at = now()
+        proxy.go_silent()
+        await asyncio.sleep(seconds)
+        proxy.resume()
+        back_at = now()
+        assert await first_success(engine) < TIMEOUT
+        # hung attempts of the time before end now, and must not hurt those who come now
+        await asyncio.sleep(6)
+        await load.stop()
+        check_waits(load)
+        check_only_those_in_flight_failed(load, silent_at, 5)
+        check_all_served_since(load, back_at)
+
+
+@pytest.mark.slow
+@drivers("asyncpg", "psycopg", "aiomysql")
+def test_a_blackhole_of_ten_seconds_keeps_nobody_beyond_the_deadline_and_the_first_one_after_it_succeeds(  # noqa: E501
+    server: Server,
+) -> None:
+    run(blackhole_under_load(server, 10))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@drivers("asyncpg")
+def test_a_blackhole_of_a_minute_keeps_nobody_beyond_the_deadline_and_the_first_one_after_it_succeeds(  # noqa: E501
+    server: Server,
+) -> None:
+    run(blackhole_under_load(server, 60))
+
+
+@pytest.mark.slow
+@drivers("asyncpg", "psycopg", "aiomysql", "asyncmy")
+def test_connections_that_were_idle_when_a_blackhole_began_are_not_handed_out_after_it(
+    server: Server,
+) -> None:
+    """Nobody asked meanwhile, so nobody knows; their sockets stay silent for ever."""
+
+    async def main() -> None:
+        options = {**FIVE, "pool_timeout": 3}  # one ping's bound, and a connect
+        async with server.proxy() as proxy, engine_on(server.url(proxy), **options) as engine:
+            for connection in await open_all(engine, 5):
+                await connection.close()
+            proxy.go_silent()
+            await asyncio.sleep(1)
+            proxy.resume()
+            assert await first_success(engine) < 3
+            assert await asyncio.gather(*(ask(engine) for _ in range(10))) == [1] * 10
+            assert await first_success(engine) < SLACK
+
+    run(main())
+
+
+@pytest.mark.slow
+@drivers("asyncpg", "psycopg", "asyncmy")
+def test_statements_that_hang_in_every_slot_of_a_blackhole_are_given_up_and_their_slots_come_back(
+    server: Server,
+) -> None:
+    async def main() -> None:
+        async with server.proxy() as proxy, engine_on(server.url(proxy), **FIVE) as engine:
+            pool = TypedPool.of(engine)
+            holders = Load(engine, 5, server.sleep, once=True)
+            assert await until(lambda: pool.checkedout() == 5, 2)
+            await asyncio.sleep(0.1)  # the statements are on their way
+            proxy.go_silent()
+            load = Load(engine, 5)
+            await asyncio.sleep(10)
+            proxy.resume()
+            # psycopg asks the server to end a statement, 5 s to say so and 5 s for the answer
+            assert await until(lambda: pool.checkedout() < 5, 10)
+            back_at = now()
+            assert await first_success(engine) < TIMEOUT
+            await asyncio.sleep(1)
+            check_waits(load)
+            check_waits(holders)
+            check_all_served_since(load, back_at)
+            await holders.stop()
+            await load.stop()
+            assert await until(lambda: pool.checkedout() == 0, 1)
+
+    run(main())
+
+
+@pytest.mark.slow
+@drivers("asyncpg", "psycopg")
+def test_rollbacks_frozen_in_every_slot_by_a_blackhole_do_not_fail_the_first_one_after_it(
+    server: Server,
+) -> None:
+    """With the default `pool_reset_timeout`; MySQL's, a minute, is for InnoDB's long rollbacks."""
+
+    async def main() -> None:
+        async with server.proxy() as proxy, engine_on(server.url(proxy), **FIVE) as engine:
+            held = await open_all(engine, 5)
+            proxy.go_silent()
+            returns = [asyncio.ensure_future(connection.close()) for connection in held]
+            await asyncio.sleep(6)
+            proxy.resume()
+            try:
+                assert await first_success(engine) < TIMEOUT
+            finally:
+                proxy.reset_all()
+                await asyncio.wait(returns, timeout=10)
+                await asyncio.gather(*returns, return_exceptions=True)
+
+    run(main())
+
+
+async def hung_attempts(server: Server, size: int, seconds: float) -> tuple[int, float, object]:
+    """Every slot is a hung connect when the network returns; what one newcomer then gets."""
+    options = {**FIVE, "pool_size": size}
+    async with server.proxy() as proxy, engine_on(server.url(proxy), **options) as engine:
+        proxy.go_silent()
+        load = Load(engine, 3, pause=0.1)  # there are many of these side by side
+        await asyncio.sleep(seconds)
+        proxy.resume()
+        back_at = now()
+        try:
+            end: object = await first_success(engine)
+        except Exception as error:
+            end = error
+        await asyncio.sleep(6)
+        await load.stop()
+        check_waits(load)
+        check_all_served_since(load, back_at)
+        return size, seconds, end
+
+
+@pytest.mark.slow
+@drivers("asyncpg", "psycopg")
+def test_hung_connects_in_every_slot_do_not_fail_the_first_one_after_the_return(
+    server: Server,
+) -> None:
+    """Whenever the network returns: the moment is tried in steps, side by side."""
+
+    async def main() -> None:
+        tries = [(size, 6 + step * 0.8) for size in (1, 2, 3) for step in range(12)]
+        lanes = (hung_attempts(server, *each) for each in tries)
+        ends = await asyncio.gather(*lanes, return_exceptions=True)
+        bad = [end for end in ends if not (isinstance(end, tuple) and isinstance(end[-1], float))]
+        assert not bad, bad
+
+    run(main())
+
+
+@contextmanager
+def full_backlog(port: int) -> Iterator[None]:
+    """A listener that answers no SYN any more: what a firewall that drops packets looks like."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(0)
+        fillers = [socket.socket() for _ in range(4)]
+        try:
+            for filler in fillers:
+                filler.setblocking(False)
+                filler.connect_ex(("127.0.0.1", port))
+            yield
+        finally:
+            for filler in fillers:
+                filler.close()
+
+
+@pytest.mark.slow
+@drivers("asyncpg", "psycopg", "aiomysql")
+def test_a_network_that_drops_connects_keeps_nobody_beyond_the_deadline_and_is_noticed_when_back(
+    server: Server,
+) -> None:
+    async def main() -> None:
+        options = {**FIVE, "pool_reset_timeout": 5}
+        async with server.proxy() as proxy, engine_on(server.url(proxy), **options) as engine:
+            load = Load(engine)
+            await asyncio.sleep(0.5)
+            silent_at = now()
+            proxy.go_silent()
+            proxy.refuse()
+            with full_backlog(proxy.port):
+                await asyncio.sleep(10)
+            proxy.resume()
+            await proxy.accept()
+            back_at = now()
+            assert await first_success(engine) < TIMEOUT
+            await asyncio.sleep(2)
+            await load.stop()
+            check_waits(load)
+            check_only_those_in_flight_failed(load, silent_at, 5)
+            check_all_served_since(load, back_at)
+
+    run(main())
+
+
+# ------------------------------------------------------------------------------ refusals
+
+
+async def failure(engine: AsyncEngine) -> tuple[float, type, type]:
+    """How long one request took to fail, its error's type, and that of the wrapped one.
+
+    Types only: thousands of tracebacks that are kept make the garbage collector pause.
+    """
+    watch = Stopwatch()
+    try:
+        await ask(engine)
+    except Exception as error:
+        return watch.awake, type(error), type(getattr(error, "orig", None))
+    raise AssertionError("it did not fail")
+
+
+@pytest.mark.slow
+@drivers("asyncpg", "psycopg", "aiomysql", "asyncmy")
+def test_a_server_refused_for_six_seconds_keeps_waiters_for_five_and_later_ones_for_milliseconds(
+    server: Server,
+) -> None:
+    async def main() -> None:
+        options = {"pool_size": 5, "max_overflow": 0}
+        async with (
+            server.proxy() as proxy,
+            engine_on(server.url(proxy), **options) as engine,
+            engine_on(server.url(proxy), poolclass=AsyncAdaptedQueuePool) as stock,
+        ):
+            for connection in await open_all(engine, 5):
+                await connection.close()
+            proxy.refuse()
+            proxy.reset_all()
+            await asyncio.sleep(0.02)  # the resets travel
+            watch = Stopwatch()
+            first = await asyncio.gather(*(failure(engine) for _ in range(10)))
+            assert max(seconds for seconds, *_ in first) <= 5 + SLACK
+            assert min(seconds for seconds, *_ in first) >= 4
+            later = []
+            while watch.seconds < 6:
+                later += await asyncio.gather(*(failure(engine) for _ in range(10)))
+                await asyncio.sleep(0.01)
+            assert max(seconds for seconds, *_ in later) < 0.1
+            _, *usual = await failure(stock)
+            assert {tuple(kinds) for _, *kinds in (*first, *later)} == {tuple(usual)}
+            await proxy.accept()
+            assert await first_success(engine) < SLACK
+            assert await asyncio.gather(*(ask(engine) for _ in range(10))) == [1] * 10
+
+    run(main())
+
+
+# ----------------------------------------------------------------------------- slowness
+
+
+@pytest.mark.slow
+@drivers("asyncpg", "aiomysql")
+def test_a_server_that_takes_eight_seconds_is_reached_by_the_first_caller_alone_and_by_five_at_once(
+    server: Server,
+) -> None:
+    """With a single slot, and everything as it comes: pool_timeout is 30 s."""
+
+    async def reached_by(callers: int) -> None:
+        async with server.proxy() as proxy:
+            proxy.accept_delay = 8
+            options = {"pool_size": 1, "max_overflow": 0}
+            async with engine_on(server.url(proxy), **options) as engine:
+                asking = [ask(engine) for _ in range(callers)]
+                assert await asyncio.gather(*asking) == [1] * callers
+                assert TypedPool.of(engine).stats().connects == 1
+
+    async def main() -> None:
+        await asyncio.gather(reached_by(1), reached_by(5))
+
+    run(main())

@@ -1,0 +1,418 @@
+"""Law 2: connections are opened by the pool itself, as many as are needed and no more."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import gc
+import sys
+import weakref
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from sqla_typedpool import PoolTimeout
+from sqla_typedpool._sqlalchemy import await_only
+from tests.support.fake_driver import (
+    Connect,
+    Server,
+    WrongPassword,
+    assert_at_rest,
+    assert_serves_in_full,
+    borrow,
+    borrowed,
+    give,
+    new_pool,
+    open_idle,
+    use,
+)
+from tests.support.virtual_clock import now, run
+
+
+def test_a_spike_of_short_requests_opens_two_connections_at_most() -> None:
+    async def main() -> None:
+        server = Server(usual=Connect(seconds=0.15))
+        pool = new_pool(server, pool_size=50, max_overflow=0)
+        await open_idle(pool, 5)
+        await asyncio.gather(*(use(pool, 0.002) for _ in range(50)))
+        assert len(server.attempts) <= 7
+        assert now() < 1
+        await asyncio.sleep(1)
+        assert len(server.attempts) <= 7, "what is no longer wanted is not opened later"
+
+    run(main())
+
+
+def test_a_ramp_of_long_requests_has_all_its_connections_in_a_few_round_trips() -> None:
+    async def main() -> None:
+        server = Server(usual=Connect(seconds=0.02))
+        pool = new_pool(server, pool_size=50, max_overflow=0)
+        running = 0
+        most = 0
+
+        async def request() -> None:
+            nonlocal running, most
+            async with borrowed(pool):
+                running += 1
+                most = max(most, running)
+                await asyncio.sleep(2)
+                running -= 1
+
+        requests = [asyncio.ensure_future(request()) for _ in range(50)]
+        await asyncio.sleep(1)
+        assert running == 50
+        await asyncio.gather(*requests)
+        assert server.most_sockets == 50
+
+    run(main())
+
+
+def test_growth_starts_with_two_attempts_and_doubles() -> None:
+    async def main() -> None:
+        server = Server(usual=Connect(seconds=1))
+        pool = new_pool(server, pool_size=30, max_overflow=0)
+        waiters = [asyncio.ensure_future(use(pool, 100)) for _ in range(30)]
+        await asyncio.sleep(0.5)
+        assert len(server.attempts) == 2
+        await asyncio.sleep(1)
+        assert 4 <= len(server.attempts) <= 10
+        await asyncio.sleep(5)
+        assert len(server.attempts) == 30
+        for waiter in waiters:
+            waiter.cancel()
+        await asyncio.wait(waiters)
+
+    run(main())
+
+
+def test_demand_is_looked_at_again_before_each_connect() -> None:
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server, pool_size=10, max_overflow=0, timeout=None)
+        first = await borrow(pool)
+        server.usual = Connect(seconds=1)
+        waiters = [asyncio.ensure_future(use(pool, 0.01)) for _ in range(10)]
+        await asyncio.sleep(0.5)
+        await give(first)  # ten short requests are served by this one before 1 s is over
+        await asyncio.gather(*waiters)
+        await asyncio.sleep(5)
+        assert len(server.attempts) == 3
+
+    run(main())
+
+
+def test_a_waiter_that_has_gone_wants_no_connection() -> None:
+    async def main() -> None:
+        server = Server(usual=Connect(seconds=1))
+        pool = new_pool(server, pool_size=10, max_overflow=0)
+        waiters = [asyncio.ensure_future(borrow(pool)) for _ in range(10)]
+        await asyncio.sleep(0.5)
+        for waiter in waiters:
+            waiter.cancel()
+        await asyncio.sleep(20)
+        assert len(server.attempts) == 2
+        assert pool.stats().idle == 2
+        assert_at_rest(pool, server)
+
+    run(main())
+
+
+def test_an_attempt_survives_the_cancellation_of_its_borrower() -> None:
+    async def main() -> None:
+        server = Server(usual=Connect(seconds=1))
+        pool = new_pool(server)
+        waiter = asyncio.ensure_future(borrow(pool))
+        await asyncio.sleep(0.5)
+        waiter.cancel()
+        await asyncio.wait({waiter})
+        assert waiter.cancelled()
+        assert pool.checkedout() == 0
+        await asyncio.sleep(1)
+        assert pool.stats().idle == 1
+        await use(pool)
+        assert len(server.attempts) == 1
+        assert pool.stats().cancelled == 1
+
+    run(main())
+
+
+def test_what_a_cancelled_borrower_asked_for_goes_to_the_next_waiter() -> None:
+    async def main() -> None:
+        server = Server(usual=Connect(seconds=0.8))
+        pool = new_pool(server, pool_size=1, max_overflow=0)
+        first = asyncio.ensure_future(borrow(pool))
+        await asyncio.sleep(0.5)
+        second = asyncio.ensure_future(borrow(pool))
+        first.cancel()
+        fairy = await second
+        assert now() == pytest.approx(0.8, abs=0.01)
+        assert len(server.attempts) == 1
+        await give(fairy)
+
+    run(main())
+
+
+def test_a_failed_connect_wakes_the_next_waiter_at_once() -> None:
+    async def main() -> None:
+        server = Server().script(Connect(0.1, error=WrongPassword))
+        server.usual = Connect(0.1)
+        pool = new_pool(server, pool_size=1, max_overflow=0)
+        first = asyncio.ensure_future(borrow(pool))
+        await asyncio.sleep(0.05)
+        second = asyncio.ensure_future(borrow(pool))
+        with pytest.raises(WrongPassword):
+            await first
+        # nobody was out, so both are told; a third finds the slot free
+        await asyncio.wait({second})
+        assert now() < 0.5
+        if not second.exception():
+            await give(second.result())
+        await use(pool)
+        assert_at_rest(pool, server)
+
+    run(main())
+
+
+def test_a_failed_connect_leaves_the_whole_size_usable() -> None:
+    async def main() -> None:
+        server = Server().script(*(Connect(error=WrongPassword) for _ in range(3)))
+        pool = new_pool(server, pool_size=3, max_overflow=0)
+        for _ in range(3):
+            with pytest.raises(WrongPassword):
+                await borrow(pool)
+        assert_at_rest(pool, server)
+        await assert_serves_in_full(pool, server, 3)
+        assert pool.stats().connect_failures == 3
+
+    run(main())
+
+
+def test_an_abandoned_attempt_counts_until_its_socket_is_closed() -> None:
+    async def main() -> None:
+        # the driver ignores the cancellation for 3 s
+        server = Server().script(Connect(silent=True, stubborn=3))
+        pool = new_pool(server, pool_size=1, max_overflow=0, pool_connect_timeout=1, timeout=30)
+        fairy = await borrow(pool)
+        assert server.most_sockets == 1
+        assert now() >= 4
+        await give(fairy)
+        assert_at_rest(pool, server)
+
+    run(main())
+
+
+def test_a_connect_event_that_hangs_is_bounded_too_and_leaves_no_connection() -> None:
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server, pool_size=1, max_overflow=0, timeout=5, pool_connect_timeout=1)
+        hanging = True
+
+        @event.listens_for(pool, "connect")
+        def configure(connection: Any, record: Any) -> None:
+            if hanging:
+                await_only(asyncio.sleep(1_000))
+
+        with pytest.raises(PoolTimeout):
+            await borrow(pool)
+        assert now() == pytest.approx(5, abs=0.01)
+        hanging = False
+        await asyncio.sleep(10)
+        assert_at_rest(pool, server)
+        await assert_serves_in_full(pool, server, 1)
+
+    run(main())
+
+
+def test_a_connect_event_that_fails_reaches_the_borrower_and_leaves_no_connection() -> None:
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server, pool_size=2, max_overflow=0)
+        broken = True
+
+        @event.listens_for(pool, "connect")
+        def configure(connection: Any, record: Any) -> None:
+            if broken:
+                raise LookupError("no such setting")
+
+        with pytest.raises(LookupError):
+            await borrow(pool)
+        broken = False
+        await asyncio.sleep(5)
+        assert_at_rest(pool, server)
+        await assert_serves_in_full(pool, server, 2)
+
+    run(main())
+
+
+def test_a_connection_that_cannot_even_be_looked_at_costs_no_slot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from sqla_typedpool.pool import drivers
+    from tests.support.fake_driver import ROW
+
+    async def main() -> None:
+        server = Server()
+        broken = True
+
+        def probe(connection: Any) -> Any:
+            if broken:  # psycopg's fileno() on a connection that has ended meanwhile
+                raise OSError("the connection is closed")
+            return connection.probe
+
+        row = drivers.Driver(**{**vars(ROW), "probe": probe})
+        monkeypatch.setitem(drivers._DRIVERS, "fake", row)
+        pool = new_pool(server, pool_size=1, max_overflow=0, timeout=2)
+        with pytest.raises(Exception):  # noqa: B017 - which one is not the point
+            await borrow(pool)
+        broken = False
+        await asyncio.sleep(3)
+        assert_at_rest(pool, server)
+        await assert_serves_in_full(pool, server, 1)
+
+    run(main())
+
+
+# ----------------------------------------------------------------- whose context
+
+REQUEST: contextvars.ContextVar[object] = contextvars.ContextVar("REQUEST")
+
+
+class Request:
+    """What an application keeps per request."""
+
+
+def test_the_pools_tasks_see_nothing_of_the_request_that_started_them() -> None:
+    async def main() -> None:
+        seen: list[object] = []
+        pool = new_pool(Server())
+
+        @event.listens_for(pool, "connect")
+        def look(connection: Any, record: Any) -> None:
+            seen.append(REQUEST.get(None))
+
+        REQUEST.set("secret")
+        await use(pool)
+        assert seen == [None]
+
+    run(main())
+
+
+@pytest.mark.parametrize("connect", [Connect(0.1), Connect(silent=True)])
+def test_a_request_that_is_over_is_kept_alive_by_nothing(connect: Connect) -> None:
+    async def main() -> None:
+        pool = new_pool(Server(usual=connect), timeout=1)
+
+        async def serve() -> weakref.ref[Request]:
+            request = Request()
+            REQUEST.set(request)
+            with contextlib.suppress(PoolTimeout):
+                await use(pool)
+            return weakref.ref(request)
+
+        over = await asyncio.ensure_future(serve())
+        await asyncio.sleep(60)  # many rounds of the keeper; asyncio's cancelled timers are gone
+        gc.collect()
+        assert over() is None
+
+    run(main())
+
+
+def test_a_request_is_not_kept_alive_by_the_connection_it_used() -> None:
+    async def main() -> None:
+        pool = new_pool(Server())
+        await open_idle(pool, 2)
+
+        async def serve() -> tuple[Any, Any]:
+            request = Request()
+            REQUEST.set(request)
+            await use(pool, 0.1)
+            task = asyncio.current_task()
+            assert task is not None
+            return weakref.ref(request), weakref.ref(task)
+
+        request, task = await asyncio.ensure_future(serve())
+        await asyncio.sleep(60)
+        gc.collect()
+        assert request() is None
+        assert task() is None
+
+    run(main())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+def test_an_eager_task_factory_changes_nothing() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
+        server = Server(usual=Connect(seconds=0.1))
+        pool = new_pool(server, pool_size=3, max_overflow=0, pool_min_size=2)
+        await pool.warm()
+        await asyncio.gather(*(use(pool, 0.01) for _ in range(30)))
+        await asyncio.sleep(10)
+        await asyncio.gather(*(use(pool, 0.01) for _ in range(30)))
+        assert_at_rest(pool, server)
+        await assert_serves_in_full(pool, server, 3)
+        await pool.close()
+        assert server.open == []
+
+    run(main())
+
+
+# -------------------------------------------------------------------------- warm
+
+
+def test_warm_opens_the_floor_and_waits_for_it() -> None:
+    async def main() -> None:
+        server = Server(usual=Connect(seconds=0.2))
+        pool = new_pool(server, pool_min_size=4)
+        await pool.warm()
+        assert pool.stats().idle == 4
+        assert now() < 1
+        await pool.warm()
+        assert len(server.attempts) == 4
+
+    run(main())
+
+
+def test_warm_without_a_floor_opens_one_connection() -> None:
+    async def main() -> None:
+        server = Server()
+        await new_pool(server).warm()
+        assert len(server.attempts) == 1
+
+    run(main())
+
+
+def test_warm_raises_the_drivers_own_error() -> None:
+    async def main() -> None:
+        pool = new_pool(Server(usual=Connect(error=WrongPassword)), pool_min_size=3)
+        with pytest.raises(WrongPassword):
+            await pool.warm()
+
+    run(main())
+
+
+def test_warm_is_not_stopped_by_the_limit_of_waiters() -> None:
+    async def main() -> None:
+        pool = new_pool(Server(usual=Connect(0.1)), pool_min_size=4, pool_max_waiting=1)
+        await pool.warm()
+        assert pool.stats().idle == 4
+
+    run(main())
+
+
+def test_a_cancelled_warm_loses_no_slot() -> None:
+    async def main() -> None:
+        server = Server().script(Connect(0.1), Connect(0.1), Connect(5), Connect(5))
+        pool = new_pool(server, pool_size=4, max_overflow=0, pool_min_size=4)
+        warming = asyncio.ensure_future(pool.warm())
+        await asyncio.sleep(1)
+        warming.cancel()
+        await asyncio.wait({warming})
+        await asyncio.sleep(30)
+        assert_at_rest(pool, server)
+        await assert_serves_in_full(pool, server, 4)
+
+    run(main())

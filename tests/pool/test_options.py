@@ -1,0 +1,314 @@
+"""Every option, every wrong value, every way to give them."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import exc
+from sqlalchemy.ext.asyncio import async_engine_from_config, create_async_engine
+
+from sqla_typedpool import TypedPool, TypedPoolError
+from sqla_typedpool.errors import PoolOptionError
+from sqla_typedpool.pool.options import PoolOptions, read_options
+from tests.support.fake_driver import Server, new_pool
+
+NAN, INFINITY = float("nan"), float("inf")
+
+
+def pool_of(**options: Any) -> Any:
+    return new_pool(Server(), **options)
+
+
+def test_the_defaults_are_those_of_the_documentation() -> None:
+    assert pool_of().options == PoolOptions(
+        pool_size=5,
+        max_overflow=10,
+        timeout=30.0,
+        use_lifo=True,
+        pool_min_size=0,
+        pool_idle_timeout=600.0,
+        pool_max_lifetime=1800.0,
+        pool_validate_after=0.5,
+        pool_connect_timeout=10.0,
+        pool_connect_retry=5.0,
+        pool_reset_timeout=5.0,
+        pool_max_waiting=None,
+        pool_keepalive=None,
+        pool_slow_checkout=2.0,
+        pool_leak_threshold=None,
+    )
+
+
+def test_options_are_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        pool_of().options.pool_size = 7
+
+
+def test_create_engine_can_see_every_parameter() -> None:
+    code = TypedPool.__init__.__code__
+    assert code.co_kwonlyargcount == 0
+    assert not code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
+    seen = set(code.co_varnames[: code.co_argcount])
+    assert set(PoolOptions.__dataclass_fields__) <= seen
+    assert {"recycle", "pre_ping", "reset_on_return", "echo", "logging_name", "events"} <= seen
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"pool_size": -1}, "pool_size=-1"),
+    ({"pool_size": True}, "pool_size=True"),
+    ({"pool_size": 1.5}, "pool_size=1.5"),
+    ({"pool_size": "many"}, "pool_size='many'"),
+    ({"pool_size": None}, "pool_size=None"),
+    ({"max_overflow": -2}, "max_overflow=-2"),
+    ({"timeout": NAN}, "pool_timeout=nan"),
+    ({"timeout": True}, "pool_timeout=True"),
+    ({"timeout": "soon"}, "pool_timeout='soon'"),
+    ({"use_lifo": "perhaps"}, "pool_use_lifo='perhaps'"),
+    ({"use_lifo": 3}, "pool_use_lifo=3"),
+    ({"pre_ping": "perhaps"}, "pool_pre_ping='perhaps'"),
+    ({"pool_min_size": -1}, "pool_min_size=-1"),
+    ({"pool_min_size": 6}, "pool_min_size=6"),
+    ({"pool_size": 2, "max_overflow": 1, "pool_min_size": 4}, "pool_min_size=4"),
+    ({"pool_idle_timeout": 0}, "pool_idle_timeout=0"),
+    ({"pool_idle_timeout": -5}, "pool_idle_timeout=-5"),
+    ({"pool_idle_timeout": INFINITY}, "pool_idle_timeout=inf"),
+    ({"pool_max_lifetime": 0}, "pool_max_lifetime=0"),
+    ({"pool_validate_after": -0.1}, "pool_validate_after=-0.1"),
+    ({"pool_connect_timeout": 0}, "pool_connect_timeout=0"),
+    ({"pool_connect_timeout": None}, "pool_connect_timeout=None"),
+    ({"pool_connect_retry": -1}, "pool_connect_retry=-1"),
+    ({"pool_reset_timeout": 0}, "pool_reset_timeout=0"),
+    ({"pool_reset_timeout": None}, "pool_reset_timeout=None"),
+    ({"pool_max_waiting": -1}, "pool_max_waiting=-1"),
+    ({"pool_max_waiting": 2.5}, "pool_max_waiting=2.5"),
+    ({"pool_keepalive": 0}, "pool_keepalive=0"),
+    ({"pool_slow_checkout": -1}, "pool_slow_checkout=-1"),
+    ({"pool_leak_threshold": 0}, "pool_leak_threshold=0"),
+    ({"recycle": 0.0}, "pool_recycle=0.0"),
+    ({"recycle": -2}, "pool_recycle=-2"),
+    ({"recycle": True}, "pool_recycle=True"),
+    ({"recycle": 60, "pool_max_lifetime": 60}, "pool_recycle=60"),
+    ({"pool_size": [5]}, "pool_size=[5]"),
+]
+
+
+@pytest.mark.parametrize(("options", "named"), WRONG, ids=lambda value: str(value)[:50])
+def test_a_wrong_value_is_named_with_its_rule(options: dict[str, Any], named: str) -> None:
+    with pytest.raises(PoolOptionError) as caught:
+        pool_of(**options)
+    assert named in str(caught.value)
+    assert isinstance(caught.value, exc.ArgumentError)
+    assert isinstance(caught.value, TypedPoolError)
+
+
+def test_all_wrong_values_are_named_at_once() -> None:
+    with pytest.raises(PoolOptionError) as caught:
+        pool_of(
+            pool_size=-1,
+            timeout=NAN,
+            use_lifo="perhaps",
+            pre_ping="perhaps",
+            recycle=60,
+            pool_max_lifetime=60,
+            pool_keepalive=False,
+            pool_min_size=-3,
+        )
+    for name in (
+        "pool_size",
+        "pool_timeout",
+        "pool_use_lifo",
+        "pool_pre_ping",
+        "pool_recycle",
+        "pool_keepalive",
+        "pool_min_size",
+    ):
+        assert name in str(caught.value), name
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"pool_size": 0, "pool_min_size": 50}, ("pool_min_size", 50)),
+        ({"timeout": None}, ("timeout", None)),
+        ({"timeout": 0}, ("timeout", 0)),
+        ({"timeout": -1}, ("timeout", -1)),
+        ({"timeout": "2.5"}, ("timeout", 2.5)),
+        ({"timeout": "none"}, ("timeout", None)),
+        ({"pool_size": "7"}, ("pool_size", 7)),
+        ({"pool_size": 7.0}, ("pool_size", 7)),
+        ({"use_lifo": "false"}, ("use_lifo", False)),
+        ({"use_lifo": "TRUE"}, ("use_lifo", True)),
+        ({"pool_idle_timeout": None}, ("pool_idle_timeout", None)),
+        ({"pool_idle_timeout": "None"}, ("pool_idle_timeout", None)),
+        ({"pool_idle_timeout": " 90 "}, ("pool_idle_timeout", 90)),
+        ({"pool_validate_after": 0}, ("pool_validate_after", 0)),
+        ({"pool_slow_checkout": None}, ("pool_slow_checkout", None)),
+        ({"recycle": 3600}, ("pool_max_lifetime", 3600)),
+        ({"recycle": "3600"}, ("pool_max_lifetime", 3600)),
+        ({"recycle": -1}, ("pool_max_lifetime", 1800)),
+        ({"recycle": -1, "pool_max_lifetime": 60}, ("pool_max_lifetime", 60)),
+        ({"max_overflow": -1, "pool_min_size": 5}, ("max_overflow", -1)),
+    ],
+    ids=str,
+)
+def test_right_values_are_read(options: dict[str, Any], expected: tuple[str, Any]) -> None:
+    name, value = expected
+    read = getattr(pool_of(**options).options, name)
+    assert read == value
+    assert not isinstance(read, str)
+
+
+def test_whole_numbers_are_whole() -> None:
+    assert type(pool_of(pool_size="7").options.pool_size) is int
+    assert type(pool_of(pool_size=7.0).size()) is int
+
+
+def test_the_reset_timeout_is_longer_where_rollbacks_are() -> None:
+    assert read_options({}, reset_timeout=60.0).pool_reset_timeout == 60
+    assert read_options({"pool_reset_timeout": 3}, reset_timeout=60.0).pool_reset_timeout == 3
+
+
+# ------------------------------------------------------------------- configured
+
+
+def test_configured_is_a_subclass_with_other_defaults() -> None:
+    kind = TypedPool.configured(pool_min_size=2, pool_timeout=7, pool_use_lifo=False)
+    assert issubclass(kind, TypedPool)
+    options = new_pool(Server(), kind=kind).options
+    assert (options.pool_min_size, options.timeout, options.use_lifo) == (2, 7, False)
+    assert pool_of().options.pool_min_size == 0
+
+
+def test_what_is_given_beats_what_is_configured() -> None:
+    kind = TypedPool.configured(pool_min_size=2, pool_timeout=7)
+    options = new_pool(Server(), kind=kind, timeout=9).options
+    assert (options.pool_min_size, options.timeout) == (2, 9)
+
+
+def test_a_default_given_on_purpose_beats_what_is_configured() -> None:
+    kind = TypedPool.configured(pool_timeout=7, pool_keepalive=30)
+    options = new_pool(Server(), kind=kind, timeout=30.0, pool_keepalive=None).options
+    assert (options.timeout, options.pool_keepalive) == (30, None)
+
+
+def test_a_lifetime_given_beats_a_recycle_configured() -> None:
+    # two names of one option: the one that was given wins over the one configured
+    kind = TypedPool.configured(pool_recycle=60)
+    assert new_pool(Server(), kind=kind, pool_max_lifetime=30).options.pool_max_lifetime == 30
+    kind = TypedPool.configured(pool_max_lifetime=60)
+    assert new_pool(Server(), kind=kind, recycle=30).options.pool_max_lifetime == 30
+
+
+def test_configured_twice_adds_up() -> None:
+    kind = TypedPool.configured(pool_min_size=2).configured(pool_timeout=7)
+    options = new_pool(Server(), kind=kind).options
+    assert (options.pool_min_size, options.timeout) == (2, 7)
+
+
+def test_configured_tells_a_misspelt_name_and_the_near_one() -> None:
+    with pytest.raises(PoolOptionError, match=r"pool_minsize.*pool_min_size"):
+        TypedPool.configured(pool_minsize=2)
+    with pytest.raises(PoolOptionError, match="timeout"):
+        TypedPool.configured(timeout=2)  # create_engine's name is pool_timeout
+
+
+def test_configured_tells_a_wrong_value_at_once() -> None:
+    with pytest.raises(PoolOptionError, match="pool_timeout='soon'"):
+        TypedPool.configured(pool_timeout="soon")
+
+
+def test_configured_leaves_what_depends_on_others_to_the_end() -> None:
+    kind = TypedPool.configured(pool_min_size=8)  # pool_size comes from create_engine
+    assert new_pool(Server(), kind=kind, pool_size=10).options.pool_min_size == 8
+
+
+def test_a_configured_pool_keeps_its_kind_and_name() -> None:
+    kind = TypedPool.configured(pool_min_size=2)
+    pool = new_pool(Server(), kind=kind)
+    assert type(pool.recreate()) is kind
+    assert kind.__name__ == "TypedPool"
+
+
+# ------------------------------------------------------------------ create_engine
+
+
+def test_create_async_engine_passes_everything(tmp_path: Path) -> None:
+    engine = create_async_engine(
+        f"sqlite+aiosqlite:///{tmp_path / 'file.db'}",
+        poolclass=TypedPool,
+        pool_size=3,
+        max_overflow=0,
+        pool_timeout=5,
+        pool_recycle=60,
+        pool_pre_ping=True,
+        pool_use_lifo=False,
+        pool_reset_on_return="commit",
+        pool_logging_name="mine",
+        echo_pool=False,
+        pool_min_size=2,
+        pool_idle_timeout=300,
+        pool_validate_after=None,
+        pool_connect_timeout=4,
+        pool_connect_retry=1,
+        pool_reset_timeout=2,
+        pool_max_waiting=100,
+        pool_keepalive=30,
+        pool_slow_checkout=None,
+        pool_leak_threshold=60,
+    )
+    assert TypedPool.of(engine).options == PoolOptions(
+        pool_size=3,
+        max_overflow=0,
+        timeout=5,
+        use_lifo=False,
+        pool_min_size=2,
+        pool_idle_timeout=300,
+        pool_max_lifetime=60,
+        pool_validate_after=None,
+        pool_connect_timeout=4,
+        pool_connect_retry=1,
+        pool_reset_timeout=2,
+        pool_max_waiting=100,
+        pool_keepalive=30,
+        pool_slow_checkout=None,
+        pool_leak_threshold=60,
+    )
+    assert engine.pool.logging_name == "mine"
+
+
+@pytest.mark.parametrize("name", ["pool_minsize", "pool_idletimeout", "min_size", "poolsize"])
+def test_a_misspelt_option_of_create_async_engine_is_a_type_error(
+    name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(TypeError, match=name):
+        create_async_engine(
+            f"sqlite+aiosqlite:///{tmp_path / 'file.db'}", poolclass=TypedPool, **{name: 2}
+        )
+
+
+def test_options_may_come_as_strings_from_a_configuration(tmp_path: Path) -> None:
+    engine = async_engine_from_config(
+        {
+            "db.url": f"sqlite+aiosqlite:///{tmp_path / 'file.db'}",
+            "db.pool_size": "3",
+            "db.max_overflow": "0",
+            "db.pool_timeout": "2",
+            "db.pool_recycle": "3600",
+            "db.pool_pre_ping": "true",
+            "db.pool_use_lifo": "false",
+            "db.pool_min_size": "1",
+            "db.pool_idle_timeout": "none",
+            "db.pool_validate_after": "0",
+        },
+        prefix="db.",
+        poolclass=TypedPool,
+    )
+    options = TypedPool.of(engine).options
+    assert (options.pool_size, options.max_overflow, options.timeout) == (3, 0, 2)
+    assert (options.pool_max_lifetime, options.use_lifo) == (3600, False)
+    assert (options.pool_min_size, options.pool_idle_timeout) == (1, None)
+    assert options.pool_validate_after == 0

@@ -1,0 +1,430 @@
+"""Law 9: a server that is away, silent, full or slow."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import pytest
+
+from sqla_typedpool import PoolTimeout
+from sqla_typedpool.pool.outage import Kind, classify
+from tests.support.fake_driver import (
+    Connect,
+    Server,
+    TooManyClients,
+    WrongPassword,
+    assert_at_rest,
+    assert_serves_in_full,
+    borrow,
+    give,
+    new_pool,
+    refused,
+    use,
+)
+from tests.support.virtual_clock import now, run
+
+LOGGER = "sqla_typedpool"
+REFUSED = Connect(seconds=0.001, error=refused)
+
+
+# --------------------------------------------------------------------- refused
+
+
+def test_refused_connects_are_repeated_while_waiters_are_kept_and_then_raised_as_they_are() -> None:
+    async def main() -> None:
+        server = Server(usual=REFUSED)
+        pool = new_pool(server, pool_connect_retry=5)
+        with pytest.raises(ConnectionRefusedError):
+            await borrow(pool)
+        assert 4.5 <= now() <= 5.5
+        assert 5 <= len(server.attempts) <= 40
+
+    run(main())
+
+
+def test_a_server_that_comes_back_in_time_costs_no_error() -> None:
+    async def main() -> None:
+        server = Server(usual=REFUSED)
+        pool = new_pool(server, pool_size=5, max_overflow=0)
+        waiters = [asyncio.ensure_future(use(pool, 0.01)) for _ in range(20)]
+        await asyncio.sleep(3)
+        server.usual = Connect(seconds=0.01)
+        await asyncio.gather(*waiters)
+        assert now() <= 4.5
+        assert_at_rest(pool, server)
+        await assert_serves_in_full(pool, server, 5)
+
+    run(main())
+
+
+def test_the_pause_between_attempts_grows_to_a_second_at_most_and_starts_small() -> None:
+    async def main() -> None:
+        server = Server(usual=Connect(error=refused))
+        pool = new_pool(server, pool_connect_retry=30, timeout=60)
+        waiter = asyncio.ensure_future(borrow(pool))
+        await asyncio.sleep(29)
+        pauses = [b - a for a, b in zip(server.attempts, server.attempts[1:], strict=False)]
+        assert min(pauses[1:3]) < 0.1
+        assert max(pauses) <= 1.01
+        assert pauses[-2] >= 0.5
+        waiter.cancel()
+        await asyncio.wait({waiter})
+
+    run(main())
+
+
+def test_no_retry_means_the_error_at_once() -> None:
+    async def main() -> None:
+        pool = new_pool(Server(usual=REFUSED), pool_connect_retry=0)
+        with pytest.raises(ConnectionRefusedError):
+            await borrow(pool)
+        assert now() < 0.1
+
+    run(main())
+
+
+def test_later_arrivals_join_one_fresh_attempt_and_get_its_error() -> None:
+    async def main() -> None:
+        server = Server(usual=Connect(seconds=0.1, error=refused))
+        pool = new_pool(server, pool_connect_retry=2)
+        with pytest.raises(ConnectionRefusedError):
+            await borrow(pool)
+        await asyncio.sleep(0.2)
+        started, before = now(), len(server.attempts)
+        got = await asyncio.gather(*(borrow(pool) for _ in range(10)), return_exceptions=True)
+        assert all(isinstance(each, ConnectionRefusedError) for each in got)
+        assert len({id(each) for each in got}) == 10, "an error object for each"
+        assert now() - started < 0.5
+        assert len(server.attempts) - before == 1
+
+    run(main())
+
+
+def test_later_arrivals_get_the_success_of_the_fresh_attempt() -> None:
+    async def main() -> None:
+        server = Server(usual=REFUSED)
+        pool = new_pool(server, pool_connect_retry=2, pool_size=5, max_overflow=0)
+        with pytest.raises(ConnectionRefusedError):
+            await borrow(pool)
+        await asyncio.sleep(0.1)
+        server.usual = Connect(seconds=0.1)
+        await asyncio.gather(*(use(pool, 0.01) for _ in range(10)))
+        assert now() < 4
+
+    run(main())
+
+
+def test_an_outage_long_past_gives_the_next_one_its_full_time() -> None:
+    async def main() -> None:
+        server = Server(usual=REFUSED)
+        pool = new_pool(server, pool_connect_retry=2, pool_idle_timeout=10)
+        with pytest.raises(ConnectionRefusedError):
+            await borrow(pool)
+        await asyncio.sleep(0.1)
+        server.usual = Connect()
+        await use(pool)
+        await asyncio.sleep(100)
+        server.usual = REFUSED
+        started = now()
+        with pytest.raises(ConnectionRefusedError):
+            await borrow(pool)
+        assert now() - started == pytest.approx(2, abs=0.6)
+
+    run(main())
+
+
+def test_a_deadline_shorter_than_the_retry_is_kept() -> None:
+    async def main() -> None:
+        pool = new_pool(Server(usual=REFUSED), timeout=1)
+        with pytest.raises(PoolTimeout) as caught:
+            await borrow(pool)
+        assert now() == pytest.approx(1, abs=0.01)
+        assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+
+    run(main())
+
+
+def test_recovery_is_told_once_with_its_numbers(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        server = Server(usual=REFUSED)
+        pool = new_pool(server)
+        waiter = asyncio.ensure_future(use(pool))
+        await asyncio.sleep(2)
+        server.usual = Connect()
+        await waiter
+        told = [each for each in caplog.records if "recovered" in each.getMessage()]
+        assert len(told) == 1
+        assert told[0].failed_attempts == pool.stats().connect_failures  # type: ignore[attr-defined]
+        assert 1.5 <= told[0].outage_seconds <= 3.5  # type: ignore[attr-defined]
+        for _ in range(3):
+            await use(pool)
+        told = [each for each in caplog.records if "recovered" in each.getMessage()]
+        assert len(told) == 1
+
+    with caplog.at_level(logging.WARNING, LOGGER):
+        run(main())
+
+
+def test_a_connection_that_comes_back_serves_a_waiter_during_the_outage() -> None:
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server, pool_size=2, max_overflow=0)
+        first = await borrow(pool)
+        server.usual = REFUSED
+        waiter = asyncio.ensure_future(borrow(pool))
+        await asyncio.sleep(1.05)
+        await give(first)
+        await give(await waiter)
+        assert now() == pytest.approx(1.05, abs=0.01)
+
+    run(main())
+
+
+# ----------------------------------------------------------------------- fatal
+
+
+def test_a_fatal_error_reaches_every_waiter_at_once_when_nothing_is_out() -> None:
+    async def main() -> None:
+        server = Server(usual=Connect(seconds=0.05, error=WrongPassword))
+        pool = new_pool(server, pool_size=5, max_overflow=0)
+        got = await asyncio.gather(*(borrow(pool) for _ in range(20)), return_exceptions=True)
+        assert all(type(each) is WrongPassword for each in got)
+        assert now() <= 0.2
+        assert len(server.attempts) <= 4
+        assert_at_rest(pool, server)
+
+    run(main())
+
+
+def test_a_fatal_error_while_a_connection_is_out_fails_one_waiter_only() -> None:
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server, pool_size=3, max_overflow=0)
+        first = await borrow(pool)
+        server.usual = Connect(seconds=0.05, error=WrongPassword)
+        waiters = [asyncio.ensure_future(use(pool)) for _ in range(10)]
+        await asyncio.sleep(0.075)  # the first attempts have failed
+        assert 1 <= sum(each.done() for each in waiters) <= 2
+        await give(first)
+        got = await asyncio.gather(*waiters, return_exceptions=True)
+        assert sum(isinstance(each, WrongPassword) for each in got) <= 3
+        assert now() < 1
+
+    run(main())
+
+
+def test_with_a_connection_out_a_fatal_error_does_not_eat_the_queue() -> None:
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server, pool_size=3, max_overflow=0)
+        first = await borrow(pool)
+        server.usual = Connect(seconds=0.001, error=WrongPassword)
+        waiters = [asyncio.ensure_future(use(pool)) for _ in range(10)]
+        await asyncio.sleep(0.1)  # the holder needs a tenth of a second
+        await give(first)
+        got = await asyncio.gather(*waiters, return_exceptions=True)
+        served = sum(not isinstance(each, BaseException) for each in got)
+        assert served >= 5, "they could all be served by what comes back"
+
+    run(main())
+
+
+# ---------------------------------------------------------------------- silent
+
+
+def test_fresh_attempts_are_made_beside_silent_ones_each_second() -> None:
+    async def main() -> None:
+        server = Server(usual=Connect(silent=True))
+        pool = new_pool(server, pool_size=5, max_overflow=0, timeout=30)
+        waiter = asyncio.ensure_future(borrow(pool))
+        await asyncio.sleep(2.5)
+        assert len(server.attempts) == 3
+        server.usual = Connect(seconds=0.01)
+        await give(await waiter)
+        assert now() <= 3.5
+        await asyncio.sleep(60)
+        assert_at_rest(pool, server)
+        assert server.most_sockets <= 5
+
+    run(main())
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_recovery_never_waits_for_hung_attempts(size: int) -> None:
+    async def main() -> None:
+        server = Server(usual=Connect(silent=True))
+        pool = new_pool(server, pool_size=size, max_overflow=0, timeout=60)
+        waiters = [asyncio.ensure_future(use(pool, 0.01)) for _ in range(10)]
+        await asyncio.sleep(3.2)
+        server.usual = Connect(seconds=0.01)
+        await asyncio.gather(*waiters)
+        assert now() - 3.2 <= 5
+        assert server.most_sockets <= size
+        await asyncio.sleep(30)
+        assert_at_rest(pool, server)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "within"), [(0.9, 1.0), (1.5, 3.5), (3.5, 8), (7.9, 25), (8, 25), (9.5, 29)]
+)
+def test_a_slow_server_is_reached_with_a_single_slot(seconds: float, within: float) -> None:
+    async def main() -> None:
+        server = Server(usual=Connect(seconds=seconds))
+        pool = new_pool(server, pool_size=1, max_overflow=0, timeout=30)
+        fairy = await borrow(pool)
+        assert now() <= within
+        assert server.most_sockets == 1
+        await give(fairy)
+
+    run(main())
+
+
+def test_an_attempt_is_over_at_the_connect_timeout() -> None:
+    async def main() -> None:
+        server = Server().script(Connect(silent=True))
+        pool = new_pool(server, pool_size=1, max_overflow=0, pool_connect_timeout=0.5)
+        await use(pool)
+        assert now() == pytest.approx(0.5, abs=0.1)
+        assert pool.stats().connect_failures == 1
+
+    run(main())
+
+
+def test_silence_without_waiters_is_over_at_the_connect_timeout_too() -> None:
+    async def main() -> None:
+        server = Server(usual=Connect(silent=True))
+        pool = new_pool(server, timeout=1, pool_connect_timeout=4)
+        with pytest.raises(PoolTimeout):
+            await borrow(pool)
+        await asyncio.sleep(4)
+        assert_at_rest(pool, server)
+        before = len(server.attempts)
+        await asyncio.sleep(60)
+        assert len(server.attempts) == before, "nobody asks any more"
+
+    run(main())
+
+
+# ------------------------------------------------------------------------ full
+
+
+def test_a_full_server_is_waited_for_while_a_connection_may_come_back() -> None:
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server, pool_size=5, max_overflow=0, timeout=60, pool_connect_retry=1)
+        first = await borrow(pool)
+        server.usual = Connect(seconds=0.01, error=TooManyClients)
+        waiters = [asyncio.ensure_future(use(pool, 0.1)) for _ in range(3)]
+        await asyncio.sleep(10)
+        assert not any(each.done() for each in waiters)
+        await give(first)
+        await asyncio.gather(*waiters)
+        assert now() < 11
+        assert len(server.attempts) < 40
+
+    run(main())
+
+
+def test_a_full_server_with_nothing_out_is_told_after_the_retry() -> None:
+    async def main() -> None:
+        pool = new_pool(
+            Server(usual=Connect(error=TooManyClients)), timeout=60, pool_connect_retry=2
+        )
+        with pytest.raises(TooManyClients):
+            await borrow(pool)
+        assert now() == pytest.approx(2, abs=0.5)
+
+    run(main())
+
+
+# ------------------------------------------------------------------ classifier
+
+
+def _chained(outer: BaseException, inner: BaseException) -> BaseException:
+    outer.__cause__ = inner
+    return outer
+
+
+def _with(error: Exception, **attributes: Any) -> Exception:
+    for name, value in attributes.items():
+        setattr(error, name, value)
+    return error
+
+
+def _mysql(number: int) -> Exception:
+    kind = type("OperationalError", (Exception,), {"__module__": "pymysql.err"})
+    return kind(number, "said the server")  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ConnectionRefusedError(), Kind.TRANSIENT),
+        (ConnectionResetError(), Kind.TRANSIENT),
+        (TimeoutError(), Kind.TRANSIENT),
+        (asyncio.TimeoutError(), Kind.TRANSIENT),
+        (OSError("Multiple exceptions: [Errno 111] Connect call failed"), Kind.TRANSIENT),
+        (__import__("socket").gaierror(-2, "Name or service not known"), Kind.TRANSIENT),
+        (_with(Exception(), sqlstate="57P03"), Kind.TRANSIENT),
+        (_with(Exception(), sqlstate="53300"), Kind.FULL),
+        (_with(Exception(), sqlstate="28P01"), Kind.FATAL),
+        (_with(Exception(), sqlstate="3D000"), Kind.FATAL),
+        (_mysql(1040), Kind.FULL),
+        (_mysql(2003), Kind.TRANSIENT),
+        (_mysql(2013), Kind.TRANSIENT),
+        (_mysql(1045), Kind.FATAL),
+        (_mysql(1049), Kind.FATAL),
+        (Exception('connection failed: FATAL: database "x" does not exist'), Kind.FATAL),
+        (Exception("connection failed: Connection refused"), Kind.TRANSIENT),
+        (Exception("FATAL: the database system is starting up"), Kind.TRANSIENT),
+        (Exception("FATAL: sorry, too many clients already"), Kind.FULL),
+        (Exception("FATAL: password authentication failed for user"), Kind.FATAL),
+        (__import__("ssl").SSLError("certificate verify failed"), Kind.FATAL),
+        (_chained(Exception("wrapped"), ConnectionRefusedError()), Kind.TRANSIENT),
+        (
+            _chained(Exception("x"), _with(ConnectionRefusedError(), sqlstate="28000")),
+            Kind.FATAL,
+        ),
+        (Exception("something nobody knows"), Kind.FATAL),
+        (PermissionError(13, "denied"), Kind.FATAL),
+        (FileNotFoundError(2, "No such file or directory"), Kind.TRANSIENT),
+        (FileNotFoundError(2, "No such file or directory", "root.crt"), Kind.FATAL),
+        (
+            Exception(
+                'connection to server on socket "/run/.s.PGSQL.5432" failed: No such file or '
+                "directory\n\tIs the server running locally and accepting connections on that "
+                "socket?"
+            ),
+            Kind.TRANSIENT,
+        ),
+    ],
+    ids=lambda value: value.value if isinstance(value, Kind) else repr(value)[:40],
+)
+def test_connect_errors_are_classified(error: BaseException, kind: Kind) -> None:
+    assert classify(error) is kind
+
+
+def test_a_circle_of_causes_ends() -> None:
+    first, second = Exception("a"), Exception("b")
+    first.__cause__, second.__cause__ = second, first
+    started = time.monotonic()
+    assert classify(first) is Kind.FATAL
+    assert time.monotonic() - started < 1
+
+
+def test_an_outage_never_spins() -> None:
+    async def main() -> None:
+        for error in (refused, WrongPassword, TooManyClients):
+            server = Server(usual=Connect(error=error))
+            pool = new_pool(server, pool_min_size=5, timeout=None, pool_connect_retry=3)
+            waiters = [asyncio.ensure_future(use(pool)) for _ in range(50)]
+            await asyncio.gather(*waiters, return_exceptions=True)
+            await asyncio.sleep(100)
+            assert len(server.attempts) <= 1_000, error
+
+    run(main())

@@ -1,0 +1,171 @@
+"""`?plugin=typedpool`: options in a URL, and where the plugin steps aside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, make_url
+from sqlalchemy.dialects import plugins, registry
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, StaticPool
+
+from sqla_typedpool import TypedPool
+from sqla_typedpool.errors import PoolOptionError
+from tests.support.fake_driver import URL
+
+assert registry
+plugins.register("typedpool", "sqla_typedpool.pool.plugin", "TypedPoolPlugin")
+
+PLUGGED = f"{URL}app@server/db?plugin=typedpool"
+
+
+def engine_of(query: str = "", **options: Any) -> AsyncEngine:
+    return create_async_engine(PLUGGED + query, **options)
+
+
+def test_the_plugin_makes_it_the_pool() -> None:
+    assert isinstance(engine_of().pool, TypedPool)
+
+
+def test_options_are_read_from_the_url_and_coerced() -> None:
+    engine = engine_of(
+        "&pool_size=3&max_overflow=0&pool_timeout=2.5&pool_use_lifo=false&pool_min_size=2"
+        "&pool_idle_timeout=none&pool_keepalive=30&pool_recycle=60&pool_pre_ping=true"
+        "&pool_reset_on_return=commit&pool_logging_name=mine&pool_max_waiting=7"
+    )
+    pool = TypedPool.of(engine)
+    options = pool.options
+    assert (options.pool_size, options.max_overflow, options.timeout) == (3, 0, 2.5)
+    assert (options.use_lifo, options.pool_min_size, options.pool_idle_timeout) == (False, 2, None)
+    assert (options.pool_keepalive, options.pool_max_lifetime) == (30, 60)
+    assert options.pool_max_waiting == 7
+    assert pool._reset_on_return.name == "reset_commit"
+    assert pool.logging_name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("value", "echo"), [("true", True), ("1", True), ("false", False), ("debug", "debug")]
+)
+def test_echo_in_the_url_is_coerced_too(value: str, echo: Any) -> None:
+    import logging
+
+    logger = logging.getLogger("sqlalchemy.pool")
+    handlers = list(logger.handlers)
+    try:
+        assert engine_of(f"&echo_pool={value}").pool.echo == echo
+    finally:
+        logging.getLogger("sqlalchemy").handlers[:] = []
+        logger.handlers[:] = handlers
+
+
+def test_the_url_handed_on_is_clean() -> None:
+    engine = engine_of("&pool_size=3&max_overflow=1&application=mine&echo_pool=false")
+    assert dict(engine.url.query) == {"application": "mine"}
+
+
+def test_other_parameters_of_the_url_are_left_alone() -> None:
+    engine = engine_of("&timeout=7&recycle=1&echo=x")
+    assert dict(engine.url.query) == {"timeout": "7", "recycle": "1", "echo": "x"}
+    assert TypedPool.of(engine).options.timeout == 30
+
+
+def test_a_misspelt_option_is_told_with_the_near_one() -> None:
+    with pytest.raises(PoolOptionError, match=r"pool_idle_timout.*pool_idle_timeout"):
+        engine_of("&pool_idle_timout=3")
+
+
+def test_every_misspelt_option_is_told_at_once() -> None:
+    with pytest.raises(PoolOptionError) as caught:
+        engine_of("&pool_idle_timout=3&pool_siez=1")
+    assert "pool_idle_timout" in str(caught.value)
+    assert "pool_siez" in str(caught.value)
+
+
+def test_an_option_given_twice_is_an_error() -> None:
+    with pytest.raises(PoolOptionError, match="pool_size"):
+        engine_of("&pool_size=3&pool_size=4")
+
+
+def test_a_wrong_value_is_named() -> None:
+    with pytest.raises(PoolOptionError, match="pool_size='many'"):
+        engine_of("&pool_size=many")
+
+
+# ------------------------------------------------------------------- precedence
+
+
+def test_create_engine_beats_the_url() -> None:
+    engine = engine_of("&pool_size=3&pool_timeout=7", pool_size=4)
+    options = TypedPool.of(engine).options
+    assert (options.pool_size, options.timeout) == (4, 7)
+
+
+def test_configured_beats_the_url() -> None:
+    kind = TypedPool.configured(pool_size=4)
+    options = TypedPool.of(engine_of("&pool_size=3&pool_timeout=7", poolclass=kind)).options
+    assert (options.pool_size, options.timeout) == (4, 7)
+
+
+def test_create_engine_beats_configured_beats_the_url() -> None:
+    kind = TypedPool.configured(pool_size=4, pool_timeout=4)
+    engine = engine_of("&pool_size=3&pool_timeout=3&pool_min_size=3", poolclass=kind, pool_size=5)
+    options = TypedPool.of(engine).options
+    assert (options.pool_size, options.timeout, options.pool_min_size) == (5, 4, 3)
+
+
+def test_a_lifetime_in_create_engine_beats_a_recycle_in_the_url() -> None:
+    engine = engine_of("&pool_recycle=60", pool_max_lifetime=30)
+    assert TypedPool.of(engine).options.pool_max_lifetime == 30
+
+
+# ------------------------------------------------------------------- steps aside
+
+
+def test_another_pool_chosen_on_purpose_is_left_alone() -> None:
+    engine = engine_of("&pool_size=3&pool_min_size=1", poolclass=NullPool)
+    assert isinstance(engine.pool, NullPool)
+    assert dict(engine.url.query) == {}
+
+
+def test_a_pool_object_is_left_alone() -> None:
+    from tests.support.fake_driver import new_dialect
+
+    pool = AsyncAdaptedQueuePool(lambda: None, dialect=new_dialect())
+    assert engine_of("&pool_size=3", pool=pool).pool is pool
+
+
+def test_a_synchronous_engine_is_left_alone(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'file.db'}?plugin=typedpool&pool_timeout=3&pool_min_size=1"
+    engine = create_engine(url)
+    assert not isinstance(engine.pool, TypedPool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("select 1")
+    engine.dispose()
+
+
+@pytest.mark.filterwarnings("ignore:Selection of the StaticPool")  # SQLAlchemy 2.1's own advice
+@pytest.mark.parametrize("database", ["", ":memory:", "file:x?mode=memory&uri=true"])
+def test_sqlite_in_memory_is_left_alone(database: str) -> None:
+    separator = "&" if "?" in database else "?"
+    url = f"sqlite+aiosqlite:///{database}{separator}plugin=typedpool&pool_timeout=3"
+    engine = create_async_engine(url)
+    assert isinstance(engine.pool, StaticPool)
+
+
+def test_a_sqlite_file_gets_it(tmp_path: Path) -> None:
+    path = tmp_path / "file.db"
+    engine = create_async_engine(f"sqlite+aiosqlite:///{path}?plugin=typedpool&pool_size=2")
+    assert TypedPool.of(engine).options.pool_size == 2
+
+
+def test_the_entry_point_is_declared() -> None:
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    assert 'typedpool = "sqla_typedpool.pool.plugin:TypedPoolPlugin"' in text
+
+
+def test_a_url_object_is_not_changed() -> None:
+    url = make_url(PLUGGED + "&pool_size=3")
+    create_async_engine(url)
+    assert url.query["pool_size"] == "3"

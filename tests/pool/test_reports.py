@@ -1,0 +1,343 @@
+"""What the pool tells about itself: stats, holders, errors and log lines."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import pickle
+from typing import Any
+
+import pytest
+
+from sqla_typedpool import Holder, PoolStats, PoolTimeout
+from sqla_typedpool._sqlalchemy import greenlet_spawn
+from sqla_typedpool.errors import PoolOptionError, PoolSaturated, copy_error
+from sqla_typedpool.pool.stats import BOUNDS, CLOSE_REASONS
+from tests.support.fake_driver import (
+    Connect,
+    Server,
+    WrongPassword,
+    borrow,
+    borrowed,
+    dispose,
+    give,
+    new_pool,
+    open_idle,
+    refused,
+    use,
+)
+from tests.support.virtual_clock import run
+
+LOGGER = "sqla_typedpool"
+
+
+def test_a_picture_of_an_unused_pool() -> None:
+    stats = new_pool(Server(), pool_size=2, max_overflow=1, pool_min_size=1).stats()
+    assert (stats.size, stats.idle, stats.in_use, stats.waiting) == (0, 0, 0, 0)
+    assert (stats.max, stats.min) == (3, 1)
+    assert stats.closed == dict.fromkeys(CLOSE_REASONS, 0)
+    assert stats.wait_time.count == 0
+
+
+def test_the_gauges_tell_the_present() -> None:
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server, pool_size=3, max_overflow=0, pool_validate_after=None)
+        await open_idle(pool, 2)
+        async with borrowed(pool):
+            server.usual = Connect(silent=True)
+            others = [asyncio.ensure_future(borrow(pool)) for _ in range(3)]
+            await asyncio.sleep(0.1)
+            stats = pool.stats()
+            assert (stats.in_use, stats.idle, stats.connecting) == (2, 0, 1)
+            assert stats.waiting == 2
+            assert stats.size == 3
+            for other in others:
+                other.cancel()
+            await asyncio.wait(others)
+            for other in others:
+                if not other.cancelled():
+                    await give(other.result())
+            assert pool.stats().waiting == 0
+
+    run(main())
+
+
+def test_the_counters_tell_the_past() -> None:
+    async def main() -> None:
+        server = Server().script(Connect(error=WrongPassword))
+        pool = new_pool(server, pool_size=1, max_overflow=0, timeout=1, pool_max_waiting=1)
+        with pytest.raises(WrongPassword):
+            await borrow(pool)
+        async with borrowed(pool):
+            with pytest.raises(PoolTimeout):
+                await borrow(pool)
+            waiter = asyncio.ensure_future(borrow(pool))
+            await asyncio.sleep(0.1)
+            with pytest.raises(PoolSaturated):
+                await borrow(pool)
+            waiter.cancel()
+            await asyncio.wait({waiter})
+        await asyncio.sleep(5)
+        await use(pool)
+        server.connections[-1].die()
+        await asyncio.sleep(5)
+        await use(pool)
+        stats = pool.stats()
+        assert stats.checkouts == 3
+        assert (stats.timeouts, stats.saturated, stats.cancelled) == (1, 1, 1)
+        assert (stats.connects, stats.connect_failures) == (2, 1)
+        assert (stats.pings, stats.failed_pings) == (2, 1)
+        assert stats.closed["ping"] == 1
+        assert sum(stats.closed.values()) == 1
+
+    run(main())
+
+
+def test_connections_opened_are_closed_or_there() -> None:
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server, pool_size=3, max_overflow=3, pool_idle_timeout=20)
+        for number in range(40):
+            await asyncio.gather(*(use(pool, 0.1) for _ in range(number % 7)))
+            fairy = await borrow(pool)
+            if number % 5 == 0:
+                await greenlet_spawn(fairy.invalidate)
+            elif number % 7 == 0:
+                fairy.invalidate(soft=True)
+            elif number % 11 == 0:
+                fairy.detach()
+            await give(fairy)
+            if number % 9 == 0:
+                await dispose(pool)
+            await asyncio.sleep(number % 4)
+        stats = pool.stats()
+        assert stats.connects == len(server.connections)
+        assert stats.connects - sum(stats.closed.values()) == stats.size == len(server.open)
+
+    run(main())
+
+
+def test_distributions_measure_what_they_say() -> None:
+    async def main() -> None:
+        pool = new_pool(Server(usual=Connect(0.2)), pool_size=1, max_overflow=0)
+        await asyncio.gather(use(pool, 3), use(pool, 3))
+        stats = pool.stats()
+        assert stats.connect_time.count == 1
+        assert stats.connect_time.sum == pytest.approx(0.2, abs=0.01)
+        assert stats.use_time.count == 2
+        assert stats.use_time.sum == pytest.approx(6, abs=0.01)
+        assert stats.wait_time.count == 2
+        assert stats.wait_time.sum == pytest.approx(0.2 + 3.2, abs=0.01)
+        for each in (stats.connect_time, stats.use_time, stats.wait_time):
+            assert list(each.buckets) == [*BOUNDS, float("inf")]
+            assert list(each.buckets.values()) == sorted(each.buckets.values())
+            assert each.buckets[float("inf")] == each.count
+        assert stats.use_time.buckets[1.0] == 0
+        assert stats.use_time.buckets[5.0] == 2
+
+    run(main())
+
+
+def test_reading_does_not_change_the_numbers() -> None:
+    async def main() -> None:
+        pool = new_pool(Server())
+        for _ in range(50):
+            await use(pool, 0.02)
+        first = pool.stats()
+        assert pool.stats() == first
+        assert first.use_time.count == 50
+        assert first.use_time.buckets[0.05] == 50
+        assert first.wait_time.count == first.checkouts == 50
+
+    run(main())
+
+
+def test_a_picture_is_frozen_and_can_be_sent_elsewhere() -> None:
+    stats = new_pool(Server()).stats()
+    assert isinstance(stats, PoolStats)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        stats.size = 3
+    assert dataclasses.asdict(stats)["size"] == 0
+    assert pickle.loads(pickle.dumps(stats)) == stats
+
+
+# ---------------------------------------------------------------------- holders
+
+
+def test_holders_are_told_longest_first_with_task_and_time() -> None:
+    async def main() -> None:
+        pool = new_pool(Server())
+
+        async def hold(seconds: float) -> None:
+            async with borrowed(pool):
+                await asyncio.sleep(seconds)
+
+        tasks = []
+        for name in ("first", "second", "third"):
+            tasks.append(asyncio.create_task(hold(20), name=name))
+            await asyncio.sleep(1)
+        holders = pool.holders()
+        assert [each.task for each in holders] == ["first", "second", "third"]
+        assert [round(each.seconds) for each in holders] == [3, 2, 1]
+        assert all(isinstance(each, Holder) for each in holders)
+        assert all("hold" in (each.where or "") for each in holders)
+        assert all(each.task in str(each) for each in holders)
+        await asyncio.gather(*tasks)
+        assert pool.holders() == []
+
+    run(main())
+
+
+def test_a_holder_names_the_line_that_asked_when_the_threshold_is_set() -> None:
+    async def ask_here(pool: Any) -> Any:
+        return await pool_connect(pool)
+
+    async def pool_connect(pool: Any) -> Any:
+        return await greenlet_spawn(pool.connect)
+
+    async def main() -> None:
+        for threshold in (None, 100):
+            pool = new_pool(Server(), pool_leak_threshold=threshold)
+            for _ in range(2):  # a new connection, and one at hand
+                fairy = await asyncio.create_task(ask_here(pool), name="asker")
+                (holder,) = pool.holders()
+                if threshold is None:
+                    assert holder.where is None, "the task has ended"
+                else:
+                    assert "test_reports.py" in holder.where
+                    assert "pool_connect" in holder.where
+                await give(fairy)
+
+    run(main())
+
+
+def test_a_holder_whose_task_is_gone_is_still_told() -> None:
+    async def main() -> None:
+        pool = new_pool(Server())
+        fairy = await asyncio.create_task(borrow(pool), name="gone")
+        await asyncio.sleep(5)
+        (holder,) = pool.holders()
+        assert holder.seconds == pytest.approx(5, abs=0.1)
+        await give(fairy)
+
+    run(main())
+
+
+# -------------------------------------------------------------------- log lines
+
+
+def test_a_slow_checkout_is_told_with_its_numbers(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        pool = new_pool(Server(), pool_size=1, max_overflow=0, pool_slow_checkout=2)
+        await asyncio.gather(use(pool, 1.5), use(pool), use(pool, 0))
+        assert caplog.records == []
+        await asyncio.gather(use(pool, 3), use(pool))
+        (record,) = caplog.records
+        assert record.levelno == logging.WARNING
+        assert "slow checkout" in record.getMessage()
+        assert record.waited_seconds == pytest.approx(3, abs=0.01)  # type: ignore[attr-defined]
+        assert record.threshold_seconds == 2  # type: ignore[attr-defined]
+
+    with caplog.at_level(logging.WARNING, LOGGER):
+        run(main())
+
+
+def test_a_slow_checkout_may_go_untold(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        pool = new_pool(Server(), pool_size=1, max_overflow=0, pool_slow_checkout=None)
+        await asyncio.gather(use(pool, 20), use(pool))
+
+    with caplog.at_level(logging.WARNING, LOGGER):
+        run(main())
+    assert caplog.records == []
+
+
+def test_an_ordinary_life_writes_no_line(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        pool = new_pool(Server(usual=Connect(0.05)), pool_min_size=2, pool_max_lifetime=60)
+        for _ in range(30):
+            await asyncio.gather(*(use(pool, 0.1) for _ in range(10)))
+            await asyncio.sleep(10)
+        waiter = asyncio.ensure_future(use(pool, 10))
+        await asyncio.sleep(1)
+        waiter.cancel()
+        await asyncio.wait({waiter})
+        await dispose(pool)
+        await pool.close()
+
+    with caplog.at_level(logging.WARNING, LOGGER):
+        run(main())
+    assert [each.getMessage() for each in caplog.records] == []
+
+
+def test_every_line_carries_its_numbers_and_keeps_its_arguments(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        server = Server(usual=Connect(error=refused))
+        pool = new_pool(server, pool_leak_threshold=5, pool_size=1, max_overflow=0)
+        waiter = asyncio.ensure_future(borrow(pool))
+        await asyncio.sleep(3)
+        server.usual = Connect()
+        fairy = await waiter
+        await asyncio.sleep(10)
+        await give(fairy)
+
+    with caplog.at_level(logging.WARNING, LOGGER):
+        run(main())
+    plain = vars(logging.makeLogRecord({}))
+    assert len(caplog.records) >= 4
+    for record in caplog.records:
+        extras = {
+            name: value
+            for name, value in vars(record).items()
+            if name not in plain and name not in ("message", "asctime", "taskName")
+        }
+        assert extras, record.getMessage()
+        assert all(isinstance(value, (int, float)) for value in extras.values()), extras
+        assert record.name.startswith(LOGGER)
+
+
+# ----------------------------------------------------------------------- errors
+
+
+def test_a_copied_error_is_another_object_that_says_the_same() -> None:
+    error = WrongPassword("no", 7)
+    error.detail = "x"  # type: ignore[attr-defined]
+    error.__cause__ = OSError()
+    twin = copy_error(error)
+    assert twin is not error
+    assert type(twin) is WrongPassword
+    assert (twin.args, twin.detail) == (("no", 7), "x")  # type: ignore[attr-defined]
+    assert twin.__cause__ is error.__cause__
+
+
+def test_an_error_that_cannot_be_copied_is_passed_on() -> None:
+    class Stubborn(Exception):
+        def __new__(cls, *args: Any, **options: Any) -> Any:
+            if not options:
+                raise TypeError
+            return super().__new__(cls)
+
+        def __init__(self, **options: Any) -> None:
+            super().__init__()
+
+    error = Stubborn(needed=1)
+    assert copy_error(error) is error
+
+
+def test_each_waiter_gets_an_error_of_its_own() -> None:
+    async def main() -> None:
+        pool = new_pool(Server(usual=Connect(0.1, error=WrongPassword)))
+        got = await asyncio.gather(*(borrow(pool) for _ in range(5)), return_exceptions=True)
+        assert len({id(each) for each in got}) == 5
+        assert all(type(each) is WrongPassword for each in got)
+
+    run(main())
+
+
+def test_option_errors_are_the_packages_own() -> None:
+    with pytest.raises(PoolOptionError):
+        new_pool(Server(), pool_size="x")

@@ -1,0 +1,432 @@
+"""Law 11: the stock pool's words stay true, and the records keep their identity."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from typing import Any
+
+import pytest
+from sqlalchemy import exc
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, Pool
+
+from sqla_typedpool import PoolTimeout, TypedPool
+from sqla_typedpool._sqlalchemy import greenlet_spawn
+from tests.support.fake_driver import (
+    Connect,
+    Server,
+    assert_at_rest,
+    borrow,
+    borrowed,
+    dispose,
+    give,
+    new_engine,
+    new_pool,
+    open_idle,
+    use,
+)
+from tests.support.virtual_clock import VirtualLoop, now, run
+
+LOGGER = "sqla_typedpool"
+
+
+def words(pool: Any) -> tuple[int, int, int, int]:
+    return pool.size(), pool.checkedin(), pool.checkedout(), pool.overflow()
+
+
+@pytest.mark.parametrize("kind", [AsyncAdaptedQueuePool, TypedPool])
+def test_the_four_numbers_are_those_of_the_stock_pool(kind: type[Any]) -> None:
+    async def main() -> None:
+        pool = new_pool(Server(), kind=kind, pool_size=2, max_overflow=1)
+        seen = [words(pool)]
+        fairies = []
+        for _ in range(3):
+            fairies.append(await borrow(pool))
+            seen.append(words(pool))
+        for fairy in fairies:
+            await give(fairy)
+            seen.append(words(pool))
+        await dispose(pool)
+        seen.append((pool.size(), pool.checkedin(), pool.checkedout(), 0))
+        assert seen == [
+            (2, 0, 0, -2),
+            (2, 0, 1, -1),
+            (2, 0, 2, 0),
+            (2, 0, 3, 1),
+            (2, 1, 2, 1),
+            (2, 2, 1, 1),
+            (2, 2, 0, 0),
+            (2, 0, 0, 0),
+        ]
+
+    run(main())
+
+
+def test_the_status_line_is_the_stock_one() -> None:
+    async def main() -> None:
+        lines = []
+        for kind in (AsyncAdaptedQueuePool, TypedPool):
+            pool = new_pool(Server(), kind=kind, pool_size=5, max_overflow=10)
+            await open_idle(pool, 2)
+            async with borrowed(pool):
+                lines.append(pool.status())
+        assert lines[0] == lines[1]
+        assert "Connections in pool: 1" in lines[1]
+
+    run(main())
+
+
+def test_timeout_and_size_say_what_was_asked_for() -> None:
+    pool = new_pool(Server(), pool_size=7, timeout=3)
+    assert pool.timeout() == 3
+    assert pool.size() == 7
+    assert isinstance(pool, Pool)
+    assert isinstance(pool, AsyncAdaptedQueuePool)
+
+
+def test_a_timeout_assigned_later_counts() -> None:
+    async def main() -> None:
+        pool = new_pool(Server(), pool_size=1, max_overflow=0, timeout=30)
+        pool._timeout = 2
+        assert pool.timeout() == 2
+        async with borrowed(pool):
+            with pytest.raises(PoolTimeout):
+                await borrow(pool)
+            assert now() == pytest.approx(2, abs=0.01)
+            pool._timeout = 0
+            with pytest.raises(PoolTimeout):
+                await borrow(pool)
+            assert now() == pytest.approx(2, abs=0.01)
+
+    run(main())
+
+
+def test_an_overflow_assigned_later_counts() -> None:
+    async def main() -> None:
+        pool = new_pool(Server(), pool_size=1, max_overflow=0, timeout=1)
+        async with borrowed(pool):
+            pool._max_overflow = 1
+            assert pool._max_overflow == 1
+            async with borrowed(pool):
+                with pytest.raises(PoolTimeout):
+                    await borrow(pool)
+        pool._max_overflow = 0
+        async with borrowed(pool):
+            with pytest.raises(PoolTimeout):
+                await borrow(pool)
+
+    run(main())
+
+
+@pytest.mark.parametrize("options", [{"pool_size": 0}, {"pool_size": 2, "max_overflow": -1}])
+def test_unlimited_means_unlimited(options: dict[str, int]) -> None:
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server, **options)
+        fairies = await asyncio.gather(*(borrow(pool) for _ in range(100)))
+        assert server.most_sockets == 100
+        assert pool.stats().max is None
+        for fairy in fairies:
+            await give(fairy)
+        await asyncio.sleep(1)
+        assert pool.stats().idle == (100 if options["pool_size"] == 0 else 2)
+        assert_at_rest(pool, server)
+
+    run(main())
+
+
+# -------------------------------------------------------------------- recreate
+
+
+def test_recreate_keeps_every_option_and_every_later_assignment() -> None:
+    pool = new_pool(
+        Server(),
+        pool_size=3,
+        max_overflow=4,
+        timeout=5,
+        use_lifo=False,
+        reset_on_return="commit",
+        logging_name="mine",
+        pool_min_size=1,
+        pool_idle_timeout=11,
+        pool_max_lifetime=12,
+        pool_validate_after=13,
+        pool_connect_timeout=14,
+        pool_connect_retry=15,
+        pool_reset_timeout=16,
+        pool_max_waiting=17,
+        pool_keepalive=18,
+        pool_slow_checkout=19,
+        pool_leak_threshold=20,
+    )
+    twin = pool.recreate()
+    assert type(twin) is type(pool)
+    assert twin is not pool
+    assert twin.options == pool.options
+    assert twin._reset_on_return is pool._reset_on_return
+    assert twin.logging_name == "mine"
+    pool._timeout = 1
+    pool._max_overflow = 9
+    twin = pool.recreate().recreate()
+    assert (twin.timeout(), twin._max_overflow, twin.limits.most) == (1, 9, 12)
+
+
+def test_recreate_keeps_what_was_configured_and_recycle() -> None:
+    kind = TypedPool.configured(pool_min_size=2, pool_recycle=60)
+    pool = new_pool(Server(), kind=kind)
+    twin = pool.recreate()
+    assert type(twin) is kind
+    assert twin.options == pool.options
+    assert twin.options.pool_max_lifetime == 60
+
+
+def test_recreate_of_a_closed_pool_is_open() -> None:
+    async def main() -> None:
+        pool = new_pool(Server())
+        await pool.close()
+        await use(pool.recreate())
+
+    run(main())
+
+
+def test_the_old_pool_works_on_after_recreate_and_dispose() -> None:
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server, pool_size=1, max_overflow=0)
+        await use(pool)
+        pool.recreate()
+        await dispose(pool)
+        await use(pool)
+        await use(pool)
+        assert_at_rest(pool, server)
+
+    run(main())
+
+
+def test_dispose_outside_any_loop_is_legal() -> None:
+    server = Server()
+    pool = new_pool(server)
+
+    async def main() -> None:
+        await use(pool)
+
+    run(main())
+    pool.dispose()
+    assert server.sockets == 0
+    assert pool.stats().size == 0
+
+
+def test_dispose_from_another_thread_closes_what_is_idle() -> None:
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server)
+        await open_idle(pool, 3)
+        thread = threading.Thread(target=pool.dispose)
+        thread.start()
+        thread.join()
+        await asyncio.sleep(0.1)
+        assert server.sockets == 0
+
+    run(main())
+
+
+# --------------------------------------------------------------------- records
+
+
+def test_record_info_survives_an_invalidation_and_info_does_not() -> None:
+    async def main() -> None:
+        pool = new_pool(Server(), pool_size=1, max_overflow=0)
+        fairy = await borrow(pool)
+        record = fairy._connection_record
+        fairy.record_info["kept"] = 1
+        fairy.info["lost"] = 1
+        await greenlet_spawn(fairy.invalidate)
+        await give(fairy)
+        assert pool.checkedin() == 1, "an empty record is at rest, as in the stock pool"
+        fairy = await borrow(pool)
+        assert fairy._connection_record is record
+        assert fairy.record_info == {"kept": 1}
+        assert fairy.info == {}
+        await give(fairy)
+
+    run(main())
+
+
+def test_an_empty_record_is_never_handed_out() -> None:
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server, pool_size=2, max_overflow=0)
+        for _ in range(5):
+            fairies = [await borrow(pool) for _ in range(2)]
+            for fairy in fairies:
+                assert fairy.dbapi_connection is not None
+                await greenlet_spawn(fairy.invalidate)
+                await give(fairy)
+            await asyncio.sleep(0.1)
+            assert words(pool)[1:3] == (2, 0)
+        assert_at_rest(pool, server)
+
+    run(main())
+
+
+def test_a_record_retired_by_age_keeps_its_identity() -> None:
+    async def main() -> None:
+        pool = new_pool(Server(), pool_size=1, max_overflow=0, pool_max_lifetime=10)
+        fairy = await borrow(pool)
+        fairy.record_info["kept"] = 1
+        await asyncio.sleep(20)
+        await give(fairy)
+        await asyncio.sleep(1)
+        async with borrowed(pool) as fairy:
+            assert fairy.record_info == {"kept": 1}
+
+    run(main())
+
+
+def test_shells_do_not_pile_up() -> None:
+    async def main() -> None:
+        pool = new_pool(Server(), pool_size=2, max_overflow=10)
+        for _ in range(20):
+            fairies = await asyncio.gather(*(borrow(pool) for _ in range(12)))
+            for fairy in fairies:
+                await greenlet_spawn(fairy.invalidate)
+            for fairy in fairies:
+                await give(fairy)
+        await asyncio.sleep(1)
+        assert pool.checkedin() <= 2
+        assert pool.overflow() <= 0
+
+    run(main())
+
+
+def test_a_record_that_never_connected_is_not_kept() -> None:
+    async def main() -> None:
+        from tests.support.fake_driver import WrongPassword
+
+        pool = new_pool(Server(usual=Connect(error=WrongPassword)), pool_size=3)
+        for _ in range(5):
+            with pytest.raises(WrongPassword):
+                await borrow(pool)
+        assert pool.checkedin() == 0
+
+    run(main())
+
+
+def test_sqlalchemys_recycle_and_pre_ping_stay_off_inside() -> None:
+    pool = new_pool(Server(), recycle=60, pre_ping=True)
+    assert pool._recycle == -1
+    assert pool._pre_ping is False
+    assert pool.options.pool_max_lifetime == 60
+
+
+# ------------------------------------------------------------------ engine, loops
+
+
+def test_of_gives_the_typed_pool_or_tells_what_to_change() -> None:
+    engine = new_engine(Server())
+    assert TypedPool.of(engine) is engine.pool
+    assert TypedPool.of(engine.sync_engine) is engine.pool  # type: ignore[arg-type]
+    stock = create_async_engine("sqlite+aiosqlite://", poolclass=NullPool)
+    with pytest.raises(TypeError, match=r"NullPool.*poolclass=TypedPool"):
+        TypedPool.of(stock)
+    with pytest.raises(TypeError):
+        TypedPool.of(object())  # type: ignore[arg-type]
+
+
+def test_a_second_live_loop_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    pool = new_pool(Server())
+    first = VirtualLoop()
+    with caplog.at_level(logging.WARNING, LOGGER):
+        asyncio.set_event_loop(first)
+        first.run_until_complete(use(pool))
+        assert caplog.records == []
+
+        async def main() -> None:
+            await use(pool)
+            assert pool.stats().size == 2, "stats() adds all loops up"
+            assert pool.checkedin() == 2
+
+        for _ in range(3):
+            run(main())
+        asyncio.set_event_loop(first)
+        first.run_until_complete(first.shutdown_asyncgens())
+        asyncio.set_event_loop(None)
+        first.close()
+    told = [each for each in caplog.records if "loops" in each.getMessage()]
+    assert len(told) == 1
+    assert told[0].loops == 2  # type: ignore[attr-defined]
+
+
+def test_one_run_after_the_other_is_no_second_loop(caplog: pytest.LogCaptureFixture) -> None:
+    pool = new_pool(Server())
+
+    async def main() -> None:
+        await use(pool)
+
+    with caplog.at_level(logging.WARNING, LOGGER):
+        for _ in range(3):
+            run(main())
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("loops", [2, 6])
+def test_first_connects_from_many_threads_at_once_all_succeed(loops: int) -> None:
+    server = Server(usual=Connect(seconds=0.01))
+    engine = new_engine(server)
+    barrier = threading.Barrier(loops)
+    errors: list[BaseException] = []
+
+    async def main() -> None:
+        barrier.wait(10)
+        async with engine.connect():
+            await asyncio.sleep(0.01)
+
+    def work() -> None:
+        try:
+            asyncio.run(main())
+        except BaseException as error:
+            errors.append(error)
+
+    for _ in range(5):
+        threads = [threading.Thread(target=work) for _ in range(loops)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert errors == []
+        assert not any(thread.is_alive() for thread in threads)
+        engine.sync_engine.pool = engine.sync_engine.pool.recreate()
+    assert server.sockets == 0
+
+
+def test_a_first_connect_that_dies_with_its_loop_does_not_block_other_loops() -> None:
+    server = Server().script(Connect(silent=True))
+    pool = new_pool(server)
+    loop = VirtualLoop()
+    asyncio.set_event_loop(loop)
+    waiting = loop.create_task(borrow(pool))
+    loop.run_until_complete(asyncio.sleep(0.1))
+    asyncio.set_event_loop(None)
+    waiting.cancel()
+    loop.run_until_complete(asyncio.wait({waiting}))
+    for task in asyncio.all_tasks(loop):
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()  # without a word
+
+    async def main() -> None:
+        await use(pool)
+        assert now() < 1
+
+    run(main())
+
+
+def test_outside_a_greenlet_an_async_pool_says_so() -> None:
+    async def main() -> None:
+        pool = new_pool(Server())
+        with pytest.raises(exc.MissingGreenlet):
+            pool.connect()
+        await use(pool)
+
+    run(main())

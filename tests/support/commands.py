@@ -1,0 +1,37 @@
+"""Commands as a user runs them, in a folder of its own and an environment without surprises."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PYTEST_ENTRY = ROOT / "sqla_typedpool" / "pytest_plugin" / "entry"
+LEFT_OUT = {"CI", "DATABASE_URL", "PYTEST_ADDOPTS", "SQLA_TYPEDPOOL_TEST_DATABASE_URL", "NO_COLOR"}
+
+
+def run_module(folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """``python -m ...`` with this checkout, and of pytest's plugins only ours.
+
+    :param variables: of the environment.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in LEFT_OUT}
+    environment |= {
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{PYTEST_ENTRY}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTEST_PLUGINS": "sqla_typedpool_pytest",
+        "COLUMNS": "100",
+    }
+    return subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=folder,
+        env=environment | variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
