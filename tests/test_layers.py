@@ -124,13 +124,25 @@ REDESIGNED = (PACKAGE_ROOT / "pool" / "loop_pool.py").exists()
 
 
 def complaints(package_root: Path) -> list[str]:
-    """Every import of a tree that breaks a rule, as `file:line: what is wrong`."""
+    """Every import of a tree that breaks a rule, as `file:line: what is wrong`.
+
+    A file that is in no layer is one complaint, `file: what is wrong`.
+    """
     found: list[str] = []
     for path in sorted(package_root.rglob("*.py")):
         file = path.relative_to(package_root).as_posix()
+        found += [f"{file}: {what}" for what in without_layer(file)]
         for imported in imports_of(path, package_root):
             found += [f"{file}:{imported.line}: {what}" for what in broken(file, imported)]
     return found
+
+
+def without_layer(file: str) -> Iterator[str]:
+    package, *inner = file.removesuffix(".py").split("/")
+    if file != "__init__.py" and package not in LAYERS:
+        yield f"{package} is in no layer: add it to LAYERS"
+    if package == "pool" and inner[0] not in LAYERS_IN_POOL:
+        yield f"{inner[0]} is in no layer of pool: add it to LAYERS_IN_POOL"
 
 
 def broken(file: str, imported: Import) -> Iterator[str]:
@@ -155,7 +167,6 @@ def broken(file: str, imported: Import) -> Iterator[str]:
 
 def broken_layers(package: str, imported: Import) -> Iterator[str]:
     if package not in LAYERS:
-        yield f"{package} is in no layer: add it to LAYERS"
         return
     for other in packages_of(imported) - {package} - MAY_IMPORT.get(package, set()):
         if other == "":
@@ -183,7 +194,6 @@ def packages_of(imported: Import) -> set[str]:
 def broken_layers_in_pool(file: str, imported: Import) -> Iterator[str]:
     name = file.split("/")[1].removesuffix(".py")
     if name not in LAYERS_IN_POOL:
-        yield f"{name} is in no layer of pool: add it to LAYERS_IN_POOL"
         return
     for other in files_of_pool(imported) - {name} - SAME_LAYER.get(name, set()):
         if other not in LAYERS_IN_POOL:
@@ -312,7 +322,8 @@ def test_only_files_of_the_same_layer_are_listed_as_such() -> None:
             "if TYPE_CHECKING:\n    from sqla_typedpool.pool.stats import PoolStats",
             "errors.py:2: errors (layer 0) imports pool (layer 3)",
         ),
-        ("newcomer.py", "from . import errors", "newcomer is in no layer"),
+        ("newcomer.py", "", "newcomer.py: newcomer is in no layer"),
+        ("newcomer/a.py", "from . import errors", "newcomer is in no layer"),
         ("check/a.py", "from ..newcomer import x", "imports newcomer, which is in no layer"),
         ("__init__.py", "import rich", "only the outermost layer imports third parties"),
         ("embedded/a.py", "from ..demo import x", "embedded (layer 1) imports demo (layer 7)"),
@@ -384,7 +395,8 @@ def test_an_import_that_keeps_the_rules_is_allowed(tmp_path: Path, file: str, so
         ),
         ("pool/plugin.py", "from sqla_typedpool.pool import TypedPool", "imports __init__"),
         ("pool/plugin.py", "from sqla_typedpool import pool", "imports __init__"),
-        ("pool/newcomer.py", "import sqla_typedpool.errors", "newcomer is in no layer of pool"),
+        ("pool/newcomer.py", "", "pool/newcomer.py: newcomer is in no layer of pool"),
+        ("pool/newcomer/a.py", "import sqlalchemy", "newcomer is in no layer of pool"),
         (
             "pool/pool.py",
             "from sqla_typedpool.pool.newcomer import x",
