@@ -294,7 +294,7 @@ def test_a_ping_that_fails_on_a_connection_seen_to_be_dead_is_nobodys_error(
         connection.slow["ping"] = 0.1
         connection.fails["ping"] = unable
         dead = drivers.Probe.DEAD
-        asyncio.get_running_loop().call_later(0.05, setattr, connection, "verdict", dead)
+        asyncio.get_running_loop().call_later(0.05, setattr, connection, "probe_result", dead)
         assert driver_of(await borrow(pool)) is not connection
 
     virtual_clock.run(main())

@@ -1,7 +1,7 @@
-"""Law 4, swept: the borrower is cancelled at each step of the loop, one run per step.
+"""Guarantee 4 at every step: each run cancels the borrower at another iteration of the loop.
 
-After every single run: no slot lost, the whole size served at once, never more sockets than
-allowed, and no connection open that the pool does not know.
+After each run no slot is lost, the full pool size can be checked out at once, there were never
+more sockets than the limit, and no connection is open that the pool does not know.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from sqla_typedpool._sqlalchemy import greenlet_spawn
 from tests.support.fake_driver import (
     Connect,
     Server,
-    assert_at_rest,
-    assert_serves_in_full,
+    assert_full_capacity,
+    assert_only_idle,
     borrow,
     driver_of,
-    give,
+    give_back,
     new_engine,
     new_pool,
     open_idle,
@@ -29,38 +29,38 @@ from tests.support.fake_driver import (
 from tests.support.virtual_clock import VirtualLoop, run, virtual_loop
 
 SIZE = 2
-MOST_STEPS = 200
+MAX_STEPS = 200
 
 
-async def _visit(pool: Any) -> None:
+async def _use_briefly(pool: Any) -> None:
     fairy = await borrow(pool)
     try:
         await asyncio.sleep(0.001)
     finally:
-        await give(fairy)
+        await give_back(fairy)
 
 
-class Scene:
-    """A pool in some state, and what the victim does."""
+class Scenario:
+    """A pool in a certain state, and what the borrower that is cancelled does."""
 
     async def prepare(self, server: Server) -> Any:
         return new_pool(server, pool_size=SIZE, max_overflow=0, timeout=10)
 
     async def act(self, pool: Any) -> None:
-        await _visit(pool)
+        await _use_briefly(pool)
 
     async def meanwhile(self, pool: Any) -> None:
-        """What others do at the same time."""
+        """What other tasks do in the meantime."""
 
 
-class Idle(Scene):
+class IdleConnections(Scenario):
     async def prepare(self, server: Server) -> Any:
         pool = await super().prepare(server)
         await open_idle(pool, SIZE)
         return pool
 
 
-class Pinged(Idle):
+class PingBeforeUse(IdleConnections):
     async def prepare(self, server: Server) -> Any:
         pool = await super().prepare(server)
         await asyncio.sleep(5)
@@ -69,14 +69,14 @@ class Pinged(Idle):
         return pool
 
 
-class PingFails(Pinged):
+class PingFails(PingBeforeUse):
     async def prepare(self, server: Server) -> Any:
         pool = await super().prepare(server)
         server.connections[-1].die()
         return pool
 
 
-class PingHangs(Pinged):
+class PingHangs(PingBeforeUse):
     async def prepare(self, server: Server) -> Any:
         pool = await super().prepare(server)
         for each in server.connections:
@@ -84,60 +84,60 @@ class PingHangs(Pinged):
         return pool
 
 
-class ProbeFails(Idle):
+class ProbeFindsDead(IdleConnections):
     async def prepare(self, server: Server) -> Any:
         pool = await super().prepare(server)
         for each in server.connections:
-            each.die(seen=True)
+            each.die(seen_by_probe=True)
         return pool
 
 
-class Connecting(Scene):
+class Connecting(Scenario):
     async def prepare(self, server: Server) -> Any:
         server.usual = Connect(seconds=0.1)
         return await super().prepare(server)
 
 
-class ConnectFailsFirst(Scene):
+class ConnectFailsFirst(Scenario):
     async def prepare(self, server: Server) -> Any:
         server.script(*(Connect(0.05, error=ConnectionRefusedError) for _ in range(3)))
         return await super().prepare(server)
 
 
-class ConnectIsStubborn(Scene):
+class ConnectIgnoresCancel(Scenario):
     async def prepare(self, server: Server) -> Any:
-        server.usual = Connect(seconds=0.1, stubborn=0.5)
+        server.usual = Connect(seconds=0.1, ignores_cancel_for=0.5)
         return await super().prepare(server)
 
 
-class Queued(Scene):
-    """Everything is out and comes back, one after the other."""
+class Waiting(Scenario):
+    """All connections are in use; they are returned one after the other."""
 
     async def prepare(self, server: Server) -> Any:
         pool = await super().prepare(server)
-        self.out = [await borrow(pool) for _ in range(SIZE)]
+        self.in_use = [await borrow(pool) for _ in range(SIZE)]
         return pool
 
     async def meanwhile(self, pool: Any) -> None:
-        others = [asyncio.ensure_future(_visit(pool)) for _ in range(3)]
-        for fairy in self.out:
+        others = [asyncio.ensure_future(_use_briefly(pool)) for _ in range(3)]
+        for fairy in self.in_use:
             await asyncio.sleep(0.01)
-            await give(fairy)
+            await give_back(fairy)
         await asyncio.gather(*others)
 
 
-class QueuedForTheDead(Queued):
-    """What comes back is dead when the waiter wakes."""
+class ServedWithDeadConnection(Waiting):
+    """The returned connection is dead when the waiter it was assigned to resumes."""
 
     async def meanwhile(self, pool: Any) -> None:
-        for fairy in self.out:
+        for fairy in self.in_use:
             connection = driver_of(fairy)
             await asyncio.sleep(0.01)
-            await give(fairy)
-            connection.die(seen=True)
+            await give_back(fairy)
+            connection.die(seen_by_probe=True)
 
 
-class SlowReturn(Idle):
+class SlowCheckIn(IdleConnections):
     async def prepare(self, server: Server) -> Any:
         pool = await super().prepare(server)
         for each in server.connections:
@@ -146,7 +146,7 @@ class SlowReturn(Idle):
         return pool
 
 
-class SilentReturn(Idle):
+class SilentCheckIn(IdleConnections):
     async def prepare(self, server: Server) -> Any:
         pool = await super().prepare(server)
         for each in server.connections:
@@ -154,22 +154,22 @@ class SilentReturn(Idle):
         return pool
 
 
-class Surplus(Scene):
+class OverflowClosed(Scenario):
     """An overflow connection is closed on its return."""
 
     async def prepare(self, server: Server) -> Any:
         pool = new_pool(server, pool_size=1, max_overflow=1, timeout=10)
-        server.usual = Connect(and_then=lambda each: each.slow.update(close=0.1))
-        self.out = await borrow(pool)
+        server.usual = Connect(on_open=lambda each: each.slow.update(close=0.1))
+        self.in_use = await borrow(pool)
         return pool
 
     async def meanwhile(self, pool: Any) -> None:
         await asyncio.sleep(0.0005)
-        await give(self.out)
+        await give_back(self.in_use)
 
 
-class Renewed(Idle):
-    """A listener rejects what was handed out."""
+class RejectedByListener(IdleConnections):
+    """A checkout listener rejects the first connection."""
 
     error: type[Exception] = exc.DisconnectionError
 
@@ -190,29 +190,29 @@ class Renewed(Idle):
         return pool
 
 
-class RenewedAll(Renewed):
+class PoolRejectedByListener(RejectedByListener):
     error = exc.InvalidatePoolError
 
 
-class Invalidated(Idle):
+class Invalidated(IdleConnections):
     async def act(self, pool: Any) -> None:
         fairy = await borrow(pool)
         try:
             driver_of(fairy).slow["close"] = 0.1
             await greenlet_spawn(fairy.invalidate)
         finally:
-            await give(fairy)
+            await give_back(fairy)
 
 
-class SoftlyInvalidated(Idle):
+class SoftlyInvalidated(IdleConnections):
     async def act(self, pool: Any) -> None:
         fairy = await borrow(pool)
         fairy.invalidate(soft=True)
-        await give(fairy)
-        await _visit(pool)
+        await give_back(fairy)
+        await _use_briefly(pool)
 
 
-class Warmed(Scene):
+class WarmingUp(Scenario):
     async def prepare(self, server: Server) -> Any:
         server.usual = Connect(0.1)
         return new_pool(server, pool_size=SIZE, max_overflow=0, pool_min_size=SIZE)
@@ -221,7 +221,7 @@ class Warmed(Scene):
         await pool.warm()
 
 
-class Disposed(Idle):
+class Disposing(IdleConnections):
     async def prepare(self, server: Server) -> Any:
         pool = await super().prepare(server)
         for each in server.connections:
@@ -232,12 +232,12 @@ class Disposed(Idle):
         await greenlet_spawn(pool.dispose)
 
 
-class Statement(Scene):
-    """A whole request through an engine."""
+class Statement(Scenario):
+    """A complete request through an engine."""
 
     async def prepare(self, server: Server) -> Any:
         server.usual = Connect(
-            0.02, and_then=lambda each: each.slow.update(execute=0.05, commit=0.05, rollback=0.05)
+            0.02, on_open=lambda each: each.slow.update(execute=0.05, commit=0.05, rollback=0.05)
         )
         self.engine = new_engine(server, pool_size=SIZE, max_overflow=0)
         return self.engine.pool
@@ -247,13 +247,13 @@ class Statement(Scene):
             await connection.execute(text("select 1"))
 
 
-class StatementOnSilence(Statement):
+class StatementOnSilentServer(Statement):
     async def act(self, pool: Any) -> None:
         try:
             async with self.engine.connect() as connection:
                 await connection.execute(text("select 1"))
         except exc.DBAPIError:
-            pass  # the rollback was cut off
+            pass  # the rollback was aborted at its bound
 
     async def prepare(self, server: Server) -> Any:
         pool = await super().prepare(server)
@@ -262,68 +262,68 @@ class StatementOnSilence(Statement):
         return pool
 
 
-SCENES = [
-    Idle,
-    Pinged,
+SCENARIOS = [
+    IdleConnections,
+    PingBeforeUse,
     PingFails,
     PingHangs,
-    ProbeFails,
+    ProbeFindsDead,
     Connecting,
     ConnectFailsFirst,
-    ConnectIsStubborn,
-    Queued,
-    QueuedForTheDead,
-    SlowReturn,
-    SilentReturn,
-    Surplus,
-    Renewed,
-    RenewedAll,
+    ConnectIgnoresCancel,
+    Waiting,
+    ServedWithDeadConnection,
+    SlowCheckIn,
+    SilentCheckIn,
+    OverflowClosed,
+    RejectedByListener,
+    PoolRejectedByListener,
     Invalidated,
     SoftlyInvalidated,
-    Warmed,
-    Disposed,
+    WarmingUp,
+    Disposing,
     Statement,
-    StatementOnSilence,
+    StatementOnSilentServer,
 ]
 
 
-def _run_once(scene: Scene, step: int, late: bool) -> bool:
-    """Cancel at this step; False when the victim was through before."""
+def _run_once(scenario: Scenario, step: int, after_callbacks: bool) -> bool:
+    """Cancel the borrower at this step; False if it had ended before."""
     reached = False
 
     async def main() -> None:
         nonlocal reached
         server = Server()
-        pool = await scene.prepare(server)
+        pool = await scenario.prepare(server)
         loop = virtual_loop()
-        background = asyncio.ensure_future(scene.meanwhile(pool))
-        victim = asyncio.ensure_future(scene.act(pool))
+        background = asyncio.ensure_future(scenario.meanwhile(pool))
+        borrower = asyncio.ensure_future(scenario.act(pool))
         first = loop.steps
 
-        def strike(now: int) -> None:
+        def cancel_at_step(now: int) -> None:
             nonlocal reached
-            if now - first == step and not victim.done():
+            if now - first == step and not borrower.done():
                 reached = True
-                if late:  # after what is ready already
-                    loop.call_soon(victim.cancel)
+                if after_callbacks:
+                    loop.call_soon(borrower.cancel)
                 else:
-                    victim.cancel()
+                    borrower.cancel()
 
-        loop.on_step = strike
-        await asyncio.wait({victim})
+        loop.on_step = cancel_at_step
+        await asyncio.wait({borrower})
         loop.on_step = None
         await asyncio.wait({background})
         assert background.exception() is None
         await asyncio.sleep(30)
-        for each in server.connections:  # whatever was scripted is over
+        for each in server.connections:  # end all scripted faults
             each.hang.clear()
             each.slow.clear()
         server.usual = Connect()
         server.plan.clear()
-        assert_at_rest(pool, server)
-        await assert_serves_in_full(pool, server, SIZE)
+        assert_only_idle(pool, server)
+        await assert_full_capacity(pool, server, SIZE)
         await asyncio.sleep(1)
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
         await pool.close()
         assert server.sockets == 0
 
@@ -331,70 +331,78 @@ def _run_once(scene: Scene, step: int, late: bool) -> bool:
     return reached
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("kind", SCENES, ids=lambda kind: kind.__name__)
-def test_a_borrower_cancelled_at_any_step_costs_nothing(kind: type[Scene], late: bool) -> None:
+@pytest.mark.parametrize(
+    "after_callbacks", [False, True], ids=["before-ready-callbacks", "after-ready-callbacks"]
+)
+@pytest.mark.parametrize(
+    "scenario_class", SCENARIOS, ids=lambda scenario_class: scenario_class.__name__
+)
+def test_a_borrower_cancelled_at_any_step_loses_no_slot(
+    scenario_class: type[Scenario], after_callbacks: bool
+) -> None:
     broken = {}
-    for step in range(1, MOST_STEPS):
+    for step in range(1, MAX_STEPS):
         try:
-            if not _run_once(kind(), step, late):
+            if not _run_once(scenario_class(), step, after_callbacks):
                 break
         except Exception as error:
             broken[step] = f"{type(error).__name__}: {error}"[:300]
     else:
-        pytest.fail("the victim never ends")
+        pytest.fail("the borrower did not end")
     assert broken == {}
-    assert step > 1, "nothing was swept"
+    assert step > 1, "the borrower was never cancelled"
 
 
-def test_a_storm_of_cancellations_costs_nothing() -> None:
+def test_many_cancelled_requests_lose_no_slot() -> None:
     import random
 
     async def main(seed: int) -> None:
-        chance = random.Random(seed)
+        rng = random.Random(seed)
         server = Server(usual=Connect(0.01))
         pool = new_pool(server, pool_size=4, max_overflow=2, timeout=5, pool_validate_after=0.05)
         tasks: set[asyncio.Task[None]] = set()
 
-        async def visit() -> None:
+        async def request() -> None:
             fairy = await borrow(pool)
             try:
-                await asyncio.sleep(chance.random() * 0.02)
-                if chance.random() < 0.05:
-                    driver_of(fairy).die(seen=chance.random() < 0.5)
+                await asyncio.sleep(rng.random() * 0.02)
+                if rng.random() < 0.05:
+                    driver_of(fairy).die(seen_by_probe=rng.random() < 0.5)
             finally:
-                await give(fairy)
+                await give_back(fairy)
 
         for _ in range(600):
-            task = asyncio.ensure_future(visit())
+            task = asyncio.ensure_future(request())
             tasks.add(task)
-            await asyncio.sleep(chance.random() * 0.004)
+            await asyncio.sleep(rng.random() * 0.004)
             for each in list(tasks):
-                if chance.random() < 0.05:
+                if rng.random() < 0.05:
                     each.cancel()
             tasks -= {each for each in tasks if each.done()}
             assert pool.stats().size <= 6
         if tasks:
             await asyncio.wait(tasks)
         await asyncio.sleep(10)
-        assert_at_rest(pool, server)
-        assert server.most_sockets <= 6
-        await asyncio.gather(*(_visit(pool) for _ in range(20)))
+        assert_only_idle(pool, server)
+        assert server.peak_sockets <= 6
+        await asyncio.gather(*(_use_briefly(pool) for _ in range(20)))
 
     for seed in range(5):
         run(main(seed))
 
 
-def test_the_sweep_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sweep_detects_a_connection_that_is_not_passed_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from sqla_typedpool.pool.station import Station
 
     withdraw: Callable[..., Any] = Station._withdraw
 
-    def forgetful(self: Any, waiter: Any, error: BaseException) -> None:
+    def withdraw_and_lose_a_slot(self: Any, waiter: Any, error: BaseException) -> None:
         withdraw(self, waiter, error)
         if waiter.future.done() and not waiter.future.cancelled():
-            self.slots.in_use += 1  # what it was given at that instant is forgotten
+            self.slots.in_use += 1  # as if the assigned connection had not been released
 
-    monkeypatch.setattr(Station, "_withdraw", forgetful)
+    monkeypatch.setattr(Station, "_withdraw", withdraw_and_lose_a_slot)
     with pytest.raises(AssertionError):
-        test_a_borrower_cancelled_at_any_step_costs_nothing(Queued, False)
+        test_a_borrower_cancelled_at_any_step_loses_no_slot(Waiting, False)

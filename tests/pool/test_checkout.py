@@ -1,4 +1,4 @@
-"""Laws 1 to 3: one deadline, a fair queue, errors that tell what to do next."""
+"""Guarantees 1 to 3: one deadline, a fair queue, and errors that name the next step."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from sqlalchemy import exc
 from sqlalchemy.pool import Pool
 
 from sqla_typedpool import PoolClosed, PoolSaturated, PoolTimeout, TypedPoolError
-from sqla_typedpool.pool.drivers import Probe
 from tests.support.fake_driver import (
+    SUSPECT,
     Connect,
     Server,
-    assert_at_rest,
-    assert_serves_in_full,
+    assert_full_capacity,
+    assert_only_idle,
     borrow,
     borrowed,
     counters,
     driver_of,
-    give,
+    give_back,
     new_pool,
     open_idle,
     refused,
     use,
 )
-from tests.support.virtual_clock import now, rounds, run
+from tests.support.virtual_clock import loop_iterations, now, run, virtual_loop
 
 
 def small_pool(server: Server, **options: Any) -> Any:
@@ -36,145 +36,146 @@ def small_pool(server: Server, **options: Any) -> Any:
 # --------------------------------------------------------------------- the queue
 
 
-def test_waiters_are_served_in_the_order_they_came() -> None:
+def test_waiters_are_served_in_the_order_of_their_arrival() -> None:
     async def main() -> None:
         pool = small_pool(Server())
         order: list[int] = []
 
-        async def customer(number: int) -> None:
+        async def client(number: int) -> None:
             async with borrowed(pool):
                 order.append(number)
                 await asyncio.sleep(0.01)
 
-        await asyncio.gather(*(customer(number) for number in range(20)))
+        await asyncio.gather(*(client(number) for number in range(20)))
         assert order == list(range(20))
 
     run(main())
 
 
-def test_an_arriving_task_never_passes_a_waiter() -> None:
+def test_an_arriving_task_never_overtakes_a_waiter() -> None:
     async def main() -> None:
         pool = small_pool(Server())
         first = await borrow(pool)
         order: list[str] = []
 
-        async def customer(name: str) -> None:
+        async def client(name: str) -> None:
             async with borrowed(pool):
                 order.append(name)
 
-        waiter = asyncio.ensure_future(customer("waiter"))
-        await rounds(5)
-        await give(first)  # the waiter is served but has not run yet
-        # barge in the same instant, and again before the waiter's return is seen by others
-        newcomer = asyncio.ensure_future(customer("newcomer"))
+        waiter = asyncio.ensure_future(client("waiter"))
+        await loop_iterations(5)
+        await give_back(first)  # the waiter is served but has not resumed yet
+        newcomer = asyncio.ensure_future(client("newcomer"))
         await asyncio.gather(waiter, newcomer)
         assert order == ["waiter", "newcomer"]
 
     run(main())
 
 
-def test_one_task_that_returns_and_asks_again_goes_to_the_end_of_the_queue() -> None:
+def test_a_task_that_borrows_again_joins_the_end_of_the_queue() -> None:
     async def main() -> None:
         pool = small_pool(Server())
         order: list[str] = []
 
-        async def customer(name: str, times: int) -> None:
+        async def client(name: str, times: int) -> None:
             for _ in range(times):
                 async with borrowed(pool):
                     order.append(name)
                     await asyncio.sleep(0.01)
 
-        await asyncio.gather(customer("greedy", 4), customer("modest", 2))
-        assert order == ["greedy", "modest", "greedy", "modest", "greedy", "greedy"]
+        await asyncio.gather(client("first", 4), client("second", 2))
+        assert order == ["first", "second", "first", "second", "first", "first"]
 
     run(main())
 
 
-def test_a_waiter_cancelled_at_the_instant_it_is_served_passes_the_connection_on() -> None:
+def test_a_waiter_that_is_cancelled_after_it_was_served_passes_the_connection_on() -> None:
     async def main() -> None:
         server = Server()
         pool = small_pool(server)
         first = await borrow(pool)
         cancelled = asyncio.ensure_future(borrow(pool))
-        next_one = asyncio.ensure_future(borrow(pool))
-        await rounds(5)
-        await give(first)
-        cancelled.cancel()  # served already, not yet awake
-        fairy = await asyncio.wait_for(next_one, 1)
+        next_waiter = asyncio.ensure_future(borrow(pool))
+        await loop_iterations(5)
+        await give_back(first)
+        cancelled.cancel()  # it is served but has not resumed yet
+        fairy = await asyncio.wait_for(next_waiter, 1)
         assert cancelled.cancelled() or cancelled.done()
         assert driver_of(fairy).number == 1
-        await give(fairy)
-        assert_at_rest(pool, server)
+        await give_back(fairy)
+        assert_only_idle(pool, server)
         assert now() < 0.1
 
     run(main())
 
 
-def test_a_served_and_cancelled_waiter_with_nobody_behind_it_leaves_it_idle() -> None:
+def test_the_connection_of_a_cancelled_waiter_becomes_idle_when_no_other_waits() -> None:
     async def main() -> None:
         server = Server()
         pool = small_pool(server)
         first = await borrow(pool)
         cancelled = asyncio.ensure_future(borrow(pool))
-        await rounds(5)
-        await give(first)
+        await loop_iterations(5)
+        await give_back(first)
         cancelled.cancel()
         await asyncio.wait({cancelled})
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
         assert pool.stats().idle == 1
-        await assert_serves_in_full(pool, server, 1)
+        await assert_full_capacity(pool, server, 1)
 
     run(main())
 
 
-def test_all_waiters_cancelled_at_the_instant_one_is_served() -> None:
+def test_the_connection_becomes_idle_when_all_waiters_are_cancelled_as_one_is_served() -> None:
     async def main() -> None:
         server = Server()
         pool = small_pool(server)
         first = await borrow(pool)
         waiters = [asyncio.ensure_future(borrow(pool)) for _ in range(10)]
-        await rounds(5)
-        await give(first)
+        await loop_iterations(5)
+        await give_back(first)
         for waiter in waiters:
             waiter.cancel()
         await asyncio.wait(waiters)
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
         assert pool.stats().idle == 1
 
     run(main())
 
 
-def test_a_waiter_whose_time_is_over_at_the_instant_it_is_served_loses_nothing() -> None:
+def test_a_waiter_served_at_the_instant_of_its_deadline_loses_no_slot() -> None:
     async def main() -> None:
         server = Server()
         pool = small_pool(server, timeout=5)
         loop = asyncio.get_running_loop()
         first = await borrow(pool)
 
-        def bring_back() -> None:
+        def check_in() -> None:
             first._connection_record.checkin()
 
-        # both orders of the two timers of one instant
-        for earlier in (True, False):
-            if earlier:
-                loop.call_later(5, bring_back)
+        # two timers end at the same instant: the check-in first, then the deadline first
+        for check_in_first in (True, False):
+            if check_in_first:
+                loop.call_later(5, check_in)
             waiter = asyncio.ensure_future(borrow(pool))
-            if not earlier:
-                await rounds(5)
-                loop.call_later(5, bring_back)
+            if not check_in_first:
+                await loop_iterations(5)
+                loop.call_later(5, check_in)
             try:
                 first = await waiter
             except PoolTimeout:
-                assert_at_rest(pool, server)
+                assert_only_idle(pool, server)
                 first = await borrow(pool)
             assert counters(pool)["in_use"] == 1
-        await give(first)
-        assert_at_rest(pool, server)
+        await give_back(first)
+        assert_only_idle(pool, server)
 
     run(main())
 
 
-def test_a_waiter_served_with_a_dead_connection_at_its_deadline_still_has_a_deadline() -> None:
+def test_a_waiter_served_with_a_dead_connection_at_its_deadline_still_times_out() -> None:
+    """After its timer has fired the waiter has to wait again, for a silent connect."""
+
     async def main() -> None:
         server = Server()
         pool = small_pool(server, timeout=5, pool_connect_timeout=100)
@@ -182,22 +183,22 @@ def test_a_waiter_served_with_a_dead_connection_at_its_deadline_still_has_a_dead
         first = await borrow(pool)
         connection = driver_of(first)
 
-        def bring_back() -> None:
+        def check_in() -> None:
             first._connection_record.checkin()
-            connection.die(seen=True)  # handed over, and dead before the waiter wakes
+            connection.die(seen_by_probe=True)  # after it was assigned, before the waiter resumes
 
-        loop.call_later(5, bring_back)
+        loop.call_later(5, check_in)
         server.usual = Connect(silent=True)
         waiter = asyncio.ensure_future(borrow(pool))
         done, _ = await asyncio.wait({waiter}, timeout=60)
-        assert done, "the deadline was lost"
+        assert done, "the checkout has no deadline any more"
         assert isinstance(waiter.exception(), PoolTimeout)
         assert now() <= 6
 
     run(main())
 
 
-def test_a_waiter_gets_what_comes_first_a_return() -> None:
+def test_a_waiter_is_served_by_a_return_that_comes_before_its_connect() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=2, max_overflow=0)
@@ -205,31 +206,31 @@ def test_a_waiter_gets_what_comes_first_a_return() -> None:
         server.usual = Connect(seconds=5)
         waiter = asyncio.ensure_future(borrow(pool))
         await asyncio.sleep(1)
-        await give(first)
+        await give_back(first)
         fairy = await waiter
         assert now() == pytest.approx(1, abs=0.01)
-        await give(fairy)
+        await give_back(fairy)
         await asyncio.sleep(10)
-        assert pool.stats().idle == 2  # what the attempt brought has not been thrown away
-        assert_at_rest(pool, server)
+        assert pool.stats().idle == 2, "the connection that the attempt opened is kept"
+        assert_only_idle(pool, server)
 
     run(main())
 
 
-def test_a_waiter_gets_what_comes_first_a_connect() -> None:
+def test_a_waiter_is_served_by_a_connect_that_comes_before_any_return() -> None:
     async def main() -> None:
         server = Server(usual=Connect(seconds=0.5))
         pool = new_pool(server, pool_size=2, max_overflow=0)
         first = await borrow(pool)
         second = await borrow(pool)
         assert now() == pytest.approx(1.0, abs=0.01)
-        await give(first)
-        await give(second)
+        await give_back(first)
+        await give_back(second)
 
     run(main())
 
 
-def test_a_connection_comes_back_and_serves_a_waiter_whose_own_attempt_is_silent() -> None:
+def test_a_returned_connection_serves_a_waiter_whose_connect_is_silent() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=5, max_overflow=0, timeout=30)
@@ -237,8 +238,8 @@ def test_a_connection_comes_back_and_serves_a_waiter_whose_own_attempt_is_silent
         server.usual = Connect(silent=True)
         waiter = asyncio.ensure_future(borrow(pool))
         await asyncio.sleep(0.25)
-        await give(first)
-        await give(await waiter)
+        await give_back(first)
+        await give_back(await waiter)
         assert now() == pytest.approx(0.25, abs=0.01)
 
     run(main())
@@ -269,7 +270,7 @@ def test_the_deadline_covers_a_silent_connect() -> None:
         assert caught.value.stage == "connecting"
         assert now() == pytest.approx(3, abs=0.01)
         await asyncio.sleep(20)
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
 
     run(main())
 
@@ -287,8 +288,8 @@ def test_the_deadline_covers_a_silent_ping() -> None:
         assert now() == pytest.approx(11, abs=0.01)
         await asyncio.sleep(5)
         assert connection.is_closed
-        assert_at_rest(pool, server)
-        await assert_serves_in_full(pool, server, 1)
+        assert_only_idle(pool, server)
+        await assert_full_capacity(pool, server, 1)
 
     run(main())
 
@@ -302,8 +303,8 @@ def test_the_deadline_covers_queue_ping_and_connect_together() -> None:
         connection.hang.add("ping")
         server.usual = Connect(silent=True)
         waiter = asyncio.ensure_future(borrow(pool))
-        await asyncio.sleep(1.5)  # 1.5 s of queue, 2 s of ping, then a silent connect
-        await give(first)
+        await asyncio.sleep(1.5)  # queueing for 1.5 s, a ping of 2 s, then a silent connect
+        await give_back(first)
         with pytest.raises(PoolTimeout):
             await waiter
         assert now() == pytest.approx(4, abs=0.01)
@@ -311,33 +312,33 @@ def test_the_deadline_covers_queue_ping_and_connect_together() -> None:
     run(main())
 
 
-def test_no_deadline_means_waiting_for_as_long_as_it_takes() -> None:
+def test_a_checkout_without_a_deadline_waits_until_it_is_served() -> None:
     async def main() -> None:
         pool = small_pool(Server(), timeout=None)
         first = await borrow(pool)
         waiter = asyncio.ensure_future(borrow(pool))
         await asyncio.sleep(20_000)
         assert not waiter.done()
-        await give(first)
-        await give(await waiter)
+        await give_back(first)
+        await give_back(await waiter)
 
     run(main())
 
 
 @pytest.mark.parametrize("timeout", [0, -1, -0.5])
-def test_without_time_to_wait_a_full_pool_refuses_at_once(timeout: float) -> None:
+def test_with_a_timeout_of_zero_or_less_a_full_pool_raises_at_once(timeout: float) -> None:
     async def main() -> None:
         pool = small_pool(Server(), timeout=timeout)
         async with borrowed(pool):
             with pytest.raises(PoolTimeout):
                 await borrow(pool)
         assert now() < 0.01
-        await use(pool)  # and serves again
+        await use(pool)  # the pool still works
 
     run(main())
 
 
-def test_without_time_to_wait_an_open_slot_may_still_connect() -> None:
+def test_with_a_timeout_of_zero_a_free_slot_may_still_connect() -> None:
     async def main() -> None:
         pool = new_pool(Server(usual=Connect(seconds=0.2)), pool_size=2, timeout=0)
         async with borrowed(pool), borrowed(pool):
@@ -347,22 +348,22 @@ def test_without_time_to_wait_an_open_slot_may_still_connect() -> None:
     run(main())
 
 
-def test_without_time_to_wait_every_open_slot_may_connect_at_the_same_time() -> None:
+def test_with_a_timeout_of_zero_all_free_slots_may_connect_at_the_same_time() -> None:
     async def main() -> None:
         server = Server(usual=Connect(seconds=0.2))
         pool = new_pool(server, pool_size=5, max_overflow=0, timeout=0)
         got = await asyncio.gather(*(borrow(pool) for _ in range(7)), return_exceptions=True)
         errors = [each for each in got if isinstance(each, BaseException)]
-        assert len(errors) == 2, "five slots are open: five connect, two are refused"
+        assert len(errors) == 2, "five slots are free: five connect, two are refused"
         assert all(isinstance(error, PoolTimeout) for error in errors)
         for each in got:
             if each not in errors:
-                await give(each)
+                await give_back(each)
 
     run(main())
 
 
-def test_without_time_to_wait_a_silent_connect_ends_at_the_connect_timeout() -> None:
+def test_with_a_timeout_of_zero_a_silent_connect_ends_at_the_connect_timeout() -> None:
     async def main() -> None:
         pool = small_pool(Server(usual=Connect(silent=True)), timeout=0, pool_connect_timeout=3)
         with pytest.raises(exc.TimeoutError):
@@ -372,7 +373,7 @@ def test_without_time_to_wait_a_silent_connect_ends_at_the_connect_timeout() -> 
     run(main())
 
 
-def test_without_time_to_wait_an_idle_connection_is_still_validated() -> None:
+def test_with_a_timeout_of_zero_an_idle_connection_is_still_validated() -> None:
     async def main() -> None:
         server = Server()
         pool = small_pool(server, timeout=0)
@@ -384,10 +385,10 @@ def test_without_time_to_wait_an_idle_connection_is_still_validated() -> None:
     run(main())
 
 
-# ---------------------------------------------------------------- what errors say
+# ------------------------------------------------------------------------- errors
 
 
-def test_a_timeout_names_stage_numbers_holders_and_the_next_step() -> None:
+def test_a_timeout_error_names_the_stage_the_numbers_the_holders_and_the_next_step() -> None:
     async def main() -> None:
         pool = new_pool(Server(), pool_size=2, max_overflow=0, timeout=1)
 
@@ -416,7 +417,7 @@ def test_a_timeout_names_stage_numbers_holders_and_the_next_step() -> None:
     run(main())
 
 
-def test_a_timeout_tells_a_nested_checkout() -> None:
+def test_a_timeout_error_reports_a_nested_checkout() -> None:
     async def main() -> None:
         pool = small_pool(Server(), timeout=1)
         async with borrowed(pool):
@@ -426,7 +427,7 @@ def test_a_timeout_tells_a_nested_checkout() -> None:
     run(main())
 
 
-def test_another_tasks_checkout_is_not_called_nested() -> None:
+def test_a_checkout_of_another_task_is_not_reported_as_nested() -> None:
     async def main() -> None:
         pool = small_pool(Server(), timeout=1)
         async with borrowed(pool):
@@ -437,7 +438,7 @@ def test_another_tasks_checkout_is_not_called_nested() -> None:
     run(main())
 
 
-def test_a_timeout_carries_the_last_connect_error_as_its_cause() -> None:
+def test_a_timeout_error_has_the_last_connect_error_as_its_cause() -> None:
     async def main() -> None:
         pool = small_pool(Server(usual=Connect(error=refused)), timeout=2, pool_connect_retry=60)
         with pytest.raises(PoolTimeout) as caught:
@@ -448,7 +449,7 @@ def test_a_timeout_carries_the_last_connect_error_as_its_cause() -> None:
     run(main())
 
 
-def test_an_error_overcome_long_ago_is_no_cause() -> None:
+def test_a_connect_error_before_a_successful_connect_is_not_the_cause_of_a_timeout() -> None:
     async def main() -> None:
         server = Server().script(Connect(error=refused), Connect(error=refused))
         pool = small_pool(server, timeout=2)
@@ -460,7 +461,7 @@ def test_an_error_overcome_long_ago_is_no_cause() -> None:
     run(main())
 
 
-def test_the_errors_are_those_that_applications_catch_today() -> None:
+def test_pool_errors_are_subclasses_of_sqlalchemys_errors() -> None:
     for kind in (PoolTimeout, PoolSaturated):
         assert issubclass(kind, exc.TimeoutError)
         assert issubclass(kind, TypedPoolError)
@@ -468,7 +469,7 @@ def test_the_errors_are_those_that_applications_catch_today() -> None:
     assert issubclass(PoolClosed, TypedPoolError)
 
 
-def test_a_timeout_of_stock_and_ours_is_caught_by_the_same_clause() -> None:
+def test_an_except_clause_for_the_timeout_of_the_stock_pool_catches_ours() -> None:
     async def main() -> None:
         pool = small_pool(Server(), timeout=1)
         assert isinstance(pool, Pool)
@@ -482,26 +483,26 @@ def test_a_timeout_of_stock_and_ours_is_caught_by_the_same_clause() -> None:
 # -------------------------------------------------------------------- saturation
 
 
-def test_more_waiters_than_allowed_are_refused_at_once() -> None:
+def test_a_waiter_beyond_pool_max_waiting_is_refused_at_once() -> None:
     async def main() -> None:
         server = Server()
         pool = small_pool(server, pool_max_waiting=2)
         first = await borrow(pool)
         waiters = [asyncio.ensure_future(borrow(pool)) for _ in range(2)]
-        await rounds(5)
+        await loop_iterations(5)
         with pytest.raises(PoolSaturated, match="pool_max_waiting=2"):
             await borrow(pool)
         assert now() < 0.01
         assert pool.stats().saturated == 1
-        await give(first)
+        await give_back(first)
         for waiter in waiters:
-            await give(await waiter)
-        assert_at_rest(pool, server)
+            await give_back(await waiter)
+        assert_only_idle(pool, server)
 
     run(main())
 
 
-def test_no_waiters_allowed_still_lets_an_open_slot_connect() -> None:
+def test_with_pool_max_waiting_zero_a_free_slot_may_still_connect() -> None:
     async def main() -> None:
         pool = small_pool(Server(), pool_max_waiting=0)
         async with borrowed(pool):
@@ -512,35 +513,35 @@ def test_no_waiters_allowed_still_lets_an_open_slot_connect() -> None:
     run(main())
 
 
-def test_those_an_open_slot_can_serve_do_not_count_as_waiters() -> None:
+def test_waiters_that_free_slots_can_serve_do_not_count_against_pool_max_waiting() -> None:
     async def main() -> None:
         server = Server(usual=Connect(seconds=0.1))
         pool = new_pool(server, pool_size=10, max_overflow=0, pool_max_waiting=2)
         fairies = await asyncio.gather(*(borrow(pool) for _ in range(10)))
         assert len(fairies) == 10
         for fairy in fairies:
-            await give(fairy)
+            await give_back(fairy)
 
     run(main())
 
 
-# ------------------------------------------------------------------ the hot path
+# ------------------------------------------------- checkouts of idle connections
 
 
-def test_a_warm_checkout_and_return_need_no_turn_of_the_loop() -> None:
+def test_checking_an_idle_connection_out_and_in_needs_no_loop_iteration() -> None:
     async def main() -> None:
-        from tests.support.virtual_clock import virtual_loop
-
         pool = new_pool(Server(), reset_on_return=None)
         await use(pool)
         before = virtual_loop().steps
-        await give(await borrow(pool))
+        await give_back(await borrow(pool))
         assert virtual_loop().steps == before
 
     run(main())
 
 
-def test_a_cold_idle_connection_beneath_a_warm_one_costs_nothing() -> None:
+def test_idle_connections_that_are_not_used_cause_no_ping() -> None:
+    """Only the connection returned last is used; the four others become old."""
+
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=5)
@@ -552,7 +553,7 @@ def test_a_cold_idle_connection_beneath_a_warm_one_costs_nothing() -> None:
     run(main())
 
 
-def test_stacked_connections_are_used_last_in_first_out_unless_asked_otherwise() -> None:
+def test_idle_connections_are_used_last_in_first_out_unless_use_lifo_is_false() -> None:
     async def main() -> None:
         for lifo, expected in ((True, 3), (False, 1)):
             pool = new_pool(Server(), use_lifo=lifo)
@@ -562,45 +563,45 @@ def test_stacked_connections_are_used_last_in_first_out_unless_asked_otherwise()
     run(main())
 
 
-def test_a_probe_that_finds_it_dead_takes_the_next_one_at_once() -> None:
+def test_a_connection_that_the_probe_finds_dead_is_replaced_by_the_next_idle_one() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server)
         connections = await open_idle(pool, 3)
-        connections[2].die(seen=True)
-        connections[1].die(seen=True)
+        connections[2].die(seen_by_probe=True)
+        connections[1].die(seen_by_probe=True)
         assert (await use(pool)) is connections[0]
         assert connections[2].is_closed
         assert connections[1].is_closed
-        assert connections[2].did["close"] == 0, "no farewell to the dead"
+        assert connections[2].calls["close"] == 0, "a dead connection is not closed gracefully"
         assert server.count("ping") == 0
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
 
     run(main())
 
 
-def test_a_doubtful_socket_is_pinged_first() -> None:
+def test_a_suspect_connection_is_pinged_before_use() -> None:
     async def main() -> None:
         server = Server()
         pool = small_pool(server)
         (connection,) = await open_idle(pool, 1)
-        connection.verdict = Probe.DOUBTFUL
-        asyncio.get_running_loop().call_soon(lambda: setattr(connection, "verdict", None))
+        connection.probe_result = SUSPECT
+        asyncio.get_running_loop().call_soon(lambda: setattr(connection, "probe_result", None))
         assert (await use(pool)) is connection
-        assert connection.did["ping"] == 1
+        assert connection.calls["ping"] == 1
 
     run(main())
 
 
-def test_a_socket_that_stays_doubtful_after_its_answer_is_used() -> None:
+def test_a_connection_that_stays_suspect_after_a_successful_ping_is_used() -> None:
     async def main() -> None:
-        # a server that keeps sending notices: readable again after every ping
+        # as with a server that sends notices all the time: the socket is readable after each ping
         server = Server()
         pool = small_pool(server, timeout=30)
         (connection,) = await open_idle(pool, 1)
         connection.slow["ping"] = 0.001
-        connection.verdict = Probe.DOUBTFUL
+        connection.probe_result = SUSPECT
         assert (await use(pool)) is connection
-        assert connection.did["ping"] <= 2
+        assert connection.calls["ping"] <= 2
 
     run(main())

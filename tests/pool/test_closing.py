@@ -1,4 +1,4 @@
-"""Laws 5, 7 and 12: returns, bounded ends, dispose, close, the end of a loop."""
+"""Guarantees 5, 7, 10 and 12: returns, bounded closes, dispose, close, the end of a loop."""
 
 from __future__ import annotations
 
@@ -17,19 +17,26 @@ from sqla_typedpool._sqlalchemy import await_only, greenlet_spawn
 from tests.support.fake_driver import (
     Connect,
     Server,
-    assert_at_rest,
-    assert_serves_in_full,
+    assert_full_capacity,
+    assert_only_idle,
     borrow,
     borrowed,
     dispose,
     driver_of,
-    give,
+    give_back,
     new_engine,
     new_pool,
     open_idle,
     use,
 )
-from tests.support.virtual_clock import VirtualLoop, collect, now, rounds, run, virtual_loop
+from tests.support.virtual_clock import (
+    VirtualLoop,
+    collect_garbage,
+    loop_iterations,
+    now,
+    run,
+    virtual_loop,
+)
 
 LOGGER = "sqla_typedpool"
 
@@ -37,54 +44,54 @@ LOGGER = "sqla_typedpool"
 # ------------------------------------------------------------------- the return
 
 
-def test_a_return_serves_the_oldest_waiter_without_a_turn_of_the_loop() -> None:
+def test_a_return_serves_the_oldest_waiter_without_a_loop_iteration() -> None:
     async def main() -> None:
         pool = new_pool(Server(), pool_size=1, max_overflow=0, reset_on_return=None)
         first = await borrow(pool)
         waiter = asyncio.ensure_future(borrow(pool))
-        await rounds(5)
+        await loop_iterations(5)
         before = virtual_loop().steps
-        await give(first)
+        await give_back(first)
         assert virtual_loop().steps == before
         assert pool.checkedout() == 1
-        await give(await waiter)
+        await give_back(await waiter)
 
     run(main())
 
 
-def test_an_overflow_connection_is_closed_on_return_unless_somebody_waits() -> None:
+def test_an_overflow_connection_is_closed_on_return_unless_a_task_waits() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=1, max_overflow=1)
         first, second = await borrow(pool), await borrow(pool)
         waiter = asyncio.ensure_future(borrow(pool))
-        await rounds(5)
-        await give(first)
+        await loop_iterations(5)
+        await give_back(first)
         third = await waiter
-        await give(second)
+        await give_back(second)
         assert pool.stats().idle == 1
-        await give(third)
+        await give_back(third)
         await asyncio.sleep(0.1)
         assert pool.stats().idle == 1
         assert pool.stats().closed["overflow"] == 1
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
 
     run(main())
 
 
-def test_a_second_return_is_a_warning_and_changes_nothing() -> None:
+def test_returning_a_connection_twice_warns_and_changes_nothing() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server)
         fairy = await borrow(pool)
         record = fairy._connection_record
-        await give(fairy)
+        await give_back(fairy)
         with pytest.warns(Warning, match="Double checkin"):
             record.checkin()
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
         assert pool.stats().idle == 1
-        await give(fairy)  # and a closed proxy's close() does nothing
-        assert_at_rest(pool, server)
+        await give_back(fairy)  # close() of a closed proxy does nothing
+        assert_only_idle(pool, server)
 
     run(main())
 
@@ -95,13 +102,13 @@ def test_a_return_from_another_thread_serves_a_waiter() -> None:
         pool = new_pool(server, pool_size=1, max_overflow=0, timeout=None)
         first = await borrow(pool)
         waiter = asyncio.ensure_future(borrow(pool))
-        await rounds(5)
+        await loop_iterations(5)
         thread = threading.Thread(target=first._connection_record.checkin)
         thread.start()
         thread.join()
-        await give(await waiter)
-        await rounds(3)
-        assert_at_rest(pool, server)
+        await give_back(await waiter)
+        await loop_iterations(3)
+        assert_only_idle(pool, server)
 
     run(main())
 
@@ -117,47 +124,49 @@ def _leak(pool: Any) -> Any:
     return leak()
 
 
-def _collect(where: str) -> None:
-    if where == "here":
-        collect()
+def _collect_garbage_in(thread_name: str) -> None:
+    if thread_name == "this thread":
+        collect_garbage()
     else:
-        thread = threading.Thread(target=collect)
+        thread = threading.Thread(target=collect_garbage)
         thread.start()
         thread.join()
 
 
-@pytest.mark.parametrize("where", ["here", "another thread"])
-def test_a_leaked_connection_found_by_the_collector_frees_its_slot(where: str) -> None:
+@pytest.mark.parametrize("thread_name", ["this thread", "another thread"])
+def test_a_leaked_connection_found_by_the_garbage_collector_frees_its_slot(
+    thread_name: str,
+) -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=1, max_overflow=0, timeout=5)
         connection = await _leak(pool)
         waiter = asyncio.ensure_future(borrow(pool))
-        await rounds(5)
+        await loop_iterations(5)
         with pytest.warns(Warning, match="garbage collector"):
-            _collect(where)
+            _collect_garbage_in(thread_name)
         fairy = await waiter
         assert now() < 1
         assert driver_of(fairy) is not connection
         assert connection.is_closed
-        await give(fairy)
-        assert_at_rest(pool, server)
-        await assert_serves_in_full(pool, server, 1)
+        await give_back(fairy)
+        assert_only_idle(pool, server)
+        await assert_full_capacity(pool, server, 1)
 
     run(main())
 
 
-def test_a_leaked_connection_found_while_its_loop_is_closed_is_no_error() -> None:
+def test_a_leaked_connection_collected_after_its_loop_was_closed_raises_no_error() -> None:
     async def main() -> Any:
         pool = new_pool(Server())
         return [pool, await borrow(pool)]
 
-    kept = run(main())
+    references = run(main())
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # SQLAlchemy's own, when there was still something to end
-        kept.pop()
-        collect()
-    assert kept[0].checkedout() == 0
+        warnings.simplefilter("ignore")  # SQLAlchemy warns if the connection was still open
+        references.pop()
+        collect_garbage()
+    assert references[0].checkedout() == 0
 
 
 def test_a_detached_connection_frees_its_slot_and_is_closed_by_its_owner() -> None:
@@ -170,11 +179,11 @@ def test_a_detached_connection_frees_its_slot_and_is_closed_by_its_owner() -> No
         assert pool.checkedout() == 0
         await use(pool)
         assert not detached.is_closed
-        await give(fairy)
+        await give_back(fairy)
         await asyncio.sleep(1)
         assert detached.is_closed
         assert pool.stats().closed["detached"] == 1
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
 
     run(main())
 
@@ -183,25 +192,25 @@ def test_a_detached_connection_frees_its_slot_and_is_closed_by_its_owner() -> No
 
 
 @pytest.mark.parametrize("bound", [1, 5])
-def test_a_rollback_at_return_on_a_silent_server_ends_at_its_bound(bound: float) -> None:
+def test_a_rollback_at_return_on_a_silent_server_ends_at_pool_reset_timeout(bound: float) -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=1, max_overflow=0, pool_reset_timeout=bound)
         fairy = await borrow(pool)
         silent = driver_of(fairy)
         silent.hang |= {"rollback", "close"}
-        await give(fairy)
+        await give_back(fairy)
         assert now() == pytest.approx(bound, abs=0.1)
         assert pool.checkedout() == 0
         assert (await use(pool)) is not silent
         await asyncio.sleep(5)
         assert silent.is_closed
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
 
     run(main())
 
 
-def test_a_commit_as_the_reset_is_bounded_but_the_applications_commit_is_not() -> None:
+def test_a_commit_at_return_is_bounded_but_a_commit_of_the_application_is_not() -> None:
     async def main() -> None:
         server = Server()
         engine = new_engine(server, pool_reset_timeout=1, pool_reset_on_return="commit")
@@ -215,13 +224,13 @@ def test_a_commit_as_the_reset_is_bounded_but_the_applications_commit_is_not() -
             raw.driver_connection.hang |= {"commit"}
         assert now() == pytest.approx(4, abs=0.1)
         await asyncio.sleep(5)
-        assert_at_rest(engine.pool, server)
+        assert_only_idle(engine.pool, server)
         await engine.dispose()
 
     run(main())
 
 
-def test_an_engines_close_on_a_silent_server_ends_at_its_bound() -> None:
+def test_closing_an_engines_connection_on_a_silent_server_ends_at_pool_reset_timeout() -> None:
     async def main() -> None:
         server = Server()
         engine = new_engine(server, pool_size=1, max_overflow=0, pool_reset_timeout=2)
@@ -229,7 +238,7 @@ def test_an_engines_close_on_a_silent_server_ends_at_its_bound() -> None:
         await connection.begin()
         raw = await connection.get_raw_connection()
         raw.driver_connection.hang |= {"rollback", "close"}
-        with suppress(exc.DBAPIError):  # the rollback has failed, after all
+        with suppress(exc.DBAPIError):  # the rollback has failed
             await connection.close()
         assert now() == pytest.approx(2, abs=0.1)
         assert TypedPool.of(engine).checkedout() == 0
@@ -240,7 +249,9 @@ def test_an_engines_close_on_a_silent_server_ends_at_its_bound() -> None:
     run(main())
 
 
-def test_two_engines_of_one_dialect_do_not_stack_their_bounds() -> None:
+def test_pools_recreated_on_one_dialect_do_not_add_up_their_bounds() -> None:
+    """The pool wraps the rollback of its dialect, once for each dialect instance (guarantee 7)."""
+
     async def main() -> None:
         server = Server()
         engine = new_engine(server, pool_reset_timeout=1)
@@ -249,21 +260,21 @@ def test_two_engines_of_one_dialect_do_not_stack_their_bounds() -> None:
             await engine.dispose()
         fairy = await borrow(engine.pool)
         driver_of(fairy).hang.add("rollback")
-        await give(fairy)
+        await give_back(fairy)
         assert now() == pytest.approx(1, abs=0.1)
         await engine.dispose()
 
     run(main())
 
 
-def test_a_cancelled_return_loses_nothing() -> None:
+def test_a_cancelled_return_loses_no_slot() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=1, max_overflow=0)
         fairy = await borrow(pool)
         silent = driver_of(fairy)
         silent.hang |= {"rollback", "close"}
-        returning = asyncio.ensure_future(give(fairy))
+        returning = asyncio.ensure_future(give_back(fairy))
         await asyncio.sleep(0.5)
         returning.cancel()
         await asyncio.wait({returning})
@@ -272,12 +283,12 @@ def test_a_cancelled_return_loses_nothing() -> None:
         await use(pool)
         await asyncio.sleep(10)
         assert silent.is_closed
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
 
     run(main())
 
 
-def test_an_invalidation_on_a_silent_server_does_not_hold_its_caller() -> None:
+def test_an_invalidation_on_a_silent_server_does_not_block_its_caller() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=1, max_overflow=0)
@@ -288,53 +299,49 @@ def test_an_invalidation_on_a_silent_server_does_not_hold_its_caller() -> None:
         assert now() < 0.1
         await asyncio.sleep(5)
         assert silent.is_closed
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
 
     run(main())
 
 
-@pytest.mark.parametrize("driver", ["fake", "unheard-of"])
-def test_a_close_that_hangs_is_over_at_its_bound(driver: str) -> None:
+@pytest.mark.parametrize("driver", ["fake", "unknown"])
+def test_a_close_that_hangs_ends_at_pool_reset_timeout(driver: str) -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, driver=driver, pool_size=1, max_overflow=1, pool_reset_timeout=2)
         first, second = await borrow(pool), await borrow(pool)
         driver_of(second).hang.add("close")
-        await give(first)
-        await give(second)
-        assert now() < 0.1, "nobody waits for it"
-        assert counters_total(pool) == 2, "it counts until it is gone"
+        await give_back(first)
+        await give_back(second)
+        assert now() < 0.1, "the return does not wait for the close"
+        assert pool.stats().size == 2, "a connection counts until it is closed"
         await asyncio.sleep(3)
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
         assert len(server.open) == 1
 
     run(main())
 
 
-def counters_total(pool: Any) -> int:
-    return int(pool.stats().size)
-
-
-def test_a_close_that_fails_is_over() -> None:
+def test_a_close_that_fails_frees_its_slot() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_idle_timeout=5)
         (connection,) = await open_idle(pool, 1)
         connection.fails["close"] = OSError
         await asyncio.sleep(10)
-        assert set(_busy(pool)) == {0}
-        assert connection.is_closed or connection.did["close"] == 1
+        assert set(_not_idle(pool)) == {0}
+        assert connection.is_closed or connection.calls["close"] == 1
         await use(pool)
 
     run(main())
 
 
-def _busy(pool: Any) -> list[int]:
+def _not_idle(pool: Any) -> list[int]:
     stats = pool.stats()
     return [stats.in_use, stats.waiting, stats.connecting, stats.size - stats.idle]
 
 
-def test_a_close_listener_that_awaits_and_fails_hands_no_closed_connection_out() -> None:
+def test_no_closed_connection_is_handed_out_after_a_close_listener_that_awaits_and_fails() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=1, max_overflow=0, pool_max_lifetime=10)
@@ -350,12 +357,14 @@ def test_a_close_listener_that_awaits_and_fails_hands_no_closed_connection_out()
         fresh = await use(pool)
         assert not fresh.is_closed
         assert fresh is not old
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
 
     run(main())
 
 
-def test_a_forced_end_leaves_no_mark_behind_for_a_later_connection() -> None:
+def test_a_terminated_connection_leaves_no_state_that_affects_a_later_one() -> None:
+    """A later connection may have the id() of this one, and must then be closed gracefully."""
+
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=1, max_overflow=0)
@@ -365,11 +374,11 @@ def test_a_forced_end_leaves_no_mark_behind_for_a_later_connection() -> None:
         def fail(connection: Any, record: Any, error: Any) -> None:
             raise LookupError
 
-        dead.die(seen=True)
+        dead.die(seen_by_probe=True)
         await use(pool)
         assert dead.is_closed
         assert not pool.parting.forced
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
 
     run(main())
 
@@ -377,7 +386,7 @@ def test_a_forced_end_leaves_no_mark_behind_for_a_later_connection() -> None:
 # ---------------------------------------------------------------------- dispose
 
 
-def test_disposing_of_five_silent_connections_ends_in_one_bound() -> None:
+def test_disposing_of_five_silent_connections_takes_one_bound() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=5, pool_reset_timeout=3)
@@ -385,13 +394,13 @@ def test_disposing_of_five_silent_connections_ends_in_one_bound() -> None:
             each.hang.add("close")
         await dispose(pool)
         assert now() == pytest.approx(3, abs=0.3)
-        await rounds(10)
+        await loop_iterations(10)
         assert server.sockets == 0
 
     run(main())
 
 
-def test_dispose_returns_when_everything_is_closed() -> None:
+def test_dispose_returns_when_every_idle_connection_is_closed() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=5)
@@ -404,7 +413,7 @@ def test_dispose_returns_when_everything_is_closed() -> None:
     run(main())
 
 
-def test_a_connection_out_at_dispose_is_closed_when_it_comes_back() -> None:
+def test_a_connection_in_use_at_dispose_is_closed_when_it_is_returned() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server)
@@ -412,11 +421,11 @@ def test_a_connection_out_at_dispose_is_closed_when_it_comes_back() -> None:
         await dispose(pool)
         assert not driver_of(fairy).is_closed
         connection = driver_of(fairy)
-        await give(fairy)
+        await give_back(fairy)
         await asyncio.sleep(0.1)
         assert connection.is_closed
         assert pool.stats().closed["dispose"] == 1
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
 
     run(main())
 
@@ -433,7 +442,7 @@ def test_a_connection_opened_after_dispose_is_kept() -> None:
     run(main())
 
 
-def test_an_attempt_under_way_at_dispose_leaves_no_connection_behind() -> None:
+def test_a_connect_in_progress_at_dispose_leaves_no_connection_open() -> None:
     async def main() -> None:
         server = Server(usual=Connect(seconds=1))
         pool = new_pool(server)
@@ -443,7 +452,7 @@ def test_an_attempt_under_way_at_dispose_leaves_no_connection_behind() -> None:
         await dispose(pool)
         await asyncio.sleep(5)
         assert server.open == []
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
 
     run(main())
 
@@ -454,20 +463,20 @@ def test_waiters_of_a_disposed_pool_are_served() -> None:
         pool = new_pool(server, pool_size=1, max_overflow=0, timeout=5)
         fairy = await borrow(pool)
         waiters = [asyncio.ensure_future(use(pool, 0.1)) for _ in range(3)]
-        await rounds(5)
+        await loop_iterations(5)
         await dispose(pool)
         pool.recreate()
-        await give(fairy)
+        await give_back(fairy)
         await asyncio.gather(*waiters)
         assert now() < 1
         assert len(server.attempts) <= 2
         await asyncio.sleep(1)
-        assert server.most_sockets == 1
+        assert server.peak_sockets == 1
 
     run(main())
 
 
-def test_an_engine_works_after_dispose_with_every_option_it_had() -> None:
+def test_an_engine_works_after_dispose_with_the_same_pool_options() -> None:
     async def main() -> None:
         server = Server()
         engine = new_engine(server, pool_size=3, pool_min_size=2, pool_timeout=7)
@@ -487,22 +496,22 @@ def test_an_engine_works_after_dispose_with_every_option_it_had() -> None:
 # ------------------------------------------------------------------------ close
 
 
-def test_close_waits_for_those_out_and_refuses_newcomers() -> None:
+def test_close_waits_for_connections_in_use_and_refuses_new_checkouts() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=2, max_overflow=0)
         fairies = [await borrow(pool) for _ in range(2)]
         waiter = asyncio.ensure_future(borrow(pool))
-        await rounds(5)
+        await loop_iterations(5)
         closing = asyncio.ensure_future(pool.close(timeout=10))
-        await rounds(5)
+        await loop_iterations(5)
         assert isinstance((await asyncio.gather(waiter, return_exceptions=True))[0], PoolClosed)
         with pytest.raises(PoolClosed):
             await borrow(pool)
         await asyncio.sleep(3)
         assert not closing.done()
         for fairy in fairies:
-            await give(fairy)
+            await give_back(fairy)
         await closing
         assert now() == pytest.approx(3, abs=0.1)
         assert server.sockets == 0
@@ -510,7 +519,7 @@ def test_close_waits_for_those_out_and_refuses_newcomers() -> None:
     run(main())
 
 
-def test_close_ends_those_that_stay_out_by_force_and_names_them(
+def test_close_terminates_connections_in_use_at_its_timeout_and_names_their_holders(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def main() -> None:
@@ -531,13 +540,13 @@ def test_close_ends_those_that_stay_out_by_force_and_names_them(
         assert record.held == 1  # type: ignore[attr-defined]
         holder.cancel()
         await asyncio.wait({holder})
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
 
     with caplog.at_level(logging.WARNING, LOGGER):
         run(main())
 
 
-def test_close_twice_is_no_error_and_close_of_an_unused_pool_neither() -> None:
+def test_closing_a_pool_twice_or_unused_raises_no_error() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server)
@@ -554,14 +563,14 @@ def test_close_twice_is_no_error_and_close_of_an_unused_pool_neither() -> None:
     run(main())
 
 
-def test_two_closes_at_the_same_time_both_wait() -> None:
+def test_two_concurrent_closes_both_wait_for_connections_in_use() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server)
         fairy = await borrow(pool)
         closes = [asyncio.ensure_future(pool.close(timeout=30)) for _ in range(2)]
         await asyncio.sleep(1)
-        await give(fairy)
+        await give_back(fairy)
         await asyncio.gather(*closes)
         assert now() == pytest.approx(1, abs=0.1)
         assert server.sockets == 0
@@ -569,19 +578,21 @@ def test_two_closes_at_the_same_time_both_wait() -> None:
     run(main())
 
 
-@pytest.mark.parametrize("what", ["an attempt", "a ping", "a slow attempt"])
-def test_nothing_is_open_after_close_although_something_was_under_way(what: str) -> None:
+@pytest.mark.parametrize("in_progress", ["a silent connect", "a ping", "a slow connect"])
+def test_close_leaves_nothing_open_while_a_connect_or_a_ping_is_in_progress(
+    in_progress: str,
+) -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=2, max_overflow=0)
-        if what == "a ping":
+        if in_progress == "a ping":
             for each in await open_idle(pool, 1):
                 each.slow["ping"] = 1.5
             await asyncio.sleep(5)
-        elif what == "an attempt":
+        elif in_progress == "a silent connect":
             server.usual = Connect(silent=True)
         else:
-            server.usual = Connect(seconds=0.3, stubborn=0.5)
+            server.usual = Connect(seconds=0.3, ignores_cancel_for=0.5)
         waiter = asyncio.ensure_future(borrow(pool))
         await asyncio.sleep(0.1)
         await pool.close(timeout=10)
@@ -591,7 +602,7 @@ def test_nothing_is_open_after_close_although_something_was_under_way(what: str)
     run(main())
 
 
-def test_a_closed_pool_does_nothing_more() -> None:
+def test_a_closed_pool_has_no_timers_and_no_sockets() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_min_size=2)
@@ -607,7 +618,7 @@ def test_a_closed_pool_does_nothing_more() -> None:
     run(main())
 
 
-def test_dispose_after_close_starts_a_fresh_pool() -> None:
+def test_dispose_after_close_starts_a_new_pool() -> None:
     async def main() -> None:
         server = Server()
         engine = new_engine(server)
@@ -628,7 +639,7 @@ def test_dispose_after_close_starts_a_fresh_pool() -> None:
 # ------------------------------------------------------------- the end of a loop
 
 
-def test_one_engine_serves_one_run_after_the_other() -> None:
+def test_one_pool_works_in_successive_event_loops() -> None:
     server = Server()
     pool = new_pool(server, pool_min_size=2)
 
@@ -637,26 +648,26 @@ def test_one_engine_serves_one_run_after_the_other() -> None:
 
     for _ in range(3):
         run(main())
-        assert server.sockets == 0, "idle connections say farewell at the end of the loop"
+        assert server.sockets == 0, "idle connections are closed at the end of the loop"
         assert pool.stats().size == 0
     assert pool.stats().checkouts == 9
 
 
-def test_a_close_begun_in_the_last_instant_of_the_loop_is_finished() -> None:
+def test_a_close_started_just_before_the_loop_ends_is_completed() -> None:
     server = Server()
 
     async def main() -> None:
         pool = new_pool(server, pool_size=1, max_overflow=1)
         first, second = await borrow(pool), await borrow(pool)
-        await give(first)
-        await give(second)  # surplus: its close begins, and the program is over
+        await give_back(first)
+        await give_back(second)  # an overflow connection: its close starts, and the loop ends
 
     run(main())
     assert server.sockets == 0
-    collect()  # a warning of a coroutine never awaited would be an error
+    collect_garbage()  # a warning about a coroutine that was never awaited is an error
 
 
-def test_an_invalidation_in_the_last_instant_of_the_loop_is_finished() -> None:
+def test_an_invalidation_started_just_before_the_loop_ends_is_completed() -> None:
     server = Server()
 
     async def main() -> None:
@@ -666,43 +677,47 @@ def test_an_invalidation_in_the_last_instant_of_the_loop_is_finished() -> None:
 
     run(main())
     assert server.sockets == 0
-    collect()
+    collect_garbage()
 
 
-@pytest.mark.parametrize("connect", [Connect(5), Connect(silent=True), Connect(5, stubborn=1)])
-def test_a_loop_that_ends_in_the_middle_of_a_connect_leaves_nothing(connect: Connect) -> None:
+@pytest.mark.parametrize(
+    "connect",
+    [Connect(5), Connect(silent=True), Connect(5, ignores_cancel_for=1)],
+    ids=["slow", "silent", "ignores cancellation"],
+)
+def test_a_loop_that_ends_during_a_connect_leaves_no_socket_open(connect: Connect) -> None:
     server = Server(usual=connect)
     pool = new_pool(server, pool_min_size=3)
-    kept: list[Any] = []
+    references: list[Any] = []
 
     async def main() -> None:
-        kept.append(asyncio.ensure_future(borrow(pool)))
+        references.append(asyncio.ensure_future(borrow(pool)))
         await asyncio.sleep(0.5)
 
     run(main())
     assert server.sockets == 0
     assert pool.stats().size == 0
-    collect()
+    collect_garbage()
 
 
-def test_a_loop_that_ends_in_the_middle_of_a_ping_leaves_nothing() -> None:
+def test_a_loop_that_ends_during_a_ping_leaves_no_socket_open() -> None:
     server = Server()
     pool = new_pool(server)
-    kept: list[Any] = []
+    references: list[Any] = []
 
     async def main() -> None:
         for each in await open_idle(pool, 3):
             each.hang |= {"ping"}
         await asyncio.sleep(5)
-        kept.append(asyncio.ensure_future(borrow(pool)))
+        references.append(asyncio.ensure_future(borrow(pool)))
         await asyncio.sleep(0.5)
 
     run(main())
     assert server.sockets == 0
-    collect()
+    collect_garbage()
 
 
-def test_a_loop_closed_without_a_word_is_let_go_of_at_once() -> None:
+def test_the_sockets_of_a_loop_that_is_closed_by_hand_are_closed_at_once() -> None:
     server = Server()
     pool = new_pool(server, pool_size=3)
     loop = VirtualLoop()
@@ -712,7 +727,7 @@ def test_a_loop_closed_without_a_word_is_let_go_of_at_once() -> None:
     finally:
         asyncio.set_event_loop(None)
         loop.close()
-    assert server.sockets == 0, "although no checkout follows"
+    assert server.sockets == 0, "closed, although no checkout follows"
 
     async def main() -> None:
         await use(pool)
@@ -722,7 +737,7 @@ def test_a_loop_closed_without_a_word_is_let_go_of_at_once() -> None:
     run(main())
 
 
-def test_numbers_of_ended_loops_are_kept() -> None:
+def test_stats_keep_the_counters_of_ended_loops() -> None:
     pool = new_pool(Server())
 
     async def main() -> None:
@@ -735,31 +750,31 @@ def test_numbers_of_ended_loops_are_kept() -> None:
     assert stats.use_time.sum == pytest.approx(3, abs=0.01)
 
 
-def test_a_waiter_that_ends_with_its_loop_is_no_error() -> None:
+def test_a_waiter_in_the_queue_when_its_loop_ends_causes_no_error() -> None:
     server = Server()
     pool = new_pool(server, pool_size=1, max_overflow=0)
-    kept: list[Any] = []
+    references: list[Any] = []
 
     async def main() -> None:
-        kept.append(await borrow(pool))
-        kept.append(asyncio.ensure_future(borrow(pool)))
+        references.append(await borrow(pool))
+        references.append(asyncio.ensure_future(borrow(pool)))
         await asyncio.sleep(1)
-        kept[0]._connection_record.checkin()
+        references[0]._connection_record.checkin()
 
     run(main())
     assert server.sockets == 0
     assert pool.checkedout() == 0
 
 
-def test_what_is_out_when_its_loop_ends_is_reported_with_its_holder(
+def test_a_connection_in_use_when_its_loop_ends_is_reported_with_its_holder(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     server = Server()
     pool = new_pool(server, pool_size=2)
-    kept: list[Any] = []
+    references: list[Any] = []
 
     async def careless() -> None:
-        kept.append(await borrow(pool))
+        references.append(await borrow(pool))
 
     async def main() -> None:
         await asyncio.create_task(careless(), name="careless")
@@ -772,21 +787,21 @@ def test_what_is_out_when_its_loop_ends_is_reported_with_its_holder(
     assert server.sockets == 0
 
 
-def test_what_a_cancelled_task_could_not_give_back_is_closed_without_a_word(
+def test_a_connection_that_a_cancelled_task_could_not_return_is_closed_without_a_log_record(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """SQLAlchemy's AsyncSession closes in a task, which an ending loop cancels with all others."""
+    """AsyncSession returns its connection in a task; a loop that ends cancels that task too."""
     server = Server()
     pool = new_pool(server, pool_size=2)
-    kept: list[Any] = []
+    references: list[Any] = []
 
     async def main() -> None:
         borrowed = asyncio.Event()
 
         async def interrupted() -> None:
-            kept.append(await borrow(pool))
+            references.append(await borrow(pool))
             borrowed.set()
-            await asyncio.shield(asyncio.create_task(give(kept[0])))
+            await asyncio.shield(asyncio.create_task(give_back(references[0])))
 
         task = asyncio.create_task(interrupted())
         await borrowed.wait()
@@ -797,5 +812,5 @@ def test_what_a_cancelled_task_could_not_give_back_is_closed_without_a_word(
     with caplog.at_level(logging.WARNING, LOGGER):
         run(main())
     assert caplog.records == []
-    assert pool.stats().closed["loop"] == 1, "and not by its return"
+    assert pool.stats().closed["loop"] == 1, "closed with the loop, not by a return"
     assert server.sockets == 0

@@ -1,4 +1,4 @@
-"""Law 2: connections are opened by the pool itself, as many as are needed and no more."""
+"""Guarantee 2: tasks of the pool open connections, as many as are needed and no more."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from tests.support.fake_driver import (
     Connect,
     Server,
     WrongPassword,
-    assert_at_rest,
-    assert_serves_in_full,
+    assert_full_capacity,
+    assert_only_idle,
     borrow,
     borrowed,
-    give,
+    change_driver,
+    give_back,
     new_pool,
     open_idle,
     use,
@@ -31,7 +32,7 @@ from tests.support.fake_driver import (
 from tests.support.virtual_clock import now, run
 
 
-def test_a_spike_of_short_requests_opens_two_connections_at_most() -> None:
+def test_a_spike_of_short_requests_opens_at_most_two_connections() -> None:
     async def main() -> None:
         server = Server(usual=Connect(seconds=0.15))
         pool = new_pool(server, pool_size=50, max_overflow=0)
@@ -40,23 +41,23 @@ def test_a_spike_of_short_requests_opens_two_connections_at_most() -> None:
         assert len(server.attempts) <= 7
         assert now() < 1
         await asyncio.sleep(1)
-        assert len(server.attempts) <= 7, "what is no longer wanted is not opened later"
+        assert len(server.attempts) <= 7, "no connection is opened after the demand has ended"
 
     run(main())
 
 
-def test_a_ramp_of_long_requests_has_all_its_connections_in_a_few_round_trips() -> None:
+def test_many_long_requests_get_all_their_connections_in_a_few_round_trips() -> None:
     async def main() -> None:
         server = Server(usual=Connect(seconds=0.02))
         pool = new_pool(server, pool_size=50, max_overflow=0)
         running = 0
-        most = 0
+        peak = 0
 
         async def request() -> None:
-            nonlocal running, most
+            nonlocal running, peak
             async with borrowed(pool):
                 running += 1
-                most = max(most, running)
+                peak = max(peak, running)
                 await asyncio.sleep(2)
                 running -= 1
 
@@ -64,7 +65,7 @@ def test_a_ramp_of_long_requests_has_all_its_connections_in_a_few_round_trips() 
         await asyncio.sleep(1)
         assert running == 50
         await asyncio.gather(*requests)
-        assert server.most_sockets == 50
+        assert server.peak_sockets == 50
 
     run(main())
 
@@ -87,7 +88,7 @@ def test_growth_starts_with_two_attempts_and_doubles() -> None:
     run(main())
 
 
-def test_demand_is_looked_at_again_before_each_connect() -> None:
+def test_demand_is_checked_again_before_each_connect() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=10, max_overflow=0, timeout=None)
@@ -95,7 +96,7 @@ def test_demand_is_looked_at_again_before_each_connect() -> None:
         server.usual = Connect(seconds=1)
         waiters = [asyncio.ensure_future(use(pool, 0.01)) for _ in range(10)]
         await asyncio.sleep(0.5)
-        await give(first)  # ten short requests are served by this one before 1 s is over
+        await give_back(first)  # ten short requests are served by this one before 1 s is over
         await asyncio.gather(*waiters)
         await asyncio.sleep(5)
         assert len(server.attempts) == 3
@@ -103,7 +104,7 @@ def test_demand_is_looked_at_again_before_each_connect() -> None:
     run(main())
 
 
-def test_a_waiter_that_has_gone_wants_no_connection() -> None:
+def test_no_connect_starts_for_a_cancelled_waiter() -> None:
     async def main() -> None:
         server = Server(usual=Connect(seconds=1))
         pool = new_pool(server, pool_size=10, max_overflow=0)
@@ -114,12 +115,12 @@ def test_a_waiter_that_has_gone_wants_no_connection() -> None:
         await asyncio.sleep(20)
         assert len(server.attempts) == 2
         assert pool.stats().idle == 2
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
 
     run(main())
 
 
-def test_an_attempt_survives_the_cancellation_of_its_borrower() -> None:
+def test_a_connect_survives_the_cancellation_of_its_borrower() -> None:
     async def main() -> None:
         server = Server(usual=Connect(seconds=1))
         pool = new_pool(server)
@@ -138,7 +139,7 @@ def test_an_attempt_survives_the_cancellation_of_its_borrower() -> None:
     run(main())
 
 
-def test_what_a_cancelled_borrower_asked_for_goes_to_the_next_waiter() -> None:
+def test_the_connection_opened_for_a_cancelled_borrower_serves_the_next_waiter() -> None:
     async def main() -> None:
         server = Server(usual=Connect(seconds=0.8))
         pool = new_pool(server, pool_size=1, max_overflow=0)
@@ -149,7 +150,7 @@ def test_what_a_cancelled_borrower_asked_for_goes_to_the_next_waiter() -> None:
         fairy = await second
         assert now() == pytest.approx(0.8, abs=0.01)
         assert len(server.attempts) == 1
-        await give(fairy)
+        await give_back(fairy)
 
     run(main())
 
@@ -164,46 +165,46 @@ def test_a_failed_connect_wakes_the_next_waiter_at_once() -> None:
         second = asyncio.ensure_future(borrow(pool))
         with pytest.raises(WrongPassword):
             await first
-        # nobody was out, so both are told; a third finds the slot free
+        # no connection is in use, so both get the error; a third checkout finds a free slot
         await asyncio.wait({second})
         assert now() < 0.5
         if not second.exception():
-            await give(second.result())
+            await give_back(second.result())
         await use(pool)
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
 
     run(main())
 
 
-def test_a_failed_connect_leaves_the_whole_size_usable() -> None:
+def test_failed_connects_leave_the_full_pool_size_usable() -> None:
     async def main() -> None:
         server = Server().script(*(Connect(error=WrongPassword) for _ in range(3)))
         pool = new_pool(server, pool_size=3, max_overflow=0)
         for _ in range(3):
             with pytest.raises(WrongPassword):
                 await borrow(pool)
-        assert_at_rest(pool, server)
-        await assert_serves_in_full(pool, server, 3)
+        assert_only_idle(pool, server)
+        await assert_full_capacity(pool, server, 3)
         assert pool.stats().connect_failures == 3
 
     run(main())
 
 
-def test_an_abandoned_attempt_counts_until_its_socket_is_closed() -> None:
+def test_an_abandoned_connect_counts_until_its_socket_is_closed() -> None:
     async def main() -> None:
         # the driver ignores the cancellation for 3 s
-        server = Server().script(Connect(silent=True, stubborn=3))
+        server = Server().script(Connect(silent=True, ignores_cancel_for=3))
         pool = new_pool(server, pool_size=1, max_overflow=0, pool_connect_timeout=1, timeout=30)
         fairy = await borrow(pool)
-        assert server.most_sockets == 1
+        assert server.peak_sockets == 1
         assert now() >= 4
-        await give(fairy)
-        assert_at_rest(pool, server)
+        await give_back(fairy)
+        assert_only_idle(pool, server)
 
     run(main())
 
 
-def test_a_connect_event_that_hangs_is_bounded_too_and_leaves_no_connection() -> None:
+def test_a_connect_listener_that_hangs_is_bounded_and_leaves_no_connection_open() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=1, max_overflow=0, timeout=5, pool_connect_timeout=1)
@@ -219,13 +220,13 @@ def test_a_connect_event_that_hangs_is_bounded_too_and_leaves_no_connection() ->
         assert now() == pytest.approx(5, abs=0.01)
         hanging = False
         await asyncio.sleep(10)
-        assert_at_rest(pool, server)
-        await assert_serves_in_full(pool, server, 1)
+        assert_only_idle(pool, server)
+        await assert_full_capacity(pool, server, 1)
 
     run(main())
 
 
-def test_a_connect_event_that_fails_reaches_the_borrower_and_leaves_no_connection() -> None:
+def test_a_connect_listener_that_fails_raises_in_the_borrower_and_leaves_nothing_open() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=2, max_overflow=0)
@@ -240,56 +241,52 @@ def test_a_connect_event_that_fails_reaches_the_borrower_and_leaves_no_connectio
             await borrow(pool)
         broken = False
         await asyncio.sleep(5)
-        assert_at_rest(pool, server)
-        await assert_serves_in_full(pool, server, 2)
+        assert_only_idle(pool, server)
+        await assert_full_capacity(pool, server, 2)
 
     run(main())
 
 
-def test_a_connection_that_cannot_even_be_looked_at_costs_no_slot(
+def test_a_connection_whose_probe_cannot_be_created_loses_no_slot(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from sqla_typedpool.pool import drivers
-    from tests.support.fake_driver import ROW
-
     async def main() -> None:
         server = Server()
         broken = True
 
         def probe(connection: Any) -> Any:
-            if broken:  # psycopg's fileno() on a connection that has ended meanwhile
+            if broken:  # as psycopg's fileno() on a connection that has been closed meanwhile
                 raise OSError("the connection is closed")
             return connection.probe
 
-        row = drivers.Driver(**{**vars(ROW), "probe": probe})
-        monkeypatch.setitem(drivers._DRIVERS, "fake", row)
+        change_driver(monkeypatch, probe=probe)
         pool = new_pool(server, pool_size=1, max_overflow=0, timeout=2)
-        with pytest.raises(Exception):  # noqa: B017 - which one is not the point
+        with pytest.raises(Exception):  # noqa: B017 - any error will do
             await borrow(pool)
         broken = False
         await asyncio.sleep(3)
-        assert_at_rest(pool, server)
-        await assert_serves_in_full(pool, server, 1)
+        assert_only_idle(pool, server)
+        await assert_full_capacity(pool, server, 1)
 
     run(main())
 
 
-# ----------------------------------------------------------------- whose context
+# ------------------------------------------------------------------ context
 
 REQUEST: contextvars.ContextVar[object] = contextvars.ContextVar("REQUEST")
 
 
 class Request:
-    """What an application keeps per request."""
+    """An object that an application keeps in a context variable during a request."""
 
 
-def test_the_pools_tasks_see_nothing_of_the_request_that_started_them() -> None:
+def test_the_tasks_of_the_pool_do_not_run_in_the_context_of_a_request() -> None:
     async def main() -> None:
         seen: list[object] = []
         pool = new_pool(Server())
 
         @event.listens_for(pool, "connect")
-        def look(connection: Any, record: Any) -> None:
+        def note_request(connection: Any, record: Any) -> None:
             seen.append(REQUEST.get(None))
 
         REQUEST.set("secret")
@@ -299,8 +296,8 @@ def test_the_pools_tasks_see_nothing_of_the_request_that_started_them() -> None:
     run(main())
 
 
-@pytest.mark.parametrize("connect", [Connect(0.1), Connect(silent=True)])
-def test_a_request_that_is_over_is_kept_alive_by_nothing(connect: Connect) -> None:
+@pytest.mark.parametrize("connect", [Connect(0.1), Connect(silent=True)], ids=["slow", "silent"])
+def test_the_pool_does_not_keep_a_finished_request_alive(connect: Connect) -> None:
     async def main() -> None:
         pool = new_pool(Server(usual=connect), timeout=1)
 
@@ -311,15 +308,15 @@ def test_a_request_that_is_over_is_kept_alive_by_nothing(connect: Connect) -> No
                 await use(pool)
             return weakref.ref(request)
 
-        over = await asyncio.ensure_future(serve())
-        await asyncio.sleep(60)  # many rounds of the keeper; asyncio's cancelled timers are gone
+        request = await asyncio.ensure_future(serve())
+        await asyncio.sleep(60)  # the housekeeper has ticked; asyncio has dropped cancelled timers
         gc.collect()
-        assert over() is None
+        assert request() is None
 
     run(main())
 
 
-def test_a_request_is_not_kept_alive_by_the_connection_it_used() -> None:
+def test_a_connection_does_not_keep_the_request_that_used_it_alive() -> None:
     async def main() -> None:
         pool = new_pool(Server())
         await open_idle(pool, 2)
@@ -342,7 +339,7 @@ def test_a_request_is_not_kept_alive_by_the_connection_it_used() -> None:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
-def test_an_eager_task_factory_changes_nothing() -> None:
+def test_the_pool_works_with_an_eager_task_factory() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
@@ -352,8 +349,8 @@ def test_an_eager_task_factory_changes_nothing() -> None:
         await asyncio.gather(*(use(pool, 0.01) for _ in range(30)))
         await asyncio.sleep(10)
         await asyncio.gather(*(use(pool, 0.01) for _ in range(30)))
-        assert_at_rest(pool, server)
-        await assert_serves_in_full(pool, server, 3)
+        assert_only_idle(pool, server)
+        await assert_full_capacity(pool, server, 3)
         await pool.close()
         assert server.open == []
 
@@ -363,7 +360,7 @@ def test_an_eager_task_factory_changes_nothing() -> None:
 # -------------------------------------------------------------------------- warm
 
 
-def test_warm_opens_the_floor_and_waits_for_it() -> None:
+def test_warm_opens_the_minimum_size_and_waits_for_it() -> None:
     async def main() -> None:
         server = Server(usual=Connect(seconds=0.2))
         pool = new_pool(server, pool_min_size=4)
@@ -376,7 +373,7 @@ def test_warm_opens_the_floor_and_waits_for_it() -> None:
     run(main())
 
 
-def test_warm_without_a_floor_opens_one_connection() -> None:
+def test_warm_without_a_minimum_size_opens_one_connection() -> None:
     async def main() -> None:
         server = Server()
         await new_pool(server).warm()
@@ -394,7 +391,7 @@ def test_warm_raises_the_drivers_own_error() -> None:
     run(main())
 
 
-def test_warm_is_not_stopped_by_the_limit_of_waiters() -> None:
+def test_warm_is_not_refused_by_pool_max_waiting() -> None:
     async def main() -> None:
         pool = new_pool(Server(usual=Connect(0.1)), pool_min_size=4, pool_max_waiting=1)
         await pool.warm()
@@ -412,7 +409,7 @@ def test_a_cancelled_warm_loses_no_slot() -> None:
         warming.cancel()
         await asyncio.wait({warming})
         await asyncio.sleep(30)
-        assert_at_rest(pool, server)
-        await assert_serves_in_full(pool, server, 4)
+        assert_only_idle(pool, server)
+        await assert_full_capacity(pool, server, 4)
 
     run(main())

@@ -1,4 +1,4 @@
-"""Each driver's row: its probe, its cut, its forced close, and what its connect errors mean."""
+"""Each driver: its local probe, abort and forced close, and the classes of its connect errors."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ def dialect_of(driver: str) -> Any:
     return create_async_engine(URLS[driver].format(port=1)).dialect
 
 
-# -------------------------------------------------------------------------------- rows
+# ----------------------------------------------------------------------------- drivers
 
 
 @by_driver
-def test_every_driver_has_a_row(driver: str) -> None:
+def test_every_supported_driver_is_known(driver: str) -> None:
     assert driver_of(dialect_of(driver)) is not driver_of(None)
 
 
-def test_a_driver_without_a_row_works_through_its_dialect_alone() -> None:
+def test_an_unknown_driver_works_through_its_dialect_alone() -> None:
     for dialect in (
         None,
         SimpleNamespace(is_async=True, driver="brand_new"),
@@ -71,7 +71,7 @@ ADAPTERS = {
 
 
 @pytest.mark.parametrize("driver", ADAPTERS)
-def test_the_adapter_that_a_ping_was_studied_on_exists(driver: str) -> None:
+def test_the_adapter_class_that_is_pinged_through_the_driver_exists(driver: str) -> None:
     module = importlib.import_module(ADAPTERS[driver])
     assert inspect.isclass(getattr(module, driver_of(dialect_of(driver)).adapter))
 
@@ -103,7 +103,7 @@ def test_the_connect_timeout_is_an_argument_of_the_drivers_connect(driver: str) 
     assert row.connect_timeout in known
 
 
-def test_a_file_needs_no_ping_and_has_nothing_to_cut() -> None:
+def test_a_sqlite_file_needs_no_ping_and_has_no_socket_to_abort() -> None:
     dialect = dialect_of("aiosqlite")
     row = driver_of(dialect)
     assert not row.needs_ping
@@ -115,7 +115,7 @@ def test_a_file_needs_no_ping_and_has_nothing_to_cut() -> None:
 
 
 @contextmanager
-def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+def socket_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     ours, theirs = socket.socketpair()
     try:
         yield ours, theirs
@@ -124,8 +124,8 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         theirs.close()
 
 
-def a_dialect(driver: str) -> Any:
-    """A dialect whose connections are what the driver's own would be."""
+def plain_dialect(driver: str) -> Any:
+    """A dialect whose connections are the connections of the driver themselves."""
     return SimpleNamespace(
         is_async=True,
         driver=driver.removeprefix("older "),
@@ -134,13 +134,13 @@ def a_dialect(driver: str) -> Any:
 
 
 async def on_streams(ours: socket.socket) -> Any:
-    """What aiomysql and older versions of asyncmy read and write with."""
+    """A connection on asyncio's streams, as in aiomysql and older versions of asyncmy."""
     reader, writer = await asyncio.open_connection(sock=ours)
     return SimpleNamespace(_reader=reader, _writer=writer, close=writer.transport.close)
 
 
 async def on_protocol(ours: socket.socket) -> Any:
-    """What newer versions of asyncmy read and write with."""
+    """A connection on a protocol of its own, as in newer versions of asyncmy."""
     module = pytest.importorskip("asyncmy.connection")
     if not hasattr(module, "_MySQLProtocol"):
         pytest.skip("an older asyncmy")
@@ -150,41 +150,45 @@ async def on_protocol(ours: socket.socket) -> Any:
     return SimpleNamespace(_proto=protocol, _transport=transport, close=transport.close)
 
 
-SHAPES: dict[str, Callable[[socket.socket], Awaitable[Any]]] = {
+TRANSPORTS: dict[str, Callable[[socket.socket], Awaitable[Any]]] = {
     "aiomysql": on_streams,
     "asyncmy": on_protocol,
     "older asyncmy": on_streams,
 }
 
-by_shape = pytest.mark.parametrize("shape", SHAPES)
+by_transport = pytest.mark.parametrize("transport_kind", TRANSPORTS)
 
 
-@by_shape
+@by_transport
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_a_mysql_connection_is_alive_doubtful_or_dead_by_its_socket(shape: str, loop: str) -> None:
+def test_a_mysql_connection_is_alive_suspect_or_dead_by_its_socket(
+    transport_kind: str, loop: str
+) -> None:
     async def main() -> None:
-        with pair() as (ours, theirs):
-            connection = await SHAPES[shape](ours)
-            probe = driver_of(a_dialect(shape)).probe(connection)
+        with socket_pair() as (ours, theirs):
+            connection = await TRANSPORTS[transport_kind](ours)
+            probe = driver_of(plain_dialect(transport_kind)).probe(connection)
             assert probe() == Probe.ALIVE
-            theirs.send(b"unasked")
-            assert probe() == Probe.DOUBTFUL  # in the socket
+            theirs.send(b"notice")
+            assert probe() == Probe.DOUBTFUL  # the data is in the socket
             await asyncio.sleep(0.02)
-            assert probe() == Probe.DOUBTFUL  # in the driver's buffer
+            assert probe() == Probe.DOUBTFUL  # the data is in the buffer of the driver
             theirs.close()
             await asyncio.sleep(0.02)
-            assert probe() == Probe.DEAD  # also with last words unread
+            assert probe() == Probe.DEAD  # although data is unread
             connection.close()
 
     run_in(loop, main())
 
 
-@by_shape
-def test_an_end_the_loop_has_not_read_is_doubtful_and_a_close_of_ours_is_dead(shape: str) -> None:
+@by_transport
+def test_an_unread_end_of_stream_is_suspect_and_a_close_by_the_client_is_dead(
+    transport_kind: str,
+) -> None:
     async def main() -> None:
-        with pair() as (ours, theirs):
-            connection = await SHAPES[shape](ours)
-            probe = driver_of(a_dialect(shape)).probe(connection)
+        with socket_pair() as (ours, theirs):
+            connection = await TRANSPORTS[transport_kind](ours)
+            probe = driver_of(plain_dialect(transport_kind)).probe(connection)
             theirs.shutdown(socket.SHUT_WR)
             assert probe() == Probe.DOUBTFUL
             connection.close()
@@ -194,13 +198,13 @@ def test_an_end_the_loop_has_not_read_is_doubtful_and_a_close_of_ours_is_dead(sh
     asyncio.run(main())
 
 
-def test_a_psycopg_connection_is_alive_doubtful_or_dead_by_its_socket_and_libpq() -> None:
-    with pair() as (ours, theirs):
+def test_a_psycopg_connection_is_alive_suspect_or_dead_by_its_socket_and_libpq() -> None:
+    with socket_pair() as (ours, theirs):
         pgconn = SimpleNamespace(status=0)
         connection = SimpleNamespace(fileno=ours.fileno, pgconn=pgconn)
-        probe = driver_of(a_dialect("psycopg")).probe(connection)
+        probe = driver_of(plain_dialect("psycopg")).probe(connection)
         assert probe() == Probe.ALIVE
-        theirs.send(b"unasked")
+        theirs.send(b"notice")
         assert probe() == Probe.DOUBTFUL
         ours.recv(10)
         assert probe() == Probe.ALIVE
@@ -212,12 +216,12 @@ def test_a_psycopg_connection_is_alive_doubtful_or_dead_by_its_socket_and_libpq(
         assert probe() == Probe.DEAD
 
 
-def test_asyncpg_is_asked_itself() -> None:
+def test_the_probe_of_asyncpg_calls_is_closed() -> None:
     connection = SimpleNamespace(is_closed=lambda: True)
-    assert driver_of(a_dialect("asyncpg")).probe(connection)() == Probe.DEAD
+    assert driver_of(plain_dialect("asyncpg")).probe(connection)() == Probe.DEAD
 
 
-# ------------------------------------------------------------------------ cut and force
+# --------------------------------------------------------------- abort and forced close
 
 
 def run_in(loop: str, main: Any) -> None:
@@ -227,39 +231,39 @@ def run_in(loop: str, main: Any) -> None:
         asyncio.run(main)
 
 
-@by_shape
+@by_transport
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_a_cut_ends_what_waits_on_the_socket_and_leaves_closing_to_its_owner(
-    shape: str, loop: str
+def test_an_abort_ends_reads_on_the_socket_and_leaves_closing_to_the_driver(
+    transport_kind: str, loop: str
 ) -> None:
     async def main() -> None:
-        with pair() as (ours, theirs):
-            connection = await SHAPES[shape](ours)
-            row = driver_of(a_dialect(shape))
+        with socket_pair() as (ours, theirs):
+            connection = await TRANSPORTS[transport_kind](ours)
+            row = driver_of(plain_dialect(transport_kind))
             probe = row.probe(connection)
             descriptor = row.descriptor(connection)
-            cut(a_dialect(shape), connection)
+            cut(plain_dialect(transport_kind), connection)
             await asyncio.sleep(0.02)
             assert probe() == Probe.DEAD
             assert theirs.recv(1) == b""
-            if shape != "asyncmy":  # whose protocol closes at the end of the stream
+            if transport_kind != "asyncmy":  # its protocol closes at the end of the stream
                 os.fstat(descriptor)
             connection.close()
             await asyncio.sleep(0)
-            cut(a_dialect(shape), connection)  # nothing left: no error
+            cut(plain_dialect(transport_kind), connection)  # nothing left to abort: no error
 
     run_in(loop, main())
 
 
-@by_shape
-def test_a_forced_close_waits_for_nobody(shape: str) -> None:
+@by_transport
+def test_a_forced_close_does_not_wait_for_unsent_data(transport_kind: str) -> None:
     async def main() -> None:
-        with pair() as (ours, _theirs):
-            connection = await SHAPES[shape](ours)
+        with socket_pair() as (ours, _theirs):
+            connection = await TRANSPORTS[transport_kind](ours)
             transport = getattr(connection, "_transport", None) or connection._writer.transport
-            descriptor = driver_of(a_dialect(shape)).descriptor(connection)
-            transport.write(b"\x00" * 10_000_000)  # more than the other side takes
-            force_close(a_dialect(shape), connection)
+            descriptor = driver_of(plain_dialect(transport_kind)).descriptor(connection)
+            transport.write(b"\x00" * 10_000_000)  # more than the other side receives
+            force_close(plain_dialect(transport_kind), connection)
             await asyncio.sleep(0.02)
             with pytest.raises(OSError, match="Bad file descriptor"):
                 os.fstat(descriptor)
@@ -267,14 +271,16 @@ def test_a_forced_close_waits_for_nobody(shape: str) -> None:
     asyncio.run(main())
 
 
-@by_shape
-def test_releasing_what_a_closed_loop_left_closes_the_socket_and_says_nothing(shape: str) -> None:
-    with pair() as (ours, theirs), warnings.catch_warnings():
+@by_transport
+def test_releasing_a_connection_of_a_closed_loop_sends_nothing_and_causes_no_warning(
+    transport_kind: str,
+) -> None:
+    with socket_pair() as (ours, theirs), warnings.catch_warnings():
         warnings.simplefilter("error")
         loop = asyncio.new_event_loop()
-        connection = loop.run_until_complete(SHAPES[shape](ours))
+        connection = loop.run_until_complete(TRANSPORTS[transport_kind](ours))
         loop.close()
-        release(a_dialect(shape), connection)
+        release(plain_dialect(transport_kind), connection)
         assert theirs.recv(1) == b""
         del connection
         gc.collect()
@@ -285,7 +291,7 @@ def test_releasing_what_a_closed_loop_left_closes_the_socket_and_says_nothing(sh
 
 @asynccontextmanager
 async def answering(answer: Any) -> AsyncIterator[int]:
-    """A server that says one thing to everybody who connects; its port."""
+    """A server that answers every connection in the same way; its port."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         answer(writer)
@@ -299,28 +305,28 @@ async def answering(answer: Any) -> AsyncIterator[int]:
         await asyncio.sleep(0.01)
 
 
-def mysql_error(number: int, state: str, words: str) -> Callable[[asyncio.StreamWriter], None]:
-    """MySQL's error packet in place of a greeting."""
-    body = b"\xff" + struct.pack("<H", number) + b"#" + state.encode() + words.encode()
+def mysql_error(number: int, state: str, message: str) -> Callable[[asyncio.StreamWriter], None]:
+    """An error packet of MySQL instead of its greeting."""
+    body = b"\xff" + struct.pack("<H", number) + b"#" + state.encode() + message.encode()
     return lambda writer: writer.write(struct.pack("<I", len(body))[:3] + b"\x00" + body)
 
 
-def postgres_error(state: str, words: str) -> Callable[[asyncio.StreamWriter], None]:
-    """PostgreSQL's error message in place of an authentication request."""
-    body = b"SFATAL\x00VFATAL\x00C" + state.encode() + b"\x00M" + words.encode() + b"\x00\x00"
+def postgres_error(state: str, message: str) -> Callable[[asyncio.StreamWriter], None]:
+    """An error message of PostgreSQL instead of its authentication request."""
+    body = b"SFATAL\x00VFATAL\x00C" + state.encode() + b"\x00M" + message.encode() + b"\x00\x00"
     return lambda writer: writer.write(b"E" + struct.pack("!I", len(body) + 4) + body)
 
 
-def hang_up(writer: asyncio.StreamWriter) -> None:
+def close_socket(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
 def error_of_connect(driver: str, answer: Any) -> BaseException:
-    """What SQLAlchemy's creator raises when the server answers so; None = nobody listens."""
+    """The error of a connect to a server that answers so; None = a port without a server."""
     pytest.importorskip(driver)
 
     async def main() -> BaseException:
-        async with answering(answer or hang_up) as port:
+        async with answering(answer or close_socket) as port:
             if answer is None:
                 with socket.create_server(("127.0.0.1", 0)) as lost:
                     port = lost.getsockname()[1]
@@ -347,14 +353,14 @@ def test_a_refused_connect_is_transient(driver: str) -> None:
 
 
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg", *MYSQL])
-def test_a_server_that_hangs_up_in_the_handshake_is_transient(driver: str) -> None:
-    error = error_of_connect(driver, hang_up)
+def test_a_server_that_closes_the_socket_during_the_handshake_is_transient(driver: str) -> None:
+    error = error_of_connect(driver, close_socket)
     assert classify(error) is Kind.TRANSIENT, repr(error)
 
 
 @by_mysql
 @pytest.mark.parametrize(
-    ("number", "state", "words", "kind"),
+    ("number", "state", "message", "kind"),
     [
         (1040, "08004", "Too many connections", Kind.FULL),
         (1203, "42000", "already has more than 'max_user_connections'", Kind.FULL),
@@ -370,17 +376,17 @@ def test_a_server_that_hangs_up_in_the_handshake_is_transient(driver: str) -> No
     ],
     ids=lambda value: str(value) if isinstance(value, int) else "",
 )
-def test_what_mysql_answers_is_judged_by_its_number_whatever_its_sqlstate(
-    driver: str, number: int, state: str, words: str, kind: Kind
+def test_a_mysql_connect_error_is_classified_by_its_number_whatever_its_sqlstate(
+    driver: str, number: int, state: str, message: str, kind: Kind
 ) -> None:
-    error = error_of_connect(driver, mysql_error(number, state, words))
+    error = error_of_connect(driver, mysql_error(number, state, message))
     assert error.args[0] == number
     assert classify(error) is kind
 
 
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 @pytest.mark.parametrize(
-    ("state", "words", "kind"),
+    ("state", "message", "kind"),
     [
         ("57P03", "the database system is starting up", Kind.TRANSIENT),
         ("57P03", "the database system is not yet accepting connections", Kind.TRANSIENT),
@@ -393,14 +399,14 @@ def test_what_mysql_answers_is_judged_by_its_number_whatever_its_sqlstate(
     ],
     ids=lambda value: value.replace(" ", "-")[:24] if isinstance(value, str) else "",
 )
-def test_what_postgresql_answers_is_judged_by_sqlstate_or_words(
-    driver: str, state: str, words: str, kind: Kind
+def test_a_postgresql_connect_error_is_classified_by_its_sqlstate_or_its_message(
+    driver: str, state: str, message: str, kind: Kind
 ) -> None:
-    error = error_of_connect(driver, postgres_error(state, words))
+    error = error_of_connect(driver, postgres_error(state, message))
     assert classify(error) is kind, repr(error)
 
 
-def test_what_sqlite_says_is_nothing_to_wait_for() -> None:
+def test_a_sqlite_connect_error_is_fatal() -> None:
     pytest.importorskip("aiosqlite")
 
     async def main() -> BaseException:
@@ -411,7 +417,7 @@ def test_what_sqlite_says_is_nothing_to_wait_for() -> None:
             return getattr(error, "orig", None) or error
         finally:
             await engine.dispose()
-            await asyncio.sleep(0.05)  # aiosqlite's thread still speaks to the loop
+            await asyncio.sleep(0.05)  # the thread of aiosqlite still calls the loop
         raise AssertionError("connected")
 
     error = asyncio.run(main())
@@ -421,7 +427,7 @@ def test_what_sqlite_says_is_nothing_to_wait_for() -> None:
 
 
 @by_mysql
-def test_an_oserror_of_tls_is_fatal_though_the_driver_says_2003_of_it(driver: str) -> None:
+def test_a_tls_error_is_fatal_although_the_driver_reports_it_as_2003(driver: str) -> None:
     name = {"aiomysql": "pymysql.err", "asyncmy": "asyncmy.errors"}[driver]
     error = pytest.importorskip(name).OperationalError(2003, "Can't connect to MySQL server")
     error.__cause__ = ssl.SSLCertVerificationError("certificate verify failed")

@@ -1,4 +1,4 @@
-"""Law 11: every pool event fires as often and in the order that the stock pool fires it."""
+"""Guarantee 11: pool events fire as often and in the same order as in the stock pool."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 from sqla_typedpool import TypedPool
 from sqla_typedpool._sqlalchemy import await_only, greenlet_spawn
 from tests.support.fake_driver import (
+    Connect,
     Server,
     WrongPassword,
     borrow,
     borrowed,
     dispose,
     driver_of,
-    give,
+    give_back,
     new_pool,
     use,
 )
@@ -41,7 +42,7 @@ EVENTS = (
 
 
 def listen(pool: Any) -> list[str]:
-    """Note every event with the number of its connection."""
+    """Log every event with the number of its connection."""
     log: list[str] = []
 
     def listener(name: str) -> Callable[..., None]:
@@ -64,14 +65,14 @@ async def borrow_twice(pool: Any) -> None:
 async def two_at_a_time(pool: Any) -> None:
     first = await borrow(pool)
     second = await borrow(pool)
-    await give(first)
-    await give(second)
+    await give_back(first)
+    await give_back(second)
 
 
 async def overflow(pool: Any) -> None:
     fairies = [await borrow(pool) for _ in range(3)]
     for fairy in fairies:
-        await give(fairy)
+        await give_back(fairy)
 
 
 async def invalidate(pool: Any) -> None:
@@ -129,8 +130,8 @@ def _rejecting(error: type[Exception], times: int) -> Callable[[Any], Awaitable[
 
 
 SCENARIOS: dict[str, Callable[[Any], Awaitable[None]]] = {
-    "borrowing twice": borrow_twice,
-    "two at a time": two_at_a_time,
+    "two borrows": borrow_twice,
+    "two connections at a time": two_at_a_time,
     "overflow": overflow,
     "invalidation": invalidate,
     "soft invalidation": soft_invalidate,
@@ -138,14 +139,16 @@ SCENARIOS: dict[str, Callable[[Any], Awaitable[None]]] = {
     "dispose": dispose_while_idle,
     "a reset that fails": reset_fails,
     "a checkout rejected": _rejecting(exc.DisconnectionError, 1),
-    "a checkout rejected for good": _rejecting(exc.DisconnectionError, 2),
-    "a checkout that condemns the pool": _rejecting(exc.InvalidatePoolError, 1),
+    "a checkout rejected twice": _rejecting(exc.DisconnectionError, 2),
+    "a checkout that invalidates the pool": _rejecting(exc.InvalidatePoolError, 1),
 }
 
 
-def _log_of(kind: type[Any], scenario: Callable[[Any], Awaitable[None]], **options: Any) -> Any:
+def _log_of(
+    poolclass: type[Any], scenario: Callable[[Any], Awaitable[None]], **options: Any
+) -> Any:
     async def main() -> list[str]:
-        pool = new_pool(Server(), kind=kind, pool_size=2, max_overflow=1, **options)
+        pool = new_pool(Server(), poolclass=poolclass, pool_size=2, max_overflow=1, **options)
         log = listen(pool)
         await scenario(pool)
         await asyncio.sleep(0.01)
@@ -157,17 +160,15 @@ def _log_of(kind: type[Any], scenario: Callable[[Any], Awaitable[None]], **optio
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_the_events_are_those_of_the_stock_pool_in_its_order(name: str) -> None:
+def test_the_events_and_their_order_are_those_of_the_stock_pool(name: str) -> None:
     stock = _log_of(AsyncAdaptedQueuePool, SCENARIOS[name], use_lifo=True)
     ours = _log_of(TypedPool, SCENARIOS[name])
     assert ours == stock
     assert ours
 
 
-def test_a_failed_connect_fires_no_event() -> None:
+def test_a_failed_connect_fires_no_connect_event() -> None:
     async def main() -> None:
-        from tests.support.fake_driver import Connect
-
         server = Server().script(Connect(error=WrongPassword))
         pool = new_pool(server, pool_size=1, max_overflow=0)
         log = listen(pool)
@@ -178,7 +179,7 @@ def test_a_failed_connect_fires_no_event() -> None:
     run(main())
 
 
-def test_first_connect_fires_once_for_many_loops_and_pools_of_one_engine() -> None:
+def test_first_connect_fires_once_for_a_pool_used_in_several_loops() -> None:
     pool = new_pool(Server(), pool_size=2)
     log = listen(pool)
 
@@ -212,7 +213,7 @@ def test_a_dead_connection_fires_invalidate_and_close_once() -> None:
         pool = new_pool(Server())
         log = listen(pool)
         connection = await use(pool)
-        connection.die(seen=True)
+        connection.die(seen_by_probe=True)
         del log[:]
         await use(pool)
         assert log[:2] == ["invalidate 1", "close 1"]
@@ -221,7 +222,7 @@ def test_a_dead_connection_fires_invalidate_and_close_once() -> None:
     run(main())
 
 
-def test_a_ping_and_the_keeper_fire_no_checkout_event() -> None:
+def test_pings_and_the_housekeeper_fire_no_checkout_event() -> None:
     async def main() -> None:
         pool = new_pool(Server(), pool_keepalive=5, pool_min_size=2, pool_idle_timeout=None)
         log = listen(pool)
@@ -232,7 +233,7 @@ def test_a_ping_and_the_keeper_fire_no_checkout_event() -> None:
     run(main())
 
 
-def test_listeners_may_await_as_run_async_does() -> None:
+def test_event_listeners_may_await() -> None:
     async def main() -> None:
         pool = new_pool(Server(), pool_idle_timeout=5)
         seen: list[str] = []
@@ -254,7 +255,7 @@ def test_listeners_may_await_as_run_async_does() -> None:
     run(main())
 
 
-def test_listeners_move_to_the_pool_that_recreate_makes() -> None:
+def test_recreate_copies_the_event_listeners() -> None:
     async def main() -> None:
         pool = new_pool(Server())
         log = listen(pool)
@@ -265,7 +266,7 @@ def test_listeners_move_to_the_pool_that_recreate_makes() -> None:
     run(main())
 
 
-def test_take_steps_aside_for_listeners() -> None:
+def test_take_returns_none_when_a_checkout_listener_is_registered() -> None:
     async def main() -> None:
         pool = new_pool(Server(), reset_on_return=None)
         assert pool.take() is None, "nothing is idle"

@@ -1,4 +1,4 @@
-"""Every option, every wrong value, every way to give them."""
+"""Every option: its default, its wrong values, and all the ways to set it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.support.fake_driver import Server, new_pool
 NAN, INFINITY = float("nan"), float("inf")
 
 
-def pool_of(**options: Any) -> Any:
+def pool_with(**options: Any) -> Any:
     return new_pool(Server(), **options)
 
 
-def test_the_defaults_are_those_of_the_documentation() -> None:
-    assert pool_of().options == PoolOptions(
+def test_the_defaults_are_the_documented_ones() -> None:
+    assert pool_with().options == PoolOptions(
         pool_size=5,
         max_overflow=10,
         timeout=30.0,
@@ -45,7 +45,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
 
 def test_options_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        pool_of().options.pool_size = 7
+        pool_with().options.pool_size = 7
 
 
 def test_create_engine_can_see_every_parameter() -> None:
@@ -97,17 +97,17 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("options", "named"), WRONG, ids=lambda value: str(value)[:50])
-def test_a_wrong_value_is_named_with_its_rule(options: dict[str, Any], named: str) -> None:
+def test_a_wrong_value_is_an_error_that_names_it(options: dict[str, Any], named: str) -> None:
     with pytest.raises(PoolOptionError) as caught:
-        pool_of(**options)
+        pool_with(**options)
     assert named in str(caught.value)
     assert isinstance(caught.value, exc.ArgumentError)
     assert isinstance(caught.value, TypedPoolError)
 
 
-def test_all_wrong_values_are_named_at_once() -> None:
+def test_one_error_names_all_wrong_values() -> None:
     with pytest.raises(PoolOptionError) as caught:
-        pool_of(
+        pool_with(
             pool_size=-1,
             timeout=NAN,
             use_lifo="perhaps",
@@ -155,19 +155,22 @@ def test_all_wrong_values_are_named_at_once() -> None:
     ],
     ids=str,
 )
-def test_right_values_are_read(options: dict[str, Any], expected: tuple[str, Any]) -> None:
+def test_valid_values_are_accepted_and_converted(
+    options: dict[str, Any], expected: tuple[str, Any]
+) -> None:
     name, value = expected
-    read = getattr(pool_of(**options).options, name)
+    read = getattr(pool_with(**options).options, name)
     assert read == value
     assert not isinstance(read, str)
 
 
-def test_whole_numbers_are_whole() -> None:
-    assert type(pool_of(pool_size="7").options.pool_size) is int
-    assert type(pool_of(pool_size=7.0).size()) is int
+def test_sizes_are_converted_to_int() -> None:
+    assert type(pool_with(pool_size="7").options.pool_size) is int
+    assert type(pool_with(pool_size=7.0).size()) is int
 
 
-def test_the_reset_timeout_is_longer_where_rollbacks_are() -> None:
+def test_a_given_reset_timeout_overrides_the_default_of_the_database() -> None:
+    """MySQL and MariaDB have a default of 60 s."""
     assert read_options({}, reset_timeout=60.0).pool_reset_timeout == 60
     assert read_options({"pool_reset_timeout": 3}, reset_timeout=60.0).pool_reset_timeout == 3
 
@@ -175,68 +178,70 @@ def test_the_reset_timeout_is_longer_where_rollbacks_are() -> None:
 # ------------------------------------------------------------------- configured
 
 
-def test_configured_is_a_subclass_with_other_defaults() -> None:
-    kind = TypedPool.configured(pool_min_size=2, pool_timeout=7, pool_use_lifo=False)
-    assert issubclass(kind, TypedPool)
-    options = new_pool(Server(), kind=kind).options
+def test_configured_returns_a_subclass_with_other_defaults() -> None:
+    pool_class = TypedPool.configured(pool_min_size=2, pool_timeout=7, pool_use_lifo=False)
+    assert issubclass(pool_class, TypedPool)
+    options = new_pool(Server(), poolclass=pool_class).options
     assert (options.pool_min_size, options.timeout, options.use_lifo) == (2, 7, False)
-    assert pool_of().options.pool_min_size == 0
+    assert pool_with().options.pool_min_size == 0
 
 
-def test_what_is_given_beats_what_is_configured() -> None:
-    kind = TypedPool.configured(pool_min_size=2, pool_timeout=7)
-    options = new_pool(Server(), kind=kind, timeout=9).options
+def test_an_explicit_option_overrides_a_configured_one() -> None:
+    pool_class = TypedPool.configured(pool_min_size=2, pool_timeout=7)
+    options = new_pool(Server(), poolclass=pool_class, timeout=9).options
     assert (options.pool_min_size, options.timeout) == (2, 9)
 
 
-def test_a_default_given_on_purpose_beats_what_is_configured() -> None:
-    kind = TypedPool.configured(pool_timeout=7, pool_keepalive=30)
-    options = new_pool(Server(), kind=kind, timeout=30.0, pool_keepalive=None).options
+def test_an_explicit_default_value_overrides_a_configured_one() -> None:
+    pool_class = TypedPool.configured(pool_timeout=7, pool_keepalive=30)
+    options = new_pool(Server(), poolclass=pool_class, timeout=30.0, pool_keepalive=None).options
     assert (options.timeout, options.pool_keepalive) == (30, None)
 
 
-def test_a_lifetime_given_beats_a_recycle_configured() -> None:
-    # two names of one option: the one that was given wins over the one configured
-    kind = TypedPool.configured(pool_recycle=60)
-    assert new_pool(Server(), kind=kind, pool_max_lifetime=30).options.pool_max_lifetime == 30
-    kind = TypedPool.configured(pool_max_lifetime=60)
-    assert new_pool(Server(), kind=kind, recycle=30).options.pool_max_lifetime == 30
+def test_an_explicit_lifetime_overrides_a_configured_recycle_and_vice_versa() -> None:
+    # two names of one option: the explicit one overrides the configured one
+    pool_class = TypedPool.configured(pool_recycle=60)
+    pool = new_pool(Server(), poolclass=pool_class, pool_max_lifetime=30)
+    assert pool.options.pool_max_lifetime == 30
+    pool_class = TypedPool.configured(pool_max_lifetime=60)
+    pool = new_pool(Server(), poolclass=pool_class, recycle=30)
+    assert pool.options.pool_max_lifetime == 30
 
 
-def test_configured_twice_adds_up() -> None:
-    kind = TypedPool.configured(pool_min_size=2).configured(pool_timeout=7)
-    options = new_pool(Server(), kind=kind).options
+def test_calling_configured_twice_combines_the_options() -> None:
+    pool_class = TypedPool.configured(pool_min_size=2).configured(pool_timeout=7)
+    options = new_pool(Server(), poolclass=pool_class).options
     assert (options.pool_min_size, options.timeout) == (2, 7)
 
 
-def test_configured_tells_a_misspelt_name_and_the_near_one() -> None:
+def test_configured_rejects_a_misspelt_name_and_suggests_the_right_one() -> None:
     with pytest.raises(PoolOptionError, match=r"pool_minsize.*pool_min_size"):
         TypedPool.configured(pool_minsize=2)
     with pytest.raises(PoolOptionError, match="timeout"):
         TypedPool.configured(timeout=2)  # create_engine's name is pool_timeout
 
 
-def test_configured_tells_a_wrong_value_at_once() -> None:
+def test_configured_rejects_a_wrong_value_at_once() -> None:
     with pytest.raises(PoolOptionError, match="pool_timeout='soon'"):
         TypedPool.configured(pool_timeout="soon")
 
 
-def test_configured_leaves_what_depends_on_others_to_the_end() -> None:
-    kind = TypedPool.configured(pool_min_size=8)  # pool_size comes from create_engine
-    assert new_pool(Server(), kind=kind, pool_size=10).options.pool_min_size == 8
+def test_configured_does_not_check_rules_between_options() -> None:
+    pool_class = TypedPool.configured(pool_min_size=8)  # pool_size comes from create_engine
+    assert new_pool(Server(), poolclass=pool_class, pool_size=10).options.pool_min_size == 8
 
 
-def test_a_configured_pool_keeps_its_kind_and_name() -> None:
-    kind = TypedPool.configured(pool_min_size=2)
-    pool = new_pool(Server(), kind=kind)
-    assert type(pool.recreate()) is kind
-    assert kind.__name__ == "TypedPool"
+def test_a_configured_pool_keeps_its_class_and_name() -> None:
+    pool_class = TypedPool.configured(pool_min_size=2)
+    pool = new_pool(Server(), poolclass=pool_class)
+    assert type(pool.recreate()) is pool_class
+    assert pool_class.__name__ == "TypedPool"
 
 
 # ------------------------------------------------------------------ create_engine
 
 
-def test_create_async_engine_passes_everything(tmp_path: Path) -> None:
+def test_create_async_engine_passes_every_option(tmp_path: Path) -> None:
     engine = create_async_engine(
         f"sqlite+aiosqlite:///{tmp_path / 'file.db'}",
         poolclass=TypedPool,
@@ -290,7 +295,7 @@ def test_a_misspelt_option_of_create_async_engine_is_a_type_error(
         )
 
 
-def test_options_may_come_as_strings_from_a_configuration(tmp_path: Path) -> None:
+def test_options_may_be_strings_from_a_configuration(tmp_path: Path) -> None:
     engine = async_engine_from_config(
         {
             "db.url": f"sqlite+aiosqlite:///{tmp_path / 'file.db'}",

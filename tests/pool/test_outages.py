@@ -1,4 +1,4 @@
-"""Law 9: a server that is away, silent, full or slow."""
+"""Guarantee 9: a server that refuses connections, is silent, is full or is slow."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tests.support.fake_driver import (
     Server,
     TooManyClients,
     WrongPassword,
-    assert_at_rest,
-    assert_serves_in_full,
+    assert_full_capacity,
+    assert_only_idle,
     borrow,
-    give,
+    give_back,
     new_pool,
     refused,
     use,
@@ -33,7 +33,7 @@ REFUSED = Connect(seconds=0.001, error=refused)
 # --------------------------------------------------------------------- refused
 
 
-def test_refused_connects_are_repeated_while_waiters_are_kept_and_then_raised_as_they_are() -> None:
+def test_a_refused_connect_is_repeated_for_pool_connect_retry_and_then_raised_unchanged() -> None:
     async def main() -> None:
         server = Server(usual=REFUSED)
         pool = new_pool(server, pool_connect_retry=5)
@@ -45,7 +45,7 @@ def test_refused_connects_are_repeated_while_waiters_are_kept_and_then_raised_as
     run(main())
 
 
-def test_a_server_that_comes_back_in_time_costs_no_error() -> None:
+def test_no_waiter_fails_when_the_server_recovers_within_pool_connect_retry() -> None:
     async def main() -> None:
         server = Server(usual=REFUSED)
         pool = new_pool(server, pool_size=5, max_overflow=0)
@@ -54,13 +54,13 @@ def test_a_server_that_comes_back_in_time_costs_no_error() -> None:
         server.usual = Connect(seconds=0.01)
         await asyncio.gather(*waiters)
         assert now() <= 4.5
-        assert_at_rest(pool, server)
-        await assert_serves_in_full(pool, server, 5)
+        assert_only_idle(pool, server)
+        await assert_full_capacity(pool, server, 5)
 
     run(main())
 
 
-def test_the_pause_between_attempts_grows_to_a_second_at_most_and_starts_small() -> None:
+def test_the_backoff_starts_small_and_grows_to_at_most_a_second() -> None:
     async def main() -> None:
         server = Server(usual=Connect(error=refused))
         pool = new_pool(server, pool_connect_retry=30, timeout=60)
@@ -76,7 +76,7 @@ def test_the_pause_between_attempts_grows_to_a_second_at_most_and_starts_small()
     run(main())
 
 
-def test_no_retry_means_the_error_at_once() -> None:
+def test_with_pool_connect_retry_zero_the_error_is_raised_at_once() -> None:
     async def main() -> None:
         pool = new_pool(Server(usual=REFUSED), pool_connect_retry=0)
         with pytest.raises(ConnectionRefusedError):
@@ -86,7 +86,7 @@ def test_no_retry_means_the_error_at_once() -> None:
     run(main())
 
 
-def test_later_arrivals_join_one_fresh_attempt_and_get_its_error() -> None:
+def test_later_arrivals_share_one_new_attempt_and_get_its_error() -> None:
     async def main() -> None:
         server = Server(usual=Connect(seconds=0.1, error=refused))
         pool = new_pool(server, pool_connect_retry=2)
@@ -96,14 +96,14 @@ def test_later_arrivals_join_one_fresh_attempt_and_get_its_error() -> None:
         started, before = now(), len(server.attempts)
         got = await asyncio.gather(*(borrow(pool) for _ in range(10)), return_exceptions=True)
         assert all(isinstance(each, ConnectionRefusedError) for each in got)
-        assert len({id(each) for each in got}) == 10, "an error object for each"
+        assert len({id(each) for each in got}) == 10, "each waiter gets its own error object"
         assert now() - started < 0.5
         assert len(server.attempts) - before == 1
 
     run(main())
 
 
-def test_later_arrivals_get_the_success_of_the_fresh_attempt() -> None:
+def test_later_arrivals_are_served_when_the_new_attempt_succeeds() -> None:
     async def main() -> None:
         server = Server(usual=REFUSED)
         pool = new_pool(server, pool_connect_retry=2, pool_size=5, max_overflow=0)
@@ -117,7 +117,7 @@ def test_later_arrivals_get_the_success_of_the_fresh_attempt() -> None:
     run(main())
 
 
-def test_an_outage_long_past_gives_the_next_one_its_full_time() -> None:
+def test_a_second_outage_is_retried_for_the_full_pool_connect_retry() -> None:
     async def main() -> None:
         server = Server(usual=REFUSED)
         pool = new_pool(server, pool_connect_retry=2, pool_idle_timeout=10)
@@ -136,7 +136,7 @@ def test_an_outage_long_past_gives_the_next_one_its_full_time() -> None:
     run(main())
 
 
-def test_a_deadline_shorter_than_the_retry_is_kept() -> None:
+def test_a_deadline_shorter_than_pool_connect_retry_holds() -> None:
     async def main() -> None:
         pool = new_pool(Server(usual=REFUSED), timeout=1)
         with pytest.raises(PoolTimeout) as caught:
@@ -147,7 +147,7 @@ def test_a_deadline_shorter_than_the_retry_is_kept() -> None:
     run(main())
 
 
-def test_recovery_is_told_once_with_its_numbers(caplog: pytest.LogCaptureFixture) -> None:
+def test_recovery_is_logged_once_with_its_numbers(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         server = Server(usual=REFUSED)
         pool = new_pool(server)
@@ -155,20 +155,20 @@ def test_recovery_is_told_once_with_its_numbers(caplog: pytest.LogCaptureFixture
         await asyncio.sleep(2)
         server.usual = Connect()
         await waiter
-        told = [each for each in caplog.records if "recovered" in each.getMessage()]
-        assert len(told) == 1
-        assert told[0].failed_attempts == pool.stats().connect_failures  # type: ignore[attr-defined]
-        assert 1.5 <= told[0].outage_seconds <= 3.5  # type: ignore[attr-defined]
+        logged = [each for each in caplog.records if "recovered" in each.getMessage()]
+        assert len(logged) == 1
+        assert logged[0].failed_attempts == pool.stats().connect_failures  # type: ignore[attr-defined]
+        assert 1.5 <= logged[0].outage_seconds <= 3.5  # type: ignore[attr-defined]
         for _ in range(3):
             await use(pool)
-        told = [each for each in caplog.records if "recovered" in each.getMessage()]
-        assert len(told) == 1
+        logged = [each for each in caplog.records if "recovered" in each.getMessage()]
+        assert len(logged) == 1
 
     with caplog.at_level(logging.WARNING, LOGGER):
         run(main())
 
 
-def test_a_connection_that_comes_back_serves_a_waiter_during_the_outage() -> None:
+def test_a_returned_connection_serves_a_waiter_during_an_outage() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=2, max_overflow=0)
@@ -176,8 +176,8 @@ def test_a_connection_that_comes_back_serves_a_waiter_during_the_outage() -> Non
         server.usual = REFUSED
         waiter = asyncio.ensure_future(borrow(pool))
         await asyncio.sleep(1.05)
-        await give(first)
-        await give(await waiter)
+        await give_back(first)
+        await give_back(await waiter)
         assert now() == pytest.approx(1.05, abs=0.01)
 
     run(main())
@@ -186,7 +186,7 @@ def test_a_connection_that_comes_back_serves_a_waiter_during_the_outage() -> Non
 # ----------------------------------------------------------------------- fatal
 
 
-def test_a_fatal_error_reaches_every_waiter_at_once_when_nothing_is_out() -> None:
+def test_a_fatal_error_reaches_every_waiter_at_once_when_no_connection_is_in_use() -> None:
     async def main() -> None:
         server = Server(usual=Connect(seconds=0.05, error=WrongPassword))
         pool = new_pool(server, pool_size=5, max_overflow=0)
@@ -194,12 +194,12 @@ def test_a_fatal_error_reaches_every_waiter_at_once_when_nothing_is_out() -> Non
         assert all(type(each) is WrongPassword for each in got)
         assert now() <= 0.2
         assert len(server.attempts) <= 4
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
 
     run(main())
 
 
-def test_a_fatal_error_while_a_connection_is_out_fails_one_waiter_only() -> None:
+def test_a_fatal_error_while_a_connection_is_in_use_fails_only_a_few_waiters() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=3, max_overflow=0)
@@ -208,7 +208,7 @@ def test_a_fatal_error_while_a_connection_is_out_fails_one_waiter_only() -> None
         waiters = [asyncio.ensure_future(use(pool)) for _ in range(10)]
         await asyncio.sleep(0.075)  # the first attempts have failed
         assert 1 <= sum(each.done() for each in waiters) <= 2
-        await give(first)
+        await give_back(first)
         got = await asyncio.gather(*waiters, return_exceptions=True)
         assert sum(isinstance(each, WrongPassword) for each in got) <= 3
         assert now() < 1
@@ -216,18 +216,18 @@ def test_a_fatal_error_while_a_connection_is_out_fails_one_waiter_only() -> None
     run(main())
 
 
-def test_with_a_connection_out_a_fatal_error_does_not_eat_the_queue() -> None:
+def test_fatal_errors_while_a_connection_is_in_use_do_not_fail_the_whole_queue() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=3, max_overflow=0)
         first = await borrow(pool)
         server.usual = Connect(seconds=0.001, error=WrongPassword)
         waiters = [asyncio.ensure_future(use(pool)) for _ in range(10)]
-        await asyncio.sleep(0.1)  # the holder needs a tenth of a second
-        await give(first)
+        await asyncio.sleep(0.1)  # the holder returns it after a tenth of a second
+        await give_back(first)
         got = await asyncio.gather(*waiters, return_exceptions=True)
         served = sum(not isinstance(each, BaseException) for each in got)
-        assert served >= 5, "they could all be served by what comes back"
+        assert served >= 5, "the returned connection could serve them all"
 
     run(main())
 
@@ -235,7 +235,7 @@ def test_with_a_connection_out_a_fatal_error_does_not_eat_the_queue() -> None:
 # ---------------------------------------------------------------------- silent
 
 
-def test_fresh_attempts_are_made_beside_silent_ones_each_second() -> None:
+def test_a_new_attempt_starts_each_second_beside_silent_ones() -> None:
     async def main() -> None:
         server = Server(usual=Connect(silent=True))
         pool = new_pool(server, pool_size=5, max_overflow=0, timeout=30)
@@ -243,17 +243,17 @@ def test_fresh_attempts_are_made_beside_silent_ones_each_second() -> None:
         await asyncio.sleep(2.5)
         assert len(server.attempts) == 3
         server.usual = Connect(seconds=0.01)
-        await give(await waiter)
+        await give_back(await waiter)
         assert now() <= 3.5
         await asyncio.sleep(60)
-        assert_at_rest(pool, server)
-        assert server.most_sockets <= 5
+        assert_only_idle(pool, server)
+        assert server.peak_sockets <= 5
 
     run(main())
 
 
 @pytest.mark.parametrize("size", [1, 5])
-def test_recovery_never_waits_for_hung_attempts(size: int) -> None:
+def test_recovery_does_not_wait_for_silent_attempts(size: int) -> None:
     async def main() -> None:
         server = Server(usual=Connect(silent=True))
         pool = new_pool(server, pool_size=size, max_overflow=0, timeout=60)
@@ -262,9 +262,9 @@ def test_recovery_never_waits_for_hung_attempts(size: int) -> None:
         server.usual = Connect(seconds=0.01)
         await asyncio.gather(*waiters)
         assert now() - 3.2 <= 5
-        assert server.most_sockets <= size
+        assert server.peak_sockets <= size
         await asyncio.sleep(30)
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
 
     run(main())
 
@@ -278,13 +278,13 @@ def test_a_slow_server_is_reached_with_a_single_slot(seconds: float, within: flo
         pool = new_pool(server, pool_size=1, max_overflow=0, timeout=30)
         fairy = await borrow(pool)
         assert now() <= within
-        assert server.most_sockets == 1
-        await give(fairy)
+        assert server.peak_sockets == 1
+        await give_back(fairy)
 
     run(main())
 
 
-def test_an_attempt_is_over_at_the_connect_timeout() -> None:
+def test_an_attempt_ends_at_the_connect_timeout() -> None:
     async def main() -> None:
         server = Server().script(Connect(silent=True))
         pool = new_pool(server, pool_size=1, max_overflow=0, pool_connect_timeout=0.5)
@@ -295,17 +295,17 @@ def test_an_attempt_is_over_at_the_connect_timeout() -> None:
     run(main())
 
 
-def test_silence_without_waiters_is_over_at_the_connect_timeout_too() -> None:
+def test_a_silent_attempt_without_waiters_ends_at_the_connect_timeout() -> None:
     async def main() -> None:
         server = Server(usual=Connect(silent=True))
         pool = new_pool(server, timeout=1, pool_connect_timeout=4)
         with pytest.raises(PoolTimeout):
             await borrow(pool)
         await asyncio.sleep(4)
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
         before = len(server.attempts)
         await asyncio.sleep(60)
-        assert len(server.attempts) == before, "nobody asks any more"
+        assert len(server.attempts) == before, "no attempt without a waiter"
 
     run(main())
 
@@ -313,7 +313,7 @@ def test_silence_without_waiters_is_over_at_the_connect_timeout_too() -> None:
 # ------------------------------------------------------------------------ full
 
 
-def test_a_full_server_is_waited_for_while_a_connection_may_come_back() -> None:
+def test_the_waiters_of_a_full_server_wait_while_a_connection_is_in_use() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=5, max_overflow=0, timeout=60, pool_connect_retry=1)
@@ -322,7 +322,7 @@ def test_a_full_server_is_waited_for_while_a_connection_may_come_back() -> None:
         waiters = [asyncio.ensure_future(use(pool, 0.1)) for _ in range(3)]
         await asyncio.sleep(10)
         assert not any(each.done() for each in waiters)
-        await give(first)
+        await give_back(first)
         await asyncio.gather(*waiters)
         assert now() < 11
         assert len(server.attempts) < 40
@@ -330,7 +330,7 @@ def test_a_full_server_is_waited_for_while_a_connection_may_come_back() -> None:
     run(main())
 
 
-def test_a_full_server_with_nothing_out_is_told_after_the_retry() -> None:
+def test_a_full_server_error_is_raised_after_pool_connect_retry_when_nothing_is_in_use() -> None:
     async def main() -> None:
         pool = new_pool(
             Server(usual=Connect(error=TooManyClients)), timeout=60, pool_connect_retry=2
@@ -358,7 +358,7 @@ def _with(error: Exception, **attributes: Any) -> Exception:
 
 def _mysql(number: int) -> Exception:
     kind = type("OperationalError", (Exception,), {"__module__": "pymysql.err"})
-    return kind(number, "said the server")  # type: ignore[no-any-return]
+    return kind(number, "message of the server")  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize(
@@ -390,7 +390,7 @@ def _mysql(number: int) -> Exception:
             _chained(Exception("x"), _with(ConnectionRefusedError(), sqlstate="28000")),
             Kind.FATAL,
         ),
-        (Exception("something nobody knows"), Kind.FATAL),
+        (Exception("an unknown error"), Kind.FATAL),
         (PermissionError(13, "denied"), Kind.FATAL),
         (FileNotFoundError(2, "No such file or directory"), Kind.TRANSIENT),
         (FileNotFoundError(2, "No such file or directory", "root.crt"), Kind.FATAL),
@@ -409,7 +409,7 @@ def test_connect_errors_are_classified(error: BaseException, kind: Kind) -> None
     assert classify(error) is kind
 
 
-def test_a_circle_of_causes_ends() -> None:
+def test_an_error_whose_causes_form_a_cycle_is_classified() -> None:
     first, second = Exception("a"), Exception("b")
     first.__cause__, second.__cause__ = second, first
     started = time.monotonic()
@@ -417,7 +417,7 @@ def test_a_circle_of_causes_ends() -> None:
     assert time.monotonic() - started < 1
 
 
-def test_an_outage_never_spins() -> None:
+def test_the_number_of_attempts_during_an_outage_is_bounded() -> None:
     async def main() -> None:
         for error in (refused, WrongPassword, TooManyClients):
             server = Server(usual=Connect(error=error))

@@ -1,4 +1,4 @@
-"""`?plugin=typedpool`: options in a URL, and where the plugin steps aside."""
+"""`?plugin=typedpool`: options in a URL, and engines whose pool the plugin does not change."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, StaticPool
 
 from sqla_typedpool import TypedPool
 from sqla_typedpool.errors import PoolOptionError
-from tests.support.fake_driver import URL
+from tests.support.fake_driver import URL, new_dialect
 
 assert registry
 plugins.register("typedpool", "sqla_typedpool.pool.plugin", "TypedPoolPlugin")
 
-PLUGGED = f"{URL}app@server/db?plugin=typedpool"
+URL_WITH_PLUGIN = f"{URL}app@server/db?plugin=typedpool"
 
 
-def engine_of(query: str = "", **options: Any) -> AsyncEngine:
-    return create_async_engine(PLUGGED + query, **options)
+def engine_with(query: str = "", **options: Any) -> AsyncEngine:
+    return create_async_engine(URL_WITH_PLUGIN + query, **options)
 
 
-def test_the_plugin_makes_it_the_pool() -> None:
-    assert isinstance(engine_of().pool, TypedPool)
+def test_the_plugin_makes_typed_pool_the_pool_class() -> None:
+    assert isinstance(engine_with().pool, TypedPool)
 
 
-def test_options_are_read_from_the_url_and_coerced() -> None:
-    engine = engine_of(
+def test_options_are_read_from_the_url_and_converted() -> None:
+    engine = engine_with(
         "&pool_size=3&max_overflow=0&pool_timeout=2.5&pool_use_lifo=false&pool_min_size=2"
         "&pool_idle_timeout=none&pool_keepalive=30&pool_recycle=60&pool_pre_ping=true"
         "&pool_reset_on_return=commit&pool_logging_name=mine&pool_max_waiting=7"
@@ -48,95 +48,95 @@ def test_options_are_read_from_the_url_and_coerced() -> None:
 @pytest.mark.parametrize(
     ("value", "echo"), [("true", True), ("1", True), ("false", False), ("debug", "debug")]
 )
-def test_echo_in_the_url_is_coerced_too(value: str, echo: Any) -> None:
+def test_echo_in_the_url_is_converted(value: str, echo: Any) -> None:
     import logging
 
     logger = logging.getLogger("sqlalchemy.pool")
     handlers = list(logger.handlers)
     try:
-        assert engine_of(f"&echo_pool={value}").pool.echo == echo
+        assert engine_with(f"&echo_pool={value}").pool.echo == echo
     finally:
         logging.getLogger("sqlalchemy").handlers[:] = []
         logger.handlers[:] = handlers
 
 
-def test_the_url_handed_on_is_clean() -> None:
-    engine = engine_of("&pool_size=3&max_overflow=1&application=mine&echo_pool=false")
+def test_pool_options_are_removed_from_the_url() -> None:
+    engine = engine_with("&pool_size=3&max_overflow=1&application=mine&echo_pool=false")
     assert dict(engine.url.query) == {"application": "mine"}
 
 
-def test_other_parameters_of_the_url_are_left_alone() -> None:
-    engine = engine_of("&timeout=7&recycle=1&echo=x")
+def test_other_parameters_of_the_url_are_left_unchanged() -> None:
+    engine = engine_with("&timeout=7&recycle=1&echo=x")
     assert dict(engine.url.query) == {"timeout": "7", "recycle": "1", "echo": "x"}
     assert TypedPool.of(engine).options.timeout == 30
 
 
-def test_a_misspelt_option_is_told_with_the_near_one() -> None:
+def test_a_misspelt_option_is_an_error_that_suggests_the_right_one() -> None:
     with pytest.raises(PoolOptionError, match=r"pool_idle_timout.*pool_idle_timeout"):
-        engine_of("&pool_idle_timout=3")
+        engine_with("&pool_idle_timout=3")
 
 
-def test_every_misspelt_option_is_told_at_once() -> None:
+def test_one_error_names_every_misspelt_option() -> None:
     with pytest.raises(PoolOptionError) as caught:
-        engine_of("&pool_idle_timout=3&pool_siez=1")
+        engine_with("&pool_idle_timout=3&pool_siez=1")
     assert "pool_idle_timout" in str(caught.value)
     assert "pool_siez" in str(caught.value)
 
 
 def test_an_option_given_twice_is_an_error() -> None:
     with pytest.raises(PoolOptionError, match="pool_size"):
-        engine_of("&pool_size=3&pool_size=4")
+        engine_with("&pool_size=3&pool_size=4")
 
 
-def test_a_wrong_value_is_named() -> None:
+def test_a_wrong_value_in_the_url_is_an_error_that_names_it() -> None:
     with pytest.raises(PoolOptionError, match="pool_size='many'"):
-        engine_of("&pool_size=many")
+        engine_with("&pool_size=many")
 
 
 # ------------------------------------------------------------------- precedence
 
 
-def test_create_engine_beats_the_url() -> None:
-    engine = engine_of("&pool_size=3&pool_timeout=7", pool_size=4)
+def test_create_engine_overrides_the_url() -> None:
+    engine = engine_with("&pool_size=3&pool_timeout=7", pool_size=4)
     options = TypedPool.of(engine).options
     assert (options.pool_size, options.timeout) == (4, 7)
 
 
-def test_configured_beats_the_url() -> None:
-    kind = TypedPool.configured(pool_size=4)
-    options = TypedPool.of(engine_of("&pool_size=3&pool_timeout=7", poolclass=kind)).options
+def test_configured_overrides_the_url() -> None:
+    pool_class = TypedPool.configured(pool_size=4)
+    options = TypedPool.of(engine_with("&pool_size=3&pool_timeout=7", poolclass=pool_class)).options
     assert (options.pool_size, options.timeout) == (4, 7)
 
 
-def test_create_engine_beats_configured_beats_the_url() -> None:
-    kind = TypedPool.configured(pool_size=4, pool_timeout=4)
-    engine = engine_of("&pool_size=3&pool_timeout=3&pool_min_size=3", poolclass=kind, pool_size=5)
+def test_create_engine_overrides_configured_which_overrides_the_url() -> None:
+    pool_class = TypedPool.configured(pool_size=4, pool_timeout=4)
+    engine = engine_with(
+        "&pool_size=3&pool_timeout=3&pool_min_size=3", poolclass=pool_class, pool_size=5
+    )
     options = TypedPool.of(engine).options
     assert (options.pool_size, options.timeout, options.pool_min_size) == (5, 4, 3)
 
 
-def test_a_lifetime_in_create_engine_beats_a_recycle_in_the_url() -> None:
-    engine = engine_of("&pool_recycle=60", pool_max_lifetime=30)
+def test_a_lifetime_in_create_engine_overrides_a_recycle_in_the_url() -> None:
+    engine = engine_with("&pool_recycle=60", pool_max_lifetime=30)
     assert TypedPool.of(engine).options.pool_max_lifetime == 30
 
 
-# ------------------------------------------------------------------- steps aside
+# ---------------------------------------------------------- engines left unchanged
 
 
-def test_another_pool_chosen_on_purpose_is_left_alone() -> None:
-    engine = engine_of("&pool_size=3&pool_min_size=1", poolclass=NullPool)
+def test_an_explicit_poolclass_is_left_unchanged() -> None:
+    engine = engine_with("&pool_size=3&pool_min_size=1", poolclass=NullPool)
     assert isinstance(engine.pool, NullPool)
     assert dict(engine.url.query) == {}
 
 
-def test_a_pool_object_is_left_alone() -> None:
-    from tests.support.fake_driver import new_dialect
-
+def test_an_explicit_pool_is_left_unchanged() -> None:
     pool = AsyncAdaptedQueuePool(lambda: None, dialect=new_dialect())
-    assert engine_of("&pool_size=3", pool=pool).pool is pool
+    assert engine_with("&pool_size=3", pool=pool).pool is pool
 
 
-def test_a_synchronous_engine_is_left_alone(tmp_path: Path) -> None:
+def test_the_pool_of_a_synchronous_engine_is_left_unchanged(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'file.db'}?plugin=typedpool&pool_timeout=3&pool_min_size=1"
     engine = create_engine(url)
     assert not isinstance(engine.pool, TypedPool)
@@ -145,16 +145,16 @@ def test_a_synchronous_engine_is_left_alone(tmp_path: Path) -> None:
     engine.dispose()
 
 
-@pytest.mark.filterwarnings("ignore:Selection of the StaticPool")  # SQLAlchemy 2.1's own advice
+@pytest.mark.filterwarnings("ignore:Selection of the StaticPool")  # a warning of SQLAlchemy 2.1
 @pytest.mark.parametrize("database", ["", ":memory:", "file:x?mode=memory&uri=true"])
-def test_sqlite_in_memory_is_left_alone(database: str) -> None:
+def test_the_pool_of_sqlite_in_memory_is_left_unchanged(database: str) -> None:
     separator = "&" if "?" in database else "?"
     url = f"sqlite+aiosqlite:///{database}{separator}plugin=typedpool&pool_timeout=3"
     engine = create_async_engine(url)
     assert isinstance(engine.pool, StaticPool)
 
 
-def test_a_sqlite_file_gets_it(tmp_path: Path) -> None:
+def test_a_sqlite_file_gets_the_typed_pool(tmp_path: Path) -> None:
     path = tmp_path / "file.db"
     engine = create_async_engine(f"sqlite+aiosqlite:///{path}?plugin=typedpool&pool_size=2")
     assert TypedPool.of(engine).options.pool_size == 2
@@ -166,6 +166,6 @@ def test_the_entry_point_is_declared() -> None:
 
 
 def test_a_url_object_is_not_changed() -> None:
-    url = make_url(PLUGGED + "&pool_size=3")
+    url = make_url(URL_WITH_PLUGIN + "&pool_size=3")
     create_async_engine(url)
     assert url.query["pool_size"] == "3"

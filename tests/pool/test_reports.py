@@ -1,4 +1,4 @@
-"""What the pool tells about itself: stats, holders, errors and log lines."""
+"""What the pool reports: stats, holders, errors and log records."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.fake_driver import (
     borrow,
     borrowed,
     dispose,
-    give,
+    give_back,
     new_pool,
     open_idle,
     refused,
@@ -32,7 +32,7 @@ from tests.support.virtual_clock import run
 LOGGER = "sqla_typedpool"
 
 
-def test_a_picture_of_an_unused_pool() -> None:
+def test_the_stats_of_an_unused_pool_are_zero() -> None:
     stats = new_pool(Server(), pool_size=2, max_overflow=1, pool_min_size=1).stats()
     assert (stats.size, stats.idle, stats.in_use, stats.waiting) == (0, 0, 0, 0)
     assert (stats.max, stats.min) == (3, 1)
@@ -40,7 +40,7 @@ def test_a_picture_of_an_unused_pool() -> None:
     assert stats.wait_time.count == 0
 
 
-def test_the_gauges_tell_the_present() -> None:
+def test_gauges_count_the_present_connections_and_waiters() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=3, max_overflow=0, pool_validate_after=None)
@@ -58,13 +58,13 @@ def test_the_gauges_tell_the_present() -> None:
             await asyncio.wait(others)
             for other in others:
                 if not other.cancelled():
-                    await give(other.result())
+                    await give_back(other.result())
             assert pool.stats().waiting == 0
 
     run(main())
 
 
-def test_the_counters_tell_the_past() -> None:
+def test_counters_count_the_past_checkouts_connects_pings_and_closes() -> None:
     async def main() -> None:
         server = Server().script(Connect(error=WrongPassword))
         pool = new_pool(server, pool_size=1, max_overflow=0, timeout=1, pool_max_waiting=1)
@@ -95,7 +95,7 @@ def test_the_counters_tell_the_past() -> None:
     run(main())
 
 
-def test_connections_opened_are_closed_or_there() -> None:
+def test_connections_opened_less_connections_closed_is_the_size() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=3, max_overflow=3, pool_idle_timeout=20)
@@ -108,7 +108,7 @@ def test_connections_opened_are_closed_or_there() -> None:
                 fairy.invalidate(soft=True)
             elif number % 11 == 0:
                 fairy.detach()
-            await give(fairy)
+            await give_back(fairy)
             if number % 9 == 0:
                 await dispose(pool)
             await asyncio.sleep(number % 4)
@@ -119,7 +119,7 @@ def test_connections_opened_are_closed_or_there() -> None:
     run(main())
 
 
-def test_distributions_measure_what_they_say() -> None:
+def test_distributions_measure_connect_use_and_wait_times() -> None:
     async def main() -> None:
         pool = new_pool(Server(usual=Connect(0.2)), pool_size=1, max_overflow=0)
         await asyncio.gather(use(pool, 3), use(pool, 3))
@@ -140,7 +140,7 @@ def test_distributions_measure_what_they_say() -> None:
     run(main())
 
 
-def test_reading_does_not_change_the_numbers() -> None:
+def test_reading_the_stats_does_not_change_them() -> None:
     async def main() -> None:
         pool = new_pool(Server())
         for _ in range(50):
@@ -154,7 +154,7 @@ def test_reading_does_not_change_the_numbers() -> None:
     run(main())
 
 
-def test_a_picture_is_frozen_and_can_be_sent_elsewhere() -> None:
+def test_stats_are_frozen_and_can_be_pickled() -> None:
     stats = new_pool(Server()).stats()
     assert isinstance(stats, PoolStats)
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -166,7 +166,7 @@ def test_a_picture_is_frozen_and_can_be_sent_elsewhere() -> None:
 # ---------------------------------------------------------------------- holders
 
 
-def test_holders_are_told_longest_first_with_task_and_time() -> None:
+def test_holders_are_listed_longest_first_with_task_and_time() -> None:
     async def main() -> None:
         pool = new_pool(Server())
 
@@ -190,8 +190,8 @@ def test_holders_are_told_longest_first_with_task_and_time() -> None:
     run(main())
 
 
-def test_a_holder_names_the_line_that_asked_when_the_threshold_is_set() -> None:
-    async def ask_here(pool: Any) -> Any:
+def test_a_holder_names_its_call_site_when_the_leak_threshold_is_set() -> None:
+    async def check_out(pool: Any) -> Any:
         return await pool_connect(pool)
 
     async def pool_connect(pool: Any) -> Any:
@@ -200,35 +200,35 @@ def test_a_holder_names_the_line_that_asked_when_the_threshold_is_set() -> None:
     async def main() -> None:
         for threshold in (None, 100):
             pool = new_pool(Server(), pool_leak_threshold=threshold)
-            for _ in range(2):  # a new connection, and one at hand
-                fairy = await asyncio.create_task(ask_here(pool), name="asker")
+            for _ in range(2):  # a new connection, then an idle one
+                fairy = await asyncio.create_task(check_out(pool), name="borrower")
                 (holder,) = pool.holders()
                 if threshold is None:
                     assert holder.where is None, "the task has ended"
                 else:
                     assert "test_reports.py" in holder.where
                     assert "pool_connect" in holder.where
-                await give(fairy)
+                await give_back(fairy)
 
     run(main())
 
 
-def test_a_holder_whose_task_is_gone_is_still_told() -> None:
+def test_a_holder_whose_task_has_ended_is_still_listed() -> None:
     async def main() -> None:
         pool = new_pool(Server())
-        fairy = await asyncio.create_task(borrow(pool), name="gone")
+        fairy = await asyncio.create_task(borrow(pool), name="ended")
         await asyncio.sleep(5)
         (holder,) = pool.holders()
         assert holder.seconds == pytest.approx(5, abs=0.1)
-        await give(fairy)
+        await give_back(fairy)
 
     run(main())
 
 
-# -------------------------------------------------------------------- log lines
+# ------------------------------------------------------------------ log records
 
 
-def test_a_slow_checkout_is_told_with_its_numbers(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_slow_checkout_is_logged_with_its_numbers(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         pool = new_pool(Server(), pool_size=1, max_overflow=0, pool_slow_checkout=2)
         await asyncio.gather(use(pool, 1.5), use(pool), use(pool, 0))
@@ -244,7 +244,9 @@ def test_a_slow_checkout_is_told_with_its_numbers(caplog: pytest.LogCaptureFixtu
         run(main())
 
 
-def test_a_slow_checkout_may_go_untold(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_slow_checkout_is_not_logged_when_pool_slow_checkout_is_none(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def main() -> None:
         pool = new_pool(Server(), pool_size=1, max_overflow=0, pool_slow_checkout=None)
         await asyncio.gather(use(pool, 20), use(pool))
@@ -254,7 +256,7 @@ def test_a_slow_checkout_may_go_untold(caplog: pytest.LogCaptureFixture) -> None
     assert caplog.records == []
 
 
-def test_an_ordinary_life_writes_no_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_normal_operation_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         pool = new_pool(Server(usual=Connect(0.05)), pool_min_size=2, pool_max_lifetime=60)
         for _ in range(30):
@@ -272,7 +274,7 @@ def test_an_ordinary_life_writes_no_line(caplog: pytest.LogCaptureFixture) -> No
     assert [each.getMessage() for each in caplog.records] == []
 
 
-def test_every_line_carries_its_numbers_and_keeps_its_arguments(
+def test_every_log_record_has_its_numbers_as_attributes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def main() -> None:
@@ -283,17 +285,17 @@ def test_every_line_carries_its_numbers_and_keeps_its_arguments(
         server.usual = Connect()
         fairy = await waiter
         await asyncio.sleep(10)
-        await give(fairy)
+        await give_back(fairy)
 
     with caplog.at_level(logging.WARNING, LOGGER):
         run(main())
-    plain = vars(logging.makeLogRecord({}))
+    standard = vars(logging.makeLogRecord({}))
     assert len(caplog.records) >= 4
     for record in caplog.records:
         extras = {
             name: value
             for name, value in vars(record).items()
-            if name not in plain and name not in ("message", "asctime", "taskName")
+            if name not in standard and name not in ("message", "asctime", "taskName")
         }
         assert extras, record.getMessage()
         assert all(isinstance(value, (int, float)) for value in extras.values()), extras
@@ -303,19 +305,19 @@ def test_every_line_carries_its_numbers_and_keeps_its_arguments(
 # ----------------------------------------------------------------------- errors
 
 
-def test_a_copied_error_is_another_object_that_says_the_same() -> None:
+def test_a_copied_error_is_another_object_with_the_same_contents() -> None:
     error = WrongPassword("no", 7)
     error.detail = "x"  # type: ignore[attr-defined]
     error.__cause__ = OSError()
-    twin = copy_error(error)
-    assert twin is not error
-    assert type(twin) is WrongPassword
-    assert (twin.args, twin.detail) == (("no", 7), "x")  # type: ignore[attr-defined]
-    assert twin.__cause__ is error.__cause__
+    copy = copy_error(error)
+    assert copy is not error
+    assert type(copy) is WrongPassword
+    assert (copy.args, copy.detail) == (("no", 7), "x")  # type: ignore[attr-defined]
+    assert copy.__cause__ is error.__cause__
 
 
-def test_an_error_that_cannot_be_copied_is_passed_on() -> None:
-    class Stubborn(Exception):
+def test_an_error_that_cannot_be_copied_is_returned_itself() -> None:
+    class CannotBeCopied(Exception):
         def __new__(cls, *args: Any, **options: Any) -> Any:
             if not options:
                 raise TypeError
@@ -324,11 +326,11 @@ def test_an_error_that_cannot_be_copied_is_passed_on() -> None:
         def __init__(self, **options: Any) -> None:
             super().__init__()
 
-    error = Stubborn(needed=1)
+    error = CannotBeCopied(needed=1)
     assert copy_error(error) is error
 
 
-def test_each_waiter_gets_an_error_of_its_own() -> None:
+def test_each_waiter_gets_its_own_error_object() -> None:
     async def main() -> None:
         pool = new_pool(Server(usual=Connect(0.1, error=WrongPassword)))
         got = await asyncio.gather(*(borrow(pool) for _ in range(5)), return_exceptions=True)
@@ -338,6 +340,6 @@ def test_each_waiter_gets_an_error_of_its_own() -> None:
     run(main())
 
 
-def test_option_errors_are_the_packages_own() -> None:
+def test_a_wrong_option_raises_the_error_of_the_package() -> None:
     with pytest.raises(PoolOptionError):
         new_pool(Server(), pool_size="x")

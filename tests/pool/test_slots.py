@@ -1,4 +1,4 @@
-"""The state of the pool, without a loop: fairness, counting, and what cancellation costs."""
+"""`Slots` without an event loop: fairness, counters, and cancelled waiters."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from sqla_typedpool.pool import slots as module
 from sqla_typedpool.pool.slots import Limits, Slots
 
 
-class Customer:
-    """A waiter that notes what it got."""
+class FakeWaiter:
+    """A waiter that keeps the entry or the error it was given."""
 
     def __init__(self) -> None:
-        self.got: Any = None
+        self.entry: Any = None
         self.error: BaseException | None = None
-        self.is_gone = False
+        self.is_done = False
 
-    def serve(self, record: Any) -> bool:
-        if self.is_gone:
+    def serve(self, entry: Any) -> bool:
+        if self.is_done:
             return False
-        self.got = record
-        self.is_gone = True
+        self.entry = entry
+        self.is_done = True
         return True
 
     def fail(self, error: BaseException) -> bool:
-        if self.is_gone:
+        if self.is_done:
             return False
         self.error = error
-        self.is_gone = True
+        self.is_done = True
         return True
 
 
@@ -42,33 +42,33 @@ def new_slots(size: int = 3, overflow: int = 0, *, lifo: bool = True) -> Slots[s
     return Slots(Limits(size, overflow), lifo=lifo)
 
 
-def test_a_record_goes_to_the_oldest_waiter_that_is_still_there() -> None:
+def test_an_entry_is_assigned_to_the_oldest_waiter_that_still_waits() -> None:
     slots = new_slots()
-    gone, second, third = Customer(), Customer(), Customer()
-    gone.is_gone = True
-    for each in (gone, second, third):
+    done, second, third = FakeWaiter(), FakeWaiter(), FakeWaiter()
+    done.is_done = True
+    for each in (done, second, third):
         slots.join(each)
     assert slots.hand_over("a")
-    assert (second.got, third.got) == ("a", None)
+    assert (second.entry, third.entry) == ("a", None)
     assert slots.in_use == 1
     assert list(slots.waiters) == [third]
 
 
-def test_nobody_there_means_the_record_stays_in_hand() -> None:
+def test_an_entry_is_not_assigned_when_no_waiter_still_waits() -> None:
     slots = new_slots()
-    gone = Customer()
-    gone.is_gone = True
-    slots.join(gone)
+    done = FakeWaiter()
+    done.is_done = True
+    slots.join(done)
     assert not slots.hand_over("a")
     assert slots.in_use == 0
     assert not slots.waiters
 
 
-def test_an_error_goes_to_the_oldest_waiter_that_is_still_there() -> None:
+def test_an_error_goes_to_the_oldest_waiter_that_still_waits() -> None:
     slots = new_slots()
-    gone, second, third = Customer(), Customer(), Customer()
-    gone.is_gone = True
-    for each in (gone, second, third):
+    done, second, third = FakeWaiter(), FakeWaiter(), FakeWaiter()
+    done.is_done = True
+    for each in (done, second, third):
         slots.join(each)
     error = RuntimeError()
     assert slots.fail_oldest(error)
@@ -78,39 +78,37 @@ def test_an_error_goes_to_the_oldest_waiter_that_is_still_there() -> None:
     assert not slots.fail_oldest(error)
 
 
-def test_one_served_in_vain_gets_its_place_back() -> None:
+def test_a_waiter_can_be_enqueued_at_the_head_of_the_queue() -> None:
     slots = new_slots()
-    first, second = Customer(), Customer()
+    first, second = FakeWaiter(), FakeWaiter()
     slots.join(second)
     slots.join(first, first=True)
     assert [slots.place_of(each) for each in (first, second)] == [0, 1]
 
 
-def test_leaving_the_queue_twice_is_no_error() -> None:
+def test_dequeuing_a_waiter_twice_raises_no_error() -> None:
     slots = new_slots()
-    customer = Customer()
-    slots.join(customer)
-    slots.leave(customer)
-    slots.leave(customer)
+    waiter = FakeWaiter()
+    slots.join(waiter)
+    slots.leave(waiter)
+    slots.leave(waiter)
     assert not slots.waiters
 
 
 @pytest.mark.parametrize(("lifo", "order"), [(True, "cba"), (False, "abc")])
-def test_the_end_of_the_idle_row_that_is_used_is_the_one_that_is_shown(
-    lifo: bool, order: str
-) -> None:
+def test_the_next_idle_entry_is_the_one_that_is_taken(lifo: bool, order: str) -> None:
     slots = new_slots(lifo=lifo)
-    for record in "abc":
-        slots.keep(record)
+    for entry in "abc":
+        slots.keep(entry)
     taken = []
-    while (shown := slots.next_idle()) is not None:
-        assert slots.take() == shown
-        taken.append(shown)
+    while (next_idle := slots.next_idle()) is not None:
+        assert slots.take() == next_idle
+        taken.append(next_idle)
     assert "".join(taken) == order
     assert slots.in_use == 3
 
 
-def test_claiming_what_is_gone_says_so() -> None:
+def test_an_entry_can_be_reserved_only_once() -> None:
     slots = new_slots()
     slots.keep("a")
     assert slots.claim("a")
@@ -118,14 +116,16 @@ def test_claiming_what_is_gone_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "overflow", "most"),
+    ("size", "overflow", "max_total"),
     [(5, 10, 15), (5, 0, 5), (0, 10, float("inf")), (5, -1, float("inf")), (0, 0, float("inf"))],
 )
-def test_the_stock_words_for_unlimited_hold(size: int, overflow: int, most: float) -> None:
-    assert Limits(size, overflow).most == most
+def test_the_stock_values_for_unlimited_are_honoured(
+    size: int, overflow: int, max_total: float
+) -> None:
+    assert Limits(size, overflow).most == max_total
 
 
-def test_a_limit_changed_later_counts_at_once() -> None:
+def test_a_changed_limit_applies_at_once() -> None:
     limits = Limits(1, 0)
     slots: Slots[str] = Slots(limits)
     slots.in_use = 1
@@ -134,7 +134,7 @@ def test_a_limit_changed_later_counts_at_once() -> None:
     assert slots.has_room()
 
 
-def test_slots_cannot_await() -> None:
+def test_the_slots_module_cannot_await() -> None:
     tree = ast.parse(Path(module.__file__).read_text())
     found = [
         node
@@ -145,7 +145,7 @@ def test_slots_cannot_await() -> None:
 
 
 class SlotsAgainstAModel(RuleBasedStateMachine):
-    """Slots next to plain lists: whatever is done, both agree."""
+    """`Slots` and a model of plain lists agree after every operation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -153,64 +153,62 @@ class SlotsAgainstAModel(RuleBasedStateMachine):
         self.slots: Slots[int] = Slots(self.limits, lifo=True)
         self.idle: list[int] = []
         self.used: list[int] = []
-        self.queue: list[Customer] = []
+        self.queue: list[FakeWaiter] = []
         self.busy = {"opening": 0, "validating": 0, "closing": 0}
-        self.in_hand: list[int] = []
+        self.reserved: list[int] = []
         self.names = iter(range(10**9))
 
-    # what a station does, in its parts
-
     @rule()
-    def arrive(self) -> None:
+    def check_out(self) -> None:
         if self.slots.waiters or self.slots.next_idle() is None:
-            customer = Customer()
-            self.slots.join(customer)
-            self.queue.append(customer)
+            waiter = FakeWaiter()
+            self.slots.join(waiter)
+            self.queue.append(waiter)
         else:
-            record = self.slots.take()
-            assert record == self.idle.pop()
-            self.used.append(record)
+            entry = self.slots.take()
+            assert entry == self.idle.pop()
+            self.used.append(entry)
 
     @precondition(lambda self: self.used)
     @rule(data=st.data())
-    def come_back(self, data: st.DataObject) -> None:
-        record = data.draw(st.sampled_from(self.used))
-        self.used.remove(record)
+    def check_in(self, data: st.DataObject) -> None:
+        entry = data.draw(st.sampled_from(self.used))
+        self.used.remove(entry)
         self.slots.in_use -= 1
-        self.in_hand.append(record)
+        self.reserved.append(entry)
 
-    @precondition(lambda self: self.in_hand)
+    @precondition(lambda self: self.reserved)
     @rule()
-    def place(self) -> None:
-        record = self.in_hand.pop()
-        if self.slots.hand_over(record):
-            self._model_serves(record)
+    def release(self) -> None:
+        entry = self.reserved.pop()
+        if self.slots.hand_over(entry):
+            self._model_serves(entry)
         elif self.slots.is_surplus():
             assert len(self.idle) >= self.limits.size
         else:
-            self.slots.keep(record)
-            self.idle.append(record)
+            self.slots.keep(entry)
+            self.idle.append(entry)
 
-    def _model_serves(self, record: int) -> None:
-        while self.queue and self.queue[0].got is None and self.queue[0].is_gone:
+    def _model_serves(self, entry: int) -> None:
+        while self.queue and self.queue[0].entry is None and self.queue[0].is_done:
             self.queue.pop(0)
-        customer = self.queue.pop(0)
-        assert customer.got == record, "not the oldest"
-        self.used.append(record)
+        waiter = self.queue.pop(0)
+        assert waiter.entry == entry, "the oldest waiter is served first"
+        self.used.append(entry)
 
     @precondition(lambda self: self.queue)
-    @rule(data=st.data(), politely=st.booleans())
-    def give_up(self, data: st.DataObject, politely: bool) -> None:
-        customer = data.draw(st.sampled_from(self.queue))
-        customer.is_gone = True
-        if politely:
-            self.slots.leave(customer)
-            self.queue.remove(customer)
+    @rule(data=st.data(), dequeued=st.booleans())
+    def cancel(self, data: st.DataObject, dequeued: bool) -> None:
+        waiter = data.draw(st.sampled_from(self.queue))
+        waiter.is_done = True
+        if dequeued:
+            self.slots.leave(waiter)
+            self.queue.remove(waiter)
 
     @precondition(lambda self: self.queue)
     @rule()
-    def fail_one(self) -> None:
-        self.queue = [each for each in self.queue if not each.is_gone]
+    def fail_oldest(self) -> None:
+        self.queue = [each for each in self.queue if not each.is_done]
         failed = self.slots.fail_oldest(RuntimeError())
         assert failed == bool(self.queue)
         if self.queue:
@@ -228,20 +226,20 @@ class SlotsAgainstAModel(RuleBasedStateMachine):
         self.slots.opening -= 1
         self.busy["opening"] -= 1
         if succeeds:
-            self.in_hand.append(next(self.names))
+            self.reserved.append(next(self.names))
 
     @precondition(lambda self: self.idle)
     @rule(data=st.data(), state=st.sampled_from(["validating", "closing"]))
     def claim(self, data: st.DataObject, state: str) -> None:
-        record = data.draw(st.sampled_from(self.idle))
-        assert self.slots.claim(record)
-        self.idle.remove(record)
+        entry = data.draw(st.sampled_from(self.idle))
+        assert self.slots.claim(entry)
+        self.idle.remove(entry)
         setattr(self.slots, state, getattr(self.slots, state) + 1)
         self.busy[state] += 1
 
     @precondition(lambda self: self.busy["validating"] or self.busy["closing"])
     @rule()
-    def done(self) -> None:
+    def finish(self) -> None:
         state = "validating" if self.busy["validating"] else "closing"
         setattr(self.slots, state, getattr(self.slots, state) - 1)
         self.busy[state] -= 1
@@ -252,10 +250,10 @@ class SlotsAgainstAModel(RuleBasedStateMachine):
         assert list(slots.idle) == self.idle
         assert slots.in_use == len(self.used)
         assert slots.total() == len(self.idle) + len(self.used) + sum(self.busy.values())
-        assert slots.total() + len(self.in_hand) >= slots.total()
+        assert slots.total() + len(self.reserved) >= slots.total()
         assert slots.has_room() == (slots.total() < self.limits.most)
-        waiting = [each for each in slots.waiters if not each.is_gone]  # type: ignore[attr-defined]
-        assert waiting == [each for each in self.queue if not each.is_gone]
+        waiting = [each for each in slots.waiters if not each.is_done]  # type: ignore[attr-defined]
+        assert waiting == [each for each in self.queue if not each.is_done]
 
 
 SlotsAgainstAModel.TestCase.settings = settings(

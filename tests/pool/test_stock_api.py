@@ -1,4 +1,4 @@
-"""Law 11: the stock pool's words stay true, and the records keep their identity."""
+"""Guarantee 11: the methods of the stock pool keep their meaning, and entries are reused."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from sqla_typedpool._sqlalchemy import greenlet_spawn
 from tests.support.fake_driver import (
     Connect,
     Server,
-    assert_at_rest,
+    WrongPassword,
+    assert_only_idle,
     borrow,
     borrowed,
     dispose,
-    give,
+    give_back,
     new_engine,
     new_pool,
     open_idle,
@@ -32,22 +33,24 @@ from tests.support.virtual_clock import VirtualLoop, now, run
 LOGGER = "sqla_typedpool"
 
 
-def words(pool: Any) -> tuple[int, int, int, int]:
+def counts(pool: Any) -> tuple[int, int, int, int]:
     return pool.size(), pool.checkedin(), pool.checkedout(), pool.overflow()
 
 
-@pytest.mark.parametrize("kind", [AsyncAdaptedQueuePool, TypedPool])
-def test_the_four_numbers_are_those_of_the_stock_pool(kind: type[Any]) -> None:
+@pytest.mark.parametrize("poolclass", [AsyncAdaptedQueuePool, TypedPool])
+def test_size_checkedin_checkedout_and_overflow_are_those_of_the_stock_pool(
+    poolclass: type[Any],
+) -> None:
     async def main() -> None:
-        pool = new_pool(Server(), kind=kind, pool_size=2, max_overflow=1)
-        seen = [words(pool)]
+        pool = new_pool(Server(), poolclass=poolclass, pool_size=2, max_overflow=1)
+        seen = [counts(pool)]
         fairies = []
         for _ in range(3):
             fairies.append(await borrow(pool))
-            seen.append(words(pool))
+            seen.append(counts(pool))
         for fairy in fairies:
-            await give(fairy)
-            seen.append(words(pool))
+            await give_back(fairy)
+            seen.append(counts(pool))
         await dispose(pool)
         seen.append((pool.size(), pool.checkedin(), pool.checkedout(), 0))
         assert seen == [
@@ -64,11 +67,11 @@ def test_the_four_numbers_are_those_of_the_stock_pool(kind: type[Any]) -> None:
     run(main())
 
 
-def test_the_status_line_is_the_stock_one() -> None:
+def test_the_status_line_is_that_of_the_stock_pool() -> None:
     async def main() -> None:
         lines = []
-        for kind in (AsyncAdaptedQueuePool, TypedPool):
-            pool = new_pool(Server(), kind=kind, pool_size=5, max_overflow=10)
+        for poolclass in (AsyncAdaptedQueuePool, TypedPool):
+            pool = new_pool(Server(), poolclass=poolclass, pool_size=5, max_overflow=10)
             await open_idle(pool, 2)
             async with borrowed(pool):
                 lines.append(pool.status())
@@ -78,7 +81,7 @@ def test_the_status_line_is_the_stock_one() -> None:
     run(main())
 
 
-def test_timeout_and_size_say_what_was_asked_for() -> None:
+def test_timeout_and_size_return_the_given_options() -> None:
     pool = new_pool(Server(), pool_size=7, timeout=3)
     assert pool.timeout() == 3
     assert pool.size() == 7
@@ -86,7 +89,7 @@ def test_timeout_and_size_say_what_was_asked_for() -> None:
     assert isinstance(pool, AsyncAdaptedQueuePool)
 
 
-def test_a_timeout_assigned_later_counts() -> None:
+def test_a_timeout_assigned_after_construction_is_honoured() -> None:
     async def main() -> None:
         pool = new_pool(Server(), pool_size=1, max_overflow=0, timeout=30)
         pool._timeout = 2
@@ -103,7 +106,7 @@ def test_a_timeout_assigned_later_counts() -> None:
     run(main())
 
 
-def test_an_overflow_assigned_later_counts() -> None:
+def test_a_max_overflow_assigned_after_construction_is_honoured() -> None:
     async def main() -> None:
         pool = new_pool(Server(), pool_size=1, max_overflow=0, timeout=1)
         async with borrowed(pool):
@@ -120,19 +123,23 @@ def test_an_overflow_assigned_later_counts() -> None:
     run(main())
 
 
-@pytest.mark.parametrize("options", [{"pool_size": 0}, {"pool_size": 2, "max_overflow": -1}])
-def test_unlimited_means_unlimited(options: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "options", [{"pool_size": 0}, {"pool_size": 2, "max_overflow": -1}], ids=str
+)
+def test_an_unlimited_pool_opens_as_many_connections_as_are_borrowed(
+    options: dict[str, int],
+) -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, **options)
         fairies = await asyncio.gather(*(borrow(pool) for _ in range(100)))
-        assert server.most_sockets == 100
+        assert server.peak_sockets == 100
         assert pool.stats().max is None
         for fairy in fairies:
-            await give(fairy)
+            await give_back(fairy)
         await asyncio.sleep(1)
         assert pool.stats().idle == (100 if options["pool_size"] == 0 else 2)
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
 
     run(main())
 
@@ -161,28 +168,28 @@ def test_recreate_keeps_every_option_and_every_later_assignment() -> None:
         pool_slow_checkout=19,
         pool_leak_threshold=20,
     )
-    twin = pool.recreate()
-    assert type(twin) is type(pool)
-    assert twin is not pool
-    assert twin.options == pool.options
-    assert twin._reset_on_return is pool._reset_on_return
-    assert twin.logging_name == "mine"
+    copy = pool.recreate()
+    assert type(copy) is type(pool)
+    assert copy is not pool
+    assert copy.options == pool.options
+    assert copy._reset_on_return is pool._reset_on_return
+    assert copy.logging_name == "mine"
     pool._timeout = 1
     pool._max_overflow = 9
-    twin = pool.recreate().recreate()
-    assert (twin.timeout(), twin._max_overflow, twin.limits.most) == (1, 9, 12)
+    copy = pool.recreate().recreate()
+    assert (copy.timeout(), copy._max_overflow, copy.stats().max) == (1, 9, 12)
 
 
-def test_recreate_keeps_what_was_configured_and_recycle() -> None:
-    kind = TypedPool.configured(pool_min_size=2, pool_recycle=60)
-    pool = new_pool(Server(), kind=kind)
-    twin = pool.recreate()
-    assert type(twin) is kind
-    assert twin.options == pool.options
-    assert twin.options.pool_max_lifetime == 60
+def test_recreate_keeps_configured_options_and_recycle() -> None:
+    pool_class = TypedPool.configured(pool_min_size=2, pool_recycle=60)
+    pool = new_pool(Server(), poolclass=pool_class)
+    copy = pool.recreate()
+    assert type(copy) is pool_class
+    assert copy.options == pool.options
+    assert copy.options.pool_max_lifetime == 60
 
 
-def test_recreate_of_a_closed_pool_is_open() -> None:
+def test_recreate_of_a_closed_pool_returns_an_open_pool() -> None:
     async def main() -> None:
         pool = new_pool(Server())
         await pool.close()
@@ -191,7 +198,7 @@ def test_recreate_of_a_closed_pool_is_open() -> None:
     run(main())
 
 
-def test_the_old_pool_works_on_after_recreate_and_dispose() -> None:
+def test_the_old_pool_still_works_after_recreate_and_dispose() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=1, max_overflow=0)
@@ -200,12 +207,12 @@ def test_the_old_pool_works_on_after_recreate_and_dispose() -> None:
         await dispose(pool)
         await use(pool)
         await use(pool)
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
 
     run(main())
 
 
-def test_dispose_outside_any_loop_is_legal() -> None:
+def test_dispose_outside_any_loop_raises_no_error() -> None:
     server = Server()
     pool = new_pool(server)
 
@@ -218,7 +225,7 @@ def test_dispose_outside_any_loop_is_legal() -> None:
     assert pool.stats().size == 0
 
 
-def test_dispose_from_another_thread_closes_what_is_idle() -> None:
+def test_dispose_from_another_thread_closes_idle_connections() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server)
@@ -232,29 +239,29 @@ def test_dispose_from_another_thread_closes_what_is_idle() -> None:
     run(main())
 
 
-# --------------------------------------------------------------------- records
+# --------------------------------------------------------------------- entries
 
 
 def test_record_info_survives_an_invalidation_and_info_does_not() -> None:
     async def main() -> None:
         pool = new_pool(Server(), pool_size=1, max_overflow=0)
         fairy = await borrow(pool)
-        record = fairy._connection_record
+        entry = fairy._connection_record
         fairy.record_info["kept"] = 1
         fairy.info["lost"] = 1
         await greenlet_spawn(fairy.invalidate)
-        await give(fairy)
-        assert pool.checkedin() == 1, "an empty record is at rest, as in the stock pool"
+        await give_back(fairy)
+        assert pool.checkedin() == 1, "an empty entry counts as checked in, as in the stock pool"
         fairy = await borrow(pool)
-        assert fairy._connection_record is record
+        assert fairy._connection_record is entry
         assert fairy.record_info == {"kept": 1}
         assert fairy.info == {}
-        await give(fairy)
+        await give_back(fairy)
 
     run(main())
 
 
-def test_an_empty_record_is_never_handed_out() -> None:
+def test_an_empty_entry_is_never_handed_out() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=2, max_overflow=0)
@@ -263,21 +270,21 @@ def test_an_empty_record_is_never_handed_out() -> None:
             for fairy in fairies:
                 assert fairy.dbapi_connection is not None
                 await greenlet_spawn(fairy.invalidate)
-                await give(fairy)
+                await give_back(fairy)
             await asyncio.sleep(0.1)
-            assert words(pool)[1:3] == (2, 0)
-        assert_at_rest(pool, server)
+            assert counts(pool)[1:3] == (2, 0)
+        assert_only_idle(pool, server)
 
     run(main())
 
 
-def test_a_record_retired_by_age_keeps_its_identity() -> None:
+def test_an_expired_entry_keeps_its_record_info() -> None:
     async def main() -> None:
         pool = new_pool(Server(), pool_size=1, max_overflow=0, pool_max_lifetime=10)
         fairy = await borrow(pool)
         fairy.record_info["kept"] = 1
         await asyncio.sleep(20)
-        await give(fairy)
+        await give_back(fairy)
         await asyncio.sleep(1)
         async with borrowed(pool) as fairy:
             assert fairy.record_info == {"kept": 1}
@@ -285,7 +292,7 @@ def test_a_record_retired_by_age_keeps_its_identity() -> None:
     run(main())
 
 
-def test_shells_do_not_pile_up() -> None:
+def test_empty_entries_do_not_accumulate() -> None:
     async def main() -> None:
         pool = new_pool(Server(), pool_size=2, max_overflow=10)
         for _ in range(20):
@@ -293,7 +300,7 @@ def test_shells_do_not_pile_up() -> None:
             for fairy in fairies:
                 await greenlet_spawn(fairy.invalidate)
             for fairy in fairies:
-                await give(fairy)
+                await give_back(fairy)
         await asyncio.sleep(1)
         assert pool.checkedin() <= 2
         assert pool.overflow() <= 0
@@ -301,10 +308,8 @@ def test_shells_do_not_pile_up() -> None:
     run(main())
 
 
-def test_a_record_that_never_connected_is_not_kept() -> None:
+def test_an_entry_that_never_connected_is_not_kept() -> None:
     async def main() -> None:
-        from tests.support.fake_driver import WrongPassword
-
         pool = new_pool(Server(usual=Connect(error=WrongPassword)), pool_size=3)
         for _ in range(5):
             with pytest.raises(WrongPassword):
@@ -314,7 +319,7 @@ def test_a_record_that_never_connected_is_not_kept() -> None:
     run(main())
 
 
-def test_sqlalchemys_recycle_and_pre_ping_stay_off_inside() -> None:
+def test_sqlalchemys_own_recycle_and_pre_ping_stay_off() -> None:
     pool = new_pool(Server(), recycle=60, pre_ping=True)
     assert pool._recycle == -1
     assert pool._pre_ping is False
@@ -324,7 +329,7 @@ def test_sqlalchemys_recycle_and_pre_ping_stay_off_inside() -> None:
 # ------------------------------------------------------------------ engine, loops
 
 
-def test_of_gives_the_typed_pool_or_tells_what_to_change() -> None:
+def test_of_returns_the_typed_pool_or_raises_an_error_that_says_what_to_change() -> None:
     engine = new_engine(Server())
     assert TypedPool.of(engine) is engine.pool
     assert TypedPool.of(engine.sync_engine) is engine.pool  # type: ignore[arg-type]
@@ -335,7 +340,7 @@ def test_of_gives_the_typed_pool_or_tells_what_to_change() -> None:
         TypedPool.of(object())  # type: ignore[arg-type]
 
 
-def test_a_second_live_loop_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_second_live_loop_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     pool = new_pool(Server())
     first = VirtualLoop()
     with caplog.at_level(logging.WARNING, LOGGER):
@@ -345,7 +350,7 @@ def test_a_second_live_loop_is_told_once(caplog: pytest.LogCaptureFixture) -> No
 
         async def main() -> None:
             await use(pool)
-            assert pool.stats().size == 2, "stats() adds all loops up"
+            assert pool.stats().size == 2, "stats() adds up all loops"
             assert pool.checkedin() == 2
 
         for _ in range(3):
@@ -354,12 +359,12 @@ def test_a_second_live_loop_is_told_once(caplog: pytest.LogCaptureFixture) -> No
         first.run_until_complete(first.shutdown_asyncgens())
         asyncio.set_event_loop(None)
         first.close()
-    told = [each for each in caplog.records if "loops" in each.getMessage()]
-    assert len(told) == 1
-    assert told[0].loops == 2  # type: ignore[attr-defined]
+    logged = [each for each in caplog.records if "loops" in each.getMessage()]
+    assert len(logged) == 1
+    assert logged[0].loops == 2  # type: ignore[attr-defined]
 
 
-def test_one_run_after_the_other_is_no_second_loop(caplog: pytest.LogCaptureFixture) -> None:
+def test_successive_loops_are_not_logged_as_several_loops(caplog: pytest.LogCaptureFixture) -> None:
     pool = new_pool(Server())
 
     async def main() -> None:
@@ -372,7 +377,7 @@ def test_one_run_after_the_other_is_no_second_loop(caplog: pytest.LogCaptureFixt
 
 
 @pytest.mark.parametrize("loops", [2, 6])
-def test_first_connects_from_many_threads_at_once_all_succeed(loops: int) -> None:
+def test_concurrent_first_connects_from_several_threads_all_succeed(loops: int) -> None:
     server = Server(usual=Connect(seconds=0.01))
     engine = new_engine(server)
     barrier = threading.Barrier(loops)
@@ -401,7 +406,7 @@ def test_first_connects_from_many_threads_at_once_all_succeed(loops: int) -> Non
     assert server.sockets == 0
 
 
-def test_a_first_connect_that_dies_with_its_loop_does_not_block_other_loops() -> None:
+def test_a_first_connect_that_ends_with_its_loop_does_not_block_other_loops() -> None:
     server = Server().script(Connect(silent=True))
     pool = new_pool(server)
     loop = VirtualLoop()
@@ -413,7 +418,7 @@ def test_a_first_connect_that_dies_with_its_loop_does_not_block_other_loops() ->
     loop.run_until_complete(asyncio.wait({waiting}))
     for task in asyncio.all_tasks(loop):
         task._log_destroy_pending = False  # type: ignore[attr-defined]
-    loop.close()  # without a word
+    loop.close()  # by hand, with the connect in progress
 
     async def main() -> None:
         await use(pool)
@@ -422,7 +427,7 @@ def test_a_first_connect_that_dies_with_its_loop_does_not_block_other_loops() ->
     run(main())
 
 
-def test_outside_a_greenlet_an_async_pool_says_so() -> None:
+def test_connecting_outside_a_greenlet_raises_missing_greenlet() -> None:
     async def main() -> None:
         pool = new_pool(Server())
         with pytest.raises(exc.MissingGreenlet):

@@ -1,4 +1,4 @@
-"""The pool's own tasks: what is cancelled in the midst of a thread's work."""
+"""The pool's own tasks: cancelling a task whose work is done in a thread (guarantee 4)."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from sqla_typedpool.pool.tasks import Tasks
 from tests.support.virtual_clock import now, run, virtual_loop
 
 
-async def sleep(seconds: float) -> str:
+async def work_for(seconds: float) -> str:
     await asyncio.sleep(seconds)
-    return "ended"
+    return "finished"
 
 
-def tasks() -> Tasks:
+def new_tasks() -> Tasks:
     return Tasks(virtual_loop(), logging.getLogger())
 
 
-def test_a_patient_task_that_is_cancelled_may_end_by_itself() -> None:
+def test_a_patient_task_that_is_cancelled_may_still_finish() -> None:
     async def main() -> None:
-        task = tasks().spawn(sleep(1), "connect", patient=True)
+        task = new_tasks().spawn(work_for(1), "connect", patient=True)
         await asyncio.sleep(0.5)
         assert task.cancel()
         assert task.cancel()
-        assert await task == "ended"
+        assert await task == "finished"
         assert now() == pytest.approx(1)
         assert not task.cancel()
 
     run(main())
 
 
-def test_a_patient_task_is_cancelled_before_its_first_step_and_ends_all_the_same() -> None:
+def test_a_patient_task_that_is_cancelled_before_its_first_step_still_finishes() -> None:
     async def main() -> None:
-        task = tasks().spawn(sleep(1), "connect", patient=True)
+        task = new_tasks().spawn(work_for(1), "connect", patient=True)
         task.cancel()
-        assert await task == "ended"
+        assert await task == "finished"
 
     run(main())
 
 
-def test_the_patience_with_a_cancelled_task_has_an_end() -> None:
+def test_a_patient_task_that_does_not_finish_is_cancelled_after_two_seconds() -> None:
     async def main() -> None:
-        task = tasks().spawn(sleep(60), "connect", patient=True)
+        task = new_tasks().spawn(work_for(60), "connect", patient=True)
         await asyncio.sleep(0.5)
         task.cancel()
         await asyncio.wait({task})

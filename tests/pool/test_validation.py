@@ -1,4 +1,4 @@
-"""Law 6: is an unused connection still alive?"""
+"""Guarantee 6: a connection that was unused is validated before it is handed out."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ import pytest
 from sqlalchemy import event, exc, text
 
 from sqla_typedpool import TypedPool
-from sqla_typedpool._sqlalchemy import greenlet_spawn
-from sqla_typedpool.pool import drivers
+from sqla_typedpool._sqlalchemy import await_only, greenlet_spawn
 from tests.support.fake_driver import (
-    ROW,
     Connect,
     ReadOnly,
     Server,
-    assert_at_rest,
-    assert_serves_in_full,
+    assert_full_capacity,
+    assert_only_idle,
     borrow,
     borrowed,
+    change_driver,
     driver_of,
-    give,
+    give_back,
     new_engine,
     new_pool,
     open_idle,
@@ -30,7 +29,7 @@ from tests.support.fake_driver import (
 from tests.support.virtual_clock import now, run
 
 
-def test_a_busy_connection_is_never_pinged() -> None:
+def test_a_connection_in_frequent_use_is_never_pinged() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server)
@@ -42,7 +41,7 @@ def test_a_busy_connection_is_never_pinged() -> None:
     run(main())
 
 
-def test_a_connection_unused_for_longer_is_pinged_once() -> None:
+def test_a_connection_unused_for_longer_than_pool_validate_after_is_pinged_once() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_validate_after=2)
@@ -59,22 +58,22 @@ def test_a_connection_unused_for_longer_is_pinged_once() -> None:
     run(main())
 
 
-def test_zero_means_a_ping_at_every_checkout_and_only_one() -> None:
+def test_with_pool_validate_after_zero_every_checkout_pings_once() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_validate_after=0, pool_size=2, max_overflow=0)
         await use(pool)
-        assert server.count("ping") == 0, "a new connection needs none"
+        assert server.count("ping") == 0, "a new connection needs no ping"
         for number in range(1, 6):
             await use(pool)
             assert server.count("ping") == number
         await asyncio.gather(*(use(pool, 0.01) for _ in range(10)))
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
 
     run(main())
 
 
-def test_none_means_no_ping_ever() -> None:
+def test_with_pool_validate_after_none_no_checkout_pings() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_validate_after=None, pool_idle_timeout=None)
@@ -82,13 +81,13 @@ def test_none_means_no_ping_ever() -> None:
         await asyncio.sleep(1_000)
         await use(pool)
         assert server.count("ping") == 0
-        connection.die(seen=True)
-        assert (await use(pool)) is not connection, "the free look remains"
+        connection.die(seen_by_probe=True)
+        assert (await use(pool)) is not connection, "the local probe remains"
 
     run(main())
 
 
-def test_a_failed_ping_costs_only_that_connection_and_asks_the_others_at_once() -> None:
+def test_a_failed_ping_closes_only_that_connection_and_has_the_others_pinged_at_once() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=5, max_overflow=0)
@@ -100,9 +99,9 @@ def test_a_failed_ping_costs_only_that_connection_and_asks_the_others_at_once() 
         used = await use(pool)
         assert used in connections[:4]
         assert connections[4].is_closed
-        assert now() == pytest.approx(5 + 0.9, abs=0.05), "the others were asked at the same time"
+        assert now() == pytest.approx(5 + 0.9, abs=0.05), "the others were pinged at the same time"
         await asyncio.sleep(0.1)
-        assert [each.did["ping"] for each in connections] == [1, 1, 1, 1, 1]
+        assert [each.calls["ping"] for each in connections] == [1, 1, 1, 1, 1]
         assert pool.stats().idle == 4
         assert len(server.attempts) == 5
         assert pool.stats().failed_pings == 1
@@ -110,7 +109,7 @@ def test_a_failed_ping_costs_only_that_connection_and_asks_the_others_at_once() 
     run(main())
 
 
-def test_all_dead_after_a_restart_means_one_reconnect_per_borrower_and_no_error() -> None:
+def test_no_borrower_fails_when_a_restart_has_ended_all_idle_connections() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=5, max_overflow=0)
@@ -121,12 +120,12 @@ def test_all_dead_after_a_restart_means_one_reconnect_per_borrower_and_no_error(
         assert now() < 6
         assert len(server.open) == pool.stats().idle <= 5
         assert all(not each.is_dead for each in server.open)
-        assert server.most_sockets <= 5
+        assert server.peak_sockets <= 5
 
     run(main())
 
 
-def test_a_ping_is_over_after_two_seconds_and_the_borrower_gets_another_connection() -> None:
+def test_a_ping_ends_after_two_seconds_and_the_borrower_gets_another_connection() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=1, max_overflow=0, timeout=30)
@@ -135,28 +134,28 @@ def test_a_ping_is_over_after_two_seconds_and_the_borrower_gets_another_connecti
         await asyncio.sleep(5)
         assert (await use(pool)) is not connection
         assert now() == pytest.approx(7, abs=0.1)
-        assert server.most_sockets == 1
-        assert_at_rest(pool, server)
+        assert server.peak_sockets == 1
+        assert_only_idle(pool, server)
 
     run(main())
 
 
-def test_an_unknown_drivers_hung_ping_is_bounded_too() -> None:
+def test_a_hung_ping_of_an_unknown_driver_is_bounded() -> None:
     async def main() -> None:
         server = Server()
-        pool = new_pool(server, driver="unheard-of", pool_size=1, max_overflow=0, timeout=30)
+        pool = new_pool(server, driver="unknown", pool_size=1, max_overflow=0, timeout=30)
         (connection,) = await open_idle(pool, 1)
         connection.hang.add("ping")
         await asyncio.sleep(5)
         assert (await use(pool)) is not connection
         assert now() == pytest.approx(7, abs=0.5)
         assert connection.is_closed
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
 
     run(main())
 
 
-def test_a_cancelled_borrower_leaves_the_hung_ping_to_the_pool() -> None:
+def test_a_hung_ping_whose_borrower_is_cancelled_is_ended_by_the_pool() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=1, max_overflow=0, timeout=30)
@@ -171,13 +170,13 @@ def test_a_cancelled_borrower_leaves_the_hung_ping_to_the_pool() -> None:
         assert pool.checkedout() == 0
         await asyncio.sleep(5)
         assert connection.is_closed
-        assert_at_rest(pool, server)
-        await assert_serves_in_full(pool, server, 1)
+        assert_only_idle(pool, server)
+        await assert_full_capacity(pool, server, 1)
 
     run(main())
 
 
-def test_a_ping_answered_after_its_borrower_has_gone_leaves_the_connection_idle() -> None:
+def test_a_connection_whose_ping_succeeds_after_its_borrower_was_cancelled_becomes_idle() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=1, max_overflow=0)
@@ -190,12 +189,12 @@ def test_a_ping_answered_after_its_borrower_has_gone_leaves_the_connection_idle(
         await asyncio.sleep(5)
         assert pool.stats().idle == 1
         assert not connection.is_closed
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
 
     run(main())
 
 
-def test_a_ping_error_that_is_no_disconnect_reaches_the_caller() -> None:
+def test_a_ping_error_that_is_no_disconnect_reaches_the_borrower() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=2, max_overflow=0)
@@ -205,41 +204,40 @@ def test_a_ping_error_that_is_no_disconnect_reaches_the_caller() -> None:
         with pytest.raises(ReadOnly):
             await use(pool)
         await asyncio.sleep(5)
-        assert_at_rest(pool, server)
-        await assert_serves_in_full(pool, server, 2)
+        assert_only_idle(pool, server)
+        await assert_full_capacity(pool, server, 2)
 
     run(main())
 
 
-def test_a_waiter_need_not_wait_for_a_slow_ping_when_something_comes_back() -> None:
+def test_a_returned_connection_serves_a_waiter_whose_ping_is_slow() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=2, max_overflow=0)
         slow, _ = await open_idle(pool, 2)
         slow.slow["ping"] = 1.5
         await asyncio.sleep(5)
-        first = await borrow(pool)  # the other one, pinged
-        waiter = asyncio.ensure_future(borrow(pool))  # the slow one is asked
+        first = await borrow(pool)  # the fast one, after its ping
+        waiter = asyncio.ensure_future(borrow(pool))  # the slow one is being pinged
         await asyncio.sleep(0.5)
-        await give(first)
+        await give_back(first)
         fairy = await waiter
         assert now() < 6
-        await give(fairy)
+        await give_back(fairy)
 
     run(main())
 
 
-def test_pings_of_a_studied_adapter_take_the_drivers_own_way(
+def test_a_known_adapter_class_is_pinged_through_its_driver(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: list[Any] = []
+    pinged: list[Any] = []
 
     async def ping(connection: Any) -> None:
-        asked.append(connection)
+        pinged.append(connection)
         await connection.execute()
 
-    row = drivers.Driver(**{**vars(ROW), "ping": ping, "adapter": "FakeAdapter"})
-    monkeypatch.setitem(drivers._DRIVERS, "fake", row)
+    change_driver(monkeypatch, ping=ping, adapter="FakeAdapter")
 
     async def main() -> None:
         server = Server()
@@ -247,7 +245,7 @@ def test_pings_of_a_studied_adapter_take_the_drivers_own_way(
         (connection,) = await open_idle(pool, 1)
         await asyncio.sleep(5)
         await use(pool)
-        assert asked == [connection]
+        assert pinged == [connection]
         assert server.count("ping") == 0
         connection.die()
         await asyncio.sleep(5)
@@ -256,12 +254,13 @@ def test_pings_of_a_studied_adapter_take_the_drivers_own_way(
     run(main())
 
 
-def test_a_foreign_adapter_is_pinged_by_its_dialect(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_adapter_class_is_pinged_through_its_dialect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def ping(connection: Any) -> None:
-        raise AssertionError("not studied on this class")
+        raise AssertionError("the ping is not meant for this adapter class")
 
-    row = drivers.Driver(**{**vars(ROW), "ping": ping, "adapter": "SomeOtherAdapter"})
-    monkeypatch.setitem(drivers._DRIVERS, "fake", row)
+    change_driver(monkeypatch, ping=ping, adapter="SomeOtherAdapter")
 
     async def main() -> None:
         server = Server()
@@ -274,7 +273,7 @@ def test_a_foreign_adapter_is_pinged_by_its_dialect(monkeypatch: pytest.MonkeyPa
     run(main())
 
 
-def test_listeners_of_errors_see_a_failing_ping() -> None:
+def test_handle_error_listeners_see_a_failed_ping() -> None:
     async def main() -> None:
         server = Server()
         engine = new_engine(server, pool_size=1, max_overflow=0)
@@ -296,10 +295,10 @@ def test_listeners_of_errors_see_a_failing_ping() -> None:
     run(main())
 
 
-# --------------------------------------------------------- a statement's disconnect
+# --------------------------------------------------------- disconnects in statements
 
 
-async def _lose_one(engine: Any) -> None:
+async def _disconnect_one(engine: Any) -> None:
     async with engine.connect() as connection:
         raw = await connection.get_raw_connection()
         raw.driver_connection.die()
@@ -308,24 +307,24 @@ async def _lose_one(engine: Any) -> None:
         assert caught.value.connection_invalidated
 
 
-def test_a_disconnect_seen_by_a_statement_makes_the_others_be_asked_not_replaced() -> None:
+def test_a_disconnect_in_a_statement_has_the_other_connections_pinged_not_replaced() -> None:
     async def main() -> None:
         server = Server()
         engine = new_engine(server, pool_size=4, max_overflow=0)
         pool = TypedPool.of(engine)
         await open_idle(pool, 4)
-        await _lose_one(engine)
+        await _disconnect_one(engine)
         await asyncio.sleep(0.1)
-        assert sorted(each.did["ping"] for each in server.open) == [1, 1, 1]
+        assert sorted(each.calls["ping"] for each in server.open) == [1, 1, 1]
         assert pool.stats().idle == 3
         assert len(server.attempts) == 4
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
         await engine.dispose()
 
     run(main())
 
 
-def test_a_connection_in_use_during_a_disconnect_is_pinged_after_its_return() -> None:
+def test_a_connection_in_use_during_a_disconnect_is_pinged_before_its_next_use() -> None:
     async def main() -> None:
         server = Server()
         engine = new_engine(server, pool_size=4, max_overflow=0)
@@ -333,24 +332,24 @@ def test_a_connection_in_use_during_a_disconnect_is_pinged_after_its_return() ->
         fairy = await borrow(pool)
         held = driver_of(fairy)
         await asyncio.sleep(0.01)
-        await _lose_one(engine)
+        await _disconnect_one(engine)
         await asyncio.sleep(0.01)
-        await give(fairy)
-        assert held.did["ping"] == 0
+        await give_back(fairy)
+        assert held.calls["ping"] == 0
         assert (await use(pool)) is held
-        assert held.did["ping"] == 1
+        assert held.calls["ping"] == 1
         await use(pool)
-        assert held.did["ping"] == 1
+        assert held.calls["ping"] == 1
         await engine.dispose()
 
     run(main())
 
 
-def test_a_connection_opened_after_the_disconnect_is_not_suspect() -> None:
+def test_a_connection_opened_after_a_disconnect_is_not_pinged() -> None:
     async def main() -> None:
         server = Server()
         engine = new_engine(server, pool_size=4, max_overflow=0)
-        await _lose_one(engine)
+        await _disconnect_one(engine)
         await asyncio.sleep(0.01)
         for _ in range(3):
             await use(engine.pool)
@@ -377,13 +376,13 @@ def test_invalidate_pool_error_replaces_every_connection() -> None:
         await use(pool)
         await asyncio.sleep(1)
         assert all(each.is_closed for each in old)
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
         await asyncio.gather(*(use(pool, 0.1) for _ in range(3)))
 
     run(main())
 
 
-def test_a_statement_cancelled_on_a_silent_server_frees_its_borrower_at_once() -> None:
+def test_a_statement_cancelled_on_a_silent_server_ends_within_pool_reset_timeout() -> None:
     async def main() -> None:
         server = Server()
         engine = new_engine(server, pool_size=1, max_overflow=0)
@@ -400,17 +399,17 @@ def test_a_statement_cancelled_on_a_silent_server_frees_its_borrower_at_once() -
         started = now()
         task.cancel()
         await asyncio.wait({task})
-        assert now() - started <= 5.01, "the bound of pool_reset_timeout"
+        assert now() - started <= 5.01, "pool_reset_timeout is 5 s"
         await use(pool)
         assert silent.is_closed
-        assert server.most_sockets <= 1
+        assert server.peak_sockets <= 1
         await engine.dispose()
         assert server.sockets == 0
 
     run(main())
 
 
-# ---------------------------------------------------------------------- renewal
+# -------------------------------------------------------------------- reconnects
 
 
 def _reject_once(pool: Any, error: type[Exception] = exc.DisconnectionError) -> None:
@@ -424,7 +423,7 @@ def _reject_once(pool: Any, error: type[Exception] = exc.DisconnectionError) -> 
             raise error
 
 
-def test_a_checkout_listener_that_rejects_gets_a_new_connection() -> None:
+def test_a_connection_that_a_checkout_listener_rejects_is_replaced() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=1, max_overflow=0)
@@ -433,13 +432,13 @@ def test_a_checkout_listener_that_rejects_gets_a_new_connection() -> None:
         assert (await use(pool)) is not old
         assert old.is_closed
         await asyncio.sleep(1)
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
         assert pool.stats().connects == len(server.attempts) == 2
 
     run(main())
 
 
-def test_a_renewal_on_a_silent_server_ends_with_the_deadline_of_the_checkout() -> None:
+def test_a_reconnect_on_a_silent_server_ends_at_the_deadline_of_the_checkout() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=1, max_overflow=0, timeout=3, pool_connect_timeout=10)
@@ -451,13 +450,13 @@ def test_a_renewal_on_a_silent_server_ends_with_the_deadline_of_the_checkout() -
         assert now() == pytest.approx(3, abs=0.1)
         server.usual = Connect()
         await asyncio.sleep(10)
-        assert_at_rest(pool, server)
-        await assert_serves_in_full(pool, server, 1)
+        assert_only_idle(pool, server)
+        await assert_full_capacity(pool, server, 1)
 
     run(main())
 
 
-def test_a_renewal_waits_for_the_old_connection_to_be_gone() -> None:
+def test_a_reconnect_waits_until_the_old_connection_is_closed() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=1, max_overflow=0)
@@ -465,26 +464,26 @@ def test_a_renewal_waits_for_the_old_connection_to_be_gone() -> None:
         old.slow["close"] = 0.5
         _reject_once(pool)
         await use(pool)
-        assert server.most_sockets == 1, "the server may have room for one only"
+        assert server.peak_sockets == 1, "the server may allow only one connection"
 
     run(main())
 
 
-def test_a_renewal_given_up_counts_until_its_socket_is_closed() -> None:
+def test_a_cancelled_reconnect_counts_until_its_socket_is_closed() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=1, max_overflow=0, timeout=30)
         await open_idle(pool, 1)
         _reject_once(pool)
-        server.script(Connect(silent=True, stubborn=3))
+        server.script(Connect(silent=True, ignores_cancel_for=3))
         borrower = asyncio.ensure_future(borrow(pool))
         await asyncio.sleep(0.5)
         borrower.cancel()
         await asyncio.wait({borrower})
         await use(pool)
-        assert server.most_sockets == 1
+        assert server.peak_sockets == 1
         await asyncio.sleep(10)
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
 
     run(main())
 
@@ -497,11 +496,11 @@ def test_a_softly_invalidated_connection_is_replaced_at_the_next_checkout() -> N
         old = driver_of(fairy)
         fairy.invalidate(soft=True)
         assert not old.is_closed
-        await give(fairy)
+        await give_back(fairy)
         assert (await use(pool)) is not old
         await asyncio.sleep(1)
         assert old.is_closed
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
 
     run(main())
 
@@ -513,13 +512,13 @@ def test_an_invalidated_connection_frees_its_slot_on_return() -> None:
         async with borrowed(pool) as fairy:
             await greenlet_spawn(fairy.invalidate)
         await asyncio.sleep(0.1)
-        assert_at_rest(pool, server)
-        await assert_serves_in_full(pool, server, 1)
+        assert_only_idle(pool, server)
+        await assert_full_capacity(pool, server, 1)
 
     run(main())
 
 
-def test_sqlalchemys_own_pre_ping_is_accepted_and_stays_off_inside() -> None:
+def test_pool_pre_ping_is_accepted_and_adds_no_ping() -> None:
     async def main() -> None:
         server = Server()
         engine = new_engine(server, pool_pre_ping=True)
@@ -535,19 +534,17 @@ def test_sqlalchemys_own_pre_ping_is_accepted_and_stays_off_inside() -> None:
     run(main())
 
 
-def test_a_listener_that_awaits_while_a_dead_connection_goes_does_not_hurt_the_next() -> None:
+def test_an_invalidate_listener_that_awaits_does_not_affect_the_next_connection() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=1, max_overflow=0)
         (dead,) = await open_idle(pool, 1)
 
         @event.listens_for(pool, "invalidate")
-        def tell(connection: Any, record: Any, error: Any) -> None:
-            from sqla_typedpool._sqlalchemy import await_only
-
+        def wait(connection: Any, record: Any, error: Any) -> None:
             await_only(asyncio.sleep(0.5))
 
-        dead.die(seen=True)
+        dead.die(seen_by_probe=True)
         fairy = await borrow(pool)
         fresh = driver_of(fairy)
         assert fresh is not dead
@@ -555,14 +552,14 @@ def test_a_listener_that_awaits_while_a_dead_connection_goes_does_not_hurt_the_n
         assert not fresh.is_closed
         assert fairy.is_valid
         assert fairy._connection_record.dbapi_connection is not None
-        await give(fairy)
+        await give_back(fairy)
         assert dead.is_closed
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
 
     run(main())
 
 
-def test_the_ping_error_of_one_waiter_is_not_shared_with_others() -> None:
+def test_each_waiter_gets_its_own_ping_error() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=2, max_overflow=0)
@@ -575,6 +572,6 @@ def test_the_ping_error_of_one_waiter_is_not_shared_with_others() -> None:
         assert len(errors) >= 1
         for each in got:
             if not isinstance(each, BaseException):
-                await give(each)
+                await give_back(each)
 
     run(main())

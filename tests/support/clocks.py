@@ -1,7 +1,8 @@
-"""Time in which a loop turned.
+"""Clocks that count only the time in which the event loop could run.
 
-Nothing can be in time in a loop that stands still, be it for the garbage collector, a busy machine
-or a test's own load; what a deadline's lateness is measured with stands still as well.
+A loop that is blocked, by the garbage collector, a busy machine or the load of the test itself,
+cannot keep any deadline. The time in which it was blocked is not counted when a test measures how
+late something was.
 """
 
 from __future__ import annotations
@@ -20,21 +21,21 @@ _clocks: dict[asyncio.AbstractEventLoop, LoopClock] = {}
 
 
 class LoopClock:
-    """A clock that stands still while its loop does: each tick that comes late is taken off.
+    """A clock without the time in which its loop was blocked, which is how late its ticks come.
 
-    `looks` are called at every fifth tick.
+    `callbacks` are called at every fifth tick.
     """
 
-    def __init__(self, *looks: Callable[[], object]) -> None:
+    def __init__(self, *callbacks: Callable[[], object]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._looks = looks
+        self._callbacks = callbacks
         self._ticks = 0
         self._last = time.monotonic()
         self.stalled = 0.0
         self._timer = self._loop.call_later(TICK, self._tick)
 
     def now(self) -> float:
-        """Seconds in which the loop turned."""
+        """Seconds, without those in which the loop was blocked."""
         real = time.monotonic()
         return real - self.stalled - self._late(real)
 
@@ -52,13 +53,13 @@ class LoopClock:
         self._timer = self._loop.call_later(TICK, self._tick)
         self._ticks += 1
         if self._ticks % 5 == 0:
-            for look in self._looks:
-                look()
+            for callback in self._callbacks:
+                callback()
 
 
 @contextmanager
 def clock_of_the_loop() -> Iterator[None]:
-    """`now` and `Stopwatch.awake` stand still whenever the running loop does."""
+    """Inside the block, `now` and `Stopwatch.awake` exclude time in which the loop is blocked."""
     loop = asyncio.get_running_loop()
     clock = _clocks[loop] = LoopClock()
     try:
@@ -69,7 +70,7 @@ def clock_of_the_loop() -> Iterator[None]:
 
 
 def now() -> float:
-    """Seconds in which the running loop turned, or of real time where no loop's are counted."""
+    """The time of the running loop's `LoopClock`, or the monotonic time if it has none."""
     try:
         clock = _clocks.get(asyncio.get_running_loop())
     except RuntimeError:
@@ -78,10 +79,9 @@ def now() -> float:
 
 
 class Stopwatch:
-    """Seconds since it was made: real ones, and those in which the loop turned.
+    """Seconds since it was created: `seconds` in real time, `awake` without blocked time.
 
-    What must not come too late is measured with `awake`, what must not come too soon with
-    `seconds`.
+    Use `awake` to assert that something is not too late, `seconds` that it is not too early.
     """
 
     def __init__(self) -> None:
@@ -97,4 +97,4 @@ class Stopwatch:
         return now() - self._awake
 
     def __repr__(self) -> str:
-        return f"<Stopwatch: {self.seconds:.3f} s, the loop turned for {self.awake:.3f} s>"
+        return f"<Stopwatch: {self.seconds:.3f} s, {self.awake:.3f} s not blocked>"

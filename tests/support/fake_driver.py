@@ -1,8 +1,9 @@
-"""A scripted fake driver, its dialect, and a ledger of everything that happened.
+"""A scripted fake driver with its dialect, and a ledger of every operation.
 
-`Server` says how connections behave; `FakeConnection` is the driver's own connection;
-`FakeAdapter` is what SQLAlchemy works with, built like its asyncio dialects are. Every operation
-is a real await point.
+`Server` says how connection attempts go; `FakeConnection` is the connection of the driver;
+`FakeAdapter` wraps it as the asyncio dialects of SQLAlchemy do. Every operation is a real await
+point. What tests need of the inside of the pool is in this file: `loop_pool`, `change_driver` and
+`SUSPECT`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import socket
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.connectors.asyncio import AsyncAdapt_terminate
@@ -29,40 +30,42 @@ from sqla_typedpool.pool import drivers
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    import pytest
+
 URL = "fakedb+fake://"
 
 
 class Error(Exception):
-    """The root of the fake driver's errors."""
+    """The base class of the fake driver's errors."""
 
 
 class Disconnect(Error):
-    """The connection is gone."""
+    """The connection is lost."""
 
 
 class WrongPassword(Error):
-    """Another try would fail alike."""
+    """A connect error that another attempt would only repeat."""
 
     sqlstate = "28P01"
 
 
 class TooManyClients(Error):
-    """The server has no connection to spare."""
+    """The connect error of a server at its connection limit."""
 
     sqlstate = "53300"
 
 
 class ReadOnly(Error):
-    """An error that is no disconnect."""
+    """An error that is not a disconnect."""
 
 
 def refused() -> Exception:
-    """What a closed port answers."""
+    """The error of a connect to a closed port."""
     return ConnectionRefusedError(111, "Connect call failed")
 
 
 class _DBAPI:
-    """The module that DB-API speaks of."""
+    """The DB-API module of the fake driver."""
 
     paramstyle = "qmark"
     Error = Error
@@ -70,7 +73,7 @@ class _DBAPI:
     ProgrammingError = IntegrityError = DataError = NotSupportedError = Error
 
     @staticmethod
-    def Binary(value: bytes) -> bytes:  # noqa: N802 - the DB-API's name
+    def Binary(value: bytes) -> bytes:  # noqa: N802 - the name in the DB-API
         return value
 
 
@@ -80,9 +83,9 @@ class Connect:
 
     seconds: float = 0.0
     error: Callable[[], BaseException] | None = None
-    silent: bool = False  # never an answer
-    stubborn: float = 0.0  # seconds the driver ignores a cancellation
-    and_then: Callable[[FakeConnection], None] | None = None  # what the connection is like
+    silent: bool = False  # the server never answers
+    ignores_cancel_for: float = 0.0  # seconds for which the driver ignores a cancellation
+    on_open: Callable[[FakeConnection], None] | None = None  # called with the new connection
 
 
 @dataclass(eq=False)
@@ -90,11 +93,11 @@ class Server:
     """The script of a server, and the ledger of what the pool did with it."""
 
     usual: Connect = field(default_factory=Connect)
-    plan: deque[Connect] = field(default_factory=deque)  # the next attempts, before the usual
-    connections: list[FakeConnection] = field(default_factory=list)  # ever opened
-    attempts: list[float] = field(default_factory=list)  # when
-    sockets: int = 0  # attempts under way and open connections
-    most_sockets: int = 0
+    plan: deque[Connect] = field(default_factory=deque)  # the next attempts; then `usual`
+    connections: list[FakeConnection] = field(default_factory=list)  # all that were opened
+    attempts: list[float] = field(default_factory=list)  # the start time of each attempt
+    sockets: int = 0  # attempts in progress and open connections
+    peak_sockets: int = 0
     keep_ledger: bool = True
 
     def script(self, *steps: Connect) -> Server:
@@ -105,15 +108,16 @@ class Server:
     def open(self) -> list[FakeConnection]:
         return [each for each in self.connections if not each.is_closed]
 
-    def count(self, what: str) -> int:
-        return sum(each.did[what] for each in self.connections)
+    def count(self, operation: str) -> int:
+        """How often this operation was called, on all connections together."""
+        return sum(each.calls[operation] for each in self.connections)
 
     async def connect(self) -> FakeConnection:
         loop = asyncio.get_running_loop()
         self.attempts.append(loop.time())
         number = len(self.attempts)
         self.sockets += 1
-        self.most_sockets = max(self.most_sockets, self.sockets)
+        self.peak_sockets = max(self.peak_sockets, self.sockets)
         step = self.plan.popleft() if self.plan else self.usual
         try:
             await self._play(step, loop)
@@ -123,8 +127,8 @@ class Server:
         connection = FakeConnection(self, loop, number)
         if self.keep_ledger:
             self.connections.append(connection)
-        if step.and_then is not None:
-            step.and_then(connection)
+        if step.on_open is not None:
+            step.on_open(connection)
         return connection
 
     async def _play(self, step: Connect, loop: asyncio.AbstractEventLoop) -> None:
@@ -133,7 +137,7 @@ class Server:
             if step.silent:
                 await loop.create_future()
         except asyncio.CancelledError:
-            end = loop.time() + step.stubborn
+            end = loop.time() + step.ignores_cancel_for
             while loop.time() < end:
                 with suppress(asyncio.CancelledError):
                     await asyncio.sleep(end - loop.time())
@@ -143,23 +147,23 @@ class Server:
 
 
 class FakeConnection:
-    """The driver's own connection: it opens, answers, hangs or dies as it is told."""
+    """The connection of the driver. Tests set how its operations go."""
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop, number: int) -> None:
         self.server = server
         self.number = number
         self._loop = loop
-        self.did: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
         self.slow: dict[str, float] = {}  # operation -> seconds
         self.hang: set[str] = set()  # operations that are never answered
         self.fails: dict[str, Callable[[], BaseException]] = {}
-        self.is_dead = False  # the server has gone; the client learns it by asking
+        self.is_dead = False  # the server has closed it; the next operation fails
         self.is_closed = False
-        self.verdict: drivers.Probe | None = None  # what a look at the socket tells
-        self.born = loop.time()
+        self.probe_result: drivers.Probe | None = None  # of the local probe; None = by `is_closed`
+        self.opened_at = loop.time()
         self.closed_at: float | None = None
         self._pair: tuple[socket.socket, socket.socket] | None = None
-        self._silenced: set[asyncio.Future[None]] = set()
+        self._hanging: set[asyncio.Future[None]] = set()
 
     def __repr__(self) -> str:
         return f"<fake connection {self.number}>"
@@ -167,60 +171,60 @@ class FakeConnection:
     # ------------------------------------------------------------- operations
 
     async def ping(self) -> None:
-        await self._do("ping")
+        await self._run("ping")
 
     async def execute(self, sql: str = "select") -> None:
-        await self._do("execute")
+        await self._run("execute")
 
     async def commit(self) -> None:
-        await self._do("commit")
+        await self._run("commit")
 
     async def rollback(self) -> None:
-        await self._do("rollback")
+        await self._run("rollback")
 
     async def close(self) -> None:
-        """A farewell. A dead connection needs none; a cancelled one leaves the socket open."""
+        """Close gracefully. A dead connection closes at once; a cancelled close leaves it open."""
         if self.is_closed:
             return
         with suppress(Disconnect):
-            await self._do("close")
-        self._end()
+            await self._run("close")
+        self._close()
 
     def abort(self) -> None:
-        """No farewell: the socket is gone at once."""
+        """Close the socket at once."""
         if not self.is_closed:
-            self.did["abort"] += 1
-            self._end()
+            self.calls["abort"] += 1
+            self._close()
 
-    def die(self, *, seen: bool = False) -> None:
-        """The server ends it; `seen`: a look at the socket tells."""
+    def die(self, *, seen_by_probe: bool = False) -> None:
+        """The server closes the connection; the local probe reports it if `seen_by_probe`."""
         self.is_dead = True
-        if seen:
-            self.verdict = drivers.Probe.DEAD
+        if seen_by_probe:
+            self.probe_result = drivers.Probe.DEAD
 
     def probe(self) -> int:
-        if self.verdict is not None:
-            return self.verdict
+        if self.probe_result is not None:
+            return self.probe_result
         return drivers.Probe.DEAD if self.is_closed else drivers.Probe.ALIVE
 
-    async def _do(self, what: str) -> None:
-        self.did[what] += 1
-        self._fail_if_gone()
-        await asyncio.sleep(self.slow.get(what, 0.0))
-        if what in self.hang:
-            await self._silence()
-        self._fail_if_gone()
-        if what in self.fails:
-            raise self.fails[what]()
+    async def _run(self, operation: str) -> None:
+        self.calls[operation] += 1
+        self._raise_if_lost()
+        await asyncio.sleep(self.slow.get(operation, 0.0))
+        if operation in self.hang:
+            await self._wait_for_shutdown()
+        self._raise_if_lost()
+        if operation in self.fails:
+            raise self.fails[operation]()
 
-    def _fail_if_gone(self) -> None:
-        if self.is_closed or self.is_dead or self._was_cut():
-            raise Disconnect("the connection is gone")
+    def _raise_if_lost(self) -> None:
+        if self.is_closed or self.is_dead or self._is_shut_down():
+            raise Disconnect("the connection is lost")
 
     # ----------------------------------------------------------------- socket
 
     def fileno(self) -> int:
-        """A real descriptor: the pool may shut a duplicate of it down."""
+        """A real descriptor: the pool may shut down a duplicate of it."""
         if self.is_closed:
             return -1
         return self._sockets()[0].fileno()
@@ -232,7 +236,7 @@ class FakeConnection:
                 each.setblocking(False)
         return self._pair
 
-    def _was_cut(self) -> bool:
+    def _is_shut_down(self) -> bool:
         if self._pair is None:
             return False
         try:
@@ -240,25 +244,25 @@ class FakeConnection:
         except BlockingIOError:
             return False
 
-    async def _silence(self) -> None:
-        """No answer until somebody cuts the socket."""
+    async def _wait_for_shutdown(self) -> None:
+        """Wait until the socket is shut down or closed."""
         ours = self._sockets()[0]
         future = self._loop.create_future()
-        self._silenced.add(future)
+        self._hanging.add(future)
         self._loop.add_reader(ours, self._wake)
         try:
             await future
         finally:
-            self._silenced.discard(future)
+            self._hanging.discard(future)
             if ours.fileno() >= 0:
                 self._loop.remove_reader(ours)
 
     def _wake(self) -> None:
-        for future in self._silenced:
+        for future in self._hanging:
             if not future.done():
                 future.set_result(None)
 
-    def _end(self) -> None:
+    def _close(self) -> None:
         if self.is_closed:
             return
         self.is_closed = True
@@ -296,7 +300,7 @@ class FakeCursor:
 
 
 class FakeAdapter(AsyncAdapt_terminate, AdaptedConnection):
-    """What SQLAlchemy's dialects make of a driver's connection."""
+    """The connection as an asyncio dialect of SQLAlchemy presents it."""
 
     await_ = staticmethod(await_only)
 
@@ -332,7 +336,7 @@ class FakeAdapter(AsyncAdapt_terminate, AdaptedConnection):
 
 
 class FakeDialect(DefaultDialect):
-    """An asyncio dialect of a database that does not exist."""
+    """The asyncio dialect of the fake driver."""
 
     name = "fakedb"
     driver = "fake"
@@ -375,6 +379,8 @@ class FakeDialect(DefaultDialect):
 
 registry.register("fakedb.fake", __name__, "FakeDialect")
 
+# ------------------------------------------------------- the inside of the pool
+
 ROW = drivers.Driver(
     probe=lambda connection: connection.probe,
     ping_opens_transaction=False,
@@ -383,38 +389,51 @@ ROW = drivers.Driver(
 )
 drivers._DRIVERS["fake"] = ROW
 
-# ------------------------------------------------------------------ for the tests
+SUSPECT = drivers.Probe.DOUBTFUL
+
+
+def change_driver(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    """Change what the pool knows of the fake driver, for one test."""
+    monkeypatch.setitem(drivers._DRIVERS, "fake", replace(ROW, **changes))
+
+
+def loop_pool(pool: Any) -> Any:
+    """The part of the pool that belongs to the running event loop."""
+    return pool.houses.here()
+
+
+# ------------------------------------------------------------ pools and engines
 
 
 def new_dialect(driver: str = "fake") -> FakeDialect:
-    """A dialect of its own; with an unknown driver the pool knows no shortcut for it."""
+    """A dialect; with an unknown driver name the pool works through the dialect alone."""
     dialect = FakeDialect(dbapi=_DBAPI)  # type: ignore[arg-type]
     dialect.driver = driver
     return dialect
 
 
 def new_pool(
-    server: Server, *, kind: type[Any] = TypedPool, driver: str = "fake", **options: Any
+    server: Server, *, poolclass: type[Any] = TypedPool, driver: str = "fake", **options: Any
 ) -> Any:
-    """A pool on this server, with no engine around it."""
+    """A pool on this server, without an engine."""
     dialect = new_dialect(driver)
-    return kind(lambda: dialect.connect(server=server), dialect=dialect, **options)
+    return poolclass(lambda: dialect.connect(server=server), dialect=dialect, **options)
 
 
 def new_engine(server: Server, **options: Any) -> AsyncEngine:
-    """An engine on this server; `connect_args` may be added to."""
+    """An engine on this server."""
     arguments = {"server": server, **options.pop("connect_args", {})}
     options.setdefault("poolclass", TypedPool)
     return create_async_engine(URL, connect_args=arguments, **options)
 
 
 async def borrow(pool: Any) -> Any:
-    """Check a connection out, as an engine does."""
+    """Check out a connection, as an engine does."""
     return await greenlet_spawn(pool.connect)
 
 
-async def give(fairy: Any) -> None:
-    """Return it, as an engine does."""
+async def give_back(fairy: Any) -> None:
+    """Return a connection to its pool, as an engine does."""
     await greenlet_spawn(fairy.close)
 
 
@@ -424,11 +443,11 @@ async def borrowed(pool: Any) -> AsyncIterator[Any]:
     try:
         yield fairy
     finally:
-        await give(fairy)
+        await give_back(fairy)
 
 
 async def use(pool: Any, seconds: float = 0.0) -> FakeConnection:
-    """Check out, hold for a while, return; answers with the connection it was."""
+    """Check out a connection, hold it for some seconds and return it to the pool."""
     async with borrowed(pool) as fairy:
         connection = driver_of(fairy)
         await asyncio.sleep(seconds)
@@ -436,17 +455,18 @@ async def use(pool: Any, seconds: float = 0.0) -> FakeConnection:
 
 
 def driver_of(fairy: Any) -> FakeConnection:
+    """The driver's connection behind the proxy that the pool hands out."""
     connection = fairy.driver_connection
     assert isinstance(connection, FakeConnection)
     return connection
 
 
 async def open_idle(pool: Any, count: int) -> list[FakeConnection]:
-    """Have so many idle connections in the pool; the one returned last comes last."""
+    """Open so many idle connections. The last in the list was returned last."""
     fairies = [await borrow(pool) for _ in range(count)]
     connections = [driver_of(fairy) for fairy in fairies]
     for fairy in fairies:
-        await give(fairy)
+        await give_back(fairy)
     return connections
 
 
@@ -454,13 +474,8 @@ def dispose(pool: Any) -> Any:
     return greenlet_spawn(pool.dispose)
 
 
-def house(pool: Any) -> Any:
-    """The running loop's part of the pool, for tests that look inside."""
-    return pool.houses.here()
-
-
 def counters(pool: Any) -> dict[str, int]:
-    """Everything the pool counts but the idle ones; "busy" is validating or closing."""
+    """What the pool counts besides idle connections; "busy" means validating or closing."""
     stats = pool.stats()
     return {
         "in_use": stats.in_use,
@@ -470,8 +485,8 @@ def counters(pool: Any) -> dict[str, int]:
     }
 
 
-def assert_at_rest(pool: Any, server: Server) -> None:
-    """Nothing is in use or under way, and no connection exists that the pool does not know."""
+def assert_only_idle(pool: Any, server: Server) -> None:
+    """Every connection is idle and known to the pool; no task waits and no attempt is running."""
     assert set(counters(pool).values()) == {0}, counters(pool)
     idle = pool.stats().idle
     assert server.sockets == idle, f"{server.sockets} sockets, {idle} idle"
@@ -479,10 +494,10 @@ def assert_at_rest(pool: Any, server: Server) -> None:
     assert pool.checkedout() == 0
 
 
-async def assert_serves_in_full(pool: Any, server: Server, size: int) -> None:
-    """So many connections are to be had at once, and no more than that many sockets exist."""
+async def assert_full_capacity(pool: Any, server: Server, size: int) -> None:
+    """So many connections can be checked out at once, and there were never more sockets."""
     fairies = await asyncio.wait_for(asyncio.gather(*(borrow(pool) for _ in range(size))), 5)
     assert server.sockets == size
     for fairy in fairies:
-        await give(fairy)
-    assert server.most_sockets <= size
+        await give_back(fairy)
+    assert server.peak_sockets <= size

@@ -1,8 +1,8 @@
-"""An event loop whose time is virtual: a day passes in seconds, and nothing is flaky.
+"""An event loop with a virtual clock: a simulated day takes seconds, and tests are deterministic.
 
-When no callback is ready the clock jumps to the next timer. Two mistakes become errors instead of
-a test that hangs: a loop that nobody will ever wake (`Stuck`), and one that runs round and round
-without time passing (`Spinning`).
+When no callback is ready, the clock jumps to the next timer. Two faults raise an error instead of
+letting a test hang: a loop that nothing will ever wake (`Stuck`), and a loop that runs without end
+while its clock does not advance (`Spinning`).
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 START = 1_000.0
-_REAL_PATIENCE = 2.0  # seconds of real time granted to other threads
-_MOST_STEPS = 50_000  # without time passing
+_REAL_TIMEOUT = 2.0  # seconds of real time to wait for a call from another thread
+_MAX_STEPS = 50_000  # iterations while the clock does not advance
 
 
 class Stuck(RuntimeError):
-    """Nothing is ready, nothing is scheduled, and no other thread calls."""
+    """No callback is ready, no timer is scheduled, and no other thread calls the loop."""
 
 
 class Spinning(RuntimeError):
-    """The loop runs and runs at the same instant."""
+    """Too many iterations while the clock did not advance."""
 
 
 class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[valid-type, misc]
@@ -36,48 +36,48 @@ class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[valid-type, m
         if ready or timeout == 0:
             return ready
         if timeout is None:
-            ready = super().select(_REAL_PATIENCE)
+            ready = super().select(_REAL_TIMEOUT)
             if not ready:
-                raise Stuck("nothing is scheduled and nobody wakes this loop")
+                raise Stuck("no callback is ready and no timer is scheduled")
             return ready
         self.loop.jump(timeout)
         return []
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Time is `START` at first and moves only when nothing is left to do."""
+    """Its clock starts at `START` and advances only when no callback is ready."""
 
     def __init__(self) -> None:
         self._now = START
         self.steps = 0  # iterations so far
         self.on_step: Callable[[int], None] | None = None  # called before each iteration
-        self.problems: list[dict[str, Any]] = []  # what nobody handled
+        self.unhandled: list[dict[str, Any]] = []  # contexts given to the exception handler
         self._steps_at_this_time = 0
         selector = _JumpingSelector()
         selector.loop = self
         super().__init__(selector)
-        self.set_exception_handler(lambda _, context: self.problems.append(context))
+        self.set_exception_handler(lambda _, context: self.unhandled.append(context))
 
     def time(self) -> float:
         return self._now
 
     def jump(self, seconds: float) -> None:
-        """Move the clock, normally to the next timer exactly."""
+        """Advance the clock, to the next timer exactly if there is one."""
         scheduled: Any = getattr(self, "_scheduled", None)
         next_timer = scheduled[0].when() if scheduled else self._now + seconds
         self._now = max(self._now, min(next_timer, self._now + seconds + 1e-6))
         self._steps_at_this_time = 0
 
     def block(self, seconds: float) -> None:
-        """What a synchronous call in a coroutine does: time passes, nothing else happens."""
+        """Advance the clock while no callback runs, as a synchronous call in a coroutine does."""
         self._now += seconds
 
     def _run_once(self) -> None:
         self.steps += 1
         self._steps_at_this_time += 1
-        if self._steps_at_this_time > _MOST_STEPS:
+        if self._steps_at_this_time > _MAX_STEPS:
             self._steps_at_this_time = 0
-            raise Spinning(f"{_MOST_STEPS} iterations at {self._now}")
+            raise Spinning(f"{_MAX_STEPS} iterations at {self._now}")
         if self.on_step is not None:
             self.on_step(self.steps)
         super()._run_once()  # type: ignore[misc]
@@ -91,7 +91,7 @@ def run(
 ) -> T:
     """`asyncio.run` on a virtual loop.
 
-    :param tolerant: do not fail for exceptions that nobody handled (see `loop.problems`).
+    :param tolerant: do not fail for unhandled exceptions (see `loop.unhandled`).
     """
     loop = loop or VirtualLoop()
     try:
@@ -105,8 +105,8 @@ def run(
         finally:
             asyncio.set_event_loop(None)
             loop.close()
-    if not tolerant and loop.problems:
-        raise AssertionError(f"nobody handled {loop.problems}")
+    if not tolerant and loop.unhandled:
+        raise AssertionError(f"unhandled exceptions: {loop.unhandled}")
     return result
 
 
@@ -124,19 +124,19 @@ def now() -> float:
 
 
 def virtual_loop() -> VirtualLoop:
-    """The running loop, which is a virtual one."""
+    """The running loop, which must be a virtual one."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualLoop)
     return loop
 
 
-async def rounds(count: int = 1) -> None:
-    """Let the loop go round; no time passes."""
+async def loop_iterations(count: int = 1) -> None:
+    """Let the loop iterate so many times; the clock does not advance."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
-def collect() -> None:
-    """Collect garbage until nothing more comes of it."""
+def collect_garbage() -> None:
+    """Run the collector several times, because finalizers may create new garbage."""
     for _ in range(3):
         gc.collect()

@@ -1,4 +1,4 @@
-"""A day of life in some seconds: nothing is lost, and nothing grows."""
+"""A day under random load and faults, in a few seconds: no slot is lost and nothing grows."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sqla_typedpool._sqlalchemy import greenlet_spawn
 from tests.support.fake_driver import (
     Connect,
     Server,
-    assert_at_rest,
+    assert_only_idle,
     borrow,
     driver_of,
-    give,
-    house,
+    give_back,
+    loop_pool,
     new_pool,
     refused,
 )
@@ -27,15 +27,15 @@ HOUR = 3600.0
 DAY = 24 * HOUR
 
 
-class Life:
-    """Random load on one pool, with everything that happens in production."""
+class Workload:
+    """Random load on one pool, with cancellations, invalidations, dead connections and outages."""
 
     def __init__(self, seed: int, **options: Any) -> None:
-        self.chance = random.Random(seed)
-        random.seed(seed)  # the pool's jitter too: a day that fails can be lived again
+        self.rng = random.Random(seed)
+        random.seed(seed)  # for the jitter of the pool too, so that a failure can be reproduced
         self.server = Server(usual=Connect(0.02))
         self.pool = new_pool(self.server, **options)
-        self.most = options["pool_size"] + options["max_overflow"]
+        self.limit = options["pool_size"] + options["max_overflow"]
         self.requests = 0
         self.errors: list[BaseException] = []
         self.sizes: list[dict[str, int]] = []
@@ -50,65 +50,65 @@ class Life:
         try:
             connection = driver_of(fairy)
             assert not connection.is_closed
-            await asyncio.sleep(self.chance.expovariate(1 / 0.2))
-            fate = self.chance.random()
-            if fate < 0.01:
+            await asyncio.sleep(self.rng.expovariate(1 / 0.2))
+            chance = self.rng.random()
+            if chance < 0.01:
                 await greenlet_spawn(fairy.invalidate)
-            elif fate < 0.02:
+            elif chance < 0.02:
                 fairy.invalidate(soft=True)
-            elif fate < 0.03:
-                connection.die(seen=fate < 0.025)
+            elif chance < 0.03:
+                connection.die(seen_by_probe=chance < 0.025)
         finally:
-            await give(fairy)
+            await give_back(fairy)
 
     async def load(self, until: float) -> None:
         while now() < until:
-            burst = self.chance.choice([1, 1, 1, 2, 5, 15])
+            burst = self.rng.choice([1, 1, 1, 2, 5, 15])
             tasks = [asyncio.ensure_future(self.request()) for _ in range(burst)]
-            if self.chance.random() < 0.1:
-                self.chance.choice(tasks).cancel()
+            if self.rng.random() < 0.1:
+                self.rng.choice(tasks).cancel()
             await asyncio.wait(tasks)
             self.check()
-            await asyncio.sleep(self.chance.expovariate(1 / self.chance.choice([5, 30, 300])))
+            await asyncio.sleep(self.rng.expovariate(1 / self.rng.choice([5, 30, 300])))
 
-    async def fate(self, until: float) -> None:
-        """The server dies at times, quietly or not, and comes back."""
+    async def outages(self, until: float) -> None:
+        """Now and then the server closes every connection and refuses new ones for seconds."""
         while now() < until:
-            await asyncio.sleep(self.chance.uniform(0.5, 1.5) * HOUR)
+            await asyncio.sleep(self.rng.uniform(0.5, 1.5) * HOUR)
             self.server.usual = Connect(0.01, error=refused)
             for each in self.server.open:
-                each.die(seen=self.chance.random() < 0.5)
-            await asyncio.sleep(self.chance.uniform(0, 4))
+                each.die(seen_by_probe=self.rng.random() < 0.5)
+            await asyncio.sleep(self.rng.uniform(0, 4))
             self.server.usual = Connect(0.02)
 
     def check(self) -> None:
         stats = self.pool.stats()
-        assert stats.size <= self.most
-        assert self.server.sockets <= self.most
-        assert stats.in_use <= self.most
+        assert stats.size <= self.limit
+        assert self.server.sockets <= self.limit
+        assert stats.in_use <= self.limit
         assert len(self.server.open) <= stats.size
 
     def measure(self) -> None:
         loop: Any = virtual_loop()
-        here = house(self.pool)
+        part = loop_pool(self.pool)
         self.sizes.append(
             {
-                "records": len(here.records),
-                "shells": len(here.shells),
+                "entries": len(part.records),
+                "empty entries": len(part.shells),
                 "tasks": len(asyncio.all_tasks()),
-                "pool tasks": len(here.tasks),
+                "pool tasks": len(part.tasks),
                 "timers": sum(not each.cancelled() for each in loop._scheduled),
-                "waiters": len(here.slots.waiters),
-                "marks": len(self.pool.parting.forced),
-                "listeners": len(gc.get_referrers(here)),
+                "waiters": self.pool.stats().waiting,
+                "connections to terminate": len(self.pool.parting.forced),
+                "referrers": len(gc.get_referrers(part)),
             }
         )
 
 
-@pytest.mark.parametrize("lifo", [True, False])
-def test_a_day_of_life(lifo: bool) -> None:
+@pytest.mark.parametrize("lifo", [True, False], ids=["lifo", "fifo"])
+def test_a_simulated_day_loses_no_slot_and_nothing_grows(lifo: bool) -> None:
     async def main() -> None:
-        life = Life(
+        workload = Workload(
             7,
             pool_size=8,
             max_overflow=4,
@@ -120,29 +120,29 @@ def test_a_day_of_life(lifo: bool) -> None:
             pool_keepalive=60,
             pool_leak_threshold=3000,
         )
-        server, pool = life.server, life.pool
-        working = [asyncio.ensure_future(life.load(DAY)) for _ in range(2)]
-        working.append(asyncio.ensure_future(life.fate(DAY)))
+        server, pool = workload.server, workload.pool
+        tasks = [asyncio.ensure_future(workload.load(DAY)) for _ in range(2)]
+        tasks.append(asyncio.ensure_future(workload.outages(DAY)))
         while now() < DAY:
             await asyncio.sleep(HOUR)
-            life.measure()
-        for each in working:
+            workload.measure()
+        for each in tasks:
             each.cancel()
-        await asyncio.wait(working)
-        assert [each.exception() for each in working if not each.cancelled()] == []
+        await asyncio.wait(tasks)
+        assert [each.exception() for each in tasks if not each.cancelled()] == []
         await asyncio.sleep(700.5)
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
         assert pool.stats().idle == 3
-        assert life.requests > 3_000
-        assert life.errors == [], "every outage was shorter than pool_connect_retry"
+        assert workload.requests > 3_000
+        assert workload.errors == [], "every outage was shorter than pool_connect_retry"
         stats = pool.stats()
         assert stats.closed["lifetime"] > 20
         assert stats.closed["idle"] > 20
         assert stats.connects == len(server.connections)
         assert stats.connects - sum(stats.closed.values()) == stats.size
-        ages = [(each.closed_at or each.born) - each.born for each in server.connections]
+        ages = [(each.closed_at or each.opened_at) - each.opened_at for each in server.connections]
         assert max(ages) <= 1800 + 10
-        _assert_nothing_grows(life.sizes)
+        _assert_nothing_grows(workload.sizes)
         await pool.close()
         assert server.sockets == 0
 
@@ -150,42 +150,42 @@ def test_a_day_of_life(lifo: bool) -> None:
 
 
 def _assert_nothing_grows(sizes: list[dict[str, int]]) -> None:
-    morning, evening = sizes[1:6], sizes[-5:]
-    for name in morning[0]:
-        before = max(each[name] for each in morning)
-        after = max(each[name] for each in evening)
+    first_hours, last_hours = sizes[1:6], sizes[-5:]
+    for name in first_hours[0]:
+        before = max(each[name] for each in first_hours)
+        after = max(each[name] for each in last_hours)
         assert after <= 2 * before + 20, f"{name} grows: {[each[name] for each in sizes]}"
 
 
-def test_a_night_without_requests_costs_almost_nothing() -> None:
+def test_a_pool_unused_for_a_night_sends_no_ping_and_rarely_connects() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=5, pool_min_size=2, pool_idle_timeout=300)
         await pool.warm()
         await asyncio.sleep(8 * HOUR)
         assert len(server.open) == 2
-        assert server.count("ping") == 0, "nobody asked for keepalive"
+        assert server.count("ping") == 0, "pool_keepalive is not set"
         assert len(server.attempts) <= 2 * (8 * 2 + 3)
-        assert_at_rest(pool, server)
+        assert_only_idle(pool, server)
 
     run(main())
 
 
-def test_an_outage_of_a_night_is_survived_quietly() -> None:
+def test_a_pool_recovers_from_an_outage_of_an_hour_with_few_attempts() -> None:
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=5, pool_min_size=2)
         await pool.warm()
         server.usual = Connect(0.01, error=refused)
         for each in server.open:
-            each.die(seen=True)
+            each.die(seen_by_probe=True)
         await asyncio.sleep(HOUR)
         assert len(server.attempts) <= HOUR * 2.5
         server.usual = Connect(0.01)
         await asyncio.sleep(5)
         assert pool.stats().idle == 2
         fairy = await borrow(pool)
-        await give(fairy)
-        assert_at_rest(pool, server)
+        await give_back(fairy)
+        assert_only_idle(pool, server)
 
     run(main())
