@@ -394,6 +394,8 @@ def test_many_cancelled_requests_lose_no_slot() -> None:
 def test_the_sweep_detects_a_connection_that_is_not_passed_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """The sweep fails if a waiter cancelled after it was served keeps its slot."""
+
     from sqla_typedpool.pool.station import Station
 
     withdraw: Callable[..., Any] = Station._withdraw

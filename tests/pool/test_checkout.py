@@ -594,6 +594,8 @@ def test_a_suspect_connection_is_pinged_before_use() -> None:
 
 
 def test_a_connection_that_stays_suspect_after_a_successful_ping_is_used() -> None:
+    """Such a connection must not be pinged without end."""
+
     async def main() -> None:
         # as with a server that sends notices all the time: the socket is readable after each ping
         server = Server()

@@ -342,6 +342,8 @@ def _not_idle(pool: Any) -> list[int]:
 
 
 def test_no_closed_connection_is_handed_out_after_a_close_listener_that_awaits_and_fails() -> None:
+    """The error of the listener must not leave a closed connection in its entry."""
+
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=1, max_overflow=0, pool_max_lifetime=10)
@@ -718,6 +720,8 @@ def test_a_loop_that_ends_during_a_ping_leaves_no_socket_open() -> None:
 
 
 def test_the_sockets_of_a_loop_that_is_closed_by_hand_are_closed_at_once() -> None:
+    """Guarantee 10: such a loop runs no callback any more, so they are closed without I/O."""
+
     server = Server()
     pool = new_pool(server, pool_size=3)
     loop = VirtualLoop()

@@ -281,6 +281,8 @@ class Request:
 
 
 def test_the_tasks_of_the_pool_do_not_run_in_the_context_of_a_request() -> None:
+    """A task that inherited the context would keep the request alive (guarantee 8)."""
+
     async def main() -> None:
         seen: list[object] = []
         pool = new_pool(Server())

@@ -267,6 +267,8 @@ def test_recreate_copies_the_event_listeners() -> None:
 
 
 def test_take_returns_none_when_a_checkout_listener_is_registered() -> None:
+    """`take()` is the fast path of a fetch, which fires no events."""
+
     async def main() -> None:
         pool = new_pool(Server(), reset_on_return=None)
         assert pool.take() is None, "nothing is idle"

@@ -390,6 +390,8 @@ def test_a_second_leak_of_the_same_connection_is_reported_again(
 def test_a_connection_collected_while_leaks_are_reported_does_not_stop_the_housekeeper(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """A log handler that collects garbage changes the entries while the housekeeper walks them."""
+
     class CollectGarbage(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if "leak" in record.getMessage():

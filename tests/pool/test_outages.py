@@ -118,6 +118,8 @@ def test_later_arrivals_are_served_when_the_new_attempt_succeeds() -> None:
 
 
 def test_a_second_outage_is_retried_for_the_full_pool_connect_retry() -> None:
+    """The time counts from the start of the present outage, not of the first one."""
+
     async def main() -> None:
         server = Server(usual=REFUSED)
         pool = new_pool(server, pool_connect_retry=2, pool_idle_timeout=10)

@@ -172,6 +172,8 @@ def test_a_pool_unused_for_a_night_sends_no_ping_and_rarely_connects() -> None:
 
 
 def test_a_pool_recovers_from_an_outage_of_an_hour_with_few_attempts() -> None:
+    """Only the refill of the minimum size connects; no borrower waits."""
+
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=5, pool_min_size=2)

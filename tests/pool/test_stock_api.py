@@ -243,6 +243,8 @@ def test_dispose_from_another_thread_closes_idle_connections() -> None:
 
 
 def test_record_info_survives_an_invalidation_and_info_does_not() -> None:
+    """SQLAlchemy keeps `record_info` on the entry and `info` for the life of the connection."""
+
     async def main() -> None:
         pool = new_pool(Server(), pool_size=1, max_overflow=0)
         fairy = await borrow(pool)
@@ -407,6 +409,8 @@ def test_concurrent_first_connects_from_several_threads_all_succeed(loops: int) 
 
 
 def test_a_first_connect_that_ends_with_its_loop_does_not_block_other_loops() -> None:
+    """Guarantee 10: the first connect of a pool runs alone, across all loops."""
+
     server = Server().script(Connect(silent=True))
     pool = new_pool(server)
     loop = VirtualLoop()

@@ -325,6 +325,8 @@ def test_a_disconnect_in_a_statement_has_the_other_connections_pinged_not_replac
 
 
 def test_a_connection_in_use_during_a_disconnect_is_pinged_before_its_next_use() -> None:
+    """Guarantee 6: it may have been lost as well, but it is not replaced without a ping."""
+
     async def main() -> None:
         server = Server()
         engine = new_engine(server, pool_size=4, max_overflow=0)
@@ -424,6 +426,8 @@ def _reject_once(pool: Any, error: type[Exception] = exc.DisconnectionError) -> 
 
 
 def test_a_connection_that_a_checkout_listener_rejects_is_replaced() -> None:
+    """SQLAlchemy reconnects the same entry, inside the checkout of the borrower."""
+
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=1, max_overflow=0)
@@ -457,6 +461,8 @@ def test_a_reconnect_on_a_silent_server_ends_at_the_deadline_of_the_checkout() -
 
 
 def test_a_reconnect_waits_until_the_old_connection_is_closed() -> None:
+    """Guarantee 4: otherwise there would be more sockets than the limit for a moment."""
+
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=1, max_overflow=0)
