@@ -1,4 +1,7 @@
-"""Async SQLAlchemy with a pool that keeps its word, and rows of exactly the declared type.
+"""A connection pool and typed results for async SQLAlchemy.
+
+The pool has one deadline for each checkout, validates connections and serves callers in
+order. Rows have exactly the declared types.
 
 ::
 
@@ -12,6 +15,7 @@
 from __future__ import annotations
 
 from sqla_typedpool.errors import (
+    Holder,
     PoolClosed,
     PoolSaturated,
     PoolTimeout,
@@ -31,7 +35,6 @@ from sqla_typedpool.fetch.api import (
 from sqla_typedpool.fetch.rows import TypedRows, rows_as
 from sqla_typedpool.mapping.mapper import explain_mapping
 from sqla_typedpool.mapping.markers import ByName, Col, Decode, Flatten, Json
-from sqla_typedpool.pool.holders import Holder
 from sqla_typedpool.pool.pool import TypedPool
 from sqla_typedpool.pool.stats import PoolStats
 from sqla_typedpool.query import RowCount, query, query_info

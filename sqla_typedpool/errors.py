@@ -1,34 +1,33 @@
-"""What can go wrong, as one tree.
+"""The exceptions of this package.
 
 ::
 
     TypedPoolError
-    ├── PoolOptionError   (also sqlalchemy.exc.ArgumentError)
-    ├── PoolTimeout       (also sqlalchemy.exc.TimeoutError)
-    ├── PoolSaturated     (also sqlalchemy.exc.TimeoutError)
-    ├── PoolClosed        (also sqlalchemy.exc.InvalidRequestError)
-    ├── StatementTimeout  (also the built-in TimeoutError)
+    ├── PoolOptionError   a pool option is wrong (also sqlalchemy.exc.ArgumentError)
+    ├── PoolTimeout       a checkout exceeded pool_timeout (also sqlalchemy.exc.TimeoutError)
+    ├── PoolSaturated     too many callers are waiting (also sqlalchemy.exc.TimeoutError)
+    ├── PoolClosed        the pool is closed (also sqlalchemy.exc.InvalidRequestError)
+    ├── StatementTimeout  a call exceeded its timeout (also the built-in TimeoutError)
     ├── RowShapeError     the columns do not fit the row type
-    ├── RowValueError     one value does not
-    └── DeclarationError  (also TypeError) a function under ``@query`` cannot be what it says
+    ├── RowValueError     a value does not have the declared type
+    └── DeclarationError  a function decorated with @query is wrong (also TypeError)
 
-The pool's are also the SQLAlchemy exceptions an application catches today, so
-existing ``except`` clauses hold.
+The pool's errors are subclasses of the SQLAlchemy exceptions that applications already
+catch, so existing ``except`` clauses still work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import exc
 
-if TYPE_CHECKING:
-    from sqla_typedpool.pool.holders import Holder
-
 __all__ = [
     "DeclarationError",
+    "Holder",
     "PoolClosed",
     "PoolOptionError",
     "PoolSaturated",
@@ -37,16 +36,43 @@ __all__ = [
     "RowValueError",
     "StatementTimeout",
     "TypedPoolError",
+    "copy_error",
 ]
 
 _E = TypeVar("_E", bound=BaseException)
 
-# SQLAlchemy's own "QueuePool limit reached" page; its advice fits ours too.
+# The code of SQLAlchemy's page on "QueuePool limit reached": its advice applies here too.
 _TIMEOUT_CODE = "3o7r"
 
 
+@dataclass(frozen=True)
+class Holder:
+    """A task that holds a connection, as a report shows it.
+
+    Example::
+
+        for holder in TypedPool.of(engine).holders():
+            print(f"{holder.task} for {holder.seconds:.1f} s at {holder.where}")
+    """
+
+    task: str
+    """The name of the asyncio task that checked the connection out; "?" if there was none."""
+    seconds: float
+    """How long it has held the connection, in seconds."""
+    where: str | None
+    """A place in the application, as ``file:line in function``.
+
+    With ``pool_leak_threshold`` it is the line of the checkout, otherwise the line the
+    task is at now. None if it is not known.
+    """
+
+    def __str__(self) -> str:
+        place = f" at {self.where}" if self.where else ""
+        return f"{self.task} for {self.seconds:.1f} s{place}"
+
+
 class TypedPoolError(Exception):
-    """The root of everything this package raises on its own account."""
+    """The base class of all exceptions that this package defines."""
 
 
 class PoolOptionError(TypedPoolError, exc.ArgumentError):
@@ -54,21 +80,21 @@ class PoolOptionError(TypedPoolError, exc.ArgumentError):
 
 
 class PoolTimeout(TypedPoolError, exc.TimeoutError):
-    """No connection was to be had within the deadline of one checkout.
+    """A checkout did not get a connection within ``pool_timeout``.
 
-    ``__cause__`` is the last connect error of the pool, if there was one since
-    it last connected.
+    ``__cause__`` is the pool's last connect error, if no connection attempt has succeeded
+    since.
     """
 
     stage: str
-    """What the checkout was waiting for when its time was over: ``"queueing"``
-    (every connection is in use), ``"connecting"`` or ``"validating"``."""
+    """What the checkout was waiting for when it timed out: ``"queueing"`` (every
+    connection was in use), ``"connecting"`` or ``"validating"``."""
 
     waited: float
-    """Seconds the caller waited."""
+    """How long the caller waited, in seconds."""
 
     holders: Sequence[Holder]
-    """Who holds the connections, longest first."""
+    """The tasks that hold connections, the longest-held first."""
 
     def __init__(
         self, message: str, *, stage: str, waited: float, holders: Sequence[Holder] = ()
@@ -80,28 +106,28 @@ class PoolTimeout(TypedPoolError, exc.TimeoutError):
 
 
 class PoolSaturated(TypedPoolError, exc.TimeoutError):
-    """More callers are waiting than ``pool_max_waiting`` allows; raised at once."""
+    """More callers are waiting than ``pool_max_waiting`` allows. Raised without waiting."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, code=_TIMEOUT_CODE)
 
 
 class PoolClosed(TypedPoolError, exc.InvalidRequestError):
-    """The pool was closed with ``TypedPool.close()`` and hands out nothing more."""
+    """``TypedPool.close()`` was called: the pool accepts no more checkouts."""
 
 
 class StatementTimeout(TypedPoolError, TimeoutError):
-    """A statement was not done within the ``timeout`` of its call, checkout included."""
+    """A call did not finish within its ``timeout``, which includes the checkout."""
 
 
 class RowShapeError(TypedPoolError):
-    """The columns do not fit the row type; raised before the first row is read."""
+    """The columns do not fit the row type. Raised before the first row is read."""
 
     faults: tuple[str, ...]
-    """Everything that is wrong, a line each."""
+    """All faults, one line each."""
 
     query: str | None = None
-    """The declared query that was run, if it was one."""
+    """The name of the declared query that was run; None for any other statement."""
 
     def __init__(self, *faults: str) -> None:
         super().__init__(*faults)
@@ -116,30 +142,33 @@ class RowShapeError(TypedPoolError):
 
 
 class RowValueError(TypedPoolError):
-    """A value is not of the declared type. What it is stays out of the message.
+    """A value does not have the declared type. The message does not show the value.
 
-    Copies and pickles come without ``value``.
+    Copying or pickling the error sets ``value`` to None.
     """
 
     row: int
-    """The number of the row; 1 is the first."""
+    """The number of the row, counted from 1."""
 
     column: str
-    """The column's name as the database has sent it."""
+    """The name of the column, as the database sent it."""
 
     path: str
-    """Where inside the value: ``$.items[3].price`` of JSON, ``[2]`` of an array, or ""."""
+    """The place inside the value: ``$.items[3].price`` in a JSON document, ``[2]`` in an
+    array, "" for the value itself."""
 
     expected: str
+    """The declared type."""
     found: str
+    """What the column has instead: a type, ``NULL``, or a description without the value."""
     hint: str
-    """The next step, or ""."""
+    """What to do next, or ""."""
 
     query: str | None = None
-    """The declared query that was run, if it was one."""
+    """The name of the declared query that was run; None for any other statement."""
 
     value: Any
-    """What the column held: for a debugger, not for a log."""
+    """The value. It may be confidential, so do not log it."""
 
     def __init__(
         self,
@@ -175,21 +204,22 @@ class RowValueError(TypedPoolError):
 
 
 class DeclarationError(TypedPoolError, TypeError):
-    """A function under ``@query`` and its SQL do not fit, or cannot be understood.
+    """A function decorated with ``@query`` does not match its SQL, or is not supported.
 
-    Raised where it is declared. What an annotation means may be known only later, of names
-    that are defined further down; then it is raised at the first call.
+    Raised by the decorator. If an annotation uses a name that is defined later, it is
+    raised by the first call.
     """
 
     query: str
-    """The declared query: ``app.users.get_user``."""
+    """The name of the query, such as ``app.users.get_user``."""
 
     file: Path
+    """The file that contains the declaration."""
     line: int
-    """Where the decorator stands."""
+    """The line of the decorator."""
 
     faults: tuple[str, ...]
-    """Everything that is wrong, a sentence each."""
+    """All faults, one sentence each."""
 
     def __init__(self, query: str, file: Path, line: int, *faults: str) -> None:
         super().__init__(query, file, line, *faults)
@@ -207,19 +237,21 @@ class DeclarationError(TypedPoolError, TypeError):
 
 
 def copy_error(error: _E) -> _E:
-    """Give each of many waiters an exception of its own.
+    """Copy an exception, so that several tasks can each raise their own copy.
 
-    One exception object raised in many tasks shares, and grows, its traceback.
-    An exception that cannot be copied is returned as it is.
+    If several tasks raise the same exception object, each of them adds its frames to the
+    object's traceback.
+
+    :return: the copy, or ``error`` itself if it cannot be copied.
     """
-    kind = type(error)
+    error_type = type(error)
     try:
-        twin: Any = kind.__new__(kind, *error.args)
-        twin.args = error.args
-        twin.__dict__.update(error.__dict__)
-    except Exception:  # noqa: BLE001 - its constructor may do anything
+        copy: Any = error_type.__new__(error_type, *error.args)
+        copy.args = error.args
+        copy.__dict__.update(error.__dict__)
+    except Exception:  # noqa: BLE001 - a third party's __new__ may raise anything
         return error
-    twin.__cause__ = error.__cause__
-    twin.__suppress_context__ = error.__suppress_context__
-    done: _E = twin.with_traceback(error.__traceback__)
-    return done
+    copy.__cause__ = error.__cause__
+    copy.__suppress_context__ = error.__suppress_context__
+    result: _E = copy.with_traceback(error.__traceback__)
+    return result

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from types import CodeType, FrameType
 from typing import Any
 
 from sqla_typedpool._sqlalchemy import frames_outward
+from sqla_typedpool.errors import Holder
 
 __all__ = ["Holder", "call_site", "describe", "site_of_task"]
 
@@ -26,29 +26,6 @@ _INSIDE = (
     *("asyncpg.", "psycopg.", "psycopg_binary.", "aiosqlite.", "aiomysql.", "asyncmy."),
 )
 _DEPTH = 60  # frames looked at before giving up
-
-
-@dataclass(frozen=True)
-class Holder:
-    """One connection that is checked out.
-
-    Example::
-
-        for holder in TypedPool.of(engine).holders():
-            print(f"{holder.task} for {holder.seconds:.1f} s at {holder.where}")
-    """
-
-    task: str
-    """The name of the asyncio task that checked the connection out ("?" outside any)."""
-    seconds: float
-    """How long it has held the connection."""
-    where: str | None
-    """``file:line in function`` of the checkout if ``pool_leak_threshold`` is set,
-    else of what the task is doing now; None when it cannot be told."""
-
-    def __str__(self) -> str:
-        place = f" at {self.where}" if self.where else ""
-        return f"{self.task} for {self.seconds:.1f} s{place}"
 
 
 def describe(holders: Sequence[Holder], most: int = 3) -> str:
