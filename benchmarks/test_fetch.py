@@ -241,7 +241,7 @@ def test_a_thousand_rows(stage: Stage, scene: Scene, kind: type[Any]) -> None:
 
 
 def test_one_row_with_a_tracing_listener(stage: Stage, scene: Scene) -> None:
-    """The long way, through SQLAlchemy: what everyone with tracing or row security gets."""
+    """The slow path, through SQLAlchemy, which an engine with tracing or row security uses."""
 
     async def by_hand() -> object:
         async with scene.traced.begin() as connection:

@@ -1,6 +1,6 @@
-"""Statements as the typed layer takes them: a ``str`` is ``sqlalchemy.text(str)``.
+"""Statements of the typed layer. A ``str`` means ``sqlalchemy.text(str)``.
 
-Text is parsed once per string; what is compiled for an engine is kept with it.
+Each text is parsed once. Each engine caches the statements that were compiled for it.
 """
 
 from __future__ import annotations
@@ -13,82 +13,84 @@ from typing import Any
 
 from sqlalchemy import Engine, Executable, TextClause, text
 
-from sqla_typedpool._sqlalchemy.execution import Compiled, compile_statement
+from sqla_typedpool._sqlalchemy.driver_statement import DriverStatement, compile_for_driver
 
-__all__ = ["Statements", "as_executable", "stands_alone"]
+__all__ = ["StatementCache", "as_executable", "is_safe_without_transaction"]
 
-_MOST = 500  # statements kept, as SQLAlchemy keeps compiled ones
+_CACHE_SIZE = 500  # statements; SQLAlchemy's compiled cache has the same size
 
-# Statements that mean outside a transaction block what they mean inside one. Not CALL,
-# whose procedure may commit; not BEGIN, SET, LISTEN, which outlive their transaction.
-_STANDS_ALONE = re.compile(
-    r"(?:\s|\(|--[^\n]*\n|/\*(?:[^*/]|\*(?!/)|/(?!\*))*\*/)*"  # blanks, comments
+# Statements that have the same effect with and without a transaction block. CALL is not one
+# of them: a procedure may commit. BEGIN, SET and LISTEN have effects beyond the statement.
+_SAFE_WITHOUT_TRANSACTION = re.compile(
+    r"(?:\s|\(|--[^\n]*\n|/\*(?:[^*/]|\*(?!/)|/(?!\*))*\*/)*"  # blanks, parentheses, comments
     r"(?:SELECT|WITH|VALUES|TABLE|INSERT|UPDATE|DELETE|MERGE)\b",
     re.IGNORECASE,
 )
 
 
-@lru_cache(_MOST)
+@lru_cache(_CACHE_SIZE)
 def _parsed(statement: str) -> TextClause:
     return text(statement)
 
 
 def as_executable(statement: str | Executable) -> Executable:
-    """What SQLAlchemy executes."""
+    """Convert a ``str`` to the statement that SQLAlchemy executes."""
     return _parsed(statement) if isinstance(statement, str) else statement
 
 
-@lru_cache(_MOST)
-def stands_alone(sql: str) -> bool:
-    """Whether this SQL may run without a transaction block around it."""
-    return _STANDS_ALONE.match(sql) is not None
+@lru_cache(_CACHE_SIZE)
+def is_safe_without_transaction(sql: str) -> bool:
+    """Return whether this SQL does the same with and without a transaction block."""
+    return _SAFE_WITHOUT_TRANSACTION.match(sql) is not None
 
 
-class Statements:
-    """The compiled statements of one engine."""
+class StatementCache:
+    """The statements that were compiled for one engine."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = weakref.ref(engine)
-        self._texts: dict[str, Compiled | None] = {}
-        self._objects: dict[int, tuple[weakref.ref[Any], tuple[str, ...], Compiled | None]] = {}
+        self._texts: dict[str, DriverStatement | None] = {}
+        self._objects: dict[
+            int, tuple[weakref.ref[Any], tuple[str, ...], DriverStatement | None]
+        ] = {}
 
     def get(
         self, statement: str | Executable, parameters: Mapping[str, Any] | None
-    ) -> Compiled | None:
-        """Compiled for this engine; None = it has to go through SQLAlchemy."""
+    ) -> DriverStatement | None:
+        """Return the compiled statement, or None if only SQLAlchemy can execute it."""
         if isinstance(statement, str):
             try:
                 return self._texts[statement]
             except KeyError:
-                return self._of_text(statement)
-        keys = tuple(parameters) if parameters else ()  # they decide what an INSERT or UPDATE sets
-        known = self._objects.get(id(statement))
-        if known is not None and known[0]() is statement and known[1] == keys:
-            return known[2]
-        return self._of_object(statement, keys)
+                return self._add_text(statement)
+        keys = tuple(parameters) if parameters else ()  # an INSERT or UPDATE sets these columns
+        cached = self._objects.get(id(statement))
+        if cached is not None and cached[0]() is statement and cached[1] == keys:
+            return cached[2]
+        return self._add_object(statement, keys)
 
-    def _of_text(self, statement: str) -> Compiled | None:
+    def _add_text(self, statement: str) -> DriverStatement | None:
         compiled = self._compile(_parsed(statement), ())
-        _make_room(self._texts)
+        _clear_if_full(self._texts)
         self._texts[statement] = compiled
         return compiled
 
-    def _of_object(self, statement: Any, keys: tuple[str, ...]) -> Compiled | None:
+    def _add_object(self, statement: Any, keys: tuple[str, ...]) -> DriverStatement | None:
         compiled = self._compile(statement, keys)
         if compiled is not None and not compiled.is_cached:
-            return compiled  # it holds the statement, and would keep it alive
-        _make_room(self._objects)
-        objects, number = self._objects, id(statement)
-        # gone with the statement: what is compiled holds the statement's own values
-        gone = weakref.ref(statement, lambda _: objects.pop(number, None))
-        objects[number] = gone, keys, compiled
+            return compiled  # it refers to the statement, so a cache would keep both alive
+        _clear_if_full(self._objects)
+        objects, key = self._objects, id(statement)
+        # The compiled statement contains the statement's values: remove both together.
+        reference = weakref.ref(statement, lambda _: objects.pop(key, None))
+        objects[key] = reference, keys, compiled
         return compiled
 
-    def _compile(self, statement: Any, keys: tuple[str, ...]) -> Compiled | None:
+    def _compile(self, statement: Any, keys: tuple[str, ...]) -> DriverStatement | None:
         engine = self._engine()
-        return None if engine is None else compile_statement(engine, statement, keys)
+        return None if engine is None else compile_for_driver(engine, statement, keys)
 
 
-def _make_room(known: dict[Any, Any]) -> None:
-    if len(known) >= _MOST:
-        known.clear()
+def _clear_if_full(cache: dict[Any, Any]) -> None:
+    if len(cache) >= _CACHE_SIZE:
+        cache.clear()

@@ -1,4 +1,4 @@
-"""Statements as they are sent, compiled without a database and without values."""
+"""Statements are compiled for the checker, without a database and without values."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_list_parameter_is_compiled_as_a_list_of_one() -> None:
     assert place.is_expanding
 
 
-def test_a_value_inside_a_core_statement_is_not_asked_of_the_caller() -> None:
+def test_a_value_inside_a_core_statement_is_not_a_required_parameter() -> None:
     statement = select(things.c.id).where(things.c.id > 5, things.c.name == bindparam("name"))
     by_name = {place.name: place for place in sent(statement, "postgresql").places}
     assert by_name["name"].is_required
@@ -95,11 +95,11 @@ def test_the_keys_decide_which_columns_an_update_sets() -> None:
 @pytest.mark.parametrize(
     ("family", "code", "expected"),
     [
-        ("postgresql", NUMERIC_OID, {"colour"}),  # asyncpg decodes JSON and numbers by itself
+        ("postgresql", NUMERIC_OID, {"colour"}),  # asyncpg decodes JSON and numbers
         ("sqlite", None, {"colour", "data", "price"}),
     ],
 )
-def test_sqlalchemys_conversions_are_told_for_columns_and_parameters(
+def test_conversions_by_sqlalchemy_are_reported_for_columns_and_parameters(
     family: str, code: int | None, expected: set[str]
 ) -> None:
     statement = select(things).where(things.c.colour == bindparam("colour"))
@@ -110,25 +110,25 @@ def test_sqlalchemys_conversions_are_told_for_columns_and_parameters(
     assert [entry.name for entry in compiled.entries if entry.is_json] == ["data"]
 
 
-def test_a_statement_that_defines_is_refused_by_name() -> None:
+def test_ddl_is_refused_and_the_error_names_it() -> None:
     with pytest.raises(CompileError, match="CreateTable"):
         sent(CreateTable(things), "postgresql")  # type: ignore[arg-type]
 
 
 class Lower(TypeDecorator[str]):
-    """A type of an application, which may do anything."""
+    """A type that an application defines."""
 
     impl = String
     cache_ok = True
 
 
-def test_what_may_read_a_value_as_none_is_told() -> None:
+def test_columns_that_may_read_a_value_as_none_are_reported() -> None:
     table = Table("t", MetaData(), Column("a", Lower), Column("b", JSON), Column("c", Enum(Colour)))
     entries = sent(select(table), "sqlite").entries
     assert [entry.may_make_none for entry in entries] == [True, True, False]
 
 
-def test_values_of_its_own_are_never_null_unless_they_or_their_type_may_be() -> None:
+def test_values_inside_a_statement_are_never_null_unless_they_or_their_type_may_be_none() -> None:
     class Own(TypeDecorator[str]):
         impl = String
         cache_ok = True

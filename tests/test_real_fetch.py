@@ -1,8 +1,8 @@
-"""Both ways of fetching give the same rows, errors, transactions and data.
+"""The fast path and the slow path give the same rows, errors and transactions.
 
-Every test runs on the short way (straight to asyncpg) and on the long one (through SQLAlchemy),
-which a listener that does nothing makes every statement take. `ways` checks that the way was
-really taken.
+Most tests run on both: on the fast path a statement goes to asyncpg, on the slow path through
+SQLAlchemy. A listener that does nothing sends all statements of an engine through the slow path.
+The fixture `paths` counts the statements that took it.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ from tests.support.engines import admin_of, make_engine, new_name, run, until
 if TYPE_CHECKING:
     from sqla_typedpool.embedded import Postgres
 
-ROUTES = ("short", "long")
-by_route = pytest.mark.parametrize("route", ROUTES)
+PATHS = ("fast", "slow")
+by_path = pytest.mark.parametrize("path", PATHS, ids=[f"{path} path" for path in PATHS])
 by_db = pytest.mark.parametrize("kind", ["engine", "connection", "session", "scoped"])
 
 
@@ -82,14 +82,17 @@ class User:
 
 
 def no_listener(*_: Any) -> None:
-    """It hears every statement and does nothing."""
+    """Do nothing. An engine with any listener uses the slow path."""
 
 
 @asynccontextmanager
-async def engine_for(server: Postgres, route: str, **options: Any) -> AsyncIterator[AsyncEngine]:
-    """An engine all of whose statements take this way, and a fresh table of users."""
+async def engine_for(server: Postgres, path: str, **options: Any) -> AsyncIterator[AsyncEngine]:
+    """An engine whose statements take this path, and a new table `people`.
+
+    It checks that every connection has been returned.
+    """
     engine = make_engine(server.url("asyncpg"), **{"pool_size": 3, "max_overflow": 0, **options})
-    if route == "long":
+    if path == "slow":
         event.listen(engine.sync_engine, "before_cursor_execute", no_listener)
     try:
         async with engine.begin() as connection:
@@ -109,7 +112,7 @@ async def engine_for(server: Postgres, route: str, **options: Any) -> AsyncItera
 
 @asynccontextmanager
 async def db_of(engine: AsyncEngine, kind: str) -> AsyncIterator[Any]:
-    """The engine itself, a connection, or a session that has begun."""
+    """The engine itself, a connection, or a session that has begun a transaction."""
     if kind == "engine":
         yield engine
     elif kind == "connection":
@@ -117,7 +120,7 @@ async def db_of(engine: AsyncEngine, kind: str) -> AsyncIterator[Any]:
             yield connection
     elif kind == "session":
         async with AsyncSession(engine) as session:
-            await session.execute(text("SELECT 1"))  # from now on it may take the short way
+            await session.execute(text("SELECT 1"))  # later statements may take the fast path
             yield session
     else:
         maker = async_sessionmaker(engine)
@@ -129,20 +132,20 @@ async def db_of(engine: AsyncEngine, kind: str) -> AsyncIterator[Any]:
             await scoped.remove()
 
 
-class Ways:
-    """Counts the statements that went through SQLAlchemy."""
+class Paths:
+    """Counts the statements that took the slow path."""
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         self._caplog = caplog
 
-    def long(self) -> int:
-        return sum("through SQLAlchemy" in each.getMessage() for each in self._caplog.records)
+    def slow(self) -> int:
+        return sum(each.getMessage().startswith("slow path: ") for each in self._caplog.records)
 
 
 @pytest.fixture
-def ways(caplog: pytest.LogCaptureFixture) -> Ways:
+def paths(caplog: pytest.LogCaptureFixture) -> Paths:
     caplog.set_level(logging.DEBUG, "sqla_typedpool.fetch")
-    return Ways(caplog)
+    return Paths(caplog)
 
 
 ALL = "SELECT id, name, nick FROM people ORDER BY id"
@@ -153,11 +156,11 @@ PEOPLE = [User(1, "Ada"), User(2, "Bob", "bo"), User(3, "Cy", "")]
 # ------------------------------------------------------------------------------ the rows
 
 
-@by_route
+@by_path
 @by_db
-def test_rows_become_dataclasses(postgres: Postgres, route: str, kind: str, ways: Ways) -> None:
+def test_rows_become_dataclasses(postgres: Postgres, path: str, kind: str, paths: Paths) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route) as engine, db_of(engine, kind) as db:
+        async with engine_for(postgres, path) as engine, db_of(engine, kind) as db:
             assert await fetch_all(db, User, ALL) == PEOPLE
             assert await fetch_one(db, User, ONE, {"id": 2}) == PEOPLE[1]
             assert await fetch_optional(db, User, ONE, {"id": 9}) is None
@@ -170,16 +173,16 @@ def test_rows_become_dataclasses(postgres: Postgres, route: str, kind: str, ways
             assert await fetch_one(db, int | None, "SELECT NULL::int") is None
 
     run(main())
-    assert (ways.long() > 0) is (route == "long")
+    assert (paths.slow() > 0) is (path == "slow")
 
 
-@by_route
+@by_path
 @by_db
-def test_no_row_and_too_many_rows_are_sqlalchemys_errors(
-    postgres: Postgres, route: str, kind: str
+def test_no_row_and_several_rows_raise_sqlalchemys_errors(
+    postgres: Postgres, path: str, kind: str
 ) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route) as engine, db_of(engine, kind) as db:
+        async with engine_for(postgres, path) as engine, db_of(engine, kind) as db:
             with pytest.raises(exc.NoResultFound):
                 await fetch_one(db, User, ONE, {"id": 9})
             with pytest.raises(exc.MultipleResultsFound):
@@ -199,13 +202,13 @@ people = Table(
 )
 
 
-@by_route
+@by_path
 @by_db
 def test_a_core_statement_is_fetched_whether_built_once_or_at_each_call(
-    postgres: Postgres, route: str, kind: str, ways: Ways
+    postgres: Postgres, path: str, kind: str, paths: Paths
 ) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route) as engine, db_of(engine, kind) as db:
+        async with engine_for(postgres, path) as engine, db_of(engine, kind) as db:
             once = select(people).where(people.c.id == bindparam("id"))
             for id_ in (1, 2, 3, 1):
                 assert await fetch_one(db, User, once, {"id": id_}) == PEOPLE[id_ - 1]
@@ -216,15 +219,13 @@ def test_a_core_statement_is_fetched_whether_built_once_or_at_each_call(
             assert (await fetch_all(db, User, labelled))[0] == User(1, "x", "Ada")
 
     run(main())
-    assert (ways.long() > 0) is (route == "long")
+    assert (paths.slow() > 0) is (path == "slow")
 
 
-@by_route
-def test_an_in_list_an_orm_statement_and_named_columns_give_the_same_rows(
-    postgres: Postgres, route: str
-) -> None:
+@by_path
+def test_an_in_list_and_text_with_columns_give_the_same_rows(postgres: Postgres, path: str) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route) as engine, db_of(engine, "connection") as db:
+        async with engine_for(postgres, path) as engine, db_of(engine, "connection") as db:
             some = select(people).where(people.c.id.in_([1, 3])).order_by(people.c.id)
             assert await fetch_all(db, User, some) == [PEOPLE[0], PEOPLE[2]]
             named = text(ALL).columns(people.c.id, people.c.name, people.c.nick)
@@ -244,17 +245,17 @@ class Shout(TypeDecorator[str]):
         return value if value is None else value.upper()
 
 
-@by_route
-def test_types_of_columns_keep_their_processors(postgres: Postgres, route: str) -> None:
-    loud = Table(
+@by_path
+def test_types_of_columns_keep_their_processors(postgres: Postgres, path: str) -> None:
+    shouting = Table(
         "people", MetaData(), Column("id", Integer), Column("name", Shout), Column("nick", Text)
     )
 
     async def main() -> None:
-        async with engine_for(postgres, route) as engine:
-            rows = await fetch_all(engine, User, select(loud).order_by(loud.c.id))
+        async with engine_for(postgres, path) as engine:
+            rows = await fetch_all(engine, User, select(shouting).order_by(shouting.c.id))
             assert [row.name for row in rows] == ["ADA", "BOB", "CY"]
-            inserted = insert(loud).values(id=4, name="DAN").returning(loud)
+            inserted = insert(shouting).values(id=4, name="DAN").returning(shouting)
             assert await fetch_one(engine, User, inserted) == User(4, "DAN")
             assert await fetch_one(engine, str, "SELECT name FROM people WHERE id = 4") == "dan"
 
@@ -269,9 +270,9 @@ class Mixed:
     rate: float
 
 
-@by_route
+@by_path
 def test_numbers_uuids_and_json_arrive_as_sqlalchemy_delivers_them(
-    postgres: Postgres, route: str
+    postgres: Postgres, path: str
 ) -> None:
     sql = (
         "SELECT 1.50::numeric AS amount, '12345678-1234-5678-1234-567812345678'::uuid AS key, "
@@ -279,7 +280,7 @@ def test_numbers_uuids_and_json_arrive_as_sqlalchemy_delivers_them(
     )
 
     async def main() -> None:
-        async with engine_for(postgres, route) as engine:
+        async with engine_for(postgres, path) as engine:
             row = await fetch_one(engine, Mixed, sql)
             assert row == Mixed(
                 Decimal("1.50"),
@@ -309,10 +310,10 @@ async def count(engine: AsyncEngine) -> int:
 ADD = "INSERT INTO people VALUES (:id, :name) RETURNING id"
 
 
-@by_route
-def test_on_an_engine_a_statement_is_committed(postgres: Postgres, route: str) -> None:
+@by_path
+def test_on_an_engine_a_statement_is_committed(postgres: Postgres, path: str) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route) as engine:
+        async with engine_for(postgres, path) as engine:
             assert await fetch_one(engine, int, ADD, {"id": 4, "name": "Di"}) == 4
             assert await count(engine) == 4
             assert await execute(engine, "DELETE FROM people WHERE id > :id", {"id": 1}) == 3
@@ -321,13 +322,13 @@ def test_on_an_engine_a_statement_is_committed(postgres: Postgres, route: str) -
     run(main())
 
 
-@by_route
+@by_path
 @pytest.mark.parametrize("kind", ["connection", "session"])
 def test_on_a_connection_a_statement_belongs_to_its_transaction(
-    postgres: Postgres, route: str, kind: str
+    postgres: Postgres, path: str, kind: str
 ) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route) as engine:
+        async with engine_for(postgres, path) as engine:
             async with db_of(engine, kind) as db:
                 await fetch_one(db, int, ADD, {"id": 4, "name": "Di"})
                 assert db.in_transaction()
@@ -343,13 +344,13 @@ def test_on_a_connection_a_statement_belongs_to_its_transaction(
     run(main())
 
 
-@by_route
+@by_path
 @pytest.mark.parametrize("kind", ["connection", "session"])
-def test_a_savepoint_rolls_back_what_was_fetched_inside_it(
-    postgres: Postgres, route: str, kind: str
+def test_a_savepoint_rolls_back_the_statements_inside_it(
+    postgres: Postgres, path: str, kind: str
 ) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route) as engine:
+        async with engine_for(postgres, path) as engine:
             async with db_of(engine, kind) as db:
                 await fetch_one(db, int, ADD, {"id": 4, "name": "Di"})
                 with pytest.raises(exc.IntegrityError):
@@ -363,12 +364,10 @@ def test_a_savepoint_rolls_back_what_was_fetched_inside_it(
     run(main())
 
 
-@by_route
-def test_an_error_inside_a_transaction_leaves_it_to_the_application_to_roll_back(
-    postgres: Postgres, route: str
-) -> None:
+@by_path
+def test_after_an_error_the_application_has_to_roll_back(postgres: Postgres, path: str) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route) as engine, engine.connect() as connection:
+        async with engine_for(postgres, path) as engine, engine.connect() as connection:
             with pytest.raises(exc.ProgrammingError):
                 await fetch_one(connection, int, "SELECT nothing FROM people")
             with pytest.raises(exc.DBAPIError, match="current transaction is aborted"):
@@ -379,10 +378,10 @@ def test_an_error_inside_a_transaction_leaves_it_to_the_application_to_roll_back
     run(main())
 
 
-@by_route
-def test_a_deferred_constraint_fails_at_commit(postgres: Postgres, route: str) -> None:
+@by_path
+def test_a_deferred_constraint_fails_at_commit(postgres: Postgres, path: str) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route) as engine:
+        async with engine_for(postgres, path) as engine:
             await execute(engine, "DROP TABLE IF EXISTS pets")
             await execute(
                 engine,
@@ -400,10 +399,12 @@ def test_a_deferred_constraint_fails_at_commit(postgres: Postgres, route: str) -
     run(main())
 
 
-@by_route
-def test_a_closed_transaction_block_refuses_as_execute_does(postgres: Postgres, route: str) -> None:
+@by_path
+def test_a_closed_transaction_block_raises_the_error_of_execute(
+    postgres: Postgres, path: str
+) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route) as engine, engine.connect() as connection:
+        async with engine_for(postgres, path) as engine, engine.connect() as connection:
             with pytest.raises(exc.InvalidRequestError, match="closed transaction"):
                 async with connection.begin() as transaction:
                     await transaction.rollback()
@@ -422,21 +423,21 @@ class Person(Base):
     name: Mapped[str]
 
 
-@by_route
+@by_path
 def test_pending_objects_are_flushed_before_a_fetch_as_before_an_execute(
-    postgres: Postgres, route: str
+    postgres: Postgres, path: str
 ) -> None:
     """2.1 flushes before any statement, 2.0 before those of the ORM."""
     everybody = "SELECT count(*) FROM people"
 
     async def main() -> None:
-        async with engine_for(postgres, route) as engine:
+        async with engine_for(postgres, path) as engine:
             seen = []
-            for by_hand in (True, False):
+            for is_execute in (True, False):
                 async with AsyncSession(engine) as session:
                     await session.execute(text("SELECT 1"))
                     session.add(Person(id=7, name="Gus"))
-                    if by_hand:
+                    if is_execute:
                         seen.append(await session.scalar(text(everybody)))
                     else:
                         seen.append(await fetch_one(session, int, everybody))
@@ -449,58 +450,58 @@ def test_pending_objects_are_flushed_before_a_fetch_as_before_an_execute(
 # ------------------------------------------------------------------------ listeners
 
 
-def test_a_listener_added_between_two_calls_is_never_skipped(postgres: Postgres) -> None:
+def test_a_listener_added_between_two_calls_is_called(postgres: Postgres) -> None:
     async def main() -> None:
-        async with engine_for(postgres, "short") as engine:
-            heard: list[str] = []
+        async with engine_for(postgres, "fast") as engine:
+            called_with: list[str] = []
 
-            def hear(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-                heard.append(statement)
+            def listener(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+                called_with.append(statement)
 
             async with engine.connect() as connection:
                 await fetch_all(connection, User, ALL)
-                event.listen(engine.sync_engine, "before_cursor_execute", hear)
+                event.listen(engine.sync_engine, "before_cursor_execute", listener)
                 await fetch_all(connection, User, ALL)
-                assert heard == [ALL]
+                assert called_with == [ALL]
                 await fetch_all(engine, User, ALL)
-                assert heard == [ALL, ALL]
-                event.remove(engine.sync_engine, "before_cursor_execute", hear)
+                assert called_with == [ALL, ALL]
+                event.remove(engine.sync_engine, "before_cursor_execute", listener)
                 await fetch_all(engine, User, ALL)
-                assert heard == [ALL, ALL]
+                assert called_with == [ALL, ALL]
 
     run(main())
 
 
-def test_a_tenant_filter_of_the_session_is_never_skipped(postgres: Postgres) -> None:
+def test_a_tenant_filter_of_the_session_is_applied(postgres: Postgres) -> None:
     async def main() -> None:
-        async with engine_for(postgres, "short") as engine:
+        async with engine_for(postgres, "fast") as engine:
             only_two = text(ALL.replace("ORDER", "WHERE id = 2 ORDER"))
 
-            def keep_out(state: Any) -> Any:
+            def apply_filter(state: Any) -> Any:
                 return state.session.connection().execute(only_two)
 
             async with AsyncSession(engine) as session:
                 assert await fetch_all(session, User, ALL) == PEOPLE
                 assert await fetch_all(session, User, ALL) == PEOPLE
-                event.listen(session.sync_session, "do_orm_execute", keep_out)
+                event.listen(session.sync_session, "do_orm_execute", apply_filter)
                 assert await fetch_all(session, User, ALL) == [PEOPLE[1]]
 
     run(main())
 
 
-def test_a_listener_on_the_session_class_is_never_skipped(postgres: Postgres) -> None:
-    heard: list[Any] = []
+def test_a_listener_on_the_session_class_is_called(postgres: Postgres) -> None:
+    called_with: list[Any] = []
 
     class Mine(Session):
         pass
 
     async def main() -> None:
-        async with engine_for(postgres, "short") as engine:
+        async with engine_for(postgres, "fast") as engine:
             async with AsyncSession(engine, sync_session_class=Mine) as session:
                 await fetch_all(session, User, ALL)
-                event.listen(Mine, "do_orm_execute", heard.append)
+                event.listen(Mine, "do_orm_execute", called_with.append)
                 await fetch_all(session, User, ALL)
-                assert len(heard) == 1
+                assert len(called_with) == 1
 
     run(main())
 
@@ -509,7 +510,7 @@ def test_with_echo_every_statement_is_logged(
     postgres: Postgres, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
-        async with engine_for(postgres, "short") as engine:
+        async with engine_for(postgres, "fast") as engine:
             with caplog.at_level(logging.INFO, "sqlalchemy.engine"):
                 await fetch_one(engine, User, ONE, {"id": 1})
 
@@ -518,13 +519,13 @@ def test_with_echo_every_statement_is_logged(
     assert any("FROM people WHERE id" in line for line in logged)
 
 
-@by_route
-def test_an_error_listener_may_replace_the_error(postgres: Postgres, route: str) -> None:
+@by_path
+def test_an_error_listener_can_replace_the_error(postgres: Postgres, path: str) -> None:
     class Mine(Exception):
         pass
 
     async def main() -> None:
-        async with engine_for(postgres, route) as engine:
+        async with engine_for(postgres, path) as engine:
 
             @event.listens_for(engine.sync_engine, "handle_error")
             def replace(context: Any) -> None:
@@ -562,24 +563,24 @@ async def error_of(work: Coroutine[Any, Any, Any]) -> BaseException:
 
 @pytest.mark.parametrize("kind", ["engine", "connection", "session"])
 @pytest.mark.parametrize("what", ERRORS)
-def test_an_error_is_the_same_on_both_ways_and_the_same_as_sqlalchemys(
+def test_both_paths_raise_the_error_that_sqlalchemy_raises(
     postgres: Postgres, what: str, kind: str
 ) -> None:
     statement, parameters = ERRORS[what]
 
     async def main() -> None:
-        for route in ROUTES:
-            async with engine_for(postgres, route) as engine:
+        for path in PATHS:
+            async with engine_for(postgres, path) as engine:
                 async with db_of(engine, kind) as db:
                     ours = traits(await error_of(fetch_one(db, int, statement, parameters)))
                 async with db_of(engine, kind) as db:
-                    theirs = traits(await error_of(by_hand(db, statement, parameters)))
+                    theirs = traits(await error_of(run_with_sqlalchemy(db, statement, parameters)))
                 assert ours == theirs
 
     run(main())
 
 
-async def by_hand(db: Any, statement: str, parameters: Any) -> None:
+async def run_with_sqlalchemy(db: Any, statement: str, parameters: Any) -> None:
     if isinstance(db, AsyncEngine):
         async with db.begin() as connection:
             await connection.execute(text(statement), parameters)
@@ -588,7 +589,7 @@ async def by_hand(db: Any, statement: str, parameters: Any) -> None:
 
 
 def traits(error: BaseException) -> tuple[Any, ...]:
-    """What an application can see of an error."""
+    """The attributes of an error that an application can read."""
     original = getattr(error, "orig", None)
     return (
         type(error),
@@ -603,10 +604,10 @@ def traits(error: BaseException) -> tuple[Any, ...]:
     )
 
 
-@by_route
-def test_parameters_are_hidden_in_errors_when_asked(postgres: Postgres, route: str) -> None:
+@by_path
+def test_hide_parameters_applies_to_the_errors_of_a_fetch(postgres: Postgres, path: str) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route, hide_parameters=True) as engine:
+        async with engine_for(postgres, path, hide_parameters=True) as engine:
             with pytest.raises(exc.DBAPIError) as caught:
                 await fetch_one(engine, int, "SELECT 1 / length(:secret) * 0 / 0", {"secret": "s3"})
             assert "s3" not in str(caught.value)
@@ -614,38 +615,36 @@ def test_parameters_are_hidden_in_errors_when_asked(postgres: Postgres, route: s
     run(main())
 
 
-@by_route
+@by_path
 @pytest.mark.parametrize("kind", ["engine", "connection", "session"])
-def test_a_list_of_parameters_is_refused_as_by_sqlalchemy(
-    postgres: Postgres, route: str, kind: str
-) -> None:
+def test_a_list_of_parameters_is_refused(postgres: Postgres, path: str, kind: str) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route) as engine, db_of(engine, kind) as db:
+        async with engine_for(postgres, path) as engine, db_of(engine, kind) as db:
             with pytest.raises((exc.SQLAlchemyError, RowShapeError)):
                 await fetch_one(db, User, ONE, [{"id": 1}, {"id": 2}])  # type: ignore[arg-type]
 
     run(main())
 
 
-@by_route
-def test_surplus_parameters_are_ignored_as_by_sqlalchemy(postgres: Postgres, route: str) -> None:
+@by_path
+def test_extra_parameters_are_ignored(postgres: Postgres, path: str) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route) as engine:
+        async with engine_for(postgres, path) as engine:
             assert await fetch_one(engine, User, ONE, {"id": 1, "more": 2}) == PEOPLE[0]
 
     run(main())
 
 
-@by_route
+@by_path
 @pytest.mark.parametrize("kind", ["engine", "connection", "session"])
 @pytest.mark.parametrize(
     "statement", ["", "CREATE TABLE nothing (n int)", "UPDATE people SET id = id"]
 )
-def test_a_statement_without_rows_is_refused_and_on_an_engine_undone(
-    postgres: Postgres, route: str, kind: str, statement: str
+def test_a_statement_without_rows_is_refused_and_on_an_engine_rolled_back(
+    postgres: Postgres, path: str, kind: str, statement: str
 ) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route) as engine:
+        async with engine_for(postgres, path) as engine:
             async with db_of(engine, kind) as db:
                 with pytest.raises(RowShapeError, match="returns no rows"):
                     await fetch_all(db, User, statement)
@@ -659,11 +658,11 @@ def test_a_statement_without_rows_is_refused_and_on_an_engine_undone(
     run(main())
 
 
-@by_route
-def test_a_disconnect_is_reported_and_the_next_call_works(postgres: Postgres, route: str) -> None:
+@by_path
+def test_a_disconnect_is_reported_and_the_next_call_works(postgres: Postgres, path: str) -> None:
     async def main() -> None:
         async with admin_of(postgres) as admin:
-            async with engine_for(postgres, route) as engine, engine.connect() as connection:
+            async with engine_for(postgres, path) as engine, engine.connect() as connection:
                 pid = await fetch_one(connection, int, "SELECT pg_backend_pid()")
                 await admin.terminate(pid)
                 with pytest.raises(exc.DBAPIError) as caught:
@@ -678,13 +677,13 @@ def test_a_disconnect_is_reported_and_the_next_call_works(postgres: Postgres, ro
 # ------------------------------------------------------------------- cancel, timeout
 
 
-@by_route
+@by_path
 @pytest.mark.parametrize("kind", ["engine", "connection", "session"])
-def test_a_cancelled_statement_ends_on_the_server_and_nothing_is_lost(
-    postgres: Postgres, route: str, kind: str
+def test_a_cancelled_statement_ends_on_the_server_and_loses_no_connection(
+    postgres: Postgres, path: str, kind: str
 ) -> None:
     async def main() -> None:
-        async with admin_of(postgres) as admin, engine_for(postgres, route) as engine:
+        async with admin_of(postgres) as admin, engine_for(postgres, path) as engine:
             mark = new_name()
             async with db_of(engine, kind) as db:
                 task = asyncio.ensure_future(
@@ -701,9 +700,10 @@ def test_a_cancelled_statement_ends_on_the_server_and_nothing_is_lost(
 
 
 async def running(admin: Any, mark: str, wanted: int) -> int:
-    """How many backends run a statement that holds this mark, once they are `wanted` or 5 s passed.
+    """Wait until `wanted` backends run a statement that contains this mark, 5 s at most.
 
-    One that is wanted has to sleep already: a cancel that overtakes the statement ends nothing.
+    :return: how many do. If `wanted` is not 0, only those that sleep are counted: a cancel request
+        that arrives before the statement has no effect.
     """
     watch = Stopwatch()
     while True:
@@ -719,13 +719,13 @@ async def running(admin: Any, mark: str, wanted: int) -> int:
         await asyncio.sleep(0.01)
 
 
-@by_route
+@by_path
 @pytest.mark.parametrize("kind", ["engine", "connection", "session"])
 def test_a_timeout_bounds_the_call_and_ends_the_statement(
-    postgres: Postgres, route: str, kind: str
+    postgres: Postgres, path: str, kind: str
 ) -> None:
     async def main() -> None:
-        async with admin_of(postgres) as admin, engine_for(postgres, route) as engine:
+        async with admin_of(postgres) as admin, engine_for(postgres, path) as engine:
             mark = new_name()
             async with db_of(engine, kind) as db:
                 watch = Stopwatch()
@@ -738,10 +738,10 @@ def test_a_timeout_bounds_the_call_and_ends_the_statement(
     run(main())
 
 
-@by_route
-def test_a_timeout_covers_the_checkout(postgres: Postgres, route: str) -> None:
+@by_path
+def test_a_timeout_covers_the_checkout(postgres: Postgres, path: str) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route, pool_size=1) as engine:
+        async with engine_for(postgres, path, pool_size=1) as engine:
             async with engine.connect():
                 with pytest.raises(StatementTimeout):
                     await fetch_one(engine, int, "SELECT 1", timeout=0.1)
@@ -752,13 +752,13 @@ def test_a_timeout_covers_the_checkout(postgres: Postgres, route: str) -> None:
     run(main())
 
 
-@by_route
+@by_path
 @pytest.mark.parametrize("threshold", [None, 60])
-def test_the_holder_of_a_fetch_is_the_line_that_calls_it(
-    postgres: Postgres, route: str, threshold: float | None
+def test_the_holder_of_a_fetch_shows_the_line_that_calls_it(
+    postgres: Postgres, path: str, threshold: float | None
 ) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route, pool_leak_threshold=threshold) as engine:
+        async with engine_for(postgres, path, pool_leak_threshold=threshold) as engine:
             pool = TypedPool.of(engine)
             task = asyncio.ensure_future(holds(engine))
             assert await until(lambda: pool.stats().in_use == 1, 2)
@@ -776,10 +776,10 @@ async def holds(engine: AsyncEngine) -> None:
     await fetch_one(engine, object, "SELECT pg_sleep(30)")
 
 
-@by_route
-def test_a_hundred_cancelled_calls_lose_nothing(postgres: Postgres, route: str) -> None:
+@by_path
+def test_a_hundred_cancelled_calls_lose_no_connection(postgres: Postgres, path: str) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route) as engine:
+        async with engine_for(postgres, path) as engine:
             tasks = [
                 asyncio.ensure_future(fetch_all(engine, User, ALL + f" LIMIT {n % 4}"))
                 for n in range(100)
@@ -796,16 +796,16 @@ def test_a_hundred_cancelled_calls_lose_nothing(postgres: Postgres, route: str) 
     run(main())
 
 
-def test_a_call_that_is_closed_instead_of_cancelled_loses_nothing(postgres: Postgres) -> None:
-    """As when the garbage collector finds a coroutine that nobody will ever resume."""
+def test_a_call_that_is_closed_instead_of_cancelled_loses_no_connection(postgres: Postgres) -> None:
+    """The garbage collector closes a coroutine that is never resumed."""
 
     async def main() -> None:
-        # asyncpg complains of the answer that nobody waits for any more
+        # asyncpg logs an answer that arrives after the call was closed
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-        async with engine_for(postgres, "short") as engine:
-            await count(engine)  # the statement is prepared
+        async with engine_for(postgres, "fast") as engine:
+            await count(engine)  # prepares the statement
             call = fetch_one(engine, object, "SELECT pg_sleep(30)")
-            awaited = call.send(None)  # up to its first wait for the server
+            awaited = call.send(None)  # runs until it first waits for the server
             awaited._asyncio_future_blocking = False
             assert TypedPool.of(engine).stats().in_use == 1
             call.close()
@@ -815,16 +815,16 @@ def test_a_call_that_is_closed_instead_of_cancelled_loses_nothing(postgres: Post
     asyncio.run(main())
 
 
-def test_a_server_that_cannot_be_reached_is_told_as_by_connect() -> None:
+def test_an_unreachable_server_raises_the_error_of_connect() -> None:
     async def main() -> None:
         seen = []
-        for route in ("short", "long", "sqlalchemy"):
+        for path in ("fast", "slow", "sqlalchemy"):
             engine = make_engine(
                 "postgresql+asyncpg://nobody@127.0.0.1:1/nothing", pool_connect_retry=0
             )
-            if route == "long":
+            if path == "slow":
                 event.listen(engine.sync_engine, "before_cursor_execute", no_listener)
-            work = engine.begin().__aenter__() if route == "sqlalchemy" else count(engine)
+            work = engine.begin().__aenter__() if path == "sqlalchemy" else count(engine)
             seen.append(traits(await error_of(work))[:5])
             await engine.dispose()
         assert seen[0] == seen[1] == seen[2]
@@ -835,13 +835,13 @@ def test_a_server_that_cannot_be_reached_is_told_as_by_connect() -> None:
 # -------------------------------------------------------------------- shape and DDL
 
 
-@by_route
+@by_path
 @by_db
-def test_a_wrong_shape_is_told_before_the_first_row_and_for_an_empty_result(
-    postgres: Postgres, route: str, kind: str
+def test_a_wrong_shape_is_reported_before_the_first_row_and_for_an_empty_result(
+    postgres: Postgres, path: str, kind: str
 ) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route) as engine, db_of(engine, kind) as db:
+        async with engine_for(postgres, path) as engine, db_of(engine, kind) as db:
             with pytest.raises(RowShapeError) as caught:
                 await fetch_all(db, User, "SELECT id, 1 AS more FROM people WHERE false")
             assert "name" in str(caught.value)
@@ -850,10 +850,10 @@ def test_a_wrong_shape_is_told_before_the_first_row_and_for_an_empty_result(
     run(main())
 
 
-@by_route
-def test_a_wrong_shape_on_an_engine_changes_nothing(postgres: Postgres, route: str) -> None:
+@by_path
+def test_a_wrong_shape_on_an_engine_changes_nothing(postgres: Postgres, path: str) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route) as engine:
+        async with engine_for(postgres, path) as engine:
             with pytest.raises(RowShapeError):
                 await fetch_one(engine, User, "DELETE FROM people RETURNING id")
             assert await count(engine) == 3
@@ -861,12 +861,12 @@ def test_a_wrong_shape_on_an_engine_changes_nothing(postgres: Postgres, route: s
     run(main())
 
 
-@by_route
-def test_a_wrong_value_on_an_engine_is_told_after_the_commit(
-    postgres: Postgres, route: str
+@by_path
+def test_a_wrong_value_on_an_engine_is_reported_after_the_commit(
+    postgres: Postgres, path: str
 ) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route) as engine:
+        async with engine_for(postgres, path) as engine:
             with pytest.raises(RowValueError, match="nick"):
                 await fetch_all(engine, str, "DELETE FROM people RETURNING nick")
             assert await count(engine) == 0
@@ -874,12 +874,10 @@ def test_a_wrong_value_on_an_engine_is_told_after_the_commit(
     run(main())
 
 
-@by_route
-def test_a_migration_between_two_calls_is_healed_on_the_engine(
-    postgres: Postgres, route: str
-) -> None:
+@by_path
+def test_an_engine_adapts_to_a_migration_between_two_calls(postgres: Postgres, path: str) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route) as engine:
+        async with engine_for(postgres, path) as engine:
             everything = "SELECT * FROM people WHERE id = 1"
             assert await fetch_one(engine, User, everything) == PEOPLE[0]
             async with admin_of(postgres) as admin:
@@ -889,12 +887,12 @@ def test_a_migration_between_two_calls_is_healed_on_the_engine(
     run(main())
 
 
-@by_route
-def test_a_migration_inside_a_transaction_is_sqlalchemys_error(
-    postgres: Postgres, route: str
+@by_path
+def test_after_a_migration_a_transaction_fails_with_sqlalchemys_error(
+    postgres: Postgres, path: str
 ) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route) as engine, engine.connect() as connection:
+        async with engine_for(postgres, path) as engine, engine.connect() as connection:
             everything = "SELECT * FROM people WHERE id = 1"
             assert await fetch_one(connection, User, everything) == PEOPLE[0]
             await connection.commit()
@@ -922,11 +920,11 @@ def test_a_migration_inside_a_transaction_is_sqlalchemys_error(
     ],
     ids=["SERIALIZABLE", "AUTOCOMMIT", "REPEATABLE READ as an option", "no cache", "named"],
 )
-def test_settings_that_the_short_way_would_not_heed_take_the_long_one(
-    postgres: Postgres, ways: Ways, options: dict[str, Any]
+def test_settings_that_the_fast_path_does_not_support_take_the_slow_path(
+    postgres: Postgres, paths: Paths, options: dict[str, Any]
 ) -> None:
     async def main() -> None:
-        async with engine_for(postgres, "short", **options) as engine:
+        async with engine_for(postgres, "fast", **options) as engine:
             level = await fetch_one(engine, str, "SELECT current_setting('transaction_isolation')")
             wanted = {"SERIALIZABLE": "serializable", "REPEATABLE READ": "repeatable read"}
             given = options.get("isolation_level") or options.get("execution_options", {}).get(
@@ -935,14 +933,14 @@ def test_settings_that_the_short_way_would_not_heed_take_the_long_one(
             assert level == wanted.get(given, "read committed")
 
     run(main())
-    assert ways.long() == 1
+    assert paths.slow() == 1
 
 
-def test_options_given_to_an_engine_after_its_first_statement_are_heeded(
-    postgres: Postgres, ways: Ways
+def test_options_given_to_an_engine_after_its_first_statement_are_applied(
+    postgres: Postgres, paths: Paths
 ) -> None:
     async def main() -> None:
-        async with engine_for(postgres, "short") as engine:
+        async with engine_for(postgres, "fast") as engine:
             level = "SELECT current_setting('transaction_isolation')"
             assert await fetch_one(engine, str, level) == "read committed"
             other = engine.execution_options(isolation_level="REPEATABLE READ")
@@ -951,13 +949,13 @@ def test_options_given_to_an_engine_after_its_first_statement_are_heeded(
             assert await fetch_one(engine, str, level) == "serializable"
 
     run(main())
-    assert ways.long() == 2
+    assert paths.slow() == 2
 
 
 @pytest.mark.parametrize("kind", ["connection", "session"])
-def test_the_isolation_level_of_a_connection_is_heeded(postgres: Postgres, kind: str) -> None:
+def test_the_isolation_level_of_a_connection_is_applied(postgres: Postgres, kind: str) -> None:
     async def main() -> None:
-        async with engine_for(postgres, "short") as engine, engine.connect() as connection:
+        async with engine_for(postgres, "fast") as engine, engine.connect() as connection:
             await connection.execution_options(
                 isolation_level="SERIALIZABLE", postgresql_readonly=True
             )
@@ -977,42 +975,42 @@ def test_the_isolation_level_of_a_connection_is_heeded(postgres: Postgres, kind:
 
 
 @pytest.mark.parametrize(
-    "statement", ["-- who asks\nSELECT 1", "/* route=* */ SELECT 1", "(SELECT 1)", "\n  values (1)"]
+    "statement", ["-- who asks\nSELECT 1", "/* path=* */ SELECT 1", "(SELECT 1)", "\n  values (1)"]
 )
-def test_statements_behind_blanks_comments_and_parentheses_take_the_short_way(
-    postgres: Postgres, ways: Ways, statement: str
+def test_statements_after_blanks_comments_and_parentheses_take_the_fast_path(
+    postgres: Postgres, paths: Paths, statement: str
 ) -> None:
     async def main() -> None:
-        async with engine_for(postgres, "short") as engine:
+        async with engine_for(postgres, "fast") as engine:
             assert await fetch_one(engine, int, statement) == 1
 
     run(main())
-    assert ways.long() == 0
+    assert paths.slow() == 0
 
 
 @pytest.mark.parametrize("pool", [AsyncAdaptedQueuePool, NullPool])
-def test_with_another_pool_an_engines_statement_goes_through_sqlalchemy(
-    postgres: Postgres, ways: Ways, pool: Any
+def test_with_another_pool_a_statement_of_an_engine_takes_the_slow_path(
+    postgres: Postgres, paths: Paths, pool: Any
 ) -> None:
     async def main() -> None:
         engine = create_async_engine(postgres.url("asyncpg"), poolclass=pool)
         try:
             assert await fetch_one(engine, int, "SELECT 1") == 1
-            assert ways.long() == 1
+            assert paths.slow() == 1
             async with engine.connect() as connection:
                 assert await fetch_one(connection, int, "SELECT 1") == 1
-            assert ways.long() == 1
+            assert paths.slow() == 1
         finally:
             await engine.dispose()
 
     run(main())
 
 
-def test_a_level_that_a_borrower_has_set_does_not_stick_to_the_connection(
-    postgres: Postgres, ways: Ways
+def test_an_isolation_level_is_reset_when_its_connection_is_returned(
+    postgres: Postgres, paths: Paths
 ) -> None:
     async def main() -> None:
-        async with engine_for(postgres, "short", pool_size=1) as engine:
+        async with engine_for(postgres, "fast", pool_size=1) as engine:
             async with engine.connect() as connection:
                 await connection.execution_options(isolation_level="SERIALIZABLE")
                 await connection.execute(text("SELECT 1"))
@@ -1020,17 +1018,17 @@ def test_a_level_that_a_borrower_has_set_does_not_stick_to_the_connection(
             assert await fetch_one(engine, str, level) == "read committed"
 
     run(main())
-    assert ways.long() == 0
+    assert paths.slow() == 0
 
 
 @pytest.mark.parametrize(
     "statement", ["CALL twice()", "SHOW server_version_num", "EXPLAIN SELECT 1"]
 )
-def test_statements_that_need_their_transaction_block_take_the_long_way(
-    postgres: Postgres, ways: Ways, statement: str
+def test_statements_that_are_unsafe_without_a_transaction_take_the_slow_path(
+    postgres: Postgres, paths: Paths, statement: str
 ) -> None:
     async def main() -> None:
-        async with engine_for(postgres, "short") as engine:
+        async with engine_for(postgres, "fast") as engine:
             await execute(
                 engine,
                 "CREATE OR REPLACE PROCEDURE twice(INOUT n int DEFAULT 1) LANGUAGE plpgsql "
@@ -1039,17 +1037,17 @@ def test_statements_that_need_their_transaction_block_take_the_long_way(
             await fetch_all(engine, object, statement)
 
     run(main())
-    assert ways.long() == 1
+    assert paths.slow() == 1
 
 
 # --------------------------------------------------------------------------- stream
 
 
-@by_route
+@by_path
 @by_db
-def test_a_stream_gives_every_row_in_order(postgres: Postgres, route: str, kind: str) -> None:
+def test_a_stream_yields_every_row_in_order(postgres: Postgres, path: str, kind: str) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route) as engine, db_of(engine, kind) as db:
+        async with engine_for(postgres, path) as engine, db_of(engine, kind) as db:
             numbers = stream(
                 db, int, "SELECT g FROM generate_series(1, :most) AS g", {"most": 2500}
             )
@@ -1058,23 +1056,23 @@ def test_a_stream_gives_every_row_in_order(postgres: Postgres, route: str, kind:
     run(main())
 
 
-@by_route
+@by_path
 @pytest.mark.parametrize("kind", ["engine", "connection", "session"])
 @pytest.mark.parametrize("how", ["closed", "cancelled", "failed"])
-def test_a_stream_left_early_gives_its_connection_back(
-    postgres: Postgres, route: str, kind: str, how: str
+def test_a_stream_left_early_returns_its_connection(
+    postgres: Postgres, path: str, kind: str, how: str
 ) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route) as engine:
+        async with engine_for(postgres, path) as engine:
             async with db_of(engine, kind) as db:
                 rows = stream(db, int, "SELECT g FROM generate_series(1, 1000000) AS g")
-                amid = asyncio.Event()
+                reached = asyncio.Event()
 
                 async def read() -> None:
                     async with aclosing(rows) as numbers:
                         async for number in numbers:
                             if number == 1500 and how == "cancelled":
-                                amid.set()
+                                reached.set()
                                 await asyncio.Event().wait()
                             if number == 1500 and how == "failed":
                                 raise LookupError
@@ -1083,7 +1081,7 @@ def test_a_stream_left_early_gives_its_connection_back(
 
                 task = asyncio.ensure_future(read())
                 if how == "cancelled":
-                    await asyncio.wait_for(amid.wait(), 10)
+                    await asyncio.wait_for(reached.wait(), 10)
                     task.cancel()
                 await asyncio.wait({task})
                 assert how != "failed" or isinstance(task.exception(), LookupError)
@@ -1096,10 +1094,10 @@ def test_a_stream_left_early_gives_its_connection_back(
     run(main())
 
 
-@by_route
-def test_a_streams_wrong_value_names_its_row(postgres: Postgres, route: str) -> None:
+@by_path
+def test_a_wrong_value_in_a_stream_names_its_row(postgres: Postgres, path: str) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route) as engine:
+        async with engine_for(postgres, path) as engine:
             sql = "SELECT NULLIF(g, 2222) FROM generate_series(1, 3000) AS g"
             with pytest.raises(RowValueError, match="row 2222"):
                 async for _ in stream(engine, int, sql):
@@ -1111,9 +1109,9 @@ def test_a_streams_wrong_value_names_its_row(postgres: Postgres, route: str) -> 
 # ------------------------------------------------------------------------- rows_as
 
 
-def test_rows_of_a_result_are_read_strictly(postgres: Postgres) -> None:
+def test_rows_as_reads_the_rows_of_a_result_strictly(postgres: Postgres) -> None:
     async def main() -> None:
-        async with engine_for(postgres, "short") as engine, AsyncSession(engine) as session:
+        async with engine_for(postgres, "fast") as engine, AsyncSession(engine) as session:
 
             async def result() -> Any:
                 return await session.execute(text(ALL))
@@ -1138,9 +1136,9 @@ def test_rows_of_a_result_are_read_strictly(postgres: Postgres) -> None:
     run(main())
 
 
-def test_something_else_than_an_executor_is_refused(postgres: Postgres) -> None:
+def test_anything_but_an_executor_is_refused(postgres: Postgres) -> None:
     async def main() -> None:
-        async with engine_for(postgres, "short") as engine:
+        async with engine_for(postgres, "fast") as engine:
             for wrong in (engine.sync_engine, None, "postgresql://"):
                 with pytest.raises(TypeError, match="AsyncEngine, AsyncConnection or AsyncSession"):
                     await fetch_all(wrong, User, ALL)  # type: ignore[call-overload]
@@ -1148,11 +1146,11 @@ def test_something_else_than_an_executor_is_refused(postgres: Postgres) -> None:
     run(main())
 
 
-# ------------------------------------------------- what a review of the short way has found
+# ---------------------------------------------------- found by a review of the fast path
 
 
 class Filtered(AsyncSession):
-    """A session that puts something before every statement."""
+    """A session that replaces every statement."""
 
     async def execute(self, statement: Any, *args: Any, **options: Any) -> Any:
         return await super().execute(text("SELECT 'filtered'"))
@@ -1163,9 +1161,9 @@ class FilteredSync(Session):
         return super().execute(text("SELECT 'filtered'"))
 
 
-def test_what_a_subclass_of_a_session_does_is_never_skipped(postgres: Postgres) -> None:
+def test_an_execute_overridden_in_a_session_is_called(postgres: Postgres) -> None:
     async def main() -> None:
-        async with engine_for(postgres, "short") as engine:
+        async with engine_for(postgres, "fast") as engine:
             for session in (
                 Filtered(engine),
                 AsyncSession(engine, sync_session_class=FilteredSync),
@@ -1179,7 +1177,7 @@ def test_what_a_subclass_of_a_session_does_is_never_skipped(postgres: Postgres) 
 
 @pytest.mark.parametrize("name", ["execute", "_execute_internal"])
 @pytest.mark.parametrize("where", ["class", "session"])
-def test_what_a_tracing_tool_patches_into_sessions_is_never_skipped(
+def test_an_execute_patched_into_a_session_is_called(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch, where: str, name: str
 ) -> None:
     seen: list[str] = []
@@ -1190,9 +1188,9 @@ def test_what_a_tracing_tool_patches_into_sessions_is_never_skipped(
         return original(session, statement, *args, **options)
 
     async def main() -> None:
-        async with engine_for(postgres, "short") as engine, db_of(engine, "session") as session:
+        async with engine_for(postgres, "fast") as engine, db_of(engine, "session") as session:
             assert await fetch_one(session, int, "SELECT 1") == 1
-            assert not seen, "it took the long way before anything was patched"
+            assert not seen, "the first statement took the slow path"
             if where == "class":
                 monkeypatch.setattr(Session, name, traced)
             else:
@@ -1204,11 +1202,11 @@ def test_what_a_tracing_tool_patches_into_sessions_is_never_skipped(
     run(main())
 
 
-def test_a_transaction_left_open_by_hand_is_no_place_for_an_engines_statement(
+def test_a_statement_of_an_engine_does_not_run_in_a_transaction_left_open(
     postgres: Postgres,
 ) -> None:
     async def main() -> None:
-        async with engine_for(postgres, "short", pool_size=1) as engine:
+        async with engine_for(postgres, "fast", pool_size=1) as engine:
             async with engine.connect() as connection:
                 await connection.execution_options(isolation_level="AUTOCOMMIT")
                 await connection.execute(text("BEGIN"))
@@ -1228,32 +1226,34 @@ class Unreadable(TypeDecorator[str]):
         raise LookupError("cannot read")
 
 
-@by_route
-def test_a_value_that_its_type_cannot_read_undoes_the_statement_on_an_engine(
-    postgres: Postgres, route: str
+@by_path
+def test_an_error_of_a_result_processor_rolls_back_on_an_engine(
+    postgres: Postgres, path: str
 ) -> None:
-    odd = Table("people", MetaData(), Column("id", Integer), Column("name", Unreadable))
+    unreadable = Table("people", MetaData(), Column("id", Integer), Column("name", Unreadable))
 
     async def main() -> None:
-        async with engine_for(postgres, route) as engine:
+        async with engine_for(postgres, path) as engine:
             with pytest.raises(LookupError):
                 await fetch_one(
-                    engine, str, insert(odd).values(id=9, name="x").returning(odd.c.name)
+                    engine,
+                    str,
+                    insert(unreadable).values(id=9, name="x").returning(unreadable.c.name),
                 )
             assert await count(engine) == 3
 
     run(main())
 
 
-@by_route
-def test_a_value_that_cannot_be_read_undoes_what_a_common_table_expression_wrote(
-    postgres: Postgres, route: str
+@by_path
+def test_an_error_of_a_result_processor_rolls_back_a_writing_cte_on_an_engine(
+    postgres: Postgres, path: str
 ) -> None:
-    odd = Table("people", MetaData(), Column("id", Integer), Column("name", Unreadable))
-    added = insert(odd).values(id=9, name="x").returning(odd.c.name).cte("added")
+    unreadable = Table("people", MetaData(), Column("id", Integer), Column("name", Unreadable))
+    added = insert(unreadable).values(id=9, name="x").returning(unreadable.c.name).cte("added")
 
     async def main() -> None:
-        async with engine_for(postgres, route) as engine:
+        async with engine_for(postgres, path) as engine:
             with pytest.raises(LookupError):
                 await fetch_one(engine, str, select(added.c.name))
             assert await count(engine) == 3
@@ -1261,22 +1261,22 @@ def test_a_value_that_cannot_be_read_undoes_what_a_common_table_expression_wrote
                 with pytest.raises(LookupError):
                     await fetch_one(connection, str, select(added.c.name))
                 await connection.commit()
-            assert await count(engine) == 4, "a connection's transaction is its owner's to end"
+            assert await count(engine) == 4, "on a connection the application decides"
 
     run(main())
 
 
-@by_route
+@by_path
 @by_db
-def test_stars_and_functions_give_what_sqlalchemy_gives(
-    postgres: Postgres, route: str, kind: str
+def test_stars_and_functions_return_what_sqlalchemy_returns(
+    postgres: Postgres, path: str, kind: str
 ) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route) as engine, db_of(engine, kind) as db:
+        async with engine_for(postgres, path) as engine, db_of(engine, kind) as db:
             star = select(literal_column("people.*")).select_from(people).order_by(people.c.id)
             assert (await fetch_all(db, tuple[int, str, str | None], star))[0] == (1, "Ada", None)
             if kind in ("session", "scoped"):
-                return  # a session refuses these, in words of its own
+                return  # a session refuses these with other errors
             assert await fetch_one(db, int, func.length("four")) == 4
             with pytest.raises(exc.ObjectNotExecutableError):
                 await fetch_all(db, int, select(people.c.id).scalar_subquery())  # type: ignore[call-overload]
@@ -1284,12 +1284,10 @@ def test_stars_and_functions_give_what_sqlalchemy_gives(
     run(main())
 
 
-@by_route
-def test_a_mapping_that_invents_values_is_asked_only_for_those_it_has(
-    postgres: Postgres, route: str
-) -> None:
+@by_path
+def test_a_defaultdict_does_not_supply_missing_parameters(postgres: Postgres, path: str) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route) as engine:
+        async with engine_for(postgres, path) as engine:
             with pytest.raises(exc.StatementError, match="bind parameter 'id'"):
                 await fetch_one(engine, User, ONE, defaultdict(lambda: 1))
 
@@ -1297,14 +1295,14 @@ def test_a_mapping_that_invents_values_is_asked_only_for_those_it_has(
 
 
 @pytest.mark.parametrize("cache_size", [500, 0])
-def test_a_statement_that_is_gone_leaves_its_values_to_the_collector(
+def test_the_values_of_a_deleted_statement_are_garbage_collected(
     postgres: Postgres, cache_size: int
 ) -> None:
     class Large(list[int]):
         pass
 
     async def main() -> None:
-        async with engine_for(postgres, "short", query_cache_size=cache_size) as engine:
+        async with engine_for(postgres, "fast", query_cache_size=cache_size) as engine:
             seen = []
             for _ in range(20):
                 large = Large([1] * 1000)
@@ -1320,12 +1318,12 @@ def test_a_statement_that_is_gone_leaves_its_values_to_the_collector(
     run(main())
 
 
-@by_route
-def test_a_timeout_leaves_a_scoped_session_in_its_own_transaction(
-    postgres: Postgres, route: str
+@by_path
+def test_with_a_timeout_a_scoped_session_stays_in_its_transaction(
+    postgres: Postgres, path: str
 ) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route) as engine, db_of(engine, "scoped") as scoped:
+        async with engine_for(postgres, path) as engine, db_of(engine, "scoped") as scoped:
             assert await execute(scoped, "DELETE FROM people WHERE id = 1", timeout=5) == 1
             everybody = "SELECT count(*) FROM people"
             assert await fetch_one(scoped, int, everybody) == 2

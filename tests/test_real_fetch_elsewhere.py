@@ -1,4 +1,4 @@
-"""Typed results where SQLAlchemy always does the fetching: psycopg, SQLite, MariaDB."""
+"""Typed results on the drivers that have no fast path: psycopg, SQLite, MariaDB."""
 
 from __future__ import annotations
 
@@ -101,9 +101,7 @@ def test_rows_are_typed_on_every_driver(driver: str, url: str) -> None:
 
 
 @by_driver
-def test_an_engine_commits_and_a_connection_leaves_it_to_the_application(
-    driver: str, url: str
-) -> None:
+def test_an_engine_commits_and_a_connection_does_not(driver: str, url: str) -> None:
     async def main() -> None:
         async with people(url) as engine:
             assert await execute(engine, ADD, {"id": 3, "name": "Cy"}) == 1
@@ -130,7 +128,7 @@ def test_a_wrong_shape_on_an_engine_is_rolled_back(driver: str, url: str) -> Non
 
 
 @by_driver
-def test_a_stream_is_typed_and_may_be_left_early(driver: str, url: str) -> None:
+def test_a_stream_is_typed_and_can_be_left_early(driver: str, url: str) -> None:
     numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 900) "
     cross = numbers + "SELECT a.i FROM n AS a, n AS b WHERE b.i <= 5"
 
@@ -147,9 +145,9 @@ def test_a_stream_is_typed_and_may_be_left_early(driver: str, url: str) -> None:
 
 
 @by_driver
-def test_a_timeout_ends_the_call_and_gives_the_slot_back(driver: str, url: str) -> None:
+def test_a_timeout_ends_the_call_and_frees_its_slot(driver: str, url: str) -> None:
     if driver == "aiosqlite":
-        pytest.skip("SQLite has nothing that waits; its thread runs a statement to its end")
+        pytest.skip("SQLite has no function that sleeps, and a statement cannot be cancelled")
 
     async def main() -> None:
         async with people(url) as engine:

@@ -1,6 +1,6 @@
-"""What `check/passing.py` says of drivers is what drivers do.
+"""asyncpg and psycopg accept exactly the parameters that `check/passing.py` does not object to.
 
-Each type x each value is inserted and read back as text, through asyncpg and psycopg.
+Each value is inserted into a column of each type, through both drivers, and read back as text.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ TYPES = (
     *("name", "bytea", "date", "timestamp", "timestamptz", "time", "timetz", "interval", "uuid"),
     *("inet", "cidr", "json", "jsonb"),
 )
-# One value of each type; and of str what the type can read.
+# One value of each Python type. The str is one that the column's type can parse.
 VALUES: tuple[Any, ...] = (
     *(True, 7, 1.7, Decimal("1.7"), b"ab", bytearray(b"ab"), memoryview(b"ab")),
     *(date(2020, 1, 2), timedelta(hours=1), UUID(int=5)),
     *(ipaddress.ip_address("10.0.0.1"), ipaddress.ip_network("10.0.0.0/8")),
 )
-OF_STR = defaultdict(
+STR_FOR = defaultdict(
     lambda: "7",
     uuid="00000000-0000-0000-0000-000000000005",
     inet="10.0.0.1",
     cidr="10.0.0.0/8",
 )
-# Whether moments have zones is a matter of values: each type gets the one it takes.
+# A datetime may or may not have a time zone: each type gets a value that it accepts.
 AWARE = datetime(2020, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 
 
@@ -51,11 +51,11 @@ def values_for(kind: str) -> tuple[Any, ...]:
     is_aware = kind.endswith("tz")
     moment = AWARE if is_aware else AWARE.replace(tzinfo=None)
     clock = time(1, 2, tzinfo=timezone.utc) if is_aware else time(1, 2)
-    return (*VALUES, OF_STR[kind], moment, clock)
+    return (*VALUES, STR_FOR[kind], moment, clock)
 
 
 async def stored(connection: AsyncConnection, kind: str, value: Any) -> str | None:
-    """What the database has made of a value, as text; None = refused."""
+    """Insert a value and return what is stored, as text; None if it is refused."""
     statement = text(f"INSERT INTO as_{kind} VALUES (:x) RETURNING CAST(x AS text)")
     try:
         async with connection.begin_nested():
@@ -65,9 +65,9 @@ async def stored(connection: AsyncConnection, kind: str, value: Any) -> str | No
 
 
 async def compared(connection: AsyncConnection, kind: str, value: Any) -> bool:
-    """Whether the value may be compared with a column of the type."""
+    """Return whether the value can be compared with a column of the type."""
     if kind == "json":
-        return True  # which has no =
+        return True  # json has no = operator
     try:
         async with connection.begin_nested():
             statement = text(f"SELECT 1 FROM as_{kind} WHERE x = :x")
@@ -78,7 +78,7 @@ async def compared(connection: AsyncConnection, kind: str, value: Any) -> bool:
 
 
 async def passed(postgres: Postgres, driver: str) -> dict[tuple[str, int], str | None]:
-    """(type, number of the value) -> what is stored; None = refused somewhere."""
+    """Return (type, number of the value) -> the stored text; None if the value is refused."""
     engine = create_async_engine(postgres.url(driver), poolclass=NullPool)
     found: dict[tuple[str, int], str | None] = {}
     async with engine.connect() as connection:
@@ -92,7 +92,7 @@ async def passed(postgres: Postgres, driver: str) -> dict[tuple[str, int], str |
     return found
 
 
-def test_drivers_take_what_is_not_objected_to_and_nothing_else(postgres: Postgres) -> None:
+def test_drivers_accept_exactly_what_is_not_objected_to(postgres: Postgres) -> None:
     by_asyncpg = asyncio.run(passed(postgres, "asyncpg"))
     by_psycopg = asyncio.run(passed(postgres, "psycopg"))
     wrong = []
@@ -107,5 +107,5 @@ def test_drivers_take_what_is_not_objected_to_and_nothing_else(postgres: Postgre
 
 
 def is_changed(kind: str, value: Any) -> bool:
-    """What both drivers take and do not keep: a datetime's time of day."""
+    """Return whether both drivers accept the value but change it: a date loses the time of day."""
     return kind == "date" and isinstance(value, datetime)

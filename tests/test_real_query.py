@@ -44,9 +44,9 @@ from tests.support.fetch_lab import no_listener
 if TYPE_CHECKING:
     from sqla_typedpool.embedded import Postgres
 
-ROUTES = ("short", "long")
+PATHS = ("fast", "slow")
 KINDS = ("engine", "connection", "session", "scoped")
-by_route = pytest.mark.parametrize("route", ROUTES)
+by_path = pytest.mark.parametrize("path", PATHS, ids=[f"{path} path" for path in PATHS])
 by_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -135,7 +135,7 @@ REPO = People()
 
 
 @asynccontextmanager
-async def engine_for(server: Postgres, route: str) -> AsyncIterator[AsyncEngine]:
+async def engine_for(server: Postgres, path: str) -> AsyncIterator[AsyncEngine]:
     """An engine on a schema of its own with two people; nothing is out when it is left."""
     schema = new_name()
     settings = {"server_settings": {"search_path": f'"{schema}"'}}
@@ -148,7 +148,7 @@ async def engine_for(server: Postgres, route: str) -> AsyncIterator[AsyncEngine]
                 "INSERT INTO people VALUES (1, 'Ada', 'Countess'), (2, 'Bob', NULL)",
             ):
                 await connection.execute(text(statement))
-        if route == "long":
+        if path == "slow":
             event.listen(engine.sync_engine, "before_cursor_execute", no_listener)
         yield engine
         assert TypedPool.of(engine).stats().in_use == 0, "a connection was lost"
@@ -174,17 +174,17 @@ async def executor(engine: AsyncEngine, kind: str) -> AsyncIterator[Any]:
         await scoped.remove()
 
 
-def on(server: Postgres, route: str, kind: str, work: Callable[[Any], Awaitable[None]]) -> None:
+def on(server: Postgres, path: str, kind: str, work: Callable[[Any], Awaitable[None]]) -> None:
     async def main() -> None:
-        async with engine_for(server, route) as engine, executor(engine, kind) as db:
+        async with engine_for(server, path) as engine, executor(engine, kind) as db:
             await work(db)
 
     run(main())
 
 
-@by_route
+@by_path
 @by_kind
-def test_every_cardinality_on_every_executor(postgres: Postgres, route: str, kind: str) -> None:
+def test_every_cardinality_on_every_executor(postgres: Postgres, path: str, kind: str) -> None:
     async def work(db: Any) -> None:
         ada, bob = Person(1, "Ada", "Countess"), Person(2, "Bob", None)
         assert await REPO.get(db, id=1) == ada
@@ -202,15 +202,15 @@ def test_every_cardinality_on_every_executor(postgres: Postgres, route: str, kin
         assert await REPO.known_by_core(db, []) == []
         assert [row async for row in REPO.many(db)][-1] == (5000, "name 5000")
 
-    on(postgres, route, kind, work)
+    on(postgres, path, kind, work)
 
 
-@by_route
+@by_path
 def test_an_engine_commits_and_a_connection_leaves_that_to_its_owner(
-    postgres: Postgres, route: str
+    postgres: Postgres, path: str
 ) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route) as engine:
+        async with engine_for(postgres, path) as engine:
             async with engine.connect() as connection:
                 assert await REPO.call(connection, person=1, nick="Ida") == 1
             assert await REPO.nick(engine, 1) == "Countess"
@@ -220,9 +220,9 @@ def test_an_engine_commits_and_a_connection_leaves_that_to_its_owner(
     run(main())
 
 
-@by_route
+@by_path
 @by_kind
-def test_errors_name_the_query(postgres: Postgres, route: str, kind: str) -> None:
+def test_errors_name_the_query(postgres: Postgres, path: str, kind: str) -> None:
     async def work(db: Any) -> None:
         with pytest.raises(RowShapeError, match=r"query .*People\.wrong_type"):
             await REPO.wrong_type(db)
@@ -234,11 +234,11 @@ def test_errors_name_the_query(postgres: Postgres, route: str, kind: str) -> Non
         assert raised.value.query == f"{__name__}.People.wrong_stream"
         assert raised.value.row == 1500
 
-    on(postgres, route, kind, work)
+    on(postgres, path, kind, work)
 
 
-@by_route
-def test_an_error_of_one_query_does_not_stick_to_the_next(postgres: Postgres, route: str) -> None:
+@by_path
+def test_an_error_of_one_query_does_not_stick_to_the_next(postgres: Postgres, path: str) -> None:
     class Others(People):
         @query("SELECT id::text AS id, name, nick FROM people ORDER BY people.id")
         async def wrong_too(self, db: Executor) -> list[Person]:
@@ -249,11 +249,11 @@ def test_an_error_of_one_query_does_not_stick_to_the_next(postgres: Postgres, ro
             with pytest.raises(RowShapeError, match=rf"\.{name}\b"):
                 await call(db)
 
-    on(postgres, route, "engine", work)
+    on(postgres, path, "engine", work)
 
 
-@by_route
-def test_the_errors_of_sqlalchemy_come_through(postgres: Postgres, route: str) -> None:
+@by_path
+def test_the_errors_of_sqlalchemy_come_through(postgres: Postgres, path: str) -> None:
     async def work(db: Any) -> None:
         with pytest.raises(NoResultFound):
             await REPO.get(db, id=7)
@@ -262,17 +262,17 @@ def test_the_errors_of_sqlalchemy_come_through(postgres: Postgres, route: str) -
         with pytest.raises(IntegrityError):
             await REPO.add(db, 1, "Ada")
 
-    on(postgres, route, "engine", work)
+    on(postgres, path, "engine", work)
 
 
-@by_route
+@by_path
 @by_kind
-def test_a_timeout_ends_the_call(postgres: Postgres, route: str, kind: str) -> None:
+def test_a_timeout_ends_the_call(postgres: Postgres, path: str, kind: str) -> None:
     async def work(db: Any) -> None:
         with pytest.raises(StatementTimeout, match=r"timeout=0\.2"):
             await REPO.slow(db)
 
-    on(postgres, route, kind, work)
+    on(postgres, path, kind, work)
 
 
 def test_a_timeout_ends_the_wait_for_a_streams_rows(postgres: Postgres) -> None:
@@ -280,13 +280,13 @@ def test_a_timeout_ends_the_wait_for_a_streams_rows(postgres: Postgres) -> None:
         with pytest.raises(StatementTimeout, match=r"timeout=0\.2"):
             [row async for row in REPO.slow_stream(db)]
 
-    on(postgres, "short", "engine", work)
+    on(postgres, "fast", "engine", work)
 
 
-@by_route
-def test_a_stream_closed_early_gives_its_connection_back(postgres: Postgres, route: str) -> None:
+@by_path
+def test_a_stream_closed_early_gives_its_connection_back(postgres: Postgres, path: str) -> None:
     async def main() -> None:
-        async with engine_for(postgres, route) as engine:
+        async with engine_for(postgres, path) as engine:
             for _ in range(10):  # more than there are connections
                 async with aclosing(REPO.many(engine, most=100_000)) as rows:
                     async for number, _ in rows:
@@ -299,7 +299,7 @@ def test_a_stream_closed_early_gives_its_connection_back(postgres: Postgres, rou
 
 def test_a_stream_that_is_never_begun_takes_no_connection(postgres: Postgres) -> None:
     async def main() -> None:
-        async with engine_for(postgres, "short") as engine:
+        async with engine_for(postgres, "fast") as engine:
             streams = [REPO.many(engine) for _ in range(10)]
             assert TypedPool.of(engine).stats().in_use == 0
             del streams

@@ -1,4 +1,7 @@
-"""What does not fit is refused everywhere: by name, without the value, as early as can be."""
+"""Rows that do not fit their type are refused on every database and by every function.
+
+The error names the column, does not show the value, and is raised as early as possible.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +33,9 @@ if TYPE_CHECKING:
 
     from sqla_typedpool.embedded import Postgres
 
-# What no message may tell: each case's value shows one of them, if it is of more than a bit.
+# Values that no message may contain. Each case uses one of them, unless it uses 0 or 1.
 NUMBER, WORD, DAY = "918273645", "open sesame", "2031-07-19"
-TOLD = (NUMBER, WORD, DAY, "2031, 7, 19", "918273")
+SECRETS = (NUMBER, WORD, DAY, "2031, 7, 19", "918273")
 IDENTITY = "9182736450a04b0c8d0e0f1011121314"
 
 
@@ -66,12 +69,12 @@ class Wide:
 
 
 def row_of(annotation: Any) -> type:
-    """A class of two fields, the second one in question."""
+    """A class with two fields; the second is the one under test."""
     return make_dataclass("Row", [("id", int), ("amount", annotation)])
 
 
 def typed(sql: str, kind: Any) -> Select[Any]:
-    """A column of one of SQLAlchemy's types, where the database has none such."""
+    """A column with a SQLAlchemy type, for a database that has no such type."""
     identity = literal_column("1", Integer).label("id")
     return select(identity, literal_column(sql, kind).label("amount"))
 
@@ -82,19 +85,19 @@ def value(sql: str) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """A row type, and a statement for each database that does not fit it."""
+    """A row type and, for each database, a statement that does not fit it."""
 
     name: str
     row_type: Any
     statements: dict[str, Any]
-    """By family; in place of a statement None where the database cannot express it."""
+    """By family. None if the database has no such statement."""
 
     early: tuple[str, ...] = ("postgresql", "mysql")
-    """The families that tell the types before the first row, and so refuse an empty result."""
+    """The families that report types before the first row, so that an empty result is refused."""
 
     says: tuple[str, ...] = field(default=('"amount"',))
     row: int = 1
-    """Where the wrong value stands."""
+    """The row of the wrong value."""
 
 
 EVERYWHERE, NOWHERE, POSTGRESQL = FAMILIES, (), ("postgresql",)
@@ -123,8 +126,8 @@ CASES = [
     Case(
         "bool into int",
         row_of(int),
-        # SQLite and MySQL store 0 and 1: it takes SQLAlchemy's type to make a bool of them,
-        # and then only the values tell
+        # SQLite and MySQL store 0 and 1. SQLAlchemy's type converts them to bool, and the
+        # type is known only from the values.
         each(value("true"), typed("1", Boolean), typed("1", Boolean)),
         early=POSTGRESQL,
     ),
@@ -147,7 +150,7 @@ CASES = [
             value(f"TIMESTAMP '{DAY} 11:22:33'"),
         ),
     ),
-    # MySQL's type codes are the same for text and bytes
+    # MySQL has the same type codes for text and bytes
     Case("text into int", row_of(int), everywhere(value(f"'{WORD}'")), early=POSTGRESQL),
     Case(
         "bytea into str",
@@ -204,7 +207,7 @@ CASES = [
     Case(
         "an unknown label of a database enum",
         row_of(Color),
-        # an ENUM of MySQL's is text to the driver; SQLite has none
+        # MySQL's drivers report an ENUM as text; SQLite has no enums
         each(value(f"CAST('{WORD}' AS refused_mood)"), None, None),
         early=NOWHERE,
     ),
@@ -246,7 +249,7 @@ CASES = [
     Case(
         "JSON into str",
         row_of(str),
-        # where it is stored as text it is JSON only by SQLAlchemy's type
+        # SQLite and MySQL store it as text: only SQLAlchemy's type says that it is JSON
         each(
             value(f"CAST({WRONG_DOCUMENT} AS json)"),
             *[typed(WRONG_DOCUMENT, JSON)] * 2,
@@ -278,10 +281,10 @@ def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Lab:
 
 @pytest.mark.filterwarnings("ignore:.*does \\*not\\* support Decimal:sqlalchemy.exc.SAWarning")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_it_is_refused_by_every_executor(lab: Lab, case: Case) -> None:
+def test_a_row_that_does_not_fit_is_refused_by_every_executor(lab: Lab, case: Case) -> None:
     statement = case.statements[lab.family]
     if statement is None:
-        pytest.skip("this database has nothing of the kind")
+        pytest.skip("this database cannot express the case")
 
     async def main() -> None:
         async with lab.engine_on() as engine:
@@ -298,30 +301,30 @@ def test_it_is_refused_by_every_executor(lab: Lab, case: Case) -> None:
 
 
 async def refused(executor: Executor, case: Case, statement: Any, *, early: bool) -> None:
-    """The right error, with rows and without, after which the executor is as good as before."""
+    """It raises the right error with and without rows, and the executor still works afterwards."""
     with pytest.raises(RowShapeError if early else RowValueError) as caught:
         await executor.rows(case.row_type, statement)
-    assert_discreet(caught.value, case)
+    assert_names_no_value(caught.value, case)
     if early:
-        with pytest.raises(RowShapeError) as of_none:
+        with pytest.raises(RowShapeError) as empty:
             await executor.rows(case.row_type, emptied(statement))
-        assert str(of_none.value) == str(caught.value)
+        assert str(empty.value) == str(caught.value)
     else:
         assert caught.value.row == case.row
         assert await executor.rows(case.row_type, emptied(statement)) == []
     assert await executor.rows(int, "SELECT 7") == [7]
 
 
-def assert_discreet(error: Exception, case: Case) -> None:
-    """It names what is wrong, and tells no value."""
-    for wanted in case.says:
-        assert wanted in str(error)
+def assert_names_no_value(error: Exception, case: Case) -> None:
+    """The message names what is wrong, and contains no value."""
+    for part in case.says:
+        assert part in str(error)
     for shown in (str(error), repr(error)):
-        assert not [secret for secret in TOLD if secret in shown], shown
+        assert not [secret for secret in SECRETS if secret in shown], shown
 
 
 def emptied(statement: Any) -> Any:
-    """The same columns, and no row."""
+    """The same columns without rows."""
     if isinstance(statement, str):
         return f"{statement} WHERE 1 = 0"
     return statement.where(false())
@@ -339,10 +342,10 @@ def test_a_shape_is_refused_before_a_row_is_read(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("kind", ["engine", "connection", "session"])
-def test_a_refused_statement_has_not_been_run_on_the_short_way(
+def test_the_fast_path_does_not_run_a_statement_that_it_refuses(
     postgres: Postgres, kind: str
 ) -> None:
-    lab = Lab("asyncpg", postgres.url("asyncpg"), is_long=False)
+    lab = Lab("asyncpg", postgres.url("asyncpg"), is_slow=False)
 
     async def main() -> None:
         async with lab.engine_on() as engine:
@@ -358,7 +361,7 @@ def test_a_refused_statement_has_not_been_run_on_the_short_way(
     run(main())
 
 
-# ------------------------------------------------ what is made of a result before it is read
+# ------------------------------------------------------ results that are not read as rows
 
 
 @dataclass
@@ -372,10 +375,10 @@ NAMED = "SELECT 1 AS amount, 'Ada' AS name"
 
 def skip_without_types(lab: Lab) -> None:
     if lab.family == "sqlite":
-        pytest.skip("SQLite tells no types before the values")
+        pytest.skip("SQLite reports types only with the values")
 
 
-def test_a_stream_of_a_wrong_type_is_refused_though_it_is_empty(lab: Lab) -> None:
+def test_an_empty_stream_of_a_wrong_type_is_refused(lab: Lab) -> None:
     skip_without_types(lab)
 
     async def main() -> None:
@@ -398,7 +401,7 @@ def test_columns_in_another_order_keep_their_types(lab: Lab) -> None:
     run(main())
 
 
-def test_scalars_of_a_wrong_type_are_refused_though_there_are_none(lab: Lab) -> None:
+def test_empty_scalars_of_a_wrong_type_are_refused(lab: Lab) -> None:
     skip_without_types(lab)
 
     async def main() -> None:
@@ -410,9 +413,9 @@ def test_scalars_of_a_wrong_type_are_refused_though_there_are_none(lab: Lab) -> 
     run(main())
 
 
-def test_streamed_json_text_is_not_parsed_a_second_time(lab: Lab) -> None:
+def test_streamed_json_text_is_parsed_once(lab: Lab) -> None:
     if lab.family == "postgresql":
-        pytest.skip("PostgreSQL's drivers decode JSON themselves")
+        pytest.skip("PostgreSQL's drivers decode JSON")
 
     async def main() -> None:
         async with lab.engine_on() as engine, executor_of(engine, "stream") as executor:
@@ -422,7 +425,7 @@ def test_streamed_json_text_is_not_parsed_a_second_time(lab: Lab) -> None:
     run(main())
 
 
-def test_mappings_are_not_taken_for_rows(lab: Lab) -> None:
+def test_rows_as_refuses_mappings(lab: Lab) -> None:
     async def main() -> None:
         async with lab.engine_on() as engine, engine.connect() as connection:
             result = await connection.execute(text("SELECT 'Ada' AS name"))

@@ -1,4 +1,4 @@
-"""A value of every supported type is sent, fetched back, and is the same: on every database."""
+"""A value of every supported type comes back from every database unchanged."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-EXAMPLES = 6  # of a type on a database through a driver; hundreds in all
+EXAMPLES = 6  # for each type, database and driver
 
 
 class Color(Enum):
     RED = "red"
     BLUE = "BLUE"
-    GREEN = "RED"  # the value is another's name
+    GREEN = "RED"  # the name of another member
 
 
 class Level(IntEnum):
@@ -60,15 +60,15 @@ class Order:
 # ------------------------------------------------------------------------- values
 
 INT8 = st.integers(-(2**63), 2**63 - 1)
-# PostgreSQL keeps no NUL in text
+# PostgreSQL does not allow NUL in text
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 FLOATS = FINITE | st.sampled_from([float("inf"), float("-inf")])
 DECIMALS = st.decimals(-(10**18), 10**18, places=8)
-FEW_DIGITS = st.decimals(-(10**9), 10**9, places=4)  # a float holds 15
-DAYS = st.dates(date(1000, 1, 1))  # as far back as MySQL promises
+FEW_DIGITS = st.decimals(-(10**9), 10**9, places=4)  # SQLite stores a float, which has 15
+DAYS = st.dates(date(1000, 1, 1))  # the earliest date that MySQL supports
 NAIVE = st.datetimes(datetime(1000, 1, 1))
-# a moment stays within the calendar in every time zone
+# two days inside the calendar, so that a time zone does not lead out of it
 ZONES = st.integers(-839, 839).map(lambda each: timezone(timedelta(minutes=each)))
 AWARE = st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31), timezones=ZONES)
 SPANS = st.timedeltas(timedelta(days=-1_000_000), timedelta(days=1_000_000))
@@ -94,7 +94,7 @@ NETWORKS_6 = st.builds(
     st.integers(0, 2**128 - 1),
     st.integers(0, 128),
 )
-# with all their bits they come back as addresses
+# with a prefix of 32 bits they come back as addresses
 INTERFACES = st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 31)).map(ipaddress.IPv4Interface)
 
 
@@ -107,8 +107,8 @@ def as_is(value: Any) -> Any:
     return value
 
 
-def of_blank(moment: datetime) -> str:
-    return moment.isoformat(" ")
+def of_blank(value: datetime) -> str:
+    return value.isoformat(" ")
 
 
 def as_json(value: Any) -> str:
@@ -128,22 +128,23 @@ def by_name(member: Enum) -> str:
 
 
 def as_interval(span: timedelta) -> str:
-    """As MySQL writes a TIME; its drivers go wrong with negative ones."""
+    """The text of a MySQL TIME. MySQL's drivers send negative timedeltas wrongly."""
     sign, span = ("-", -span) if span < timedelta(0) else ("", span)
     hours, seconds = divmod(span // timedelta(seconds=1), 3600)
     return f"{sign}{hours}:{seconds // 60:02}:{seconds % 60:02}.{span.microseconds:06}"
 
 
 @dataclass(frozen=True)
-class Way:
-    """How a database is given the value: the type in SQL, and what the driver takes."""
+class Storage:
+    """How a value is sent to a database: its SQL type, and the form that the driver accepts."""
 
     sql: str
     encode: Encode = as_is
     values: st.SearchStrategy[Any] | None = None
-    """Where it holds fewer of them than others."""
+    """The values to use if the database does not support all of `Trip.values`."""
 
     takes: str = "{}"
+    """SQL that converts the parameter."""
 
     def select(self, name: str) -> str:
         return f"CAST({self.takes.format(f':{name}')} AS {self.sql}) AS {name}"
@@ -154,33 +155,33 @@ class Trip:
     name: str
     annotation: Any
     values: st.SearchStrategy[Any]
-    ways: dict[str, Way]
-    """By family or driver; a type that is not here, is not there."""
+    storage: dict[str, Storage]
+    """By family. A database that is missing here has no such type."""
 
 
-def trip(name: str, annotation: Any, values: st.SearchStrategy[Any], **ways: Way) -> Trip:
-    return Trip(name, annotation, values, ways)
+def trip(name: str, annotation: Any, values: st.SearchStrategy[Any], **storage: Storage) -> Trip:
+    return Trip(name, annotation, values, storage)
 
 
-def everywhere(encode: Encode = as_is) -> dict[str, Way]:
-    """What is text in every database."""
+def everywhere(encode: Encode = as_is) -> dict[str, Storage]:
+    """Storage as text in every database."""
     return {
-        "postgresql": Way("text", encode),
-        "sqlite": Way("TEXT", encode),
-        "mysql": Way("CHAR", encode),
+        "postgresql": Storage("text", encode),
+        "sqlite": Storage("TEXT", encode),
+        "mysql": Storage("CHAR", encode),
     }
 
 
-def as_document(encode: Encode = as_json) -> dict[str, Way]:
-    return {**everywhere(encode), "postgresql": Way("jsonb", encode)}
+def as_document(encode: Encode = as_json) -> dict[str, Storage]:
+    return {**everywhere(encode), "postgresql": Storage("jsonb", encode)}
 
 
-def in_text(sql: str, mysql: str = "CHAR", *, encode: Encode = str) -> dict[str, Way]:
-    """A type of PostgreSQL's that others keep as text."""
+def in_text(sql: str, mysql: str = "CHAR", *, encode: Encode = str) -> dict[str, Storage]:
+    """Storage of a PostgreSQL type that the other databases store as text."""
     return {
-        "postgresql": Way(sql),
-        "sqlite": Way("TEXT", encode),
-        "mysql": Way(mysql, encode),
+        "postgresql": Storage(sql),
+        "sqlite": Storage("TEXT", encode),
+        "mysql": Storage(mysql, encode),
     }
 
 
@@ -189,59 +190,61 @@ TRIPS = [
         "int",
         int,
         INT8 | st.sampled_from([-(2**63), 2**63 - 1, 0]),
-        postgresql=Way("int8"),
-        sqlite=Way("INTEGER"),
-        mysql=Way("SIGNED"),
+        postgresql=Storage("int8"),
+        sqlite=Storage("INTEGER"),
+        mysql=Storage("SIGNED"),
     ),
-    trip("int2", int, st.integers(-(2**15), 2**15 - 1), postgresql=Way("int2")),
-    trip("int4", int, st.integers(-(2**31), 2**31 - 1), postgresql=Way("int4")),
+    trip("int2", int, st.integers(-(2**15), 2**15 - 1), postgresql=Storage("int2")),
+    trip("int4", int, st.integers(-(2**31), 2**31 - 1), postgresql=Storage("int4")),
     trip(
         "bool",
         bool,
         st.booleans(),
-        postgresql=Way("bool"),
-        sqlite=Way("INTEGER"),
-        mysql=Way("SIGNED"),
+        postgresql=Storage("bool"),
+        sqlite=Storage("INTEGER"),
+        mysql=Storage("SIGNED"),
     ),
     trip(
         "float",
         float,
         FLOATS,
-        postgresql=Way("float8"),
-        sqlite=Way("REAL"),
-        mysql=Way("DOUBLE", values=FINITE),
+        postgresql=Storage("float8"),
+        sqlite=Storage("REAL"),
+        mysql=Storage("DOUBLE", values=FINITE),
     ),
-    # seven digits, as psycopg reads what the server prints
-    trip("float4", float, st.integers(-9999, 9999).map(lambda n: n / 8), postgresql=Way("float4")),
+    # seven digits: psycopg reads what the server prints
+    trip(
+        "float4", float, st.integers(-9999, 9999).map(lambda n: n / 8), postgresql=Storage("float4")
+    ),
     trip(
         "Decimal",
         Decimal,
         DECIMALS,
-        postgresql=Way("numeric"),
-        sqlite=Way("NUMERIC", float, FEW_DIGITS),  # it has nothing but int and float
-        mysql=Way("DECIMAL(40, 10)"),
+        postgresql=Storage("numeric"),
+        sqlite=Storage("NUMERIC", float, FEW_DIGITS),  # SQLite has only int and float
+        mysql=Storage("DECIMAL(40, 10)"),
     ),
     trip(
         "Decimal not finite",
         Decimal,
         st.sampled_from([Decimal("inf"), Decimal("-inf")]),
-        postgresql=Way("numeric"),
+        postgresql=Storage("numeric"),
     ),
     trip("str", str, TEXT, **everywhere()),
-    trip("str with NUL", str, st.text(max_size=20), sqlite=Way("TEXT"), mysql=Way("CHAR")),
+    trip("str with NUL", str, st.text(max_size=20), sqlite=Storage("TEXT"), mysql=Storage("CHAR")),
     trip(
         "bytes",
         bytes,
         st.binary(max_size=50),
-        postgresql=Way("bytea"),
-        sqlite=Way("BLOB"),
+        postgresql=Storage("bytea"),
+        sqlite=Storage("BLOB"),
         # aiomysql 0.3 cannot send bytes with PyMySQL 2
-        mysql=Way("BINARY", bytes.hex, takes="UNHEX({})"),
+        mysql=Storage("BINARY", bytes.hex, takes="UNHEX({})"),
     ),
     trip("date", date, DAYS, **in_text("date", "DATE", encode=date.isoformat)),
-    trip("early date", date, st.dates(), postgresql=Way("date")),
+    trip("early date", date, st.dates(), postgresql=Storage("date")),
     trip("time", time, st.times(), **in_text("time", "TIME(6)", encode=time.isoformat)),
-    trip("aware time", time, st.times(timezones=ZONES), postgresql=Way("timetz")),
+    trip("aware time", time, st.times(timezones=ZONES), postgresql=Storage("timetz")),
     trip(
         "naive datetime",
         datetime,
@@ -252,26 +255,28 @@ TRIPS = [
         "aware datetime",
         datetime,
         AWARE,
-        postgresql=Way("timestamptz"),
-        sqlite=Way("TEXT", of_blank),
+        postgresql=Storage("timestamptz"),
+        sqlite=Storage("TEXT", of_blank),
     ),
     trip(
         "timedelta",
         timedelta,
         SPANS,
-        postgresql=Way("interval"),
-        mysql=Way("TIME(6)", as_interval, SHORT_SPANS),
+        postgresql=Storage("interval"),
+        mysql=Storage("TIME(6)", as_interval, SHORT_SPANS),
     ),
-    trip("UUID", UUID, st.uuids(version=4), **in_text("uuid", "UUID")),  # MariaDB knows versions
-    trip("UUID as text", UUID, st.uuids(), sqlite=Way("TEXT", str), mysql=Way("CHAR", str)),
+    trip(
+        "UUID", UUID, st.uuids(version=4), **in_text("uuid", "UUID")
+    ),  # MariaDB checks the version
+    trip("UUID as text", UUID, st.uuids(), sqlite=Storage("TEXT", str), mysql=Storage("CHAR", str)),
     trip("Enum by value", Color, st.sampled_from(Color), **everywhere(by_value)),
     trip(
         "IntEnum",
         Level,
         st.sampled_from(Level),
-        postgresql=Way("int8", by_value),
-        sqlite=Way("INTEGER", by_value),
-        mysql=Way("SIGNED", by_value),
+        postgresql=Storage("int8", by_value),
+        sqlite=Storage("INTEGER", by_value),
+        mysql=Storage("SIGNED", by_value),
     ),
     trip(
         "Enum by name",
@@ -280,26 +285,28 @@ TRIPS = [
         **everywhere(by_name),
     ),
     trip("Literal", Literal["a", "b"], st.sampled_from(["a", "b"]), **everywhere()),
-    trip("list of int", list[int], st.lists(INT8, max_size=5), postgresql=Way("int8[]")),
+    trip("list of int", list[int], st.lists(INT8, max_size=5), postgresql=Storage("int8[]")),
     trip(
         "list of str | None",
         list[str | None],
         st.lists(st.none() | TEXT, max_size=5),
-        postgresql=Way("text[]"),
+        postgresql=Storage("text[]"),
     ),
-    trip("nested lists", list[list[int]], MATRICES, postgresql=Way("int8[]")),
+    trip("nested lists", list[list[int]], MATRICES, postgresql=Storage("int8[]")),
     trip(
         "list of Enum",
         list[Color],
         st.lists(st.sampled_from(Color), max_size=5),
-        postgresql=Way("text[]", lambda values: [each.value for each in values]),
+        postgresql=Storage("text[]", lambda values: [each.value for each in values]),
     ),
-    trip("list of UUID", list[UUID], st.lists(st.uuids(), max_size=3), postgresql=Way("uuid[]")),
+    trip(
+        "list of UUID", list[UUID], st.lists(st.uuids(), max_size=3), postgresql=Storage("uuid[]")
+    ),
     trip(
         "list of Decimal",
         list[Decimal],
         st.lists(DECIMALS, max_size=3),
-        postgresql=Way("numeric[]"),
+        postgresql=Storage("numeric[]"),
     ),
     trip("JSON list", Annotated[list[int], Json()], st.lists(INT8, max_size=5), **as_document()),
     trip("JSON into dataclasses", Annotated[Order, Json()], ORDERS, **as_document(order_as_json)),
@@ -307,7 +314,7 @@ TRIPS = [
         "json into dataclasses",
         Annotated[Order, Json()],
         ORDERS,
-        postgresql=Way("json", order_as_json),
+        postgresql=Storage("json", order_as_json),
     ),
     trip("IPv4Address", ipaddress.IPv4Address, st.ip_addresses(v=4), **in_text("inet")),
     trip("IPv6Address", ipaddress.IPv6Address, st.ip_addresses(v=6), **in_text("inet")),
@@ -318,7 +325,7 @@ TRIPS = [
 
 
 def ranges(cls: Any, bounds: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Ranges of a driver's class in PostgreSQL's own form, with and without bounds."""
+    """Ranges as PostgreSQL returns them, with and without bounds, in a driver's class."""
 
     def made(pair: list[Any], low: bool, high: bool) -> Any:
         lower, upper = pair[0] if low else None, pair[1] if high else None
@@ -343,7 +350,7 @@ RANGES = {
 
 @dataclass(frozen=True)
 class Stored:
-    """A type of SQLAlchemy's, which writes and reads it in each database's own form."""
+    """A SQLAlchemy type, which stores a value in the form that each database needs."""
 
     annotation: Any
     kind: Any
@@ -360,7 +367,7 @@ STORED = {
     "Date": Stored(date, sa.Date(), DAYS),
     "Time": Stored(time, sa.Time().with_variant(mysql.TIME(fsp=6), "mysql"), st.times()),
     "DateTime": Stored(datetime, sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql"), NAIVE),
-    "Interval": Stored(  # a moment since 1970, to the second
+    "Interval": Stored(  # stored as a datetime after 1970, in seconds
         timedelta, sa.Interval(), st.integers(-(10**8), 10**8).map(lambda n: timedelta(seconds=n))
     ),
     "Uuid": Stored(UUID, sa.Uuid(), st.uuids(version=4)),
@@ -392,18 +399,18 @@ STORES = {
 
 
 class Running:
-    """A connection that is kept while hypothesis makes its examples, and the loop under it."""
+    """An event loop and a connection that stay open for all examples of Hypothesis."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self._loop = asyncio.new_event_loop()
         self._engine = lab.engine()
-        self.connection: AsyncConnection = self.run(self._begun())
+        self.connection: AsyncConnection = self.run(self._connect())
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self._loop.run_until_complete(work)
 
-    async def _begun(self) -> AsyncConnection:
+    async def _connect(self) -> AsyncConnection:
         connection = await self._engine.connect()
         await connection.run_sync(TABLES.drop_all)
         await connection.run_sync(TABLES.create_all)
@@ -425,10 +432,10 @@ def running(
     running.close()
 
 
-unhurried = settings(
+without_deadline = settings(
     max_examples=EXAMPLES,
     deadline=None,
-    derandomize=True,  # the same examples everywhere and always
+    derandomize=True,  # the same examples in every run
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
@@ -439,19 +446,19 @@ def row_of(annotation: Any) -> type:
     return make_dataclass("Row", [("always", annotation), ("perhaps", annotation | None)])
 
 
-def returned(running: Running, annotation: Any, way: Way, values: tuple[Any, Any]) -> Any:
-    """The values, from the database; the second one may be None."""
-    statement = f"SELECT {way.select('always')}, {way.select('perhaps')}"
-    sent = [None if value is None else way.encode(value) for value in values]
+def returned(running: Running, annotation: Any, storage: Storage, values: tuple[Any, Any]) -> Any:
+    """Send the values to the database and fetch them; the second may be None."""
+    statement = f"SELECT {storage.select('always')}, {storage.select('perhaps')}"
+    sent = [None if value is None else storage.encode(value) for value in values]
     parameters = dict(zip(("always", "perhaps"), sent, strict=True))
     return running.run(fetch_one(running.connection, row_of(annotation), statement, parameters))
 
 
 def assert_same(found: Any, sent: Any) -> None:
-    """Equal, and of the same type all the way down."""
+    """Both values and all their parts are equal and of the same type."""
     assert found == sent
     if isinstance(sent, UUID):
-        assert isinstance(found, UUID)  # asyncpg has one of its own
+        assert isinstance(found, UUID)  # asyncpg returns a subclass
         return
     assert type(found) is type(sent)
     if isinstance(sent, list):
@@ -465,16 +472,16 @@ def assert_same(found: Any, sent: Any) -> None:
 
 
 @pytest.mark.parametrize("trip", TRIPS, ids=lambda trip: trip.name)
-def test_what_is_sent_comes_back(running: Running, trip: Trip) -> None:
-    way = trip.ways.get(running.lab.family)
-    if way is None:
+def test_a_value_comes_back_unchanged(running: Running, trip: Trip) -> None:
+    storage = trip.storage.get(running.lab.family)
+    if storage is None:
         pytest.skip("this database has no such type")
-    values = trip.values if way.values is None else way.values
+    values = trip.values if storage.values is None else storage.values
 
-    @unhurried
+    @without_deadline
     @given(st.tuples(values, st.none() | values))
     def comes_back(sent: tuple[Any, Any]) -> None:
-        row = returned(running, trip.annotation, way, sent)
+        row = returned(running, trip.annotation, storage, sent)
         assert_same(row.always, sent[0])
         assert_same(row.perhaps, sent[1])
 
@@ -482,7 +489,7 @@ def test_what_is_sent_comes_back(running: Running, trip: Trip) -> None:
 
 
 @pytest.mark.parametrize("name", RANGES)
-def test_a_range_comes_back(running: Running, name: str) -> None:
+def test_a_range_of_the_driver_comes_back_unchanged(running: Running, name: str) -> None:
     if running.lab.family != "postgresql":
         pytest.skip("this database has no ranges")
     if running.lab.driver == "asyncpg":
@@ -491,12 +498,12 @@ def test_a_range_comes_back(running: Running, name: str) -> None:
         from psycopg.types.range import Range
     bound, bounds, _ = RANGES[name]
     values = ranges(Range, bounds)
-    way = Way(name)
+    storage = Storage(name)
 
-    @unhurried
+    @without_deadline
     @given(st.tuples(values, st.none() | values))
     def comes_back(sent: tuple[Any, Any]) -> None:
-        row = returned(running, Range, way, sent)
+        row = returned(running, Range, storage, sent)
         assert (row.always, row.perhaps) == sent
         ends = [row.always.lower, row.always.upper]
         assert {type(each) for each in ends if each is not None} <= {bound}
@@ -505,13 +512,13 @@ def test_a_range_comes_back(running: Running, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RANGES)
-def test_a_range_of_sqlalchemys_comes_back(running: Running, name: str) -> None:
+def test_a_range_of_sqlalchemy_comes_back_unchanged(running: Running, name: str) -> None:
     if running.lab.family != "postgresql":
         pytest.skip("this database has no ranges")
     bound, bounds, kind = RANGES[name]
     values = ranges(postgresql.Range, bounds)
 
-    @unhurried
+    @without_deadline
     @given(st.tuples(values, st.none() | values))
     def comes_back(sent: tuple[Any, Any]) -> None:
         always, perhaps = (sa.cast(sa.literal(value, kind), kind) for value in sent)
@@ -526,7 +533,7 @@ def test_a_range_of_sqlalchemys_comes_back(running: Running, name: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*does \\*not\\* support Decimal:sqlalchemy.exc.SAWarning")
 @pytest.mark.parametrize("name", STORED)
-def test_what_sqlalchemy_stores_comes_back(running: Running, name: str) -> None:
+def test_a_value_of_a_sqlalchemy_type_comes_back_unchanged(running: Running, name: str) -> None:
     stored, table = STORED[name], STORES[name]
 
     async def stored_and_fetched(sent: tuple[Any, Any]) -> Any:
@@ -536,7 +543,7 @@ def test_what_sqlalchemy_stores_comes_back(running: Running, name: str) -> None:
         await execute(connection, sa.insert(table), dict(zip(table.c.keys(), values, strict=True)))
         return await fetch_one(connection, row_of(stored.annotation), sa.select(table))
 
-    @unhurried
+    @without_deadline
     @given(st.tuples(stored.values, st.none() | stored.values))
     def comes_back(sent: tuple[Any, Any]) -> None:
         row = running.run(stored_and_fetched(sent))

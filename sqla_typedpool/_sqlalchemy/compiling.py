@@ -1,4 +1,7 @@
-"""A statement as it is sent, compiled without a database and without values."""
+"""Statements compiled for the checker, without a database and without values.
+
+For statements that ``fetch`` runs see ``driver_statement``.
+"""
 
 from __future__ import annotations
 
@@ -17,39 +20,38 @@ from sqlalchemy.types import UserDefinedType
 __all__ = ["Entry", "Place", "Sent", "dialect_of", "sent"]
 
 _DIALECTS: dict[str, Any] = {
-    "postgresql": asyncpg.dialect,  # $1, which PREPARE and the server's functions take as well
+    "postgresql": asyncpg.dialect,  # writes $1, which PREPARE and SQL functions accept too
     "sqlite": aiosqlite.dialect,
     "mysql": aiomysql.dialect,
 }
 
-
-# Types by which a value that is there may be sent as NULL, or read as None.
+# Types that may send a value as NULL, or read a value as None.
 _MAKE_NONE = (JSON, TypeDecorator, UserDefinedType)
 
 
 @dataclass(frozen=True)
 class Place:
-    """One parameter of the sent text: ``$2``, or the second ``?``."""
+    """One placeholder of the compiled SQL: ``$2``, or the second ``?``."""
 
     name: str
-    """The bind that fills it; several places may have the same one (``?``, ``%s``)."""
+    """The name of the bind parameter. Several ``?`` or ``%s`` may have the same name."""
     is_required: bool
-    """False: the statement brings a value of its own, as ``where(x == 5)`` does."""
+    """False if the statement contains the value, as ``where(x == 5)`` does."""
     is_expanding: bool
-    """Whether a list fills it: ``IN :ids``. It is compiled as a list of one."""
+    """Whether it takes a list, as in ``IN :ids``. It is compiled for a list of one value."""
     is_processed: bool
-    """Whether SQLAlchemy converts the value, by the bind's type."""
+    """Whether SQLAlchemy converts the value, because of the bind parameter's type."""
     is_never_null: bool
-    """Whether the value that the statement brings is surely none that arrives as NULL."""
+    """Whether the statement contains the value, and the value cannot be sent as NULL."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One column of a Core statement's result, as SQLAlchemy knows it."""
+    """One result column of a Core statement."""
 
     name: str
     kind: Any
-    """SQLAlchemy's type."""
+    """The SQLAlchemy type of the column."""
     dialect: Any
 
     @property
@@ -58,44 +60,51 @@ class Entry:
 
     @property
     def may_make_none(self) -> bool:
-        """Whether a value that is not NULL may be read as None: JSON's null, own types."""
+        """Whether a value that is not NULL may be read as None.
+
+        JSON has a ``null``; types that an application defines may do anything.
+        """
         return isinstance(self.kind, _MAKE_NONE)
 
     def is_processed(self, code: Any) -> bool:
-        """Whether SQLAlchemy converts values of this type code (PostgreSQL: OID)."""
+        """Return whether SQLAlchemy converts values of this type code (PostgreSQL: OID)."""
         return self.kind._cached_result_processor(self.dialect, code) is not None
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A statement as the database gets it."""
+    """A compiled statement: the SQL, its placeholders and its result columns."""
 
     sql: str
     places: tuple[Place, ...]
-    """One per placeholder of the SQL; PostgreSQL's ``$n`` is ``places[n - 1]``."""
+    """One for each placeholder of the SQL. PostgreSQL's ``$n`` is ``places[n - 1]``."""
     entries: tuple[Entry, ...]
-    """Of a Core statement; () for text, whose columns only the database knows."""
+    """The columns of a Core statement; () for text, whose columns only the database knows."""
     is_text: bool
 
     @property
     def never_null(self) -> frozenset[str]:
-        """The names of values that the statement brings, and that are not NULL."""
+        """The names of the values that the statement contains and that cannot be NULL."""
         return frozenset(place.name for place in self.places if place.is_never_null)
 
 
 def dialect_of(family: str) -> Dialect:
-    """SQLAlchemy's dialect for ``"postgresql"``, ``"sqlite"`` or ``"mysql"``, no driver needed."""
+    """Return SQLAlchemy's dialect for a database. It works without the driver.
+
+    :param family: ``"postgresql"``, ``"sqlite"`` or ``"mysql"``.
+    """
     dialect: Dialect = _DIALECTS[family]()
     return dialect
 
 
 def sent(statement: Executable, family: str, keys: Iterable[str] = ()) -> Sent:
-    """Compile a statement as the family's first driver would send it.
+    """Compile a statement with SQLAlchemy's dialect for a database.
 
-    :param statement: text or a Core statement; a ``str`` is the caller's to wrap.
-    :param keys: names of the parameters that will be given: they decide which columns a
-        bare ``insert(table)`` or ``update(table)`` sets.
-    :raises sqlalchemy.exc.CompileError: it cannot be compiled for this database.
+    :param statement: a ``text()`` or a Core statement, not a ``str``.
+    :param family: ``"postgresql"``, ``"sqlite"`` or ``"mysql"``.
+    :param keys: the names of the parameters that a call passes. An ``insert(table)`` or
+        ``update(table)`` without ``values()`` sets these columns.
+    :raises sqlalchemy.exc.CompileError: the statement cannot be compiled for this database.
     """
     dialect = dialect_of(family)
     if isinstance(statement, ExecutableDDLElement):
@@ -123,12 +132,12 @@ def _place(compiled: Any, name: str, *, is_given: bool) -> Place:
         is_required=bind.required,
         is_expanding=bind.expanding,
         is_processed=name in compiled._bind_processors,
-        is_never_null=is_own and _is_there(bind.value) and not isinstance(bind.type, _MAKE_NONE),
+        is_never_null=is_own and _has_no_none(bind.value) and not isinstance(bind.type, _MAKE_NONE),
     )
 
 
-def _is_there(value: Any) -> bool:
-    """Whether it is not None, nor has any in it: ``in_([1, None])``."""
+def _has_no_none(value: Any) -> bool:
+    """Return whether it is not None, and no list that contains None: ``in_([1, None])``."""
     if isinstance(value, (list, tuple, set, frozenset)):
-        return all(map(_is_there, value))
+        return all(map(_has_no_none, value))
     return value is not None

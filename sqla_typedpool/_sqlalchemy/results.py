@@ -1,4 +1,4 @@
-"""What SQLAlchemy's results tell of their columns, and what it does to their values."""
+"""The columns of SQLAlchemy's results, and the conversions it applies to their values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ __all__ = ["DECODED_JSON", "ResultShape", "result_processors", "shape_of"]
 def result_processors(
     dialect: Any, columns: Sequence[Any], oids: Sequence[int]
 ) -> tuple[Callable[[Any], Any] | None, ...]:
-    """What SQLAlchemy does to the values of typed columns; () where it does nothing."""
+    """Return SQLAlchemy's result processor of each column, None where it has none.
+
+    :param columns: the ``result_columns`` of a compiled statement.
+    :return: () if no column has one.
+    """
     found = tuple(
         entry.type._cached_result_processor(dialect, oid)
         for entry, oid in zip(columns, oids, strict=True)
@@ -24,22 +28,25 @@ def result_processors(
 
 
 DECODED_JSON = "decoded JSON"
-"""In place of a type code: SQLAlchemy decodes this column."""
+"""Used in place of a type code for a column that SQLAlchemy decodes from JSON."""
 
 
 class ResultShape(NamedTuple):
-    """What a ``Result`` tells of its columns before its rows are read."""
+    """What a ``Result`` says about its columns before its rows are read."""
 
     names: tuple[str, ...]
     dialect: Any
-    """None where it can't be told (results made by hand, merged ones)."""
+    """None if it is unknown, as for results that are merged or built from a list."""
     codes: tuple[Any, ...]
-    """The driver's type codes, None where SQLAlchemy changes the values; () = unknown."""
+    """The driver's type code of each column; () if they are unknown.
+
+    It is None for a column whose values SQLAlchemy converts, and ``DECODED_JSON`` if the
+    conversion is from JSON."""
     returns_rows: bool
 
 
 def shape_of(result: Any) -> ResultShape:
-    """The shape of any ``Result``, filtered, ORM-loaded or asynchronous."""
+    """Return the shape of a ``Result``, which may be filtered, ORM-loaded or asynchronous."""
     cursor_result = result
     while cursor_result is not None and not isinstance(cursor_result, CursorResult):
         inner = getattr(cursor_result, "_real_result", None)
@@ -51,14 +58,14 @@ def shape_of(result: Any) -> ResultShape:
     if cursor_result is None:
         return ResultShape(names, None, (), True)
     context: Any = cursor_result.context
-    codes = _codes(context) if isinstance(metadata, CursorResultMetaData) else ()
-    chosen = getattr(metadata, "_translated_indexes", None)  # by columns() or scalars()
-    if codes and chosen is not None:
-        codes = tuple([codes[place] for place in chosen])
+    codes = _type_codes(context) if isinstance(metadata, CursorResultMetaData) else ()
+    selected = getattr(metadata, "_translated_indexes", None)  # set by columns() and scalars()
+    if codes and selected is not None:
+        codes = tuple([codes[index] for index in selected])
     return ResultShape(names, context.dialect, codes if len(codes) == len(names) else (), True)
 
 
-def _codes(context: Any) -> tuple[Any, ...]:
+def _type_codes(context: Any) -> tuple[Any, ...]:
     described = getattr(context.cursor, "description", None) or ()
     codes = tuple(column[1] for column in described)
     compiled = context.compiled
@@ -68,14 +75,14 @@ def _codes(context: Any) -> tuple[Any, ...]:
         return ()
     return tuple(
         [
-            _code(entry.type, code, context.dialect)
+            _type_code(entry.type, code, context.dialect)
             for entry, code in zip(compiled._result_columns, codes, strict=True)
         ]
     )
 
 
-def _code(kind: Any, code: Any, dialect: Any) -> Any:
-    """The driver's code, unless SQLAlchemy makes something else of the value."""
-    if kind._cached_result_processor(dialect, code) is None:
+def _type_code(column_type: Any, code: Any, dialect: Any) -> Any:
+    """Return the driver's code if SQLAlchemy does not convert the column's values."""
+    if column_type._cached_result_processor(dialect, code) is None:
         return code
-    return DECODED_JSON if isinstance(kind, JSON) else None
+    return DECODED_JSON if isinstance(column_type, JSON) else None

@@ -1,1 +1,5 @@
-"""Typed results: how many rows (``api``), how they are got (``routes``), as what (mapping)."""
+"""Typed results.
+
+``api`` has the public functions, ``routes`` chooses how a statement runs: ``fast_path`` runs
+it on asyncpg, everything else runs through SQLAlchemy (the slow path).
+"""

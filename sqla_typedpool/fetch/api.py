@@ -1,8 +1,8 @@
-"""How many rows: the functions an application calls.
+"""The functions that an application calls.
 
-``db`` says what a call means. An engine: one statement, committed, as inside
-``async with engine.begin()``. A connection or session: inside its transaction, which
-is begun if it has not been.
+``db`` decides about the transaction. On an engine the statement runs in a transaction of its
+own, which is committed, as inside ``async with engine.begin()``. On a connection or session it
+runs in its current transaction, which is begun if needed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import (
 
 from sqla_typedpool.fetch import routes
 from sqla_typedpool.fetch.deadline import within
-from sqla_typedpool.fetch.rows import exactly_one, one_at_most
+from sqla_typedpool.fetch.rows import at_most_one, exactly_one
 
 if TYPE_CHECKING:
     from sqlalchemy import Executable
@@ -30,7 +30,7 @@ __all__ = ["Executor", "execute", "fetch_all", "fetch_one", "fetch_optional", "s
 T = TypeVar("T")
 
 Executor: TypeAlias = AsyncEngine | AsyncConnection | AsyncSession | async_scoped_session[Any]
-"""Where a statement runs: an engine, a connection or a session."""
+"""What runs a statement: an engine, a connection or a session."""
 
 Statement: TypeAlias = "LiteralString | Executable"
 Parameters: TypeAlias = "Mapping[str, Any] | None"
@@ -62,22 +62,25 @@ async def fetch_all(
     *,
     timeout: float | None = None,
 ) -> list[Any]:
-    """Every row, each exactly of the declared type.
+    """Run a statement and return all its rows, each exactly of the declared type.
 
-    :param db: an engine (one statement, committed), a connection or a session (inside
-        its transaction).
-    :param row_type: a dataclass, an attrs class, ``NamedTuple``, ``TypedDict``,
-        ``msgspec.Struct``, pydantic model, ``tuple[int, str]``, or a single column's
-        type such as ``int`` or ``str | None``; see docs/mapping.md.
+    :param db: an engine (the statement is committed), or a connection or session (the
+        statement runs in its transaction).
+    :param row_type: a dataclass, an attrs class, a ``NamedTuple``, a ``TypedDict``, a
+        ``msgspec.Struct``, a pydantic model, ``tuple[int, str]``, or the type of a single
+        column such as ``int`` or ``str | None``; see docs/mapping.md.
     :param statement: SQL text with ``:name`` parameters, or any SQLAlchemy statement
         that returns rows.
-    :param parameters: values by name.
-    :param timeout: seconds for the whole call, checkout included; None = no limit.
-    :raises RowShapeError: before the first row, naming every missing, extra, duplicate
-        or impossible column.
-    :raises RowValueError: naming row, column, expected and found type.
-    :raises StatementTimeout: after ``timeout`` seconds; the statement is cancelled.
-    :raises sqlalchemy.exc.DBAPIError: as from SQLAlchemy's ``execute()``.
+    :param parameters: the values of the parameters, by name.
+    :param timeout: seconds for the whole call, including the checkout; None = no limit.
+    :raises RowShapeError: the columns do not fit the row type. It is raised before the
+        first row is read, and names every missing, extra, duplicate or impossible column.
+    :raises RowValueError: a value does not have the declared type. It names the row, the
+        column, the expected and the found type.
+    :raises StatementTimeout: the call did not finish within ``timeout``. The statement is
+        cancelled.
+    :raises sqlalchemy.exc.DBAPIError: the database reports an error. It is the same as
+        from SQLAlchemy's ``execute()``.
 
     Example::
 
@@ -115,12 +118,13 @@ async def fetch_one(
     *,
     timeout: float | None = None,
 ) -> Any:
-    """The only row; the rest is as for :func:`fetch_all`.
+    """Run a statement and return its only row.
 
-    On an engine the statement is committed before its rows are counted.
+    Parameters and exceptions are those of :func:`fetch_all`, and these exceptions. On an
+    engine the statement is committed before its rows are counted.
 
-    :raises sqlalchemy.exc.NoResultFound: there is none.
-    :raises sqlalchemy.exc.MultipleResultsFound: there are several.
+    :raises sqlalchemy.exc.NoResultFound: there is no row.
+    :raises sqlalchemy.exc.MultipleResultsFound: there are several rows.
 
     Example::
 
@@ -156,9 +160,12 @@ async def fetch_optional(
     *,
     timeout: float | None = None,
 ) -> Any:
-    """The only row, or None; the rest is as for :func:`fetch_all`.
+    """Run a statement and return its only row; None if there is none.
 
-    :raises sqlalchemy.exc.MultipleResultsFound: there are several.
+    Parameters and exceptions are those of :func:`fetch_all`, and this exception. On an
+    engine the statement is committed before its rows are counted.
+
+    :raises sqlalchemy.exc.MultipleResultsFound: there are several rows.
 
     Example::
 
@@ -166,7 +173,7 @@ async def fetch_optional(
                                     {"id": 7})
     """
     rows = routes.fetch(db, row_type, statement, parameters)
-    return one_at_most(await (rows if timeout is None else within(timeout, statement, rows)))
+    return at_most_one(await (rows if timeout is None else within(timeout, statement, rows)))
 
 
 @overload
@@ -195,17 +202,18 @@ def stream(
     *,
     timeout: float | None = None,
 ) -> AsyncGenerator[Any, None]:
-    """The rows one by one, through a cursor on the server, in bounded memory.
+    """Run a statement and yield its rows one by one, in bounded memory.
 
-    The connection is held until the last row, or until the iterator is closed: leave
-    the loop early only inside ``contextlib.aclosing(...)``, or the connection comes
-    back when the iterator is collected. On an engine that ends the transaction with a
-    rollback.
+    The rows are read in batches of 1,000, through a cursor on the server if the driver has
+    one. The iterator holds its connection until it is exhausted or closed. To leave the
+    loop early, use ``contextlib.aclosing(...)``; without it the connection is returned only
+    when the iterator is garbage-collected. On an engine, leaving early rolls the
+    transaction back.
 
-    :param timeout: seconds for each wait for the database: the checkout, the first
-        rows, every further portion.
+    Parameters and exceptions are those of :func:`fetch_all`, except ``timeout``.
 
-    The rest is as for :func:`fetch_all`.
+    :param timeout: seconds for each wait: for the checkout, the first rows, and each
+        further batch; None = no limit.
 
     Example::
 
@@ -223,13 +231,14 @@ async def execute(
     *,
     timeout: float | None = None,
 ) -> int | None:
-    """Run a statement for its effect.
+    """Run a statement and return its row count.
 
-    :param parameters: values by name, or a list of such mappings to run it for each.
-    :return: how many rows were changed (or, of a SELECT, found); None where the driver
-        does not tell.
+    The other parameters and the exceptions are those of :func:`fetch_all`.
 
-    The rest is as for :func:`fetch_all`.
+    :param parameters: the values of the parameters, by name; or a list of such mappings,
+        to run the statement once for each.
+    :return: how many rows were changed (or found, by a SELECT); None if the driver does
+        not report it.
 
     Example::
 

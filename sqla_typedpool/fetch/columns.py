@@ -1,4 +1,4 @@
-"""What is known of a result's columns before its rows are read."""
+"""The columns of a result, as they are known before its rows are read."""
 
 from __future__ import annotations
 
@@ -12,48 +12,53 @@ from sqla_typedpool.mapping.delivered import Delivered, delivered_as, postgresql
 from sqla_typedpool.mapping.mapper import Mapper, mapper_for
 from sqla_typedpool.mapping.plan import Column
 
-__all__ = ["described_by_asyncpg", "mapper_of", "relabelled"]
+__all__ = ["columns_of_prepared", "mapper_for_result", "with_sqlalchemy_names"]
 
-_MOST = 1000  # mappers kept
+_MAX_MAPPERS = 1000
 _FAMILIES = {"mariadb": "mysql"}
 _DECODED = Delivered("json", json=True)
 _NO_ROWS = "the statement returns no rows; next: run it with execute()"
 
 
-def described_by_asyncpg(attributes: Sequence[Any]) -> tuple[Column, ...]:
-    """The columns of a prepared statement.
+def columns_of_prepared(attributes: Sequence[Any]) -> tuple[Column, ...]:
+    """Return the columns of a statement that asyncpg has prepared.
 
-    :raises RowShapeError: when it has none.
+    :raises RowShapeError: the statement returns no rows.
     """
     if not attributes:
         raise RowShapeError(_NO_ROWS)
-    return tuple([Column(each.name, _arrives_as(each.type)) for each in attributes])
+    return tuple([Column(each.name, _delivered(each.type)) for each in attributes])
 
 
-def _arrives_as(described: Any) -> Delivered:
-    """By its OID: a type of the application's may have any name."""
+def _delivered(described: Any) -> Delivered:
+    """Find a type by its OID, because an application's type may have any name."""
     delivered = postgresql_type(described.oid)
     is_known = delivered.python or delivered.json or delivered.is_range
     return delivered if is_known else Delivered(described.name)
 
 
-def relabelled(
+def with_sqlalchemy_names(
     columns: tuple[Column, ...], entries: Sequence[Any], processors: Sequence[Any]
 ) -> tuple[Column, ...]:
-    """SQLAlchemy's names for them; what a processor changes is no longer known."""
-    changed = processors or (None,) * len(columns)
+    """Give columns the names that SQLAlchemy gives them.
+
+    :param entries: the ``result_columns`` of a compiled statement.
+    :param processors: SQLAlchemy's result processors. A column that has one gets an
+        unknown type.
+    """
+    processors = processors or (None,) * len(columns)
     return tuple(
         [
-            Column(entry.keyname, None if change else column.delivered)
-            for column, entry, change in zip(columns, entries, changed, strict=True)
+            Column(entry.keyname, None if processor else column.delivered)
+            for column, entry, processor in zip(columns, entries, processors, strict=True)
         ]
     )
 
 
-def mapper_of(result: Any, row_type: Any) -> Mapper[Any]:
-    """The mapper for a ``Result``.
+def mapper_for_result(result: Any, row_type: Any) -> Mapper[Any]:
+    """Return the mapper for a ``Result``.
 
-    :raises RowShapeError: naming everything that does not fit.
+    :raises RowShapeError: the columns do not fit; the error names each of them.
     """
     shape = shape_of(result)
     if not shape.returns_rows:
@@ -61,25 +66,27 @@ def mapper_of(result: Any, row_type: Any) -> Mapper[Any]:
     name = "postgresql" if shape.dialect is None else shape.dialect.name
     key = row_type, shape.names, shape.codes, _FAMILIES.get(name, name)
     try:
-        return _kept(*key)
-    except TypeError:  # metadata in Annotated may have no hash
-        return _mapper(*key)
+        return _cached_mapper(*key)
+    except TypeError:  # metadata in Annotated cannot be hashed
+        return _make_mapper(*key)
 
 
-def _mapper(
+def _make_mapper(
     row_type: Any, names: tuple[str, ...], codes: tuple[Any, ...], family: str
 ) -> Mapper[Any]:
     codes = codes or (None,) * len(names)
-    columns = [Column(name, _coded(code, family)) for name, code in zip(names, codes, strict=True)]
+    columns = [
+        Column(name, _by_code(code, family)) for name, code in zip(names, codes, strict=True)
+    ]
     return mapper_for(row_type, tuple(columns), family)
 
 
-# Found by what a result tells of itself: to describe its columns anew for each would cost
-# more than to map a row.
-_kept = lru_cache(_MOST)(_mapper)
+# mapper_for() has a cache too, but the columns that are its key cost more than mapping one row.
+_cached_mapper = lru_cache(_MAX_MAPPERS)(_make_mapper)
 
 
-def _coded(code: Any, family: str) -> Delivered | None:
+def _by_code(code: Any, family: str) -> Delivered | None:
+    """Return the type that a driver's type code stands for; None if it is unknown."""
     if code is DECODED_JSON:
         return _DECODED
     return delivered_as(code, family) if isinstance(code, int) else None

@@ -1,4 +1,4 @@
-"""The bound on a whole call."""
+"""The time limit of a call."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ __all__ = ["within"]
 
 T = TypeVar("T")
 
-_SHOWN = 200  # characters of a statement in an error
+_MAX_SHOWN = 200  # characters of a statement in an error message
 
 
 async def within(seconds: float, statement: Any, work: Coroutine[Any, Any, T]) -> T:
-    """Await this, at most so long; then it is cancelled.
+    """Await ``work``, and cancel it after this many seconds.
 
-    :raises StatementTimeout: naming the statement.
+    :param statement: shown in the error message.
+    :raises StatementTimeout: the time is over.
     """
     ends = asyncio.get_running_loop().time() + seconds
     try:
         return await asyncio.wait_for(work, seconds)
     except asyncio.TimeoutError as error:
         if asyncio.get_running_loop().time() < ends:
-            raise  # the driver's own, such as asyncpg's command_timeout
+            raise  # an error of the driver, such as asyncpg's command_timeout
         raise StatementTimeout(
-            f"no answer within {seconds:g} s (timeout={seconds:g}): {_short(statement)}; "
-            f"next: look at the server and at the pool's holders, or allow more time"
+            f"the call did not finish within {seconds:g} s (timeout={seconds:g}): "
+            f"{_shortened(statement)}; next: check the server and "
+            "TypedPool.of(engine).holders(), or raise the timeout"
         ) from error
 
 
-def _short(statement: Any) -> str:
+def _shortened(statement: Any) -> str:
     text = " ".join(str(statement).split())
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

@@ -1,8 +1,8 @@
-"""The short way on asyncpg: from SQLAlchemy's compiled statement straight to the driver.
+"""The fast path: on asyncpg, a statement goes to the driver without SQLAlchemy's ``execute()``.
 
-It may be taken only where nobody could tell the difference but by a clock: no
-listener, no option, no setting that SQLAlchemy's own way would heed and this one
-would not. Compilation, parameters, transactions and errors are SQLAlchemy's.
+It is taken only where the result is identical to that of ``execute()``: no listener, option
+or setting that would change it. SQLAlchemy compiles the statement, converts the parameters,
+manages the transaction and raises the errors.
 """
 
 from __future__ import annotations
@@ -12,144 +12,169 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqla_typedpool._sqlalchemy import greenlet_spawn
-from sqla_typedpool._sqlalchemy.execution import (
+from sqla_typedpool._sqlalchemy.asyncpg_adapter import (
+    execute_lock,
+    prepare,
+    prepare_again,
+    send_begin_if_needed,
+)
+from sqla_typedpool._sqlalchemy.driver_errors import (
+    raise_and_return_entry,
+    raise_connect_error,
+    raise_execute_error,
+)
+from sqla_typedpool._sqlalchemy.eligibility import (
     begin_if_needed,
-    is_attended,
+    has_observers,
     is_default_connection,
     is_plain_asyncpg,
-    prepare,
-    prepare_anew,
-    raise_on,
-    raise_unconnected,
-    raise_without,
-    send_begin_if_needed,
-    turn_of,
 )
 from sqla_typedpool._sqlalchemy.results import result_processors
 from sqla_typedpool.errors import RowShapeError
-from sqla_typedpool.fetch.columns import described_by_asyncpg, relabelled
+from sqla_typedpool.fetch.columns import columns_of_prepared, with_sqlalchemy_names
 from sqla_typedpool.mapping.mapper import Mapper, mapper_for
 from sqla_typedpool.pool.pool import TypedPool
-from sqla_typedpool.statement import Statements, stands_alone
+from sqla_typedpool.statement import StatementCache, is_safe_without_transaction
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Executable
 
-    from sqla_typedpool._sqlalchemy.execution import Compiled
+    from sqla_typedpool._sqlalchemy.driver_statement import DriverStatement
     from sqla_typedpool.pool.record import TypedRecord
 
-__all__ = ["LONG_WAY", "Shortcut", "shortcut_of"]
+__all__ = ["FastPath", "fast_path_of"]
 
 _log = logging.getLogger("sqla_typedpool.fetch")
 
-LONG_WAY: Any = object()
-"""The answer of a shortcut that may not be taken."""
-
-_NAME = "_typedpool_shortcut"
-_MOST = 200  # mappers remembered per statement; each connection has its own attributes
+_ATTRIBUTE = "_typedpool_fast_path"  # of the engine
+_MAX_MAPPERS = 200  # for one statement; each connection that prepares it needs its own
 
 
-def shortcut_of(engine: Engine) -> Shortcut | None:
-    """This engine's shortcut, made at first use; None where there is none."""
+def fast_path_of(engine: Engine) -> FastPath | None:
+    """Return the fast path of an engine, or None if it has none."""
     try:
-        known: Shortcut | None = engine.__dict__[_NAME]
+        cached: FastPath | None = engine.__dict__[_ATTRIBUTE]
     except KeyError:
-        known = engine.__dict__[_NAME] = Shortcut(engine) if is_plain_asyncpg(engine) else None
-    return known
+        cached = FastPath(engine) if is_plain_asyncpg(engine) else None
+        engine.__dict__[_ATTRIBUTE] = cached
+    return cached
 
 
-class Shortcut:
-    """The short way of one engine."""
+class FastPath:
+    """The fast path of one engine.
+
+    ``on_engine`` and ``on_connection`` return None if the statement has not been run and
+    the slow path has to run it.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._dialect = engine.dialect
-        self._statements = Statements(engine)
+        self._statements = StatementCache(engine)
 
     async def on_engine(
         self, row_type: Any, statement: str | Executable, parameters: Any
-    ) -> list[Any]:
-        """One statement that is its own transaction; ``LONG_WAY`` if it may not be sent."""
+    ) -> list[Any] | None:
+        """Run a statement in a transaction of its own, and return its rows.
+
+        :return: None if the slow path has to run it.
+        """
         engine = self._engine
         pool = engine.pool
-        if is_attended(engine) or not isinstance(pool, TypedPool):
-            return LONG_WAY  # type: ignore[no-any-return]
-        compiled, values = self._prepare(row_type, statement, parameters)
-        if compiled is None or not stands_alone(compiled.sql):
-            return LONG_WAY  # type: ignore[no-any-return]
-        record = pool.take() or await self._wait(pool)
-        if record is None:
-            return LONG_WAY  # type: ignore[no-any-return]
-        adapted: Any = record.dbapi_connection
+        if has_observers(engine) or not isinstance(pool, TypedPool):
+            return None
+        compiled, arguments = self._compile(row_type, statement, parameters)
+        if compiled is None or not is_safe_without_transaction(compiled.sql):
+            return None
+        entry = pool.take() or await self._wait_and_take(pool)
+        if entry is None:
+            return None
+        adapted: Any = entry.dbapi_connection
         if not is_default_connection(adapted, self._dialect):
-            pool.give_back(record)
-            return LONG_WAY  # type: ignore[no-any-return]
+            pool.give_back(entry)
+            return None
         try:
-            known, rows = await self._run(compiled, values, row_type, adapted, heals=True)
-        except _Unfit:
-            pool.give_back(record)
-            return LONG_WAY  # type: ignore[no-any-return]
+            mapper, rows = await self._run(
+                compiled, arguments, row_type, adapted, in_transaction=False
+            )
+        except _NeedsSlowPath:
+            pool.give_back(entry)
+            return None
         except RowShapeError:
-            pool.give_back(record)
+            pool.give_back(entry)
             raise
-        except BaseException as error:  # noqa: BLE001 - SQLAlchemy judges it, and raises
-            return await greenlet_spawn(raise_without, engine, record, error, compiled.sql, values)
-        pool.give_back(record)
-        return known.map(rows)
+        except BaseException as error:  # noqa: BLE001 - SQLAlchemy raises it again
+            return await greenlet_spawn(
+                raise_and_return_entry, engine, entry, error, compiled.sql, arguments
+            )
+        pool.give_back(entry)
+        return mapper.map(rows)
 
     async def on_connection(
         self, connection: Connection, row_type: Any, statement: str | Executable, parameters: Any
-    ) -> list[Any]:
-        """One statement in the connection's transaction, which is begun if need be."""
-        if is_attended(self._engine):
-            return LONG_WAY  # type: ignore[no-any-return]
-        compiled, values = self._prepare(row_type, statement, parameters)
+    ) -> list[Any] | None:
+        """Run a statement in the connection's transaction, begun if needed; return its rows.
+
+        :return: None if the slow path has to run it.
+        """
+        if has_observers(self._engine):
+            return None
+        compiled, arguments = self._compile(row_type, statement, parameters)
         if compiled is None or not begin_if_needed(connection):
-            return LONG_WAY  # type: ignore[no-any-return]
+            return None
         adapted: Any = connection.connection.dbapi_connection
         try:
-            async with turn_of(adapted):
+            async with execute_lock(adapted):
                 await send_begin_if_needed(adapted)
-                known, rows = await self._run(compiled, values, row_type, adapted, heals=False)
-        except _Unfit:
-            return LONG_WAY  # type: ignore[no-any-return]
+                mapper, rows = await self._run(
+                    compiled, arguments, row_type, adapted, in_transaction=True
+                )
+        except _NeedsSlowPath:
+            return None
         except RowShapeError:
             raise
-        except BaseException as error:  # noqa: BLE001 - SQLAlchemy judges it, and raises
-            return await greenlet_spawn(raise_on, connection, error, compiled.sql, values)
-        return known.map(rows)
+        except BaseException as error:  # noqa: BLE001 - SQLAlchemy raises it again
+            return await greenlet_spawn(
+                raise_execute_error, connection, error, compiled.sql, arguments
+            )
+        return mapper.map(rows)
 
     async def _run(
         self,
-        compiled: Compiled,
-        values: tuple[Any, ...],
+        compiled: DriverStatement,
+        arguments: tuple[Any, ...],
         row_type: Any,
         adapted: Any,
         *,
-        heals: bool,
-    ) -> tuple[_Known, Sequence[Any]]:
-        """Prepare, look at the columns, and only then execute."""
-        _log.debug("straight to asyncpg: %s", compiled.sql)
+        in_transaction: bool,
+    ) -> tuple[_ResultMapper, Sequence[Any]]:
+        """Prepare the statement, check its columns, and only then execute it."""
+        _log.debug("fast path: %s", compiled.sql)
         prepared, attributes = await prepare(adapted, self._dialect, compiled.sql)
-        known = compiled.memory.get((row_type, id(attributes)))
-        if known is None:
-            fresh, known = await self._learn(compiled, row_type, adapted, prepared, attributes)
-            # Out of date after a migration? Inside a transaction the old one is run all the
-            # same: it fails with the error that SQLAlchemy's users know.
-            prepared = fresh if heals else prepared
-        return known, await prepared.fetch(*values)
+        mapper = compiled.mappers.get((row_type, id(attributes)))
+        if mapper is None:
+            current, mapper = await self._add_mapper(
+                compiled, row_type, adapted, prepared, attributes
+            )
+            # A migration may have made `prepared` invalid. In a transaction it is run all the
+            # same, to raise the error that SQLAlchemy raises for it.
+            prepared = prepared if in_transaction else current
+        return mapper, await prepared.fetch(*arguments)
 
-    def _prepare(
+    def _compile(
         self, row_type: Any, statement: str | Executable, parameters: Any
-    ) -> tuple[Compiled | None, tuple[Any, ...]]:
-        """The compiled statement and its values. Whatever is wrong with them,
-        SQLAlchemy finds it too, and says it in its own words."""
+    ) -> tuple[DriverStatement | None, tuple[Any, ...]]:
+        """Return the compiled statement and its arguments.
+
+        The statement is None if it or its parameters are wrong: the slow path then raises
+        SQLAlchemy's error.
+        """
         if parameters is not None and type(parameters) is not dict:
             if not isinstance(parameters, Mapping):
                 return None, ()
-            parameters = dict(parameters)  # a defaultdict would invent what is missing
+            parameters = dict(parameters)  # a defaultdict would supply missing parameters
         try:
-            hash(row_type)  # metadata in Annotated may have no hash
+            hash(row_type)  # fails if metadata in Annotated cannot be hashed
             compiled = self._statements.get(statement, parameters)
             if compiled is not None:
                 return compiled, compiled.arguments(parameters)
@@ -157,61 +182,67 @@ class Shortcut:
             pass
         return None, ()
 
-    async def _wait(self, pool: TypedPool) -> TypedRecord | None:
+    async def _wait_and_take(self, pool: TypedPool) -> TypedRecord | None:
         try:
             return await pool.wait_and_take()
-        except Exception as error:  # noqa: BLE001 - raised again, as engine.connect() would
-            raise_unconnected(self._engine, error)
+        except Exception as error:  # noqa: BLE001 - raised again
+            raise_connect_error(self._engine, error)
 
-    async def _learn(
+    async def _add_mapper(
         self,
-        compiled: Compiled,
+        compiled: DriverStatement,
         row_type: Any,
         adapted: Any,
         prepared: Any,
         attributes: Sequence[Any],
-    ) -> tuple[Any, _Known]:
-        """Plan the mapping of what the server says it will send.
+    ) -> tuple[Any, _ResultMapper]:
+        """Make the mapper for the columns of a prepared statement.
 
-        :raises RowShapeError: when it does not fit, and the server has not changed its
-            mind since the statement was prepared.
+        If they do not fit the row type, a migration may have changed them since the
+        statement was prepared: it is then prepared again.
+
+        :return: the prepared statement that the mapper is for, and the mapper.
+        :raises RowShapeError: the columns that the server sends now do not fit.
         """
         try:
-            known = self._known(compiled, row_type, attributes)
+            mapper = self._make_mapper(compiled, row_type, attributes)
         except RowShapeError:
-            old = described_by_asyncpg(attributes) if attributes else ()
-            prepared, attributes = await prepare_anew(adapted, self._dialect, compiled.sql)
-            if (described_by_asyncpg(attributes) if attributes else ()) == old:
+            old = columns_of_prepared(attributes) if attributes else ()
+            prepared, attributes = await prepare_again(adapted, self._dialect, compiled.sql)
+            if (columns_of_prepared(attributes) if attributes else ()) == old:
                 raise
-            known = self._known(compiled, row_type, attributes)
-        if len(compiled.memory) >= _MOST:
-            compiled.memory.clear()
-        compiled.memory[row_type, id(known.attributes)] = known
-        return prepared, known
+            mapper = self._make_mapper(compiled, row_type, attributes)
+        if len(compiled.mappers) >= _MAX_MAPPERS:
+            compiled.mappers.clear()
+        compiled.mappers[row_type, id(mapper.attributes)] = mapper
+        return prepared, mapper
 
-    def _known(self, compiled: Compiled, row_type: Any, attributes: Sequence[Any]) -> _Known:
-        columns = described_by_asyncpg(attributes)
+    def _make_mapper(
+        self, compiled: DriverStatement, row_type: Any, attributes: Sequence[Any]
+    ) -> _ResultMapper:
+        columns = columns_of_prepared(attributes)
         processors: Any = ()
         if compiled.result_columns:
             if len(compiled.result_columns) != len(attributes):
-                raise _Unfit  # SELECT * as a literal: SQLAlchemy matches columns by name
+                raise _NeedsSlowPath  # a literal `*`: SQLAlchemy matches columns by name
             oids = [attribute.type.oid for attribute in attributes]
             processors = result_processors(self._dialect, compiled.result_columns, oids)
-            if processors and compiled.is_dml:
-                raise _Unfit  # what they raise undoes the statement there
-            columns = relabelled(columns, compiled.result_columns, processors)
+            if processors and compiled.may_write:
+                raise _NeedsSlowPath  # an error of a processor rolls the statement back there
+            columns = with_sqlalchemy_names(columns, compiled.result_columns, processors)
         mapper = mapper_for(row_type, columns, "postgresql")
-        return _Known(attributes, mapper, processors)
+        return _ResultMapper(attributes, mapper, processors)
 
 
-class _Unfit(Exception):
-    """Only now it shows that SQLAlchemy's own way would differ; nothing has been run."""
+class _NeedsSlowPath(Exception):
+    """The columns of a statement need the slow path. The statement has not been run."""
 
 
-class _Known:
-    """What a statement returns on one connection, and how it is mapped.
+class _ResultMapper:
+    """Maps the rows of a statement that one connection has prepared.
 
-    It keeps the attributes alive by whose id it is found.
+    It is cached by the id of ``attributes``, and refers to them so that no other object can
+    get this id.
     """
 
     __slots__ = ("_mapper", "_processors", "attributes")
@@ -223,12 +254,12 @@ class _Known:
 
     def map(self, rows: Sequence[Any]) -> list[Any]:
         if self._processors:
-            rows = _processed(rows, self._processors)
+            rows = _process(rows, self._processors)
         return self._mapper.map_rows(rows)
 
 
-def _processed(rows: Sequence[Any], processors: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Rows as SQLAlchemy would deliver them."""
+def _process(rows: Sequence[Any], processors: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Apply SQLAlchemy's result processors to each row."""
     return [
         tuple(
             [

@@ -1,4 +1,4 @@
-"""How rows are got: by a shortcut where one may be taken, else through SQLAlchemy."""
+"""How a statement is run: on the fast path where that is possible, else through SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from sqlalchemy.ext.asyncio import (
     async_scoped_session,
 )
 
-from sqla_typedpool._sqlalchemy.execution import connection_of
+from sqla_typedpool._sqlalchemy.eligibility import connection_of
 from sqla_typedpool.errors import RowShapeError, RowValueError
-from sqla_typedpool.fetch.columns import mapper_of
+from sqla_typedpool.fetch.columns import mapper_for_result
 from sqla_typedpool.fetch.deadline import within
-from sqla_typedpool.fetch.shortcut import LONG_WAY, shortcut_of
+from sqla_typedpool.fetch.fast_path import fast_path_of
 from sqla_typedpool.statement import as_executable
 
 if TYPE_CHECKING:
@@ -29,20 +29,23 @@ __all__ = ["execute", "fetch", "stream"]
 
 _log = logging.getLogger("sqla_typedpool.fetch")
 
-_EXECUTE = AsyncSession.execute  # as it was when nobody had patched it
+_EXECUTE = AsyncSession.execute  # read at import, so that a patch made later is noticed
 _BATCH = 1000  # rows of a stream that are fetched and mapped at a time
 
 
 def fetch(
     db: Any, row_type: Any, statement: str | Executable, parameters: Any
 ) -> Coroutine[Any, Any, list[Any]]:
-    """All rows of one statement."""
-    return _fetch(_settled(db), row_type, statement, parameters)
+    """Run a statement and return all its rows, mapped to ``row_type``."""
+    return _fetch(_resolved(db), row_type, statement, parameters)
 
 
-def _settled(db: Any) -> Any:
-    """The session of a registry, asked for in the caller's task: a timeout may run the
-    rest in another, which would have a session of its own."""
+def _resolved(db: Any) -> Any:
+    """Return the current session of an ``async_scoped_session``; any other ``db`` unchanged.
+
+    Call it in the caller's task: with a timeout the rest may run in another task, which has
+    another current session.
+    """
     return db() if isinstance(db, async_scoped_session) else db
 
 
@@ -51,15 +54,15 @@ async def _fetch(db: Any, row_type: Any, statement: str | Executable, parameters
         try:
             return await _fetch_on_engine(db, row_type, statement, parameters)
         except NotSupportedError as error:
-            # Its plan was older than the last migration, and nothing has been run.
+            # A migration has made the prepared statement invalid. It has not been run.
             if type(error.orig).__name__ != "InvalidCachedStatementError":
                 raise
             return await _fetch_on_engine(db, row_type, statement, parameters)
-    rows = await _by_shortcut(db, row_type, statement, parameters)
-    if rows is LONG_WAY:
-        _log.debug("through SQLAlchemy: %s", statement)
+    rows = await _try_fast_path(db, row_type, statement, parameters)
+    if rows is None:
+        _log.debug("slow path: %s", statement)
         result = await _executor(db).execute(as_executable(statement), parameters)
-        mapper = mapper_of(result, row_type)
+        mapper = mapper_for_result(result, row_type)
         rows = mapper.map_rows(result.fetchall(), 0)
     return rows
 
@@ -67,41 +70,44 @@ async def _fetch(db: Any, row_type: Any, statement: str | Executable, parameters
 async def _fetch_on_engine(
     engine: AsyncEngine, row_type: Any, statement: str | Executable, parameters: Any
 ) -> list[Any]:
-    shortcut = shortcut_of(engine.sync_engine) if type(engine) is AsyncEngine else None
-    if shortcut is not None:
-        rows = await shortcut.on_engine(row_type, statement, parameters)
-        if rows is not LONG_WAY:
+    fast_path = fast_path_of(engine.sync_engine) if type(engine) is AsyncEngine else None
+    if fast_path is not None:
+        rows = await fast_path.on_engine(row_type, statement, parameters)
+        if rows is not None:
             return rows
-    _log.debug("through SQLAlchemy: %s", statement)
+    _log.debug("slow path: %s", statement)
     async with engine.begin() as connection:
         result = await connection.execute(as_executable(statement), parameters)
-        mapper = mapper_of(result, row_type)
-        found = result.fetchall()
-    # committed before a value can fail, as on the short way
-    return mapper.map_rows(found, 0)
+        mapper = mapper_for_result(result, row_type)
+        fetched = result.fetchall()
+    # A wrong value is found after the commit, as on the fast path.
+    return mapper.map_rows(fetched, 0)
 
 
-async def _by_shortcut(
+async def _try_fast_path(
     db: Any, row_type: Any, statement: str | Executable, parameters: Any
-) -> list[Any]:
-    """The rows, if this connection or session may take the short way."""
+) -> list[Any] | None:
+    """Run a statement of a connection or session on the fast path.
+
+    :return: None if the slow path has to run it.
+    """
     db = _executor(db)
     if type(db) is AsyncConnection:
         connection = db.sync_connection
     elif type(db).execute is _EXECUTE and "execute" not in db.__dict__:
         connection = connection_of(db.sync_session, as_executable(statement))
     else:
-        connection = None  # a subclass may put anything before its statements
-    shortcut = None if connection is None else shortcut_of(connection.engine)
-    if connection is None or shortcut is None:
-        return LONG_WAY  # type: ignore[no-any-return]
-    return await shortcut.on_connection(connection, row_type, statement, parameters)
+        connection = None  # a subclass may do more than execute the statement
+    fast_path = None if connection is None else fast_path_of(connection.engine)
+    if connection is None or fast_path is None:
+        return None
+    return await fast_path.on_connection(connection, row_type, statement, parameters)
 
 
 def _executor(db: Any) -> Any:
-    """A connection or a session.
+    """Return a connection or a session.
 
-    :raises TypeError: for anything else.
+    :raises TypeError: ``db`` is neither.
     """
     if isinstance(db, async_scoped_session):
         return db()
@@ -116,8 +122,8 @@ def _executor(db: Any) -> Any:
 def execute(
     db: Any, statement: str | Executable, parameters: Any
 ) -> Coroutine[Any, Any, int | None]:
-    """Run a statement for its effect; the number of rows, if the driver tells."""
-    return _execute(_settled(db), statement, parameters)
+    """Run a statement and return its row count; None if the driver does not report it."""
+    return _execute(_resolved(db), statement, parameters)
 
 
 async def _execute(db: Any, statement: str | Executable, parameters: Any) -> int | None:
@@ -140,22 +146,23 @@ async def stream(
     timeout: float | None,
     query: str | None = None,
 ) -> AsyncGenerator[Any, None]:
-    """The rows of one statement, portion by portion.
+    """Run a statement and yield its rows, which are fetched in batches.
 
+    :param timeout: seconds for each wait for the database; None = no limit.
     :param query: the name of the declared query, for errors.
     """
 
-    async def soon(work: Any) -> Any:
+    async def bounded(work: Any) -> Any:
         return await (work if timeout is None else within(timeout, statement, work))
 
-    async with _streaming(db, soon) as executor:
+    async with _streaming(db, bounded) as executor:
         options = {"yield_per": _BATCH}
-        result = await soon(
+        result = await bounded(
             executor.stream(as_executable(statement), parameters, execution_options=options)
         )
         try:
-            mapper, number = mapper_of(result, row_type), 0
-            while batch := await soon(result.fetchmany(_BATCH)):
+            mapper, number = mapper_for_result(result, row_type), 0
+            while batch := await bounded(result.fetchmany(_BATCH)):
                 for row in mapper.map_rows(batch, number):
                     yield row
                 number += len(batch)
@@ -167,13 +174,16 @@ async def stream(
 
 
 @asynccontextmanager
-async def _streaming(db: Any, soon: Any) -> AsyncIterator[Any]:
-    """What can stream, in a transaction. The checkout is bounded, the use is not."""
+async def _streaming(db: Any, bounded: Any) -> AsyncIterator[Any]:
+    """Yield a connection or session that can stream; from an engine, one in a transaction.
+
+    :param bounded: awaits the checkout with the time limit.
+    """
     if not isinstance(db, AsyncEngine):
         yield _executor(db)
         return
     connection = db.connect()
-    await soon(connection.start())
+    await bounded(connection.start())
     try:
         async with connection.begin():
             yield connection

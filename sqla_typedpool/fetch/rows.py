@@ -1,4 +1,4 @@
-"""``rows_as``: strict types for results that SQLAlchemy has fetched."""
+"""``rows_as``: strict types for a ``Result`` of SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from sqlalchemy import MappingResult, Result, ScalarResult
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from sqlalchemy.ext.asyncio import AsyncMappingResult, AsyncResult, AsyncScalarResult
 
-from sqla_typedpool.fetch.columns import mapper_of
+from sqla_typedpool.fetch.columns import mapper_for_result
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from sqla_typedpool.mapping.mapper import Mapper
 
-__all__ = ["AsyncTypedRows", "TypedRows", "exactly_one", "one_at_most", "rows_as"]
+__all__ = ["AsyncTypedRows", "TypedRows", "at_most_one", "exactly_one", "rows_as"]
 
 T = TypeVar("T")
 
@@ -24,19 +24,20 @@ _BATCH = 1000  # rows mapped at a time
 
 
 def exactly_one(rows: list[T]) -> T:
-    """The one row.
+    """Return the only row.
 
-    :raises sqlalchemy.exc.NoResultFound, sqlalchemy.exc.MultipleResultsFound:
+    :raises sqlalchemy.exc.NoResultFound: there is no row.
+    :raises sqlalchemy.exc.MultipleResultsFound: there are several rows.
     """
     if not rows:
         raise NoResultFound("No row was found when one was required")
     return _single(rows)
 
 
-def one_at_most(rows: list[T]) -> T | None:
-    """The one row, or None.
+def at_most_one(rows: list[T]) -> T | None:
+    """Return the only row; None if there is none.
 
-    :raises sqlalchemy.exc.MultipleResultsFound:
+    :raises sqlalchemy.exc.MultipleResultsFound: there are several rows.
     """
     return _single(rows) if rows else None
 
@@ -47,12 +48,12 @@ def _single(rows: list[T]) -> T:
     return rows[0]
 
 
-class _Counted(Generic[T]):
-    """Maps rows that come in portions, and knows their numbers."""
+class _BatchMapper(Generic[T]):
+    """Maps rows that are fetched in batches, and counts them for error messages."""
 
     def __init__(self, result: Any, row_type: Any, *, is_scalar: bool) -> None:
         self._is_scalar = is_scalar
-        self._mapper: Mapper[T] = mapper_of(result, row_type)
+        self._mapper: Mapper[T] = mapper_for_result(result, row_type)
         self._read = 0
 
     def __call__(self, rows: Any) -> list[T]:
@@ -67,84 +68,86 @@ class TypedRows(Generic[T]):
     """The rows of a result, each exactly of the declared type.
 
     Like the ``Result`` it reads from, it can be read once. Reading raises
-    ``RowValueError``, which names row, column, expected and found type.
+    ``RowValueError`` if a value does not have the declared type.
     """
 
     def __init__(self, result: Result[Any] | ScalarResult[Any], row_type: Any) -> None:
         self._result = result
-        self._map: _Counted[T] = _Counted(
+        self._map: _BatchMapper[T] = _BatchMapper(
             result, row_type, is_scalar=isinstance(result, ScalarResult)
         )
 
     def all(self) -> list[T]:
-        """Every row."""
+        """Return all rows."""
         return self._map(self._result.all())
 
     def one(self) -> T:
-        """The only row.
+        """Return the only row.
 
-        :raises sqlalchemy.exc.NoResultFound, sqlalchemy.exc.MultipleResultsFound:
+        :raises sqlalchemy.exc.NoResultFound: there is no row.
+        :raises sqlalchemy.exc.MultipleResultsFound: there are several rows.
         """
-        return exactly_one(self._some(2))
+        return exactly_one(self._take(2))
 
     def one_or_none(self) -> T | None:
-        """The only row, or None.
+        """Return the only row; None if there is none.
 
-        :raises sqlalchemy.exc.MultipleResultsFound:
+        :raises sqlalchemy.exc.MultipleResultsFound: there are several rows.
         """
-        return one_at_most(self._some(2))
+        return at_most_one(self._take(2))
 
     def first(self) -> T | None:
-        """The first row, or None; the rest is discarded."""
-        return next(iter(self._some(1)), None)
+        """Return the first row, None if there is none, and discard the rest."""
+        return next(iter(self._take(1)), None)
 
     def __iter__(self) -> Iterator[T]:
         while batch := self._result.fetchmany(_BATCH):
             yield from self._map(batch)
 
-    def _some(self, count: int) -> list[T]:
+    def _take(self, count: int) -> list[T]:
         rows = self._result.fetchmany(count)
         self._result.close()
         return self._map(rows)
 
 
 class AsyncTypedRows(Generic[T]):
-    """``TypedRows`` over a result that is still being fetched (``conn.stream()``)."""
+    """``TypedRows`` for an asynchronous result, as ``connection.stream()`` returns it."""
 
     def __init__(self, result: AsyncResult[Any] | AsyncScalarResult[Any], row_type: Any) -> None:
         self._result = result
-        self._map: _Counted[T] = _Counted(
+        self._map: _BatchMapper[T] = _BatchMapper(
             result, row_type, is_scalar=isinstance(result, AsyncScalarResult)
         )
 
     async def all(self) -> list[T]:
-        """Every row."""
+        """Return all rows."""
         return self._map(await self._result.all())
 
     async def one(self) -> T:
-        """The only row.
+        """Return the only row.
 
-        :raises sqlalchemy.exc.NoResultFound, sqlalchemy.exc.MultipleResultsFound:
+        :raises sqlalchemy.exc.NoResultFound: there is no row.
+        :raises sqlalchemy.exc.MultipleResultsFound: there are several rows.
         """
-        return exactly_one(await self._some(2))
+        return exactly_one(await self._take(2))
 
     async def one_or_none(self) -> T | None:
-        """The only row, or None.
+        """Return the only row; None if there is none.
 
-        :raises sqlalchemy.exc.MultipleResultsFound:
+        :raises sqlalchemy.exc.MultipleResultsFound: there are several rows.
         """
-        return one_at_most(await self._some(2))
+        return at_most_one(await self._take(2))
 
     async def first(self) -> T | None:
-        """The first row, or None; the rest is discarded."""
-        return next(iter(await self._some(1)), None)
+        """Return the first row, None if there is none, and discard the rest."""
+        return next(iter(await self._take(1)), None)
 
     async def __aiter__(self) -> AsyncIterator[T]:
         while batch := await self._result.fetchmany(_BATCH):
             for row in self._map(batch):
                 yield row
 
-    async def _some(self, count: int) -> list[T]:
+    async def _take(self, count: int) -> list[T]:
         rows = await self._result.fetchmany(count)
         await self._result.close()
         return self._map(rows)
@@ -163,19 +166,20 @@ def rows_as(
     result: AsyncResult[Any] | AsyncScalarResult[Any], row_type: TypeForm[T]
 ) -> AsyncTypedRows[T]: ...
 def rows_as(result: Any, row_type: Any) -> TypedRows[Any] | AsyncTypedRows[Any]:
-    """The rows of a result as ``row_type``, strictly.
+    """Read the rows of a result as values of exactly ``row_type``.
 
-    :param result: what ``execute()``, ``scalars()`` or ``stream()`` has returned.
-    :param row_type: a dataclass or another target; see docs/mapping.md.
-    :raises TypeError: for ``result.mappings()``.
-    :raises RowShapeError: at once, naming every missing, extra or impossible column.
+    :param result: what ``execute()``, ``scalars()`` or ``stream()`` of SQLAlchemy returned.
+    :param row_type: a dataclass or another row type, as for :func:`fetch_all`.
+    :raises TypeError: the result is one of ``.mappings()``.
+    :raises RowShapeError: the columns do not fit the row type. It is raised here, before a
+        row is read.
 
     Example::
 
         users = rows_as(await session.execute(statement), User).all()
     """
     if isinstance(result, (MappingResult, AsyncMappingResult)):
-        raise TypeError("rows_as() reads rows, not mappings; next: leave .mappings() out")
+        raise TypeError("rows_as() reads rows, not mappings; next: remove .mappings()")
     if isinstance(result, (AsyncResult, AsyncScalarResult)):
         return AsyncTypedRows(result, row_type)
     return TypedRows(result, row_type)

@@ -1,4 +1,4 @@
-"""Helpers of the typed results' tests: the same statement on every database and driver."""
+"""Helpers of the tests of typed results: the same statement on every database and driver."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ KINDS = ("engine", "connection", "session", "rows_as", "stream")
 
 
 class Lab:
-    """One database through one driver, and on asyncpg one of the two ways to it."""
+    """One database through one driver; on asyncpg also one of the two paths."""
 
-    def __init__(self, driver: str, url: str, *, is_long: bool) -> None:
+    def __init__(self, driver: str, url: str, *, is_slow: bool) -> None:
         self.driver = driver
         self.family = DRIVERS[driver]
         self._url = url
-        self.is_long = is_long
+        self.is_slow = is_slow
 
     def engine(self) -> AsyncEngine:
-        """Small, as one request after another is made."""
+        """An engine with two connections at most: the tests run one statement at a time."""
         engine = make_engine(self._url, pool_size=2, max_overflow=0)
-        if self.is_long:
+        if self.is_slow:
             event.listen(engine.sync_engine, "before_cursor_execute", no_listener)
         return engine
 
     @asynccontextmanager
     async def engine_on(self) -> AsyncIterator[AsyncEngine]:
-        """An engine; every connection has come back when it is left."""
+        """An engine. On leaving, it checks that every connection has been returned."""
         engine = self.engine()
         try:
             yield engine
@@ -58,38 +58,38 @@ class Lab:
 
 
 def no_listener(*_: Any) -> None:
-    """It hears every statement, does nothing, and keeps them off the short way."""
+    """Do nothing. An engine with any listener uses the slow path."""
 
 
-def _param(driver: str, *, is_long: bool = False) -> Any:
+def _param(driver: str, *, is_slow: bool = False) -> Any:
     server = {"postgresql": "postgres", "mysql": "mariadb"}.get(DRIVERS[driver])
-    # by hand, as the fixture is asked for by name only when the test runs
+    # set here because the test requests the fixture by name, when it runs
     marks = [] if server is None else [getattr(pytest.mark, server)]
-    name = f"{driver}-long" if is_long else driver
-    return pytest.param((driver, server, is_long), id=name, marks=marks)
+    name = f"{driver} slow path" if is_slow else driver
+    return pytest.param((driver, server, is_slow), id=name, marks=marks)
 
 
-LABS = [_param("asyncpg"), _param("asyncpg", is_long=True), *map(_param, list(DRIVERS)[1:])]
+LABS = [_param("asyncpg"), _param("asyncpg", is_slow=True), *map(_param, list(DRIVERS)[1:])]
 
 
 def lab_of(request: pytest.FixtureRequest, folder: Path) -> Lab:
-    """What a fixture over `LABS` returns."""
-    driver, server, is_long = request.param
+    """The lab for a fixture that is parametrised with `LABS`."""
+    driver, server, is_slow = request.param
     pytest.importorskip(driver)
     if server is None:
-        return Lab(driver, f"sqlite+aiosqlite:///{folder / 'file.db'}", is_long=False)
-    return Lab(driver, request.getfixturevalue(server).url(driver), is_long=is_long)
+        return Lab(driver, f"sqlite+aiosqlite:///{folder / 'file.db'}", is_slow=False)
+    return Lab(driver, request.getfixturevalue(server).url(driver), is_slow=is_slow)
 
 
 class Executor:
-    """One of the ways in which an application asks for rows."""
+    """Fetches rows in one of the ways that an application can choose."""
 
     def __init__(self, kind: str, db: Any) -> None:
         self._kind = kind
         self._db = db
 
     async def rows(self, row_type: Any, statement: Any) -> list[Any]:
-        """Every row, or the error."""
+        """Return all rows, or raise the error."""
         if self._kind == "stream":
             return [row async for row in stream(self._db, row_type, statement)]
         if self._kind != "rows_as":
@@ -108,5 +108,5 @@ async def executor_of(engine: AsyncEngine, kind: str) -> AsyncIterator[Executor]
             yield Executor(kind, connection)
     else:
         async with AsyncSession(engine) as session:
-            await session.execute(text("SELECT 1"))  # from now on it may take the short way
+            await session.execute(text("SELECT 1"))  # later statements may take the fast path
             yield Executor(kind, session)

@@ -1,7 +1,7 @@
-"""What type checkers infer of typed results. Checked by `make types`, never run.
+"""The types that type checkers infer for typed results. Checked by `make types`, never run.
 
-A line that must be refused carries `type: ignore`; mypy's warn_unused_ignores and pyright's
-reportUnnecessaryTypeIgnoreComment make a checker that no longer refuses it fail.
+A line that a checker must reject has `type: ignore`. mypy's warn_unused_ignores and pyright's
+reportUnnecessaryTypeIgnoreComment report the line if the checker accepts it.
 """
 
 from __future__ import annotations

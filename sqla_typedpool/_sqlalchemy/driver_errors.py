@@ -1,0 +1,71 @@
+"""Errors of the driver, raised as SQLAlchemy's ``execute()`` and ``connect()`` raise them.
+
+SQLAlchemy does the work: it chooses the exception type, sets ``__cause__``, applies
+``hide_parameters``, calls ``handle_error`` listeners and invalidates connections. The code
+follows ``Connection._execute_context`` of SQLAlchemy 2.0.58 and 2.1.9.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, NoReturn
+
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.pool.base import _ConnectionFairy
+
+__all__ = ["raise_and_return_entry", "raise_connect_error", "raise_execute_error"]
+
+
+class _ErrorContext:
+    """The part of an execution context that ``_handle_dbapi_exception`` uses."""
+
+    executemany = False
+
+    def __init__(self, dialect: Any) -> None:
+        self._dialect = dialect
+
+    def handle_dbapi_exception(self, error: BaseException) -> None:
+        driver = self._dialect.dbapi
+        if isinstance(error, (driver.InvalidCachedStatementError, driver.InternalServerError)):
+            self._dialect._invalidate_schema_cache()
+
+
+def raise_execute_error(
+    connection: Connection, error: BaseException, sql: str, arguments: Any
+) -> NoReturn:
+    """Raise an error of asyncpg as ``connection.execute()`` would. Call it in a greenlet."""
+    adapted: Any = connection.connection.dbapi_connection
+    try:
+        try:
+            raise error
+        except Exception:
+            adapted._handle_exception(error)  # raises the adapter's exception for it
+            raise
+    except BaseException as translated:  # noqa: BLE001 - SQLAlchemy raises it again
+        context: Any = _ErrorContext(connection.dialect)
+        connection._handle_dbapi_exception(translated, sql, arguments, None, context)
+    raise AssertionError("unreachable")
+
+
+def raise_and_return_entry(
+    engine: Engine, entry: Any, error: BaseException, sql: str, arguments: Any
+) -> NoReturn:
+    """Raise an error of asyncpg, and return the pool entry it happened on to its pool.
+
+    Call it in a greenlet.
+    """
+    fairy = _ConnectionFairy(engine.pool, entry.dbapi_connection, entry, False)
+    fairy._counter = 1  # checked out once
+    entry.fairy_ref = weakref.ref(fairy)
+    connection = Connection(engine, connection=fairy, _allow_autobegin=False)
+    try:
+        raise_execute_error(connection, error, sql, arguments)
+    finally:
+        connection.close()
+
+
+def raise_connect_error(engine: Engine, error: BaseException) -> NoReturn:
+    """Raise an error of a checkout as ``engine.connect()`` would."""
+    if isinstance(error, engine.dialect.loaded_dbapi.Error):
+        Connection._handle_dbapi_exception_noconnection(error, engine.dialect, engine)
+    raise error
