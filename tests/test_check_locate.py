@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from sqla_typedpool._sqlalchemy.compiling import sent
+from sqla_typedpool._sqlalchemy.compiling import compile_statement
 from sqla_typedpool.check.compare import refused
 from sqla_typedpool.check.locate import (
     offset_as_written,
@@ -167,7 +167,7 @@ def test_what_goes_on_in_the_next_line_is_underlined_to_the_end_of_the_first(
     ],
 )
 def test_a_position_in_the_sent_text_is_found_in_the_written_one(sql: str) -> None:
-    as_sent = sent(text(sql), "postgresql").sql
+    as_sent = compile_statement(text(sql), "postgresql").sql
     assert "$1" in as_sent
     offset = offset_as_written(sql, as_sent, as_sent.index("wanted"))
     assert offset is not None
@@ -184,7 +184,7 @@ def test_texts_that_do_not_agree_have_no_common_positions() -> None:
 
 def test_a_refusal_points_at_the_word_in_the_file(tmp_path: Path) -> None:
     info = declared(tmp_path, '@query("SELECT a FROM t WHERE :x = b AND nmae = 1")')
-    as_sent = sent(info.statement, "postgresql").sql
+    as_sent = compile_statement(info.statement, "postgresql").sql
     found = refused(info, Refused("no such column", position=as_sent.index("nmae")))
     assert found.place is not None
     assert pointed_at(found.place) == "nmae"
@@ -192,7 +192,7 @@ def test_a_refusal_points_at_the_word_in_the_file(tmp_path: Path) -> None:
 
 def test_a_refusal_at_the_end_points_at_the_last_character(tmp_path: Path) -> None:
     info = declared(tmp_path, '@query("SELECT a FROM t WHERE :x = (b ")')
-    as_sent = sent(info.statement, "postgresql").sql
+    as_sent = compile_statement(info.statement, "postgresql").sql
     found = refused(info, Refused("syntax error at end of input", position=len(as_sent)))
     assert found.place is not None
     assert pointed_at(found.place) == "b"

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import CompileError
 from sqlalchemy.schema import CreateTable
 
-from sqla_typedpool._sqlalchemy.compiling import sent
+from sqla_typedpool._sqlalchemy.compiling import compile_statement
 
 NUMERIC_OID = 1700
 
@@ -55,39 +55,39 @@ things = Table(
 def test_text_is_compiled_with_the_placeholders_of_its_database(
     family: str, sql: str, names: list[str]
 ) -> None:
-    compiled = sent(text("SELECT :a, :b, :a, '10%', x::int"), family)
+    compiled = compile_statement(text("SELECT :a, :b, :a, '10%', x::int"), family)
     assert compiled.sql == sql
-    assert [place.name for place in compiled.places] == names
-    assert all(place.is_required and not place.is_processed for place in compiled.places)
+    assert [each.name for each in compiled.placeholders] == names
+    assert all(each.is_required and not each.is_processed for each in compiled.placeholders)
     assert compiled.is_text
-    assert compiled.entries == ()
+    assert compiled.columns == ()
 
 
 def test_a_list_parameter_is_compiled_as_a_list_of_one() -> None:
     statement = text("SELECT 1 WHERE x IN :ids").bindparams(bindparam("ids", expanding=True))
-    compiled = sent(statement, "postgresql")
+    compiled = compile_statement(statement, "postgresql")
     assert compiled.sql == "SELECT 1 WHERE x IN ($1)"
-    (place,) = compiled.places
-    assert place.name == "ids"
-    assert place.is_expanding
+    (placeholder,) = compiled.placeholders
+    assert placeholder.name == "ids"
+    assert placeholder.is_expanding
 
 
 def test_a_value_inside_a_core_statement_is_not_a_required_parameter() -> None:
     statement = select(things.c.id).where(things.c.id > 5, things.c.name == bindparam("name"))
-    by_name = {place.name: place for place in sent(statement, "postgresql").places}
+    by_name = {each.name: each for each in compile_statement(statement, "postgresql").placeholders}
     assert by_name["name"].is_required
     assert not by_name["id_1"].is_required
 
 
 def test_the_keys_decide_which_columns_an_insert_sets() -> None:
-    compiled = sent(insert(things), "postgresql", ["name", "id"])
+    compiled = compile_statement(insert(things), "postgresql", ["name", "id"])
     assert compiled.sql.startswith("INSERT INTO things (id, name) VALUES")
-    assert {place.name for place in compiled.places} == {"id", "name"}
+    assert {each.name for each in compiled.placeholders} == {"id", "name"}
 
 
 def test_the_keys_decide_which_columns_an_update_sets() -> None:
     statement = update(things).where(things.c.id == bindparam("the_id"))
-    compiled = sent(statement, "postgresql", ["name", "the_id"])
+    compiled = compile_statement(statement, "postgresql", ["name", "the_id"])
     assert "SET name=" in compiled.sql
     assert "price" not in compiled.sql
 
@@ -103,16 +103,16 @@ def test_conversions_by_sqlalchemy_are_reported_for_columns_and_parameters(
     family: str, code: int | None, expected: set[str]
 ) -> None:
     statement = select(things).where(things.c.colour == bindparam("colour"))
-    compiled = sent(statement, family)
-    assert [place.is_processed for place in compiled.places] == [True]
-    processed = {entry.name for entry in compiled.entries if entry.is_processed(code)}
+    compiled = compile_statement(statement, family)
+    assert [each.is_processed for each in compiled.placeholders] == [True]
+    processed = {each.name for each in compiled.columns if each.is_processed(code)}
     assert processed == expected
-    assert [entry.name for entry in compiled.entries if entry.is_json] == ["data"]
+    assert [each.name for each in compiled.columns if each.is_json] == ["data"]
 
 
 def test_ddl_is_refused_and_the_error_names_it() -> None:
     with pytest.raises(CompileError, match="CreateTable"):
-        sent(CreateTable(things), "postgresql")  # type: ignore[arg-type]
+        compile_statement(CreateTable(things), "postgresql")  # type: ignore[arg-type]
 
 
 class Lower(TypeDecorator[str]):
@@ -124,8 +124,8 @@ class Lower(TypeDecorator[str]):
 
 def test_columns_that_may_read_a_value_as_none_are_reported() -> None:
     table = Table("t", MetaData(), Column("a", Lower), Column("b", JSON), Column("c", Enum(Colour)))
-    entries = sent(select(table), "sqlite").entries
-    assert [entry.may_make_none for entry in entries] == [True, True, False]
+    columns = compile_statement(select(table), "sqlite").columns
+    assert [each.may_make_none for each in columns] == [True, True, False]
 
 
 def test_values_inside_a_statement_are_never_null_unless_they_or_their_type_may_be_none() -> None:
@@ -145,5 +145,5 @@ def test_values_inside_a_statement_are_never_null_unless_they_or_their_type_may_
     statement = select(*values.values()).where(
         things.c.id.in_([1, 2]), things.c.name.in_(["a", None]), things.c.price > 1
     )
-    compiled = sent(statement, "postgresql", ["given", "required"])
+    compiled = compile_statement(statement, "postgresql", ["given", "required"])
     assert compiled.never_null == {"there", "id_1", "price_1"}

@@ -17,7 +17,7 @@ from sqlalchemy.exc import CompileError
 from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.types import UserDefinedType
 
-__all__ = ["Entry", "Place", "Sent", "dialect_of", "sent"]
+__all__ = ["CompiledStatement", "Placeholder", "ResultColumn", "compile_statement", "dialect_of"]
 
 _DIALECTS: dict[str, Any] = {
     "postgresql": asyncpg.dialect,  # writes $1, which PREPARE and SQL functions accept too
@@ -30,7 +30,7 @@ _MAKE_NONE = (JSON, TypeDecorator, UserDefinedType)
 
 
 @dataclass(frozen=True)
-class Place:
+class Placeholder:
     """One placeholder of the compiled SQL: ``$2``, or the second ``?``."""
 
     name: str
@@ -46,7 +46,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ResultColumn:
     """One result column of a Core statement."""
 
     name: str
@@ -72,20 +72,20 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Sent:
+class CompiledStatement:
     """A compiled statement: the SQL, its placeholders and its result columns."""
 
     sql: str
-    places: tuple[Place, ...]
-    """One for each placeholder of the SQL. PostgreSQL's ``$n`` is ``places[n - 1]``."""
-    entries: tuple[Entry, ...]
+    placeholders: tuple[Placeholder, ...]
+    """One for each placeholder of the SQL. PostgreSQL's ``$n`` is ``placeholders[n - 1]``."""
+    columns: tuple[ResultColumn, ...]
     """The columns of a Core statement; () for text, whose columns only the database knows."""
     is_text: bool
 
     @property
     def never_null(self) -> frozenset[str]:
         """The names of the values that the statement contains and that cannot be NULL."""
-        return frozenset(place.name for place in self.places if place.is_never_null)
+        return frozenset(each.name for each in self.placeholders if each.is_never_null)
 
 
 def dialect_of(family: str) -> Dialect:
@@ -97,7 +97,9 @@ def dialect_of(family: str) -> Dialect:
     return dialect
 
 
-def sent(statement: Executable, family: str, keys: Iterable[str] = ()) -> Sent:
+def compile_statement(
+    statement: Executable, family: str, keys: Iterable[str] = ()
+) -> CompiledStatement:
     """Compile a statement with SQLAlchemy's dialect for a database.
 
     :param statement: a ``text()`` or a Core statement, not a ``str``.
@@ -109,25 +111,25 @@ def sent(statement: Executable, family: str, keys: Iterable[str] = ()) -> Sent:
     dialect = dialect_of(family)
     if isinstance(statement, ExecutableDDLElement):
         raise CompileError(f"{type(statement).__name__} has neither parameters nor rows")
-    anything: Any = statement
+    element: Any = statement
     keys = frozenset(keys)
-    compiled = anything.compile(dialect=dialect, column_keys=sorted(keys) or None)
+    compiled = element.compile(dialect=dialect, column_keys=sorted(keys) or None)
     state = compiled.construct_expanded_state(
         {name: [None] if bind.expanding else None for name, bind in compiled.binds.items()}
     )
     origins = {part: name for name, parts in state.parameter_expansion.items() for part in parts}
     names = [origins.get(name, name) for name in state.positiontup or ()]
-    places = (_place(compiled, name, is_given=name in keys) for name in names)
+    placeholders = (_placeholder(compiled, name, is_given=name in keys) for name in names)
     is_text = compiled.isplaintext
-    columns = () if is_text else compiled._result_columns
-    entries = tuple(Entry(each.keyname, each.type, dialect) for each in columns)
-    return Sent(state.statement, tuple(places), entries, is_text)
+    entries = () if is_text else compiled._result_columns
+    columns = tuple(ResultColumn(each.keyname, each.type, dialect) for each in entries)
+    return CompiledStatement(state.statement, tuple(placeholders), columns, is_text)
 
 
-def _place(compiled: Any, name: str, *, is_given: bool) -> Place:
+def _placeholder(compiled: Any, name: str, *, is_given: bool) -> Placeholder:
     bind = compiled.binds[name]
     is_own = not (bind.required or is_given or bind.callable)
-    return Place(
+    return Placeholder(
         name=bind.key if bind.required else name,
         is_required=bind.required,
         is_expanding=bind.expanding,

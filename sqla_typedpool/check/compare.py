@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from sqla_typedpool._sqlalchemy.compiling import sent
+from sqla_typedpool._sqlalchemy.compiling import compile_statement
 from sqla_typedpool.check.codes import finding
 from sqla_typedpool.check.locate import (
     offset_as_written,
@@ -204,7 +204,7 @@ def family_name(family: str) -> str:
 
 def _as_sent(info: QueryInfo, family: str) -> str:
     try:
-        return sent(info.statement, family, info.bind_names).sql
+        return compile_statement(info.statement, family, info.bind_names).sql
     except SQLAlchemyError:  # it was refused before it was sent
         return info.sql
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from sqla_typedpool._sqlalchemy.compiling import sent
+from sqla_typedpool._sqlalchemy.compiling import compile_statement
 from sqla_typedpool.check.encoding import FORMAT, Damaged, decoded, encoded, sealed
 from sqla_typedpool.check.model import CannotRun, Description
 from sqla_typedpool.query import QueryInfo
@@ -40,7 +40,7 @@ def never_null(info: QueryInfo, family: str) -> tuple[str, ...]:
     :raises sqlalchemy.exc.CompileError: it cannot be sent to that family.
     """
     declared = {bind.name for bind in info.binds if not bind.is_optional}
-    own = sent(info.statement, family, info.bind_names).never_null
+    own = compile_statement(info.statement, family, info.bind_names).never_null
     return tuple(sorted(declared | own))
 
 
@@ -76,7 +76,7 @@ class Snapshots:
 
         :raises sqlalchemy.exc.CompileError: it cannot be sent to that family.
         """
-        sql = sent(info.statement, family, info.bind_names).sql
+        sql = compile_statement(info.statement, family, info.bind_names).sql
         key = json.dumps([family, sql, never_null(info, family)])
         digest = hashlib.sha256(key.encode()).hexdigest()[:8]
         name = re.sub(r"[^\w.]+", "_", info.name)[-_LONGEST_NAME:]
@@ -95,7 +95,7 @@ class Snapshots:
         except (OSError, UnicodeDecodeError) as error:
             raise Damaged(f"it cannot be read: {error}") from error
         description = decoded(text)
-        wanted = sent(info.statement, family, info.bind_names).sql
+        wanted = compile_statement(info.statement, family, info.bind_names).sql
         if (description.family, description.sql) != (family, wanted):
             raise Damaged("it is of another statement")
         return description

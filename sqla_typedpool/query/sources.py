@@ -16,7 +16,7 @@ from sqla_typedpool.query.texts import text_faults, unknown_bind, unused_paramet
 from sqla_typedpool.statement import as_executable
 
 if TYPE_CHECKING:
-    from sqla_typedpool._sqlalchemy.compiling import Sent
+    from sqla_typedpool._sqlalchemy.compiling import CompiledStatement
 
 __all__ = ["SourceFault", "source_faults", "source_of"]
 
@@ -94,33 +94,33 @@ def source_faults(
         compiled = _compiled(source.statement, parameters)
     except SQLAlchemyError as error:
         return [f"SQLAlchemy cannot compile the statement: {error}"]
-    required = {place.name: None for place in compiled.places if place.is_required}
-    known = {place.name for place in compiled.places}
+    required = {place.name: None for place in compiled.placeholders if place.is_required}
+    known = {place.name for place in compiled.placeholders}
     faults = [unknown_bind(name, parameters) for name in required if name not in parameters]
     faults += [unused_parameter(name) for name in parameters if name not in known]
-    if cardinality in _WITH_ROWS and not compiled.is_text and not compiled.entries:
+    if cardinality in _WITH_ROWS and not compiled.is_text and not compiled.columns:
         faults.append("the statement returns no rows; add .returning(...), or declare RowCount")
     return faults
 
 
 def _given(statement: Executable) -> Collection[str]:
     """The binds that bring a value of their own."""
-    places = _compiled(statement, ()).places
+    places = _compiled(statement, ()).placeholders
     return {place.name for place in places if not place.is_required}
 
 
-def _compiled(statement: Executable, parameters: Collection[str]) -> Sent:
+def _compiled(statement: Executable, parameters: Collection[str]) -> CompiledStatement:
     """Compiled for the first family that can.
 
     :raises SQLAlchemyError: none can.
     """
     # with it come three dialects, which text has no need of
-    from sqla_typedpool._sqlalchemy.compiling import sent
+    from sqla_typedpool._sqlalchemy.compiling import compile_statement
 
     failed: list[SQLAlchemyError] = []
     for family in _FAMILIES:
         try:
-            return sent(statement, family, parameters)
+            return compile_statement(statement, family, parameters)
         except SQLAlchemyError as error:
             failed.append(error)
     raise failed[0]

@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy import text
 
-from sqla_typedpool._sqlalchemy.compiling import sent
+from sqla_typedpool._sqlalchemy.compiling import compile_statement
 from sqla_typedpool.embedded import Postgres
 
 from . import schema
@@ -67,8 +67,8 @@ class Court:
         :param data: statements to run before it.
         :param values: of its parameters; those not named are NULL.
         """
-        statement = sent(text(sql), "postgresql")
-        arguments = [(values or {}).get(place.name) for place in statement.places]
+        statement = compile_statement(text(sql), "postgresql")
+        arguments = [(values or {}).get(place.name) for place in statement.placeholders]
         return {
             name: await _run(connection, statement.sql, arguments, data, path)
             for name, connection in self._connections.items()

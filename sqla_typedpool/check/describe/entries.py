@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqla_typedpool._sqlalchemy.compiling import Entry
+from sqla_typedpool._sqlalchemy.compiling import ResultColumn
 from sqla_typedpool.check.model import ColumnDescription
 from sqla_typedpool.mapping.delivered import Delivered
 
@@ -14,7 +14,7 @@ __all__ = ["as_read"]
 
 
 def as_read(
-    entries: Sequence[Entry], columns: Iterable[ColumnDescription], codes: Iterable[Any]
+    entries: Sequence[ResultColumn], columns: Iterable[ColumnDescription], codes: Iterable[Any]
 ) -> tuple[ColumnDescription, ...]:
     """The columns by SQLAlchemy's names, and what its types make of their values.
 
@@ -30,7 +30,7 @@ def as_read(
     )
 
 
-def _as_read(entry: Entry, column: ColumnDescription, code: Any) -> ColumnDescription:
+def _as_read(entry: ResultColumn, column: ColumnDescription, code: Any) -> ColumnDescription:
     column = replace(column, name=entry.name)
     if entry.is_processed(code):
         delivered = Delivered(column.type, json=entry.is_json)

@@ -19,7 +19,7 @@ from sqlalchemy import CursorResult, Executable
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sqla_typedpool._sqlalchemy.compiling import Sent, sent
+from sqla_typedpool._sqlalchemy.compiling import CompiledStatement, compile_statement
 from sqla_typedpool.check.describe.entries import as_read
 from sqla_typedpool.check.describe.mysql_doubt import Doubts, words_of
 from sqla_typedpool.check.describe.mysql_packets import Definition, definition, prepared
@@ -109,7 +109,7 @@ class MySQLDescriber:
     ) -> Description:
         """See `sqla_typedpool.check.describe.Describer`."""
         try:
-            as_sent = sent(as_executable(statement), self.family, keys)
+            as_sent = compile_statement(as_executable(statement), self.family, keys)
         except SQLAlchemyError as error:
             raise Refused(f"SQLAlchemy cannot compile the statement: {error}") from error
         sql = _with_question_marks(as_sent.sql)
@@ -130,7 +130,7 @@ class MySQLDescriber:
             family=self.family,
             sql=as_sent.sql,
             parameters=_parameters(as_sent),
-            columns=as_read(as_sent.entries, columns, [None] * len(columns)),
+            columns=as_read(as_sent.columns, columns, [None] * len(columns)),
             server=self.server,
             fingerprint=sha256(repr((definitions, columns)).encode()).hexdigest(),
         )
@@ -228,9 +228,9 @@ def _origin(each: Definition) -> str | None:
     return f"{each.schema}.{each.org_table}.{each.org_name}"
 
 
-def _parameters(as_sent: Sent) -> tuple[ParameterDescription, ...]:
+def _parameters(as_sent: CompiledStatement) -> tuple[ParameterDescription, ...]:
     """Each name once, however many question marks it fills."""
-    named = {place.name: place for place in as_sent.places if place.is_required}
+    named = {place.name: place for place in as_sent.placeholders if place.is_required}
     return tuple(
         ParameterDescription(
             name, None, is_list=place.is_expanding, is_processed=place.is_processed

@@ -19,7 +19,7 @@ from sqlalchemy import Executable
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sqla_typedpool._sqlalchemy.compiling import Sent, sent
+from sqla_typedpool._sqlalchemy.compiling import CompiledStatement, compile_statement
 from sqla_typedpool.check.describe.entries import as_read
 from sqla_typedpool.check.describe.sqlite_columns import (
     Judged,
@@ -146,11 +146,11 @@ class SQLiteDescriber:
     ) -> Description:
         """See `sqla_typedpool.check.describe.Describer`."""
         try:
-            as_sent = sent(as_executable(statement), self.family, keys)
+            as_sent = compile_statement(as_executable(statement), self.family, keys)
         except SQLAlchemyError as error:
             raise Refused(f"SQLAlchemy cannot compile the statement: {error}") from error
         described = self._info(as_sent.sql).description_full or ()
-        sure = all(place.name in never_null for place in as_sent.places)
+        sure = all(place.name in never_null for place in as_sent.placeholders)
         judged = self._judged(as_sent.sql, are_parameters_sure=sure)
         if judged is None or len(judged) != len(described):
             judged = [Judged("", True, "nothing is known of this statement")] * len(described)
@@ -159,7 +159,7 @@ class SQLiteDescriber:
             family=self.family,
             sql=as_sent.sql,
             parameters=_parameters(as_sent),
-            columns=as_read(as_sent.entries, columns, [None] * len(columns)),
+            columns=as_read(as_sent.columns, columns, [None] * len(columns)),
             server=self.server,
             fingerprint=self._fingerprint(as_sent.sql),
         )
@@ -258,9 +258,9 @@ def _column(described: Sequence[Any], judged: Judged) -> ColumnDescription:
     return ColumnDescription(name, kind, judged.nullable, judged.why, origin, judged.missing_with)
 
 
-def _parameters(as_sent: Sent) -> tuple[ParameterDescription, ...]:
+def _parameters(as_sent: CompiledStatement) -> tuple[ParameterDescription, ...]:
     """Each name once, however many marks it fills."""
-    named = {place.name: place for place in as_sent.places if place.is_required}
+    named = {place.name: place for place in as_sent.placeholders if place.is_required}
     return tuple(
         ParameterDescription(name, None, place.is_expanding, place.is_processed)
         for name, place in named.items()

@@ -17,7 +17,7 @@ from sqlalchemy import Executable
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sqla_typedpool._sqlalchemy.compiling import Sent, sent
+from sqla_typedpool._sqlalchemy.compiling import CompiledStatement, compile_statement
 from sqla_typedpool.check.describe.entries import as_read
 from sqla_typedpool.check.model import (
     CannotRun,
@@ -84,7 +84,7 @@ class PostgresDescriber:
     ) -> Description:
         """See `sqla_typedpool.check.describe.Describer`."""
         try:
-            as_sent = sent(as_executable(statement), self.family, keys)
+            as_sent = compile_statement(as_executable(statement), self.family, keys)
         except SQLAlchemyError as error:
             raise Refused(f"SQLAlchemy cannot compile the statement: {error}") from error
         _be_sendable(as_sent.sql)
@@ -99,7 +99,7 @@ class PostgresDescriber:
 
     def _description(
         self,
-        as_sent: Sent,
+        as_sent: CompiledStatement,
         prepared: Prepared,
         analysis: Analysis,
         mentioned: Numbers,
@@ -118,7 +118,9 @@ class PostgresDescriber:
             notes=(analysis.note,) if analysis.note and prepared.columns else (),
         )
 
-    def _parameters(self, as_sent: Sent, prepared: Prepared) -> tuple[ParameterDescription, ...]:
+    def _parameters(
+        self, as_sent: CompiledStatement, prepared: Prepared
+    ) -> tuple[ParameterDescription, ...]:
         return tuple(
             ParameterDescription(
                 place.name,
@@ -126,13 +128,13 @@ class PostgresDescriber:
                 is_list=place.is_expanding,
                 is_processed=place.is_processed,
             )
-            for place, oid in zip(as_sent.places, prepared.parameters, strict=False)
+            for place, oid in zip(as_sent.placeholders, prepared.parameters, strict=False)
             if place.is_required
         )
 
     def _columns(
         self,
-        as_sent: Sent,
+        as_sent: CompiledStatement,
         prepared: Prepared,
         judged: list[Nullness],
         origins: list[str | None],
@@ -144,7 +146,7 @@ class PostgresDescriber:
             found.append(
                 ColumnDescription(name, delivered, why.nullable, why.why, origin, why.missing_with)
             )
-        return as_read(as_sent.entries, found, [oid for _, oid in prepared.columns])
+        return as_read(as_sent.columns, found, [oid for _, oid in prepared.columns])
 
 
 def _be_sendable(sql: str) -> None:
@@ -154,8 +156,8 @@ def _be_sendable(sql: str) -> None:
             raise Refused(f"the character {character!r} cannot be sent", position=place)
 
 
-def _names(as_sent: Sent) -> tuple[str, ...]:
-    return tuple(place.name for place in as_sent.places)
+def _names(as_sent: CompiledStatement) -> tuple[str, ...]:
+    return tuple(place.name for place in as_sent.placeholders)
 
 
 def _judged(analysis: Analysis, walker: Walker, columns: int) -> tuple[Analysis, list[Nullness]]:
