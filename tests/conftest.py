@@ -1,10 +1,10 @@
 """Fixtures shared by all tests.
 
-There are two rings. The first needs nothing but Python. The second, marked `postgres` or
-`mariadb`, needs a real server, which the session starts for itself on 127.0.0.1; where none can be
-started its tests are skipped with the reason, and fail under CI=true.
+There are two rings of tests. The first needs only Python. The second, marked `postgres` or
+`mariadb`, needs a real server, which the test session starts on 127.0.0.1. Where it cannot be
+started, the tests are skipped with the reason; with CI=true they fail.
 
-Async tests are plain functions that call `asyncio.run(...)`: no plugin decides about the loop.
+Async tests are plain functions that call `asyncio.run(...)`, so that no plugin chooses the loop.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from tests.support.servers.pgbouncer import PgBouncer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A background job of a shell without job control is born deaf to Ctrl-C, and so would be the
-# programs that the tests interrupt.
+# A shell without job control starts background jobs with SIGINT ignored. The programs that the
+# tests interrupt would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The fixtures that need a server, and the marker that their tests carry for `-m "not postgres"`.
+# The fixtures that need a server, and the marker of the tests that use them.
 SERVER_FIXTURES = {
     "postgres": "postgres",
     "postgres_url": "postgres",
@@ -39,7 +39,7 @@ SERVER_FIXTURES = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by the servers that they ask for, so that no one has to remember it."""
+    """Mark each test by the server fixtures that it uses."""
     for item in items:
         for fixture in getattr(item, "fixturenames", ()):
             if fixture in SERVER_FIXTURES:
@@ -47,21 +47,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What was imported stays: without it a collection takes milliseconds, and stops no clock."""
+    """Exclude the imported modules from garbage collection, which then takes only milliseconds."""
     gc.collect()
     gc.freeze()
 
 
 def no_server(error: EmbeddedServerError) -> NoReturn:
-    """Skip the test that needs this server; fail it where servers were promised (CI=true)."""
+    """Skip the test that needs this server; with CI=true, fail it."""
     if os.environ.get("CI", "").lower() in {"1", "true", "yes"}:
-        pytest.fail(f"CI=true, and a server is missing: {error}", pytrace=False)
+        pytest.fail(f"CI=true, but a server is missing: {error}", pytrace=False)
     pytest.skip(str(error).splitlines()[0])
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """One PostgreSQL for the whole session. Leave it as it was found: thawed and running."""
+    """One PostgreSQL for the whole session. Tests must leave it running and not frozen."""
     try:
         server = Postgres.start(settings={"max_connections": "200"})
     except EmbeddedServerError as error:
@@ -72,7 +72,7 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="module", params=["system", "wheel"])
 def server(request: pytest.FixtureRequest) -> Iterator[Postgres]:
-    """The session's PostgreSQL, and then the wheel's, which is the newest."""
+    """The session's PostgreSQL, then the one of the wheel, which is the newest."""
     if request.param == "system":
         yield request.getfixturevalue("postgres")
         return
@@ -92,7 +92,7 @@ def postgres_url(postgres: Postgres) -> str:
 
 @pytest.fixture
 def own_postgres() -> Iterator[Postgres]:
-    """A PostgreSQL for one test alone, to be hurt at will."""
+    """A PostgreSQL for one test, which may stop, freeze or reconfigure it."""
     try:
         server = Postgres.start()
     except EmbeddedServerError as error:
@@ -116,7 +116,7 @@ def pgbouncer(postgres: Postgres) -> Iterator[PgBouncer]:
 
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[MariaDB]:
-    """One MariaDB for the whole session. Leave it as it was found: thawed and running."""
+    """One MariaDB for the whole session. Tests must leave it running and not frozen."""
     try:
         server = MariaDB.start()
     except EmbeddedServerError as error:

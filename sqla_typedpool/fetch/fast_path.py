@@ -11,7 +11,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqla_typedpool._sqlalchemy import greenlet_spawn
 from sqla_typedpool._sqlalchemy.asyncpg_adapter import (
     execute_lock,
     prepare,
@@ -29,6 +28,7 @@ from sqla_typedpool._sqlalchemy.eligibility import (
     is_default_connection,
     is_plain_asyncpg,
 )
+from sqla_typedpool._sqlalchemy.greenlets import greenlet_spawn
 from sqla_typedpool._sqlalchemy.results import result_processors
 from sqla_typedpool.errors import RowShapeError
 from sqla_typedpool.fetch.columns import columns_of_prepared, with_sqlalchemy_names
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Executable
 
     from sqla_typedpool._sqlalchemy.driver_statement import DriverStatement
-    from sqla_typedpool.pool.record import TypedRecord
+    from sqla_typedpool.pool.entry import PoolEntry
 
 __all__ = ["FastPath", "fast_path_of"]
 
@@ -182,7 +182,7 @@ class FastPath:
             pass
         return None, ()
 
-    async def _wait_and_take(self, pool: TypedPool) -> TypedRecord | None:
+    async def _wait_and_take(self, pool: TypedPool) -> PoolEntry | None:
         try:
             return await pool.wait_and_take()
         except Exception as error:  # noqa: BLE001 - raised again

@@ -1,31 +1,21 @@
-"""The pool's options: read from anywhere, checked whole, frozen.
+"""The pool's options: read from any source, checked together, frozen.
 
-Wrong values are reported all together, each with the name the user wrote, the
-value and the rule, so that a configuration is mended in one go.
+Wrong values are reported all at once, each with the name the user wrote, the value
+and the rule, so that a configuration can be corrected in one go.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, Final
 
 from sqla_typedpool.errors import PoolOptionError
 
-__all__ = [
-    "GIVEN",
-    "UNSET",
-    "URL_NAMES",
-    "PoolOptions",
-    "override",
-    "parameter_names",
-    "read_options",
-]
-
 
 class _Unset:
-    """The default of every parameter: "not given", so that precedence is plain."""
+    """The default of every parameter: it was not given, so a lower source decides."""
 
     def __repr__(self) -> str:
         return "<default>"
@@ -34,44 +24,132 @@ class _Unset:
 UNSET: Final[Any] = _Unset()
 
 
+_NONE_STRINGS: Final = frozenset({"", "none", "null"})
+_BOOL_STRINGS: Final = {
+    **dict.fromkeys(("true", "yes", "on", "y", "t", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "n", "f", "0"), False),
+}
+
+
+_LIMIT: Final = 1e12  # more than the timers of an event loop can represent
+
+
+class _InvalidValue(Exception):
+    """A value is wrong; the argument says what it must be."""
+
+
+def _number(value: Any) -> float | int:
+    if isinstance(value, str):
+        try:
+            value = float(value) if not value.strip().lstrip("+-").isdigit() else int(value)
+        except ValueError:
+            raise _InvalidValue("must be a number") from None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise _InvalidValue("must be a number")
+    if not -_LIMIT < value < _LIMIT:
+        raise _InvalidValue("must be finite (None means never)")
+    return value
+
+
+def _whole(least: int) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        number = _number(value)
+        if number != int(number):
+            raise _InvalidValue("must be a whole number")
+        if number < least:
+            raise _InvalidValue(f"must be {least} or more")
+        return int(number)
+
+    return read
+
+
+def _seconds(*, above_zero: bool = True) -> Callable[[Any], float]:
+    def read(value: Any) -> float:
+        number = _number(value)
+        if number < 0 or (above_zero and number == 0):
+            raise _InvalidValue(f"must be seconds, {'more than 0' if above_zero else '0 or more'}")
+        return float(number)
+
+    return read
+
+
+def _optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def read_or_none(value: Any) -> Any:
+        if value is None or (isinstance(value, str) and value.strip().lower() in _NONE_STRINGS):
+            return None
+        return read(value)
+
+    return read_or_none
+
+
+def _flag(value: Any) -> bool:
+    if isinstance(value, str):
+        value = _BOOL_STRINGS.get(value.strip().lower())
+    if value in (0, 1):  # as the stock pools take them
+        value = bool(value)
+    if not isinstance(value, bool):
+        raise _InvalidValue("must be true or false")
+    return value
+
+
+def _seconds_or_less(value: Any) -> float:
+    return float(_number(value))  # <= 0 has a meaning: do not queue
+
+
+def _recycle(value: Any) -> float | None:
+    if value is None:
+        return None
+    number = _number(value)
+    if number != -1 and number <= 0:
+        raise _InvalidValue(
+            "must be seconds, more than 0, or -1 for the default of pool_max_lifetime"
+        )
+    return None if number == -1 else float(number)
+
+
+def _option(default: Any, read: Callable[[Any], Any]) -> Any:
+    """An option's default, and how a given value is read and checked."""
+    return field(default=default, metadata={"read": read})
+
+
 @dataclass(frozen=True)
 class PoolOptions:
     """Every option with its default. Times are seconds on a monotonic clock."""
 
-    pool_size: int = 5
+    pool_size: int = _option(5, _whole(0))
     """Connections kept at most while idle; 0 = no limit."""
-    max_overflow: int = 10
+    max_overflow: int = _option(10, _whole(-1))
     """Connections allowed beyond ``pool_size``; -1 = no limit."""
-    timeout: float | None = 30.0
+    timeout: float | None = _option(30.0, _optional(_seconds_or_less))
     """One deadline for a checkout: queueing, connecting and validating. 0 or
     less = do not queue. None = no deadline."""
-    use_lifo: bool = True
-    """Reuse the connection returned last, so that the others can become idle."""
-    pool_min_size: int = 0
+    use_lifo: bool = _option(True, _flag)
+    """Reuse the connection returned last, so that the others reach their idle timeout."""
+    pool_min_size: int = _option(0, _whole(0))
     """Connections kept open; refilled in the background."""
-    pool_idle_timeout: float | None = 600.0
-    """An idle connection above the floor older than this is closed."""
-    pool_max_lifetime: float | None = 1800.0
-    """A connection's age limit, less a jitter of 0-10 % fixed at its birth."""
-    pool_validate_after: float | None = 0.5
-    """Ping before hand-out if unused for longer; None = only the local probe."""
-    pool_connect_timeout: float = 10.0
+    pool_idle_timeout: float | None = _option(600.0, _optional(_seconds()))
+    """An idle connection above the minimum size is closed when unused for longer."""
+    pool_max_lifetime: float | None = _option(1800.0, _optional(_seconds()))
+    """A connection's age limit, less 0-10 % jitter that is fixed when it is opened."""
+    pool_validate_after: float | None = _option(0.5, _optional(_seconds(above_zero=False)))
+    """Ping before use if unused for longer; None = only the local probe."""
+    pool_connect_timeout: float = _option(10.0, _seconds())
     """The bound on one connection attempt."""
-    pool_connect_retry: float = 5.0
+    pool_connect_retry: float = _option(5.0, _seconds(above_zero=False))
     """How long, from the start of an outage, waiters are kept through refused connects."""
-    pool_reset_timeout: float = 5.0
-    """The bound on the rollback of a return, a resetting commit, a polite close."""
-    pool_max_waiting: int | None = None
+    pool_reset_timeout: float = _option(5.0, _seconds())
+    """The bound on the rollback of a return, a resetting commit, a graceful close."""
+    pool_max_waiting: int | None = _option(None, _optional(_whole(0)))
     """More waiters than this: ``PoolSaturated`` at once."""
-    pool_keepalive: float | None = None
+    pool_keepalive: float | None = _option(None, _optional(_seconds()))
     """Ping idle connections this often."""
-    pool_slow_checkout: float | None = 2.0
+    pool_slow_checkout: float | None = _option(2.0, _optional(_seconds(above_zero=False)))
     """A checkout slower than this is logged."""
-    pool_leak_threshold: float | None = None
+    pool_leak_threshold: float | None = _option(None, _optional(_seconds()))
     """A connection out for longer is reported with its holder's call site."""
 
 
-# The names of create_engine() differ from the parameter's for the stock ones.
+# create_engine() has other names for the stock parameters.
 _PUBLIC_NAMES: Final[Mapping[str, str]] = {
     "timeout": "pool_timeout",
     "use_lifo": "pool_use_lifo",
@@ -82,139 +160,45 @@ _PUBLIC_NAMES: Final[Mapping[str, str]] = {
     "echo": "echo_pool",
 }
 
-_OURS: Final = tuple(PoolOptions.__dataclass_fields__)
+_OURS: Final = tuple(option.name for option in fields(PoolOptions))
 
 URL_NAMES: Final[Mapping[str, str]] = {
     _PUBLIC_NAMES.get(name, name): name
     for name in (*_OURS, "recycle", "pre_ping", "reset_on_return", "logging_name", "echo")
 }
-"""What may stand in a URL beside ``?plugin=typedpool`` -> the parameter it sets."""
+"""Names allowed in a URL beside ``?plugin=typedpool``, and the parameters they set."""
 
 GIVEN: Final = (*_OURS, "recycle", "pre_ping", "reset_on_return")
-"""The parameters that count as given only when the user has given them."""
-
-_WORDS_FOR_NONE: Final = frozenset({"", "none", "null"})
-_WORDS_FOR_BOOL: Final = {
-    **dict.fromkeys(("true", "yes", "on", "y", "t", "1"), True),
-    **dict.fromkeys(("false", "no", "off", "n", "f", "0"), False),
-}
-
-
-_HUGE: Final = 1e12  # also beyond what timers of an event loop can count
-
-
-class _Wrong(Exception):
-    """A value breaks its rule; the argument is the rule in words."""
-
-
-def _number(value: Any) -> float | int:
-    if isinstance(value, str):
-        try:
-            value = float(value) if not value.strip().lstrip("+-").isdigit() else int(value)
-        except ValueError:
-            raise _Wrong("must be a number") from None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _Wrong("must be a number")
-    if not -_HUGE < value < _HUGE:
-        raise _Wrong("must be finite (None means never)")
-    return value
-
-
-def _whole(least: int) -> Callable[[Any], int]:
-    def read(value: Any) -> int:
-        number = _number(value)
-        if number != int(number):
-            raise _Wrong("must be a whole number")
-        if number < least:
-            raise _Wrong(f"must be {least} or more")
-        return int(number)
-
-    return read
-
-
-def _seconds(*, above_zero: bool = True) -> Callable[[Any], float]:
-    def read(value: Any) -> float:
-        number = _number(value)
-        if number < 0 or (above_zero and number == 0):
-            raise _Wrong(f"must be seconds, {'more than 0' if above_zero else '0 or more'}")
-        return float(number)
-
-    return read
-
-
-def _optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def read_or_none(value: Any) -> Any:
-        if value is None or (isinstance(value, str) and value.strip().lower() in _WORDS_FOR_NONE):
-            return None
-        return read(value)
-
-    return read_or_none
-
-
-def _flag(value: Any) -> bool:
-    if isinstance(value, str):
-        value = _WORDS_FOR_BOOL.get(value.strip().lower())
-    if value in (0, 1):  # as the stock pools take them
-        value = bool(value)
-    if not isinstance(value, bool):
-        raise _Wrong("must be true or false")
-    return value
-
-
-def _deadline(value: Any) -> float:
-    return float(_number(value))  # <= 0 has a meaning: do not queue
-
-
-def _recycle(value: Any) -> float | None:
-    if value is None:
-        return None
-    number = _number(value)
-    if number != -1 and number <= 0:
-        raise _Wrong("must be seconds, more than 0, or -1 for the default of pool_max_lifetime")
-    return None if number == -1 else float(number)
-
+"""The parameters with the default ``UNSET``."""
 
 _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "pool_size": _whole(0),
-    "max_overflow": _whole(-1),
-    "timeout": _optional(_deadline),
-    "use_lifo": _flag,
-    "pool_min_size": _whole(0),
-    "pool_idle_timeout": _optional(_seconds()),
-    "pool_max_lifetime": _optional(_seconds()),
-    "pool_validate_after": _optional(_seconds(above_zero=False)),
-    "pool_connect_timeout": _seconds(),
-    "pool_connect_retry": _seconds(above_zero=False),
-    "pool_reset_timeout": _seconds(),
-    "pool_max_waiting": _optional(_whole(0)),
-    "pool_keepalive": _optional(_seconds()),
-    "pool_slow_checkout": _optional(_seconds(above_zero=False)),
-    "pool_leak_threshold": _optional(_seconds()),
+    **{option.name: option.metadata["read"] for option in fields(PoolOptions)},
     "recycle": _recycle,
     "pre_ping": _flag,
 }
 
-_SAME_THING: Final = frozenset({"recycle", "pool_max_lifetime"})
+_SAME_MEANING: Final = frozenset({"recycle", "pool_max_lifetime"})
 
 
 def override(lower: Mapping[str, Any], higher: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of two sources, where the higher one wins.
+    """Merge the options of two sources; the higher one wins.
 
-    Two names of one thing do not contradict each other across sources.
+    ``recycle`` of one source and ``pool_max_lifetime`` of the other do not conflict:
+    they mean the same.
     """
-    silent = _SAME_THING if _SAME_THING & higher.keys() else frozenset()
-    return {**{name: lower[name] for name in lower if name not in silent}, **higher}
+    hidden = _SAME_MEANING if _SAME_MEANING & higher.keys() else frozenset()
+    return {**{name: lower[name] for name in lower if name not in hidden}, **higher}
 
 
 def read_options(given: Mapping[str, Any], *, reset_timeout: float = 5.0) -> PoolOptions:
-    """Check everything that was given and fill in the defaults.
+    """Check all options together and fill in the defaults.
 
     :param given: parameter name -> value; strings are read as numbers and flags.
     :param reset_timeout: the default of ``pool_reset_timeout`` in seconds (the
         driver's family decides).
     :raises PoolOptionError: naming every wrong option with its value and rule.
     """
-    if str(given.get("pool_size")).strip() == "0":  # then nothing else limits it either
+    if str(given.get("pool_size")).strip() == "0":  # no limit: max_overflow has no meaning
         given = {name: value for name, value in given.items() if name != "max_overflow"}
     values, faults = read_values(given)
     values.setdefault("pool_reset_timeout", reset_timeout)
@@ -235,24 +219,27 @@ def read_options(given: Mapping[str, Any], *, reset_timeout: float = 5.0) -> Poo
 
 
 def read_values(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Each value read by its own rule, and what is wrong with those left out."""
+    """Read each value by its rule.
+
+    :return: the valid values, and one message for each invalid one.
+    """
     values: dict[str, Any] = {}
     faults: list[str] = []
     for name, value in given.items():
         try:
             values[name] = _READERS[name](value)
-        except _Wrong as wrong:
-            faults.append(f"{_PUBLIC_NAMES.get(name, name)}={value!r} {wrong}")
+        except _InvalidValue as invalid:
+            faults.append(f"{_PUBLIC_NAMES.get(name, name)}={value!r} {invalid}")
     return values, faults
 
 
 def _contradictions(options: PoolOptions) -> list[str]:
     unlimited = options.pool_size == 0 or options.max_overflow == -1
-    most = options.pool_size + options.max_overflow
-    if not unlimited and options.pool_min_size > most:
+    max_total = options.pool_size + options.max_overflow
+    if not unlimited and options.pool_min_size > max_total:
         return [
             f"pool_min_size={options.pool_min_size} must not exceed "
-            f"pool_size + max_overflow = {most}"
+            f"pool_size + max_overflow = {max_total}"
         ]
     if options.pool_size and options.pool_min_size > options.pool_size:
         return [
@@ -263,10 +250,10 @@ def _contradictions(options: PoolOptions) -> list[str]:
 
 
 def parameter_names(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options by the names ``create_engine`` takes -> by parameter name.
+    """Translate options from the names ``create_engine`` takes to parameter names.
 
     :raises PoolOptionError: naming every unknown option, with the nearest known
-        one, and every wrong value. What depends on other options is left to the pool.
+        one, and every wrong value. Rules between options are checked by the pool.
     """
     unknown = [name for name in options if name not in URL_NAMES]
     faults = [_unknown(name) for name in unknown]

@@ -1,8 +1,8 @@
-"""``?plugin=typedpool`` in a database URL: the pool for applications that read
-nothing but a URL.
+"""``?plugin=typedpool`` in a database URL: the pool for an application that is
+configured by its URL alone.
 
-The plugin takes its options out of the URL, so that the driver does not see
-them, and steps aside where another pool was chosen on purpose.
+The plugin removes its options from the URL, so that the driver does not see them, and
+does nothing where the application has chosen another pool.
 """
 
 from __future__ import annotations
@@ -14,12 +14,10 @@ from typing import Any
 from sqlalchemy.engine import URL, CreateEnginePlugin
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from sqla_typedpool._sqlalchemy import bool_or_str
+from sqla_typedpool._sqlalchemy.pool_base import bool_or_str
 from sqla_typedpool.errors import PoolOptionError
 from sqla_typedpool.pool.options import URL_NAMES, override, parameter_names
 from sqla_typedpool.pool.pool import TypedPool
-
-__all__ = ["TypedPoolPlugin"]
 
 
 class TypedPoolPlugin(CreateEnginePlugin):
@@ -59,24 +57,22 @@ def _options_in(url: URL) -> dict[str, Any]:
             f"TypedPool: {', '.join(sorted(twice))} given more than once in the URL; give it once"
         )
     if "echo_pool" in found:
-        found["echo_pool"] = _echo(str(found["echo_pool"]))
+        # True, False or "debug", as engine_from_config() reads it
+        found["echo_pool"] = bool_or_str("debug")(str(found["echo_pool"]))
     return found
 
 
-def _echo(value: str) -> Any:
-    """True, False or ``"debug"``, as ``engine_from_config`` reads it."""
-    read = bool_or_str("debug")
-    return read(value)
-
-
 def _may_choose(url: URL, kwargs: dict[str, Any]) -> bool:
-    """Not for a synchronous engine, not over a pool chosen on purpose, and not
-    where one shared connection is the only right pool (SQLite in memory)."""
+    """Whether the plugin may set the pool class.
+
+    Not for a synchronous engine, not if the application has chosen a pool, and not
+    where one shared connection is the only right pool (SQLite in memory).
+    """
     if not kwargs.get("_is_async") or any(
         kwargs.get(name) is not None for name in ("poolclass", "pool")
     ):
         return False
     dialect: Any = url.get_dialect(_is_async=True)
-    with warnings.catch_warnings():  # create_engine() will say it itself
+    with warnings.catch_warnings():  # create_engine() repeats these warnings
         warnings.simplefilter("ignore")
         return issubclass(dialect.get_pool_class(url), AsyncAdaptedQueuePool)

@@ -1,33 +1,36 @@
-"""``TypedPool``: the thin face over the houses, in SQLAlchemy's own words.
+"""``TypedPool``: what SQLAlchemy and applications see.
 
-It answers SQLAlchemy's pool interface (``_do_get``, ``_do_return_conn``,
-``dispose``, ``recreate``, the five numbers) and finds the house of the running
-event loop. The work is done in :mod:`.station`.
+It answers SQLAlchemy's pool interface (``_do_get``, ``_return_conn``, ``dispose``,
+``recreate``, the five numbers) and finds the part of the running event loop. The work
+is done in :mod:`.loop_pool`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from asyncio import current_task, get_running_loop
-from collections.abc import Mapping
+from asyncio import get_running_loop
+from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from sqlalchemy import exc
 
-from sqla_typedpool._sqlalchemy import (
-    AsyncAdaptedQueuePool,
-    await_only,
-    in_greenlet,
+from sqla_typedpool._asyncio.timers import call_in_loop, running_loop
+from sqla_typedpool._sqlalchemy.greenlets import await_only, in_greenlet
+from sqla_typedpool._sqlalchemy.pool_base import (
+    close_in_place,
     init_pool,
-    is_collecting,
-    pool_invalidate,
-    stub_dialect,
+    invalidate_pool,
+    stock_record,
 )
-from sqla_typedpool.pool import ending, forking, loops
-from sqla_typedpool.pool.database import Database, default_reset_timeout
-from sqla_typedpool.pool.holders import Holder
-from sqla_typedpool.pool.houses import Houses
+from sqla_typedpool._sqlalchemy.queue_pool import QueuePoolApi
+from sqla_typedpool.errors import Holder, PoolClosed
+from sqla_typedpool.pool import shutdown
+from sqla_typedpool.pool.backend import Backend, CloseMode, default_reset_timeout
+from sqla_typedpool.pool.connecting import FirstConnectLock
+from sqla_typedpool.pool.entry import PoolEntry
+from sqla_typedpool.pool.forking import watch_forks
+from sqla_typedpool.pool.loop_pool import LoopPool
+from sqla_typedpool.pool.loops import LoopPools
 from sqla_typedpool.pool.options import (
     GIVEN,
     UNSET,
@@ -36,33 +39,25 @@ from sqla_typedpool.pool.options import (
     parameter_names,
     read_options,
 )
-from sqla_typedpool.pool.parting import Parting
-from sqla_typedpool.pool.record import TypedRecord
+from sqla_typedpool.pool.reports import CLOSED
+from sqla_typedpool.pool.shared import Shared
 from sqla_typedpool.pool.slots import Limits
-from sqla_typedpool.pool.station import Station
-from sqla_typedpool.pool.stats import PoolStats, picture
+from sqla_typedpool.pool.stats import PoolStats, snapshot
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
-
-    from sqla_typedpool.pool.house import House
-    from sqla_typedpool.pool.inline import Inline
-
-__all__ = ["TypedPool"]
-
-_NEVER = float("inf")
 
 
 def _first(value: Any, other: Any) -> Any:
     return other if value is None else value
 
 
-class TypedPool(AsyncAdaptedQueuePool):
-    """A drop-in for SQLAlchemy's ``AsyncAdaptedQueuePool`` that keeps its word.
+class TypedPool(QueuePoolApi):
+    """A drop-in for SQLAlchemy's ``AsyncAdaptedQueuePool``.
 
-    One deadline covers a checkout; the queue is fair; connections are validated,
-    reaped, retired and refilled in the background; a return never waits; nothing
-    hangs on a dead socket.
+    One deadline covers a checkout. The queue is fair. Connections are validated,
+    closed when idle or old, and refilled in the background. A return never waits, and
+    nothing hangs on a dead socket.
 
     Pass it to ``create_async_engine``, which finds these parameters under the
     names given here (``timeout`` as ``pool_timeout``, ``use_lifo`` as
@@ -75,23 +70,23 @@ class TypedPool(AsyncAdaptedQueuePool):
     :param timeout: one deadline for queueing, connecting and validating (30); 0
         or less = do not queue.
     :param use_lifo: reuse the connection returned last (True, so that the others
-        become idle and can be reaped).
+        reach ``pool_idle_timeout``).
     :param recycle: the stock name of ``pool_max_lifetime``; -1, its stock default,
         leaves that one's default.
     :param pre_ping: accepted; connections are validated in any case.
     :param pool_min_size: connections kept open, refilled in the background (0).
-    :param pool_idle_timeout: an idle connection above the floor older than this
-        is closed (600).
+    :param pool_idle_timeout: an idle connection above ``pool_min_size`` is closed when
+        unused for longer (600).
     :param pool_max_lifetime: each connection's own age limit, less 0-10 % jitter
         (1800).
-    :param pool_validate_after: ping before hand-out if unused for longer (0.5);
-        0 = at every checkout; None = only look at the socket.
+    :param pool_validate_after: ping before use if unused for longer (0.5); 0 = at
+        every checkout; None = only look at the socket.
     :param pool_connect_timeout: the bound on one connection attempt (10); a
         longer ``timeout`` in ``connect_args`` wins.
     :param pool_connect_retry: how long, from the start of an outage, waiters are
         kept through refused connects (5).
     :param pool_reset_timeout: the bound on the rollback of a return, a resetting
-        commit, a polite close (5; MySQL and MariaDB 60).
+        commit, a graceful close (5; MySQL and MariaDB 60).
     :param pool_max_waiting: more waiters than this are refused at once (None).
     :param pool_keepalive: ping idle connections this often (None).
     :param pool_slow_checkout: a checkout slower than this is logged (2).
@@ -107,10 +102,16 @@ class TypedPool(AsyncAdaptedQueuePool):
         print(TypedPool.of(engine).stats())
     """
 
-    # Per instance state of which recreate()'s twin must not compare as different
-    # lives in the houses; what is here is shared by all instances.
     log: ClassVar[logging.Logger] = logging.getLogger("sqla_typedpool.pool")
     _configured: ClassVar[Mapping[str, Any]] = {}
+
+    # The stock pools log there; so does this one.
+    _sqla_logger_namespace = "sqlalchemy.pool.impl.TypedPool"
+
+    # SQLAlchemy's tests compare the __dict__ of a pool and of its recreate(), without the
+    # names that the class has as well.
+    shared: Shared = cast(Any, None)
+    loops: LoopPools = cast(Any, None)
 
     # create_engine() sees only positional-or-keyword parameters.
     def __init__(
@@ -155,27 +156,21 @@ class TypedPool(AsyncAdaptedQueuePool):
             _dispatch=_dispatch,
         )
         self._given = given
-        self.options: PoolOptions = self._read_options()
-        self._timeout = cast(float, self.options.timeout)
-        self.limits = Limits(self.options.pool_size, self.options.max_overflow)
-        self.database = Database(self)
-        self.start_anew()
-        forking.watch(self)
-
-    # Attributes with a place here are not compared by code that compares a pool
-    # with its recreate() by their __dict__ (SQLAlchemy's test-suite does).
-    database: Database = cast(Any, None)
-    houses: Houses = cast(Any, None)
-    first_turn: loops.FirstTurn = cast(Any, None)
-    parting: Parting = cast(Any, None)
-    near: Station | None = None  # the station used last; most often the only one
-    _closed: bool = False
-
-    # The stock pools log there; so do we.
-    _sqla_logger_namespace = "sqlalchemy.pool.impl.TypedPool"
+        self.given_recycle = given.get("recycle", -1)
+        options = self._read_options()
+        limits = Limits(options.pool_size, options.max_overflow)
+        self.shared = Shared(options, limits, options.timeout, Backend(self), self.log)
+        self.shared.backend.bind(self.options.pool_reset_timeout)
+        self.start_empty()
+        watch_forks(self)
 
     def _read_options(self) -> PoolOptions:
         return read_options(self._given, reset_timeout=default_reset_timeout(self._dialect))
+
+    def start_empty(self) -> None:
+        """Without a connection: at first, and in a forked child."""
+        self.shared.first_connect = FirstConnectLock()
+        self.loops = LoopPools(self.shared)
 
     # ------------------------------------------------------------------- access
 
@@ -212,19 +207,23 @@ class TypedPool(AsyncAdaptedQueuePool):
         ours = override(cls._configured, parameter_names(options))
         return type(cls.__name__, (cls,), {"_configured": ours, "__doc__": cls.__doc__})
 
+    @property
+    def options(self) -> PoolOptions:
+        """Every option with its value."""
+        return self.shared.options
+
     def stats(self) -> PoolStats:
-        """A picture of the pool's numbers, all event loops added up."""
-        houses = list(self.houses)
-        return picture(
-            (house.gauges() for house in houses),
-            [self.houses.past, *(house.tally for house in houses)],
-            most=self.limits.most,
-            least=self.options.pool_min_size,
+        """A snapshot of the pool's numbers, all event loops added up."""
+        return snapshot(
+            [pool.reports.gauges() for pool in self.loops],
+            [self.loops.ended_counters, *(pool.counters for pool in self.loops)],
+            max_total=self.shared.limits.max_total,
+            min_size=self.options.pool_min_size,
         )
 
     def holders(self) -> list[Holder]:
         """Who holds a connection now, longest first."""
-        found = [holder for house in self.houses for holder in house.holders()]
+        found = [holder for pool in self.loops for holder in pool.reports.holders()]
         return sorted(found, key=lambda holder: -holder.seconds)
 
     async def warm(self) -> None:
@@ -233,175 +232,158 @@ class TypedPool(AsyncAdaptedQueuePool):
         :raises Exception: the driver's own error if the database cannot be
             reached, within ``pool_timeout``.
         """
-        station = self.houses.here()
-        station.keeper.start()
-        wanted = max(1, self.options.pool_min_size) - station.slots.in_use
-        if wanted > len(station.slots.idle):
-            await station.fill(wanted)  # the idle ones among them
+        pool = self._current()
+        pool.on_acquire()
+        wanted = max(1, self.options.pool_min_size) - pool.slots.in_use
+        if wanted > len(pool.slots.idle):
+            await pool.fill(wanted)  # the idle ones among them
 
     def retire_all(self) -> None:
         """Replace every connection gently: idle ones now, the others on return.
 
         For rotated credentials, a failover, a migration.
         """
-        if not self.database.in_memory:
-            self.houses.tell(ending.retire_all)
-            self.houses.inline.retire_all()
+        if not self.shared.backend.in_memory:
+            self.loops.broadcast(shutdown.retire_all)
 
     async def close(self, timeout: float = 10.0) -> None:
-        """Hand out nothing more, wait for what is out, then close by force.
+        """Hand out nothing more, wait for what is in use, then close by force.
 
         Idempotent. ``engine.dispose()`` afterwards starts a fresh pool, as always.
 
         :param timeout: seconds to wait for the holders; those that still hold a
             connection then are logged, and their connections closed.
         """
-        self._closed = True
-        self.houses.tell(ending.refuse)
-        self.houses.inline.refuse()
-        await asyncio.gather(*self.houses.everywhere(lambda each: ending.drain(each, timeout)))
+        self.shared.is_closed = True
+        self.loops.broadcast(shutdown.stop_accepting)
+        bound = timeout + self.options.pool_reset_timeout + 1.0  # for another loop to begin
+        await self.loops.run_in_each(lambda pool: shutdown.drain(pool, timeout), bound)
 
-    # ------------------------------------------- for callers that need no fairy
+    # ------------------------------------------------ for the typed layer: no proxy
 
-    def take(self) -> TypedRecord | None:
-        """A validated connection that is to be had without waiting, else None.
+    def take(self) -> PoolEntry | None:
+        """Check out an entry that needs no waiting, without a greenlet and without a proxy.
 
-        For the typed layer: no greenlet, no proxy. None also while somebody
-        waits, and while listeners want to see checkouts. Give it back with
-        ``give_back``, in the same event loop.
+        Give it back with ``give_back``, in the same event loop.
+
+        :return: None if the caller has to wait (``wait_and_take``), or if the
+            application listens to checkouts.
         """
         dispatch = self.dispatch
         if dispatch.checkout or dispatch.checkin or dispatch.reset:
             return None
-        record: TypedRecord | None = self._do_get(False)
-        if record is not None and record.is_softly_invalid():
-            record.condemn("invalidated")
-            self.give_back(record)
-            return None
-        return record
+        pool = self.loops.last_used
+        if pool is None or pool.loop is not get_running_loop():
+            pool = self._current()
+        return pool.try_checkout()
 
-    async def wait_and_take(self) -> TypedRecord | None:
-        """As ``take``, but it waits; None only while listeners want to see checkouts.
+    async def wait_and_take(self) -> PoolEntry | None:
+        """As ``take``, but it waits.
 
+        :return: None only if the application listens to checkouts.
         :raises PoolTimeout: and whatever else a checkout raises.
         """
         dispatch = self.dispatch
         if dispatch.checkout or dispatch.checkin or dispatch.reset:
             return None
-        record = await self.houses.here().acquire()
-        while record.is_softly_invalid():
-            record.condemn("invalidated")
-            self.give_back(record)
-            record = await self.houses.here().acquire()
-        return record
+        return await self._current().acquire()
 
-    def give_back(self, record: TypedRecord) -> None:
+    def give_back(self, entry: PoolEntry) -> None:
         """Return what ``take`` gave, without a transaction on it. Never waits."""
-        self._return_conn(record)
+        entry.owner.checkin(entry)
 
-    # --------------------------------------------------- what SQLAlchemy calls
-    #
-    # The next two are the whole of an ordinary checkout and return, written out
-    # because every call and every line in them is paid for at each request.
+    # --------------------------------------------------------- what SQLAlchemy calls
 
-    def _do_get(self, wait: bool = True) -> TypedRecord:
+    def _do_get(self) -> Any:
         try:
             loop = get_running_loop()
         except RuntimeError:
-            return self.houses.inline.checkout() if wait else None  # type: ignore[return-value]
-        station = self.near
-        if station is None or station.loop is not loop:
-            station = self.houses.of(loop)
-        slots = station.slots
-        if not slots.waiters:
-            idle = slots.idle
-            while idle:
-                record = idle[slots.end]
-                now = station.clock()
-                if now - record.verified_at >= station.trusted_for:
-                    break  # to be pinged first
-                verdict = record.probe()
-                if not verdict:
-                    slots.pop_idle()
-                    slots.in_use += 1
-                    record.since = now
-                    record.task = current_task(loop)
-                    station.tally.checkouts += 1
-                    if station.notes_sites:
-                        station.note_site(record)
-                    return record
-                station.reject(record, verdict)
-        if not wait:
-            return None  # type: ignore[return-value]
-        return station.checkout() if in_greenlet() else self._inline_in_loop(station)
+            return self._connect_unpooled()
+        pool = self.loops.last_used
+        if pool is None or pool.loop is not loop:
+            pool = self._current()
+        entry = pool.try_checkout()
+        return entry if entry is not None else self._wait(pool)
+
+    def _wait(self, pool: LoopPool) -> Any:
+        if not self.shared.backend.is_async and not in_greenlet():
+            return self._connect_unpooled()
+        return await_only(pool.acquire())  # outside a greenlet: MissingGreenlet, with its advice
+
+    def _connect_unpooled(self) -> Any:
+        """Without an event loop (mocks, synchronous helpers) connections are not pooled."""
+        if self.shared.is_closed:
+            raise PoolClosed(CLOSED)
+        return stock_record(self)
+
+    def _current(self) -> LoopPool:
+        """The running loop's part."""
+        if self.shared.backend.bound_to is not self._dialect:  # it was set since
+            self.shared.options = self._read_options()
+            self.shared.backend.bind(self.options.pool_reset_timeout)
+        return self.loops.current()
 
     def _return_conn(self, record: Any) -> None:
-        house = record.house
-        try:
-            here = house.loop is get_running_loop()
-        except RuntimeError:
-            here = False
-        if not here:
-            self._return_elsewhere(record)
+        if type(record) is not PoolEntry:
+            record.close()  # it is not pooled
             return
-        since = record.since
-        if since is None:
-            raise AssertionError(f"{record!r} was returned but is not checked out")
-        now = house.clock()
-        slots = house.slots
-        slots.in_use -= 1
-        house.tally.note_use(now - since)
-        if record.reported:
-            house.report_returned(record, now - since)
-        record.since = record.task = record.site = None
-        record.idle_since = record.verified_at = now
-        if since < house.suspect_since:  # something died meanwhile: ping it first
-            record.verified_at = -_NEVER
-        if (
-            now < record.expires_at
-            and record.dbapi_connection is not None
-            and not slots.waiters
-            and len(slots.idle) < slots.kept
-        ):
-            slots.idle.append(record)
+        owner = record.owner
+        try:
+            is_here = owner.loop is get_running_loop()
+        except RuntimeError:
+            is_here = False
+        if is_here:
+            owner.checkin(record)
         else:
-            house.take_back(record, now)
+            self._do_return_conn(record)
 
     def _do_return_conn(self, record: Any) -> None:
-        # From detach(): by the application, or by the garbage collector, which may
-        # come in the middle of anything we do.
-        loop = record.house.loop
-        if loop is None or not is_collecting() or not loops.post(loop, self._return_conn, record):
-            self._return_conn(record)
-
-    def _return_elsewhere(self, record: TypedRecord) -> None:
-        """From no loop's thread, another thread, or the garbage collector."""
-        house = record.house
-        loop = house.loop
-        if loop is None:
-            cast("Inline", house).give_back(record)
-        elif not loops.post(loop, self._return_conn, record):
-            ending.abandon(cast(Station, house))
-
-    def _inline_in_loop(self, station: Station) -> TypedRecord:
-        """Asked for in a running loop, but outside SQLAlchemy's greenlets."""
-        if self._dialect.is_async and not isinstance(self._dialect, stub_dialect):
-            await_only(station.tasks.settle(0))  # raises MissingGreenlet, with SQLAlchemy's advice
-        return self.houses.inline.checkout()
+        # From detach() as well. The garbage collector detaches too, in the middle of anything
+        # that the pool does, so this always waits for the loop's next turn.
+        loop = record.owner.loop if type(record) is PoolEntry else None
+        if loop is not None and not call_in_loop(loop, record.owner.checkin, record):
+            self.loops.reap(loop)
 
     def _close_connection(self, connection: Any, *, terminate: bool = False) -> None:
-        self.parting.close(connection, terminate=terminate)
+        backend = self.shared.backend
+        if isinstance(terminate, CloseMode):  # one of the pool's own jobs
+            self._close_now(connection, terminate)
+        elif not backend.is_async:
+            close_in_place(self, connection, terminate=terminate)
+        elif backend.is_opening(connection):  # its connect events have failed
+            self._close_now(connection, CloseMode(terminate))
+        else:
+            self._close_in_background(connection, CloseMode(terminate))
+
+    def _close_now(self, connection: Any, mode: CloseMode) -> None:
+        end, pool = self.shared.backend.close_now(connection, mode), self.loops.current_or_none()
+        if end is not None and pool is not None:
+            pool.tasks.spawn(_await(end), "close")  # an ending loop waits for it
+
+    def _close_in_background(self, connection: Any, mode: CloseMode) -> None:
+        """A detached connection, or one that the garbage collector has found.
+
+        The collector may come in any thread, and in the middle of anything that the pool
+        does, so nothing is awaited here.
+        """
+        backend, pool = self.shared.backend, self.loops.current_or_none()
+        loop = backend.loop_of(connection)
+        if pool is not None and in_greenlet() and loop in (None, pool.loop):
+            pool.close_foreign(connection, mode)
+        elif loop in (None, running_loop()):
+            self._close_now(connection, CloseMode.ABORT)
+        elif not call_in_loop(loop, self._close_now, connection, CloseMode.ABORT):
+            backend.release(connection)
 
     def _invalidate(
         self, connection: Any, exception: BaseException | None = None, _checkin: bool = True
     ) -> None:
-        # A statement met a disconnect: older connections are suspect, not dead.
+        # a statement met a disconnect: the other connections are suspect, not dead
         if isinstance(exception, exc.InvalidatePoolError):
             self.retire_all()
         else:
-            self.houses.tell(lambda station: station.liveness.suspect_all())
-            self.houses.inline.retire_all()  # where nothing is pinged
-        pool_invalidate(self, connection, exception, _checkin)
+            self.loops.broadcast(LoopPool.revalidate_all)
+        invalidate_pool(self, connection, exception, _checkin)
 
     def recreate(self) -> TypedPool:
         """A fresh pool with every option of this one."""
@@ -409,8 +391,8 @@ class TypedPool(AsyncAdaptedQueuePool):
         given = dict(self._given)
         if self._timeout != self.options.timeout:
             given["timeout"] = self._timeout
-        if self.limits.max_overflow != self.options.max_overflow:
-            given["max_overflow"] = self.limits.max_overflow
+        if self.shared.limits.max_overflow != self.options.max_overflow:
+            given["max_overflow"] = self.shared.limits.max_overflow
         return type(self)(
             self._creator,
             **given,
@@ -422,89 +404,38 @@ class TypedPool(AsyncAdaptedQueuePool):
         )
 
     def dispose(self) -> None:
-        """Close idle connections, all at once; those out are closed on their return.
+        """Close idle connections, all at once; those in use are closed on their return.
 
-        The pool stays usable. In a greenlet (``await engine.dispose()``) it
-        returns when they are closed, ``pool_reset_timeout`` at the latest.
+        The pool stays usable. In a greenlet (``await engine.dispose()``) it returns when
+        they are closed, ``pool_reset_timeout`` at the latest.
         """
-        self.houses.tell(ending.dispose)
-        self.houses.inline.dispose()
-        here = self.houses.at_hand() if in_greenlet() else None
+        self.loops.broadcast(shutdown.dispose)
+        here = self.loops.current_or_none() if in_greenlet() else None
         if here is not None:
-            await_only(here.tasks.settle(self.options.pool_reset_timeout))
+            await_only(here.tasks.wait_closed(self.options.pool_reset_timeout))
         self.logger.info("Pool disposed. %s", self.status())
 
-    # -------------------------------------------------------------- stock words
-
-    def size(self) -> int:
-        """``pool_size``."""
-        return self.limits.size
-
-    def timeout(self) -> float:
-        """``pool_timeout`` in seconds."""
-        return self._timeout
-
     def checkedin(self) -> int:
-        """Connections at rest, empty records included."""
-        return sum(len(house.slots.idle) + len(house.shells) for house in self.houses)
+        """Idle connections, and empty entries up to ``pool_size``."""
+        return sum(_checked_in(pool) for pool in self.loops)
 
     def checkedout(self) -> int:
         """Connections in use."""
-        return sum(house.slots.in_use for house in self.houses)
+        return sum(pool.slots.in_use for pool in self.loops)
 
-    def overflow(self) -> int:
-        """Connections beyond ``pool_size``; negative below it."""
-        return self.checkedin() + self.checkedout() - self.limits.size if self.limits.size else 0
-
-    @property
-    def _overflow(self) -> int:  # type: ignore[override]
-        return self.checkedin() + self.checkedout() - self.limits.size
-
-    @property
-    def _max_overflow(self) -> int:
-        return self.limits.max_overflow if self.limits.size else -1
-
-    @_max_overflow.setter
-    def _max_overflow(self, value: int) -> None:
-        self.limits.max_overflow = value
-
-    @property
-    def _recycle(self) -> int:
-        return -1  # SQLAlchemy's own recycling, in the borrower's path, stays off
-
-    @_recycle.setter
-    def _recycle(self, seconds: int) -> None:
-        if "options" not in self.__dict__:
-            return  # the stock pools' __init__ sets it
+    def max_lifetime_assigned(self, seconds: float) -> None:
+        """``pool._recycle`` was assigned: a stock name of ``pool_max_lifetime``."""
         self._given = override(self._given, {"recycle": seconds})
-        self.options = self._read_options()
-        for house in self.houses:
-            house.limit_lifetime()
+        self.shared.options = self._read_options()
+        for pool in self.loops:
+            pool.lifetime_changed()
 
-    # ------------------------------------------------------------ for the houses
 
-    def start_anew(self) -> None:
-        """Without a connection; what there was is nobody's business here any more."""
-        self.near = None
-        self.houses = Houses(self)
-        self.first_turn = loops.FirstTurn()
-        self.parting = Parting(self)
+async def _await(end: Awaitable[object]) -> None:
+    await end
 
-    def prepare(self) -> None:
-        """Before the first connection of a loop: the dialect is known now."""
-        self.options = self._read_options()
-        self.database.meet()
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether ``close()`` has been called."""
-        return self._closed
-
-    def new_record(self, house: House) -> TypedRecord:
-        """An empty record."""
-        return TypedRecord(self, house)
-
-    def _create_connection(self) -> TypedRecord:
-        record = self.new_record(self.houses.inline)
-        record.open()
-        return record
+def _checked_in(pool: LoopPool) -> int:
+    """Idle entries, and the empty ones that would be kept beside them."""
+    idle, empty = len(pool.slots.idle), len(pool.empty_entries)
+    return idle + int(min(empty, max(0, pool.slots.max_idle - idle)))

@@ -1,17 +1,22 @@
-"""Who has which connection, and who waits for one: the pool's only state.
+"""The state of the pool: who has which connection, and who waits for one.
 
-Everything here is plain Python that cannot await, because a return may come from
-the garbage collector, outside any greenlet, with an empty record. Between two
-awaits of an event loop every transition is atomic; nothing needs a lock.
+A slot is the right to one connection. Every slot is in one state, and only the
+methods here change it::
 
-A slot is in one of five states, and only the methods here move it::
+    free -> opening -> reserved -> idle <-> in use
+                       reserved -> in use (assigned to a waiter)
+                       reserved -> validating -> reserved
+                       reserved -> closing -> free
+                                   in use -> reserved (returned)
 
-    (free) -> opening -> idle <-> in use
-                          |         |
-                      validating  closing -> (free)
+``reserved`` means that the pool itself has the entry in its hands: it is decided
+now what becomes of it. Every state but ``free`` counts against the limit.
 
-``waiters`` is a queue: first come, first served. A newcomer never takes a
-connection while somebody waits.
+The queue is first come, first served: nobody takes a connection while others wait.
+
+This module is plain Python that cannot await, because a return may come from the
+garbage collector, outside any greenlet. Between two awaits of an event loop each
+transition is atomic, so nothing needs a lock.
 """
 
 from __future__ import annotations
@@ -20,142 +25,180 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-__all__ = ["Limits", "Slots", "Waiter"]
-
-R = TypeVar("R")
-R_contra = TypeVar("R_contra", contravariant=True)
+E = TypeVar("E")
+E_contra = TypeVar("E_contra", contravariant=True)
 
 
-class Waiter(Protocol[R_contra]):
-    """Somebody who waits for a connection."""
+class Waiter(Protocol[E_contra]):
+    """Somebody in the queue."""
 
-    def serve(self, record: R_contra) -> bool:
-        """Hand over a connection; False when the waiter has gone already."""
+    def serve(self, entry: E_contra) -> bool:
+        """Hand over a connection; False if this waiter does not wait any more."""
         ...
 
     def fail(self, error: BaseException) -> bool:
-        """Hand over an error; False when the waiter has gone already."""
+        """Hand over an error; False if this waiter does not wait any more."""
         ...
 
 
 @dataclass
 class Limits:
-    """How many connections may exist and how many are kept while idle.
+    """How many connections may exist, and how many are kept while idle.
 
-    Shared by all event loops of one pool; SQLAlchemy's own helpers assign
+    All event loops of a pool share one object. SQLAlchemy's test helpers assign
     ``max_overflow`` after construction, so it is read at each use.
     """
 
+    # ``pool_size``; 0 = no limit.
     size: int
+    # Connections allowed beyond ``size``; -1 = no limit.
     max_overflow: int
 
-    def __post_init__(self) -> None:
-        self.kept: float = self.size or float("inf")
-        """The largest number kept while idle."""
-
     @property
-    def most(self) -> float:
-        """The largest number of connections at a time (infinite = no limit)."""
+    def max_total(self) -> float:
+        """The most connections at a time; infinite = no limit."""
         if self.size == 0 or self.max_overflow < 0:
             return float("inf")
         return self.size + self.max_overflow
 
 
-class Slots(Generic[R]):
-    """The connections of one event loop, and the queue for them."""
-
-    __slots__ = (
-        "closing",
-        "end",
-        "idle",
-        "in_use",
-        "kept",
-        "limits",
-        "opening",
-        "pop_idle",
-        "validating",
-        "waiters",
-    )
+class Slots(Generic[E]):
+    """The slots of one event loop, and the queue for them."""
 
     def __init__(self, limits: Limits, *, lifo: bool = True) -> None:
         self.limits = limits
-        self.kept = limits.kept
-        self.idle: deque[R] = deque()  # in the order of their return, the latest at the right
-        self.end = -1 if lifo else 0  # where the next to be handed out stands
-        self.pop_idle = self.idle.pop if lifo else self.idle.popleft
-        self.waiters: OrderedDict[Waiter[R], None] = OrderedDict()
+        self.max_idle: float = limits.size or float("inf")
+        self.idle: deque[E] = deque()  # in the order of their last use, the latest at the right
+        self.next_index = -1 if lifo else 0  # of the idle entry that is checked out next
+        self._pop_idle = self.idle.pop if lifo else self.idle.popleft
+        self.waiters: OrderedDict[Waiter[E], None] = OrderedDict()
         self.in_use = 0
         self.opening = 0
+        self.reserved = 0
         self.validating = 0
         self.closing = 0
 
     def total(self) -> int:
-        """Every connection that exists, or may exist, on the server."""
-        return len(self.idle) + self.in_use + self.opening + self.validating + self.closing
+        """How many slots are not free."""
+        working = self.opening + self.reserved + self.validating + self.closing
+        return len(self.idle) + self.in_use + working
 
-    def has_room(self) -> bool:
+    def has_free(self) -> bool:
         """Whether one more connection may be opened."""
-        return self.total() < self.limits.most
+        return self.total() < self.limits.max_total
 
-    def next_idle(self) -> R | None:
-        """The idle connection that would be handed out next; it stays where it is."""
-        return self.idle[self.end] if self.idle else None
+    # ------------------------------------------------------- check out, check in
 
-    def take(self) -> R:
-        """idle -> in use: what ``next_idle`` showed."""
-        record = self.pop_idle()
+    def checkout(self) -> E:
+        """idle -> in use: the next entry, ``idle[next_index]``."""
+        entry = self._pop_idle()
         self.in_use += 1
-        return record
+        return entry
 
-    def hand_over(self, record: R) -> bool:
-        """(in hand) -> in use by the oldest waiter; False when nobody waits.
+    def checkin_idle(self, entry: E) -> bool:
+        """in use -> idle; False if it must not be idle: somebody waits, or enough are idle."""
+        if self.waiters or len(self.idle) >= self.max_idle:
+            return False
+        self.in_use -= 1
+        self.idle.append(entry)
+        return True
 
-        "In hand" means the caller has taken the record out of its former state.
-        """
+    def checkin(self) -> None:
+        """in use -> reserved."""
+        self.in_use -= 1
+        self.reserved += 1
+
+    # ------------------------------------------------------------------ reserved
+
+    def reserve(self, entry: E) -> bool:
+        """idle -> reserved; False if the entry is not idle."""
+        try:
+            self.idle.remove(entry)
+        except ValueError:
+            return False
+        self.reserved += 1
+        return True
+
+    def assign(self, entry: E) -> bool:
+        """reserved -> in use by the oldest waiter; False if nobody waits."""
         while self.waiters:
             waiter, _ = self.waiters.popitem(last=False)
-            if waiter.serve(record):
+            if waiter.serve(entry):
+                self.reserved -= 1
                 self.in_use += 1
                 return True
         return False
 
-    def is_surplus(self) -> bool:
-        """Whether one more idle connection would be one too many."""
-        return len(self.idle) >= self.kept
+    def park(self, entry: E, index: int | None = None) -> None:
+        """reserved -> idle: as the latest, or at this index."""
+        self.reserved -= 1
+        self.idle.insert(len(self.idle) if index is None else index, entry)
 
-    def keep(self, record: R, place: int | None = None) -> None:
-        """(in hand) -> idle: as the one returned last, or at its old place."""
-        self.idle.insert(len(self.idle) if place is None else place, record)
+    def release_empty(self) -> None:
+        """reserved -> free: the entry has no connection."""
+        self.reserved -= 1
 
-    def claim(self, record: R) -> bool:
-        """idle -> (in hand), by the pool itself; False when it is gone already."""
-        try:
-            self.idle.remove(record)
-        except ValueError:
-            return False
-        return True
+    # ------------------------------------------------- opening, validating, closing
 
-    def join(self, waiter: Waiter[R], *, first: bool = False) -> None:
-        """Queue up; ``first`` gives a place back to one who was served in vain."""
+    def start_opening(self) -> None:
+        """free -> opening."""
+        self.opening += 1
+
+    def opened(self) -> None:
+        """opening -> reserved."""
+        self.opening -= 1
+        self.reserved += 1
+
+    def opening_failed(self) -> None:
+        """opening -> free."""
+        self.opening -= 1
+
+    def start_validating(self) -> None:
+        """reserved -> validating."""
+        self.reserved -= 1
+        self.validating += 1
+
+    def validated(self) -> None:
+        """validating -> reserved, whatever the result."""
+        self.validating -= 1
+        self.reserved += 1
+
+    def start_closing(self) -> None:
+        """reserved -> closing."""
+        self.reserved -= 1
+        self.closing += 1
+
+    def start_terminating(self) -> None:
+        """free -> closing: of a connection whose entry is still in use, without it."""
+        self.closing += 1
+
+    def closed(self) -> None:
+        """closing -> free."""
+        self.closing -= 1
+
+    # --------------------------------------------------------------------- queue
+
+    def enqueue(self, waiter: Waiter[E], *, first: bool = False) -> None:
+        """Add a waiter; ``first`` gives one its place back whose connection was unusable."""
         self.waiters[waiter] = None
         if first:
             self.waiters.move_to_end(waiter, last=False)
 
-    def leave(self, waiter: Waiter[R]) -> None:
-        """Leave the queue, wherever one stands in it."""
+    def dequeue(self, waiter: Waiter[E]) -> None:
+        """Remove a waiter, wherever it stands; no error if it is not there."""
         self.waiters.pop(waiter, None)
 
+    def position_of(self, waiter: Waiter[E]) -> int:
+        """How many waiters are served before this one."""
+        for position, other in enumerate(list(self.waiters)):
+            if other is waiter:
+                return position
+        return len(self.waiters)
+
     def fail_oldest(self, error: BaseException) -> bool:
-        """End the wait of the oldest waiter with an error; False when nobody waits."""
+        """End the wait of the oldest waiter with an error; False if nobody waits."""
         while self.waiters:
             waiter, _ = self.waiters.popitem(last=False)
             if waiter.fail(error):
                 return True
         return False
-
-    def place_of(self, waiter: Waiter[R]) -> int:
-        """How many stand before this waiter."""
-        for place, other in enumerate(list(self.waiters)):
-            if other is waiter:
-                return place
-        return len(self.waiters)

@@ -1,6 +1,6 @@
-"""The pool's numbers: counted while it works, read as one frozen picture.
+"""The pool's numbers: counted while it works, read as one frozen snapshot.
 
-``Tally`` is what the pool adds to (a few integers, one per event loop);
+``Counters`` is what the pool adds to (a few integers, one object per event loop);
 ``PoolStats`` is what a reader gets. Exporters (OpenTelemetry, Prometheus) read
 ``PoolStats`` when they are scraped, so nothing is called per checkout for them.
 """
@@ -13,32 +13,44 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
-
-__all__ = ["BOUNDS", "CLOSE_REASONS", "Distribution", "PoolStats", "Tally"]
 
 # OpenTelemetry's advice for db.client.operation.duration, with finer steps below
 # a millisecond, where a pool lives.
 BOUNDS: Final = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
 
-CLOSE_REASONS: Final = (
-    "overflow",  # returned while nobody waited and pool_size were idle already
-    "idle",  # unused for pool_idle_timeout
-    "lifetime",  # older than pool_max_lifetime, or retire_all()
-    "failover",  # made before the server became read-only
-    "dead",  # the local probe found it closed
-    "ping",  # the round trip failed or took too long
-    "invalidated",  # by a statement's error, a cancellation or the application
-    "detached",  # taken out of the pool by the application
-    "dispose",  # dispose(), or returned after it
-    "close",  # TypedPool.close()
-    "loop",  # its event loop has ended
-)
+
+class CloseReason(Enum):
+    """Why a connection was closed; the values are the keys of ``PoolStats.closed``."""
+
+    # It was returned while nobody waited and ``pool_size`` connections were idle.
+    OVERFLOW = "overflow"
+    # It was unused for ``pool_idle_timeout``.
+    IDLE = "idle"
+    # It was older than ``pool_max_lifetime``, or ``retire_all()`` was called.
+    LIFETIME = "lifetime"
+    # It was opened before its server became read-only.
+    FAILOVER = "failover"
+    # The local probe found it closed.
+    DEAD = "dead"
+    # The ping failed or took too long.
+    PING = "ping"
+    # By a statement's error, a cancellation or the application.
+    INVALIDATED = "invalidated"
+    # The application took it out of the pool.
+    DETACHED = "detached"
+    # ``dispose()`` was called; it may have been returned afterwards.
+    DISPOSE = "dispose"
+    # ``TypedPool.close()`` was called.
+    CLOSE = "close"
+    # Its event loop ended.
+    LOOP = "loop"
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """How long something took: enough for an average and for quantiles."""
+    """Durations of one kind: enough for an average and for quantiles."""
 
     count: int
     """How many were measured."""
@@ -51,7 +63,7 @@ class Distribution:
 
 @dataclass(frozen=True)
 class PoolStats:
-    """A picture of one pool, all its event loops added up.
+    """A snapshot of one pool's numbers, all its event loops added up.
 
     Example::
 
@@ -92,7 +104,7 @@ class PoolStats:
     failed_pings: int
     """Those that did not answer, or not in time."""
     closed: Mapping[str, int]
-    """Connections closed, by reason (see ``CLOSE_REASONS``)."""
+    """Connections closed, by reason (see ``CloseReason``)."""
     wait_time: Distribution
     """Seconds from asking for a connection to having it."""
     use_time: Distribution
@@ -102,9 +114,7 @@ class PoolStats:
 
 
 class _Histogram:
-    """Counts per bucket, not yet added up: one ``bisect`` and three additions."""
-
-    __slots__ = ("counts", "sum")
+    """Counts per bucket, not cumulative: one ``bisect`` and three additions per value."""
 
     def __init__(self) -> None:
         self.counts = [0] * (len(BOUNDS) + 1)
@@ -114,19 +124,31 @@ class _Histogram:
         self.counts[bisect_left(BOUNDS, seconds)] += 1
         self.sum += seconds
 
+    def merge(self, other: _Histogram) -> None:
+        self.counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
+        self.sum += other.sum
 
-def _distribution(histograms: Iterable[_Histogram], *, at_once: int = 0) -> Distribution:
-    """Add histograms up; ``at_once`` took no measurable time and were not added."""
+
+def _distribution(histograms: Iterable[_Histogram], *, immediate: int = 0) -> Distribution:
+    """Add histograms up; ``immediate`` values took no measurable time and are not in them."""
     parts = list(histograms)
     buckets: dict[float, int] = {}
-    running = at_once
-    for place, bound in enumerate((*BOUNDS, float("inf"))):
-        running += sum(part.counts[place] for part in parts)
+    running = immediate
+    for index, bound in enumerate((*BOUNDS, float("inf"))):
+        running += sum(part.counts[index] for part in parts)
         buckets[bound] = running
     return Distribution(count=running, sum=sum(part.sum for part in parts), buckets=buckets)
 
 
-class Tally:
+_COUNTED: Final = (
+    *("checkouts", "timeouts", "saturated", "cancelled"),
+    *("connect_failures", "pings", "failed_pings"),
+)
+_PRESENT: Final = ("size", "idle", "in_use", "connecting", "waiting")
+_MEASURED: Final = ("wait_time", "use_time", "connect_time")
+
+
+class Counters:
     """What one event loop's part of the pool has counted."""
 
     def __init__(self) -> None:
@@ -137,79 +159,68 @@ class Tally:
         self.connect_failures = 0
         self.pings = 0
         self.failed_pings = 0
-        self.closed: Counter[str] = Counter()
+        self.closed: Counter[CloseReason] = Counter()
         self.wait_time = _Histogram()
         self.use_time = _Histogram()
-        # A return only notes how long it was; sorting into buckets can wait.
-        self.uses = array("d")
-        self.note_use = self.uses.append
         self.connect_time = _Histogram()
-        self._counting = threading.Lock()
+        # A return only appends its duration; sorting it into a bucket can wait.
+        self._uses = array("d")
+        self.note_use = self._uses.append
+        self._lock = threading.Lock()
 
-    def count_uses(self) -> None:
-        """Put the noted uses into their buckets: each keeper's round, and before reading."""
-        with self._counting:  # a scraper may read from another thread
-            uses, self.uses = self.uses, array("d")
-            self.note_use = self.uses.append
+    def sort_uses(self) -> None:
+        """Sort the noted durations into buckets: at each housekeeper tick, and before reading."""
+        with self._lock:  # another thread may read
+            uses, self._uses = self._uses, array("d")
+            self.note_use = self._uses.append
             for seconds in uses:
                 self.use_time.add(seconds)
 
-    def add(self, other: Tally) -> None:
-        """Keep what a finished event loop has counted."""
-        other.count_uses()
-        for name in ("checkouts", "timeouts", "saturated", "cancelled"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name in ("connect_failures", "pings", "failed_pings"):
+    def merge(self, other: Counters) -> None:
+        """Add what another event loop, which has ended, has counted."""
+        other.sort_uses()
+        for name in _COUNTED:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.closed.update(other.closed)
-        for name in ("wait_time", "use_time", "connect_time"):
-            mine, theirs = getattr(self, name), getattr(other, name)
-            mine.counts = [a + b for a, b in zip(mine.counts, theirs.counts, strict=True)]
-            mine.sum += theirs.sum
+        for name in _MEASURED:
+            getattr(self, name).merge(getattr(other, name))
 
 
 @dataclass(frozen=True)
 class Gauges:
     """The present state of one event loop's part of the pool."""
 
-    idle: int = 0
-    in_use: int = 0
-    opening: int = 0
-    busy: int = 0  # validating or closing
-    waiting: int = 0
+    idle: int
+    in_use: int
+    connecting: int
+    waiting: int
+    # Being validated or closed, or in the pool's hands for a moment.
+    busy: int
+
+    @property
+    def size(self) -> int:
+        """Connections that exist or may exist."""
+        return self.idle + self.in_use + self.connecting + self.busy
 
 
-def picture(
-    gauges: Iterable[Gauges], tallies: Iterable[Tally], *, most: float, least: int
+def snapshot(
+    gauges: Iterable[Gauges], counters: Iterable[Counters], *, max_total: float, min_size: int
 ) -> PoolStats:
-    """Put the loops' numbers together."""
-    now = list(gauges)
-    past = list(tallies)
-    for tally in past:
-        tally.count_uses()
-    waits = sum(sum(tally.wait_time.counts) for tally in past)
-    checkouts = sum(tally.checkouts for tally in past)
+    """Add the event loops' numbers up."""
+    now, parts = list(gauges), list(counters)
+    for part in parts:
+        part.sort_uses()
+    waits = sum(sum(part.wait_time.counts) for part in parts)
+    immediate = max(0, sum(part.checkouts for part in parts) - waits)
     return PoolStats(
-        size=sum(each.idle + each.in_use + each.opening + each.busy for each in now),
-        idle=sum(each.idle for each in now),
-        in_use=sum(each.in_use for each in now),
-        connecting=sum(each.opening for each in now),
-        waiting=sum(each.waiting for each in now),
-        max=None if most == float("inf") else int(most),
-        min=least,
-        checkouts=checkouts,
+        **{name: sum(getattr(each, name) for each in now) for name in _PRESENT},
+        **{name: sum(getattr(part, name) for part in parts) for name in _COUNTED},
+        max=None if max_total == float("inf") else int(max_total),
+        min=min_size,
         waits=waits,
-        timeouts=sum(tally.timeouts for tally in past),
-        saturated=sum(tally.saturated for tally in past),
-        cancelled=sum(tally.cancelled for tally in past),
-        connects=sum(sum(tally.connect_time.counts) for tally in past),
-        connect_failures=sum(tally.connect_failures for tally in past),
-        pings=sum(tally.pings for tally in past),
-        failed_pings=sum(tally.failed_pings for tally in past),
-        closed={reason: sum(tally.closed[reason] for tally in past) for reason in CLOSE_REASONS},
-        wait_time=_distribution(
-            (tally.wait_time for tally in past), at_once=max(0, checkouts - waits)
-        ),
-        use_time=_distribution(tally.use_time for tally in past),
-        connect_time=_distribution(tally.connect_time for tally in past),
+        connects=sum(sum(part.connect_time.counts) for part in parts),
+        closed={reason.value: sum(part.closed[reason] for part in parts) for reason in CloseReason},
+        wait_time=_distribution((part.wait_time for part in parts), immediate=immediate),
+        use_time=_distribution(part.use_time for part in parts),
+        connect_time=_distribution(part.connect_time for part in parts),
     )

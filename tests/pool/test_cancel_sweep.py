@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, exc, text
 
-from sqla_typedpool._sqlalchemy import greenlet_spawn
+from sqla_typedpool._sqlalchemy.greenlets import greenlet_spawn
 from tests.support.fake_driver import (
     Connect,
     Server,
@@ -396,15 +396,15 @@ def test_the_sweep_detects_a_connection_that_is_not_passed_on(
 ) -> None:
     """The sweep fails if a waiter cancelled after it was served keeps its slot."""
 
-    from sqla_typedpool.pool.station import Station
+    from sqla_typedpool.pool.loop_pool import LoopPool
 
-    withdraw: Callable[..., Any] = Station._withdraw
+    withdraw: Callable[..., Any] = LoopPool._withdraw
 
     def withdraw_and_lose_a_slot(self: Any, waiter: Any, error: BaseException) -> None:
         withdraw(self, waiter, error)
         if waiter.future.done() and not waiter.future.cancelled():
             self.slots.in_use += 1  # as if the assigned connection had not been released
 
-    monkeypatch.setattr(Station, "_withdraw", withdraw_and_lose_a_slot)
+    monkeypatch.setattr(LoopPool, "_withdraw", withdraw_and_lose_a_slot)
     with pytest.raises(AssertionError):
         test_a_borrower_cancelled_at_any_step_loses_no_slot(Waiting, False)

@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import subprocess
+import sys
 import threading
 import warnings
+import weakref
+from collections.abc import AsyncGenerator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import event, exc
 
 from sqla_typedpool import PoolClosed, TypedPool
-from sqla_typedpool._sqlalchemy import await_only, greenlet_spawn
+from sqla_typedpool._sqlalchemy.greenlets import await_only, greenlet_spawn
 from tests.support.fake_driver import (
     Connect,
+    FakeAdapter,
+    FakeConnection,
     Server,
     assert_full_capacity,
     assert_only_idle,
     borrow,
     borrowed,
+    change_driver,
     dispose,
     driver_of,
     give_back,
+    new_dialect,
     new_engine,
     new_pool,
     open_idle,
@@ -39,6 +49,7 @@ from tests.support.virtual_clock import (
 )
 
 LOGGER = "sqla_typedpool"
+ROOT = Path(__file__).parents[2]
 
 
 # ------------------------------------------------------------------- the return
@@ -113,6 +124,142 @@ def test_a_return_from_another_thread_serves_a_waiter() -> None:
     run(main())
 
 
+def _new_pool_of(adapter: type[FakeAdapter], server: Server, **options: Any) -> Any:
+    """A pool whose connections are presented by this class of adapter."""
+
+    def connect() -> FakeAdapter:
+        return adapter(await_only(server.connect()))
+
+    return TypedPool(connect, dialect=new_dialect(), **options)
+
+
+class RollsBackNothing(FakeAdapter):
+    """Remembers no transaction, as the adapter of asyncpg does; its rollback then does nothing."""
+
+    _transaction = None
+
+    def __init__(self, connection: FakeConnection) -> None:
+        super().__init__(connection)
+        self.timers_at_rollback: list[int] = []
+
+    def rollback(self) -> None:
+        self.timers_at_rollback.append(_count_timers())
+
+
+def _count_timers() -> int:
+    loop: Any = virtual_loop()
+    return sum(not each.cancelled() for each in loop._scheduled)
+
+
+def test_a_return_rolls_back_once_and_sets_no_timer_when_nothing_was_begun() -> None:
+    """An application may count the calls, or override the rollback of the adapter."""
+
+    async def main() -> None:
+        server = Server()
+        pool = _new_pool_of(RollsBackNothing, server)
+        for _ in range(3):
+            fairy = await borrow(pool)
+            adapter: Any = fairy.dbapi_connection
+            before = _count_timers()
+            await give_back(fairy)
+            assert adapter.timers_at_rollback.pop() == before
+            assert adapter.timers_at_rollback == []
+
+    run(main())
+
+
+class Interruption(BaseException):
+    """Not an Exception, as KeyboardInterrupt."""
+
+
+@pytest.mark.parametrize("error", [LookupError, Interruption])
+def test_a_checkin_listener_that_raises_loses_no_slot(error: type[BaseException]) -> None:
+    """What the listener was to do has not been done: the connection is not used again."""
+
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server, pool_size=1, max_overflow=0, timeout=5)
+        failing = True
+
+        @event.listens_for(pool, "checkin")
+        def fail(connection: Any, record: Any) -> None:
+            if failing:
+                raise error
+
+        fairy = await borrow(pool)
+        old = driver_of(fairy)
+        with pytest.raises(error):
+            await give_back(fairy)
+        failing = False
+        fresh = await use(pool)
+        assert fresh is not old
+        assert now() < 0.1
+        await asyncio.sleep(1)
+        assert old.is_closed
+        assert_only_idle(pool, server)
+        await assert_full_capacity(pool, server, 1)
+
+    run(main())
+
+
+def test_a_return_cancelled_in_a_checkin_listener_loses_no_slot() -> None:
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server, pool_size=1, max_overflow=0, timeout=5)
+        reached = asyncio.Event()
+        waiting = True
+
+        @event.listens_for(pool, "checkin")
+        def wait(connection: Any, record: Any) -> None:
+            if waiting:
+                reached.set()
+                await_only(asyncio.sleep(100))
+
+        fairy = await borrow(pool)
+        old = driver_of(fairy)
+        returning = asyncio.ensure_future(give_back(fairy))
+        await reached.wait()
+        waiting = False
+        returning.cancel()
+        await asyncio.wait({returning})
+        assert returning.cancelled()
+        assert (await use(pool)) is not old
+        assert now() < 0.1
+        await asyncio.sleep(1)
+        assert old.is_closed
+        assert_only_idle(pool, server)
+        await assert_full_capacity(pool, server, 1)
+
+    run(main())
+
+
+def test_the_error_of_a_checkin_listener_reaches_the_user_of_an_engine_and_loses_no_slot() -> None:
+    async def main() -> None:
+        server = Server()
+        engine = new_engine(server, pool_size=1, max_overflow=0, pool_timeout=5)
+        failing = True
+
+        @event.listens_for(engine.sync_engine, "checkin")
+        def fail(connection: Any, record: Any) -> None:
+            if failing:
+                raise LookupError("a listener of the application")
+
+        for _ in range(3):
+            with pytest.raises(LookupError, match="a listener of the application"):
+                async with engine.connect():
+                    pass
+        failing = False
+        async with engine.connect():
+            pass
+        assert now() < 0.1
+        assert len(server.attempts) == 4
+        assert len(server.open) == 1
+        assert_only_idle(engine.pool, server)
+        await engine.dispose()
+
+    run(main())
+
+
 def _leak(pool: Any) -> Any:
     async def leak() -> Any:
         fairy = await borrow(pool)
@@ -176,6 +323,7 @@ def test_a_detached_connection_frees_its_slot_and_is_closed_by_its_owner() -> No
         fairy = await borrow(pool)
         detached = driver_of(fairy)
         fairy.detach()
+        await loop_iterations()  # the slot comes back in the loop's next turn
         assert pool.checkedout() == 0
         await use(pool)
         assert not detached.is_closed
@@ -183,6 +331,92 @@ def test_a_detached_connection_frees_its_slot_and_is_closed_by_its_owner() -> No
         await asyncio.sleep(1)
         assert detached.is_closed
         assert pool.stats().closed["detached"] == 1
+        assert_only_idle(pool, server)
+
+    run(main())
+
+
+@pytest.mark.parametrize("end", ["detach", "invalidate"])
+def test_a_connection_that_has_left_the_pool_is_not_kept_alive_by_its_empty_entry(end: str) -> None:
+    """The entry keeps `record_info`, and kept the local probe, which holds the connection."""
+
+    async def main() -> None:
+        pool = new_pool(Server(keep_ledger=False), pool_size=2)
+        fairy = await borrow(pool)
+        connection = weakref.ref(driver_of(fairy))
+        await greenlet_spawn(getattr(fairy, end))
+        await give_back(fairy)
+        del fairy
+        await asyncio.sleep(100)  # asyncio has dropped cancelled timers
+        collect_garbage()
+        assert pool.checkedin() == 1, "the entry is kept"
+        assert connection() is None
+
+    run(main())
+
+
+@pytest.mark.parametrize("terminate", [True, False])
+def test_closing_a_connection_that_the_pool_has_given_away_never_switches_to_another_task(
+    terminate: bool,
+) -> None:
+    """The garbage collector closes connections too, in the middle of anything the pool does."""
+
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server)
+        fairy = await borrow(pool)
+        adapter, connection = fairy.dbapi_connection, driver_of(fairy)
+        connection.slow["close"] = 1
+        fairy.detach()
+
+        def close() -> int:
+            before = virtual_loop().steps
+            pool._close_connection(adapter, terminate=terminate)
+            return virtual_loop().steps - before
+
+        assert await greenlet_spawn(close) == 0
+        assert not connection.is_closed
+        await asyncio.sleep(1.5)
+        assert connection.is_closed
+        assert connection.calls["close"] == 1, "it is closed gracefully"
+        await use(pool)
+        assert_only_idle(pool, server)
+
+    run(main())
+
+
+def test_a_connection_collected_in_the_middle_of_a_checkout_is_closed_after_that_checkout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An await in the middle would hand one idle connection to two borrowers."""
+    during_probe: list[Any] = []
+
+    def make_probe(driver: Any, connection: FakeConnection) -> Any:
+        def probe() -> int:
+            while during_probe:
+                during_probe.pop()()
+            return connection.probe()
+
+        return probe
+
+    async def main() -> None:
+        change_driver(monkeypatch, make_probe=make_probe)
+        server = Server()
+        pool = new_pool(server, pool_size=2, max_overflow=0, timeout=5)
+        fairy = await borrow(pool)
+        leaked = await _leak(pool)
+        leaked.slow["close"] = 1
+        await give_back(fairy)
+        during_probe.append(collect_garbage)
+        with pytest.warns(Warning, match="garbage collector"):
+            fairies = await asyncio.gather(borrow(pool), borrow(pool))
+        first, second = (driver_of(each) for each in fairies)
+        assert first is not second
+        assert leaked not in (first, second)
+        for each in fairies:
+            await give_back(each)
+        await asyncio.sleep(2)
+        assert leaked.is_closed
         assert_only_idle(pool, server)
 
     run(main())
@@ -341,6 +575,41 @@ def _not_idle(pool: Any) -> list[int]:
     return [stats.in_use, stats.waiting, stats.connecting, stats.size - stats.idle]
 
 
+class ClosesAtOnce(FakeAdapter):
+    """Waits for nothing when it is closed."""
+
+    def close(self) -> None:
+        self._connection.abort()
+
+
+@pytest.mark.parametrize("count", [200, 2_000])
+@pytest.mark.parametrize("adapter", [FakeAdapter, ClosesAtOnce])
+def test_a_checkout_closes_any_number_of_expired_connections_whose_close_listener_raises(
+    count: int, adapter: type[FakeAdapter]
+) -> None:
+    """Each close serves the waiter again, which must not recur once for each connection."""
+
+    async def main() -> None:
+        server = Server()
+        pool = _new_pool_of(adapter, server, pool_size=count, pool_max_lifetime=10)
+
+        @event.listens_for(pool, "close")
+        def fail(connection: Any, record: Any) -> None:
+            raise LookupError
+
+        old = await open_idle(pool, count)
+        virtual_loop().block(20)  # the housekeeper does not come first
+        fairy = await borrow(pool)
+        assert driver_of(fairy) not in old
+        assert now() < 21
+        await asyncio.sleep(1)
+        assert all(each.is_closed for each in old)
+        await give_back(fairy)
+        assert_only_idle(pool, server)
+
+    run(main())
+
+
 def test_no_closed_connection_is_handed_out_after_a_close_listener_that_awaits_and_fails() -> None:
     """The error of the listener must not leave a closed connection in its entry."""
 
@@ -379,7 +648,6 @@ def test_a_terminated_connection_leaves_no_state_that_affects_a_later_one() -> N
         dead.die(seen_by_probe=True)
         await use(pool)
         assert dead.is_closed
-        assert not pool.parting.forced
         assert_only_idle(pool, server)
 
     run(main())
@@ -459,6 +727,51 @@ def test_a_connect_in_progress_at_dispose_leaves_no_connection_open() -> None:
     run(main())
 
 
+def test_a_connection_in_use_at_dispose_is_closed_although_a_cancelled_task_waited_for_it() -> None:
+    """Waiters come before the close; one that was cancelled a moment ago is in the queue still."""
+
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server, pool_size=1, max_overflow=0)
+        entry = await pool.wait_and_take()
+        waiter = asyncio.ensure_future(pool.wait_and_take())
+        await loop_iterations(3)
+        await dispose(pool)
+        waiter.cancel()
+        pool.give_back(entry)  # before the waiter notices its cancellation
+        await asyncio.wait({waiter})
+        await asyncio.sleep(1)
+        assert waiter.cancelled()
+        assert (pool.stats().idle, server.sockets) == (0, 0)
+        assert pool.stats().closed["dispose"] == 1
+
+    run(main())
+
+
+def test_a_close_listener_that_disposes_of_the_pool_does_not_wait_for_itself() -> None:
+    """It runs in the task that closes the connection, and dispose() waits for such tasks."""
+
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server, pool_size=2, pool_max_lifetime=10)
+        (connection,) = await open_idle(pool, 1)
+        seconds: list[float] = []
+
+        @event.listens_for(pool, "close")
+        def dispose_of_all(connection: Any, record: Any) -> None:
+            await_only(asyncio.sleep(0))  # what follows is in the task
+            started = now()
+            pool.dispose()
+            seconds.append(now() - started)
+
+        await asyncio.sleep(60)
+        assert seconds == [0]
+        assert connection.is_closed
+        assert_only_idle(pool, server)
+
+    run(main())
+
+
 def test_waiters_of_a_disposed_pool_are_served() -> None:
     async def main() -> None:
         server = Server()
@@ -517,6 +830,27 @@ def test_close_waits_for_connections_in_use_and_refuses_new_checkouts() -> None:
         await closing
         assert now() == pytest.approx(3, abs=0.1)
         assert server.sockets == 0
+
+    run(main())
+
+
+def test_a_waiter_whose_assigned_connection_dies_as_the_pool_is_closed_gets_pool_closed() -> None:
+    """It joined the queue of the closed pool again, which nobody serves."""
+
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server, pool_size=1, max_overflow=0, timeout=None)
+        entry = await pool.wait_and_take()
+        waiter = asyncio.ensure_future(pool.wait_and_take())
+        await loop_iterations(3)
+        pool.give_back(entry)  # it is the waiter's now, who has to wake up first
+        server.open[0].die(seen_by_probe=True)
+        await pool.close(timeout=1)
+        await asyncio.wait({waiter}, timeout=60)
+        assert waiter.done()
+        assert isinstance(waiter.exception(), PoolClosed)
+        assert now() < 0.1
+        assert_only_idle(pool, server)
 
     run(main())
 
@@ -618,6 +952,40 @@ def test_a_closed_pool_has_no_timers_and_no_sockets() -> None:
         assert server.sockets == 0
 
     run(main())
+
+
+def test_close_returns_although_another_event_loop_ends_meanwhile() -> None:
+    """The end of that loop cancels the part of the work that is done in it, not close()."""
+
+    server = Server()
+    pool = new_pool(server)
+    references: list[Any] = []
+    loops: list[asyncio.AbstractEventLoop] = []
+    borrowed, closing = threading.Event(), threading.Event()
+
+    async def other() -> None:
+        loops.append(asyncio.get_running_loop())
+        references.append(await borrow(pool))
+        borrowed.set()
+        assert closing.wait(10)
+        await loop_iterations(3)  # the wait for this loop's connection begins, and the loop ends
+
+    def run_other() -> None:
+        run(other())
+
+    async def main() -> None:
+        await use(pool)
+        thread = threading.Thread(target=run_other)
+        thread.start()
+        assert await asyncio.to_thread(borrowed.wait, 10)
+        close = asyncio.ensure_future(pool.close(timeout=5))
+        await loop_iterations(3)
+        closing.set()
+        await close
+        await asyncio.to_thread(thread.join, 10)
+        assert server.sockets == 0
+
+    asyncio.run(main())
 
 
 def test_dispose_after_close_starts_a_new_pool() -> None:
@@ -741,6 +1109,38 @@ def test_the_sockets_of_a_loop_that_is_closed_by_hand_are_closed_at_once() -> No
     run(main())
 
 
+# A loop without the hooks of PEP 525 closes no generators.
+PROGRAM_WITHOUT_ASYNCGEN_HOOKS = """
+import asyncio, gc, sys
+from tests.support.fake_driver import Server, new_pool, use
+
+server = Server()
+pool = new_pool(server, pool_min_size=2)
+
+async def main():
+    sys.set_asyncgen_hooks(None, None)
+    await asyncio.gather(*(use(pool, 0.01) for _ in range(3)))
+
+for _ in range(2):
+    asyncio.run(main())
+    print(server.sockets, pool.stats().size, pool.stats().checkouts)
+"""
+
+
+def test_a_program_whose_loop_installs_no_asyncgen_hooks_prints_no_warning_when_it_exits() -> None:
+    """nest_asyncio installs none."""
+    ended = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", PROGRAM_WITHOUT_ASYNCGEN_HOOKS],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.stderr, ended.returncode) == ("", 0)
+    assert ended.stdout.splitlines() == ["0 0 3", "0 0 6"], "its sockets are closed all the same"
+
+
 def test_stats_keep_the_counters_of_ended_loops() -> None:
     pool = new_pool(Server())
 
@@ -768,6 +1168,67 @@ def test_a_waiter_in_the_queue_when_its_loop_ends_causes_no_error() -> None:
     run(main())
     assert server.sockets == 0
     assert pool.checkedout() == 0
+
+
+def test_a_generator_that_is_closed_with_its_loop_may_still_check_out() -> None:
+    """While the others of the loop return what they hold, which takes the pool a second at most."""
+
+    pool = new_pool(Server())
+    references: list[Any] = []
+    times: list[float] = []
+
+    async def hold() -> AsyncGenerator[None, None]:
+        fairy = await borrow(pool)
+        try:
+            yield
+        finally:
+            await asyncio.sleep(0.5)
+            await give_back(fairy)
+
+    async def save() -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await asyncio.sleep(0.1)
+            fairy = await borrow(pool)
+            times.append(now())
+            await give_back(fairy)
+
+    async def main() -> None:
+        for generator in (hold(), save()):
+            references.append(generator)
+            await generator.__anext__()
+
+    run(main())
+    assert times == [pytest.approx(0.1, abs=0.01)]
+
+
+def test_a_checkout_that_waits_when_its_loop_ends_gets_pool_closed() -> None:
+    """A second after the end began nothing is handed out any more: it need not wait for more."""
+
+    pool = new_pool(Server(), pool_size=1, max_overflow=0, timeout=30)
+    references: list[Any] = []
+    ends: list[tuple[float, BaseException]] = []
+
+    async def save() -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            try:
+                await borrow(pool)
+            except Exception as error:
+                ends.append((now(), error))
+
+    async def main() -> None:
+        references.append(await borrow(pool))  # it is not returned
+        references.append(save())
+        await references[1].__anext__()
+
+    run(main())
+    ((seconds, error),) = ends
+    assert isinstance(error, PoolClosed)
+    assert "the event loop is ending" in str(error)
+    assert seconds == pytest.approx(1, abs=0.1)
 
 
 def test_a_connection_in_use_when_its_loop_ends_is_reported_with_its_holder(

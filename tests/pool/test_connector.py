@@ -8,15 +8,19 @@ import contextvars
 import gc
 import sys
 import weakref
+from collections.abc import Callable, Coroutine
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, exc, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sqla_typedpool import PoolTimeout
-from sqla_typedpool._sqlalchemy import await_only
+from sqla_typedpool._sqlalchemy.greenlets import await_only
 from tests.support.fake_driver import (
     Connect,
+    FakeConnection,
     Server,
     WrongPassword,
     assert_full_capacity,
@@ -25,11 +29,12 @@ from tests.support.fake_driver import (
     borrowed,
     change_driver,
     give_back,
+    new_engine,
     new_pool,
     open_idle,
     use,
 )
-from tests.support.virtual_clock import now, run
+from tests.support.virtual_clock import VirtualLoop, collect_garbage, now, run
 
 
 def test_a_spike_of_short_requests_opens_at_most_two_connections() -> None:
@@ -254,12 +259,12 @@ def test_a_connection_whose_probe_cannot_be_created_loses_no_slot(
         server = Server()
         broken = True
 
-        def probe(connection: Any) -> Any:
+        def make_probe(self: Any, connection: Any) -> Any:
             if broken:  # as psycopg's fileno() on a connection that has been closed meanwhile
                 raise OSError("the connection is closed")
             return connection.probe
 
-        change_driver(monkeypatch, probe=probe)
+        change_driver(monkeypatch, make_probe=make_probe)
         pool = new_pool(server, pool_size=1, max_overflow=0, timeout=2)
         with pytest.raises(Exception):  # noqa: B017 - any error will do
             await borrow(pool)
@@ -269,6 +274,144 @@ def test_a_connection_whose_probe_cannot_be_created_loses_no_slot(
         await assert_full_capacity(pool, server, 1)
 
     run(main())
+
+
+def test_a_new_connection_whose_probe_returns_something_else_is_used_without_a_ping(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A connection that is a mock has a mock for a probe."""
+
+    async def main() -> None:
+        change_driver(monkeypatch, make_probe=lambda driver, connection: Mock())
+        server = Server()
+        pool = new_pool(server, pool_size=1, max_overflow=0, timeout=5)
+        await use(pool)
+        assert now() < 0.1
+        assert server.count("ping") == 0
+        await use(pool)  # now it was idle, and may be pinged
+        assert now() < 0.1
+        assert len(server.attempts) == 1
+        assert_only_idle(pool, server)
+
+    run(main())
+
+
+class StandIn:
+    """A proxy of an adapter, as tracing libraries make them, without the private attributes."""
+
+    def __init__(self, adapter: Any) -> None:
+        self.__dict__["adapter"] = adapter
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.adapter, name)
+
+
+def _new_engine_of_stand_ins(server: Server, **options: Any) -> AsyncEngine:
+    engine = new_engine(server, **options)
+
+    @event.listens_for(engine.sync_engine, "do_connect")
+    def connect(dialect: Any, record: Any, arguments: Any, named: Any) -> Any:
+        return StandIn(dialect.connect(*arguments, **named))
+
+    return engine
+
+
+def test_a_proxy_that_a_do_connect_listener_returns_is_used_at_once() -> None:
+    async def main() -> None:
+        server = Server()
+        engine = _new_engine_of_stand_ins(server, pool_size=1, max_overflow=0, pool_timeout=5)
+        for _ in range(3):
+            async with engine.connect() as connection:
+                await connection.execute(text("select 1"))
+        assert now() < 0.1
+        assert (len(server.attempts), server.count("ping")) == (1, 0)
+        await asyncio.sleep(5)
+        async with engine.connect():
+            pass
+        assert (len(server.attempts), server.count("ping")) == (1, 1)
+        await engine.dispose()
+        assert server.sockets == 0
+
+    run(main())
+
+
+async def _invalidate(engine: AsyncEngine, server: Server) -> None:
+    async with engine.connect() as connection:
+        await connection.invalidate()
+
+
+async def _disconnect(engine: AsyncEngine, server: Server) -> None:
+    server.open[0].die()
+    with pytest.raises(exc.DBAPIError):
+        async with engine.connect() as connection:
+            await connection.execute(text("select 1"))
+
+
+async def _cancel(engine: AsyncEngine, server: Server) -> None:
+    server.open[0].slow["execute"] = 100
+    with pytest.raises(asyncio.TimeoutError):
+        async with engine.connect() as connection:
+            await asyncio.wait_for(connection.execute(text("select 1")), 1)
+
+
+async def _fall_silent(engine: AsyncEngine, server: Server) -> None:
+    server.open[0].slow |= {"ping": 100, "close": 100}
+    await asyncio.sleep(5)
+    async with engine.connect():
+        pass
+
+
+async def _detach(engine: AsyncEngine, server: Server) -> None:
+    fairy = await borrow(engine.pool)
+    fairy.detach()
+    await give_back(fairy)
+
+
+async def _leak(engine: AsyncEngine, server: Server) -> None:
+    cycle: list[Any] = [await borrow(engine.pool)]
+    cycle.append(cycle)
+    del cycle
+    with pytest.warns(Warning, match="garbage collector"):
+        collect_garbage()
+
+
+@pytest.mark.parametrize(
+    "end",
+    [_invalidate, _disconnect, _cancel, _fall_silent, _detach, _leak],
+    ids=lambda f: f.__name__,
+)
+def test_a_connection_that_is_a_proxy_is_closed_like_any_other(
+    end: Callable[[AsyncEngine, Server], Coroutine[Any, Any, None]],
+) -> None:
+    async def main() -> None:
+        server = Server()
+        engine = _new_engine_of_stand_ins(server, pool_size=1, max_overflow=0, pool_timeout=5)
+        async with engine.connect():
+            pass
+        first = server.open[0]
+        await end(engine, server)
+        await asyncio.sleep(5)
+        assert first.is_closed
+        assert_only_idle(engine.pool, server)
+        await engine.dispose()
+        assert server.sockets == 0
+
+    run(main())
+
+
+def test_connections_that_are_proxies_are_closed_when_their_loop_is_closed_by_hand() -> None:
+    server = Server()
+    engine = _new_engine_of_stand_ins(server)
+    loop = VirtualLoop()
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_until_complete(open_idle(engine.pool, 3))
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+    assert server.sockets == 0
 
 
 # ------------------------------------------------------------------ context
@@ -336,6 +479,41 @@ def test_a_connection_does_not_keep_the_request_that_used_it_alive() -> None:
         gc.collect()
         assert request() is None
         assert task() is None
+
+    run(main())
+
+
+def test_a_pool_whose_connections_have_real_transports_is_collected_while_its_loop_runs() -> None:
+    """The event loop keeps the context in which a transport was made, and that named the pool."""
+
+    streams: list[asyncio.StreamWriter] = []
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        streams.append(writer)
+
+    async def main() -> None:
+        listener = await asyncio.start_server(accept, "127.0.0.1", 0)
+        port = listener.sockets[0].getsockname()[1]
+
+        class WithTransports(Server):
+            async def connect(self) -> FakeConnection:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                streams.append(writer)
+                return await super().connect()
+
+        async def use_and_forget() -> weakref.ref[Any]:
+            pool = new_pool(WithTransports(keep_ledger=False), pool_size=1)
+            await use(pool)
+            return weakref.ref(pool)
+
+        pool = await asyncio.ensure_future(use_and_forget())
+        await asyncio.sleep(60)  # asyncio has dropped cancelled timers
+        collect_garbage()
+        assert streams
+        assert pool() is None
+        for stream in streams:
+            stream.close()
+        listener.close()
 
     run(main())
 

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import importlib
 import inspect
+import logging
 import os
 import socket
 import sqlite3
@@ -20,8 +21,10 @@ import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from sqla_typedpool.pool.drivers import Probe, always_alive, cut, driver_of, force_close, release
-from sqla_typedpool.pool.outage import Kind, classify
+from sqla_typedpool.pool.backend import Backend, CloseMode
+from sqla_typedpool.pool.connect_errors import Kind, classify
+from sqla_typedpool.pool.drivers.base import Probe, always_alive
+from sqla_typedpool.pool.drivers.registry import driver_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -37,6 +40,15 @@ MYSQL = ("aiomysql", "asyncmy")
 
 by_driver = pytest.mark.parametrize("driver", URLS)
 by_mysql = pytest.mark.parametrize("driver", MYSQL)
+
+
+def backend_of(dialect: Any) -> Backend:
+    """The pool's view of one dialect, without a pool."""
+    logger = logging.getLogger("test")
+    pool: Any = SimpleNamespace(_dialect=dialect, _creator=None, logger=logger)
+    backend = Backend(pool)
+    backend.driver = driver_of(dialect)
+    return backend
 
 
 def dialect_of(driver: str) -> Any:
@@ -58,10 +70,13 @@ def test_an_unknown_driver_works_through_its_dialect_alone() -> None:
         SimpleNamespace(is_async=True, driver="brand_new"),
         create_engine("sqlite://").dialect,
     ):
-        row = driver_of(dialect)
-        assert row.probe(object()) is always_alive
-        assert (row.ping, row.force, row.adapter, row.connect_timeout) == (None, None, "", "")
-        assert row.descriptor(object()) == -1
+        unknown = driver_of(dialect)
+        assert unknown.make_probe(object()) is always_alive
+        assert always_alive() == Probe.ALIVE
+        assert (unknown.has_ping, unknown.connect_timeout_argument) == (False, "")
+        assert (unknown.can_abort, unknown.descriptor(object())) == (False, -1)
+        with pytest.raises(NotImplementedError):
+            unknown.force_close(object())
 
 
 ADAPTERS = {
@@ -95,20 +110,21 @@ CONNECTS: dict[str, Callable[[], set[str]]] = {
 
 @pytest.mark.parametrize("driver", CONNECTS)
 def test_the_connect_timeout_is_an_argument_of_the_drivers_connect(driver: str) -> None:
-    row = driver_of(dialect_of(driver))
+    argument = driver_of(dialect_of(driver)).connect_timeout_argument
     try:
         known = CONNECTS[driver]()
     except ValueError:
         pytest.skip("a compiled class without a signature")
-    assert row.connect_timeout in known
+    assert argument in known
 
 
 def test_a_sqlite_file_needs_no_ping_and_has_no_socket_to_abort() -> None:
     dialect = dialect_of("aiosqlite")
-    row = driver_of(dialect)
-    assert not row.needs_ping
-    assert row.probe(object())() == Probe.ALIVE
-    cut(dialect, SimpleNamespace(driver_connection=object()))
+    sqlite = driver_of(dialect)
+    assert not sqlite.needs_ping
+    assert sqlite.make_probe(object())() == Probe.ALIVE
+    assert not sqlite.can_abort
+    backend_of(dialect).abort_io(SimpleNamespace(driver_connection=object()))
 
 
 # ------------------------------------------------------------------------------- probes
@@ -167,12 +183,12 @@ def test_a_mysql_connection_is_alive_suspect_or_dead_by_its_socket(
     async def main() -> None:
         with socket_pair() as (ours, theirs):
             connection = await TRANSPORTS[transport_kind](ours)
-            probe = driver_of(plain_dialect(transport_kind)).probe(connection)
+            probe = driver_of(plain_dialect(transport_kind)).make_probe(connection)
             assert probe() == Probe.ALIVE
             theirs.send(b"notice")
-            assert probe() == Probe.DOUBTFUL  # the data is in the socket
+            assert probe() == Probe.SUSPECT  # the data is in the socket
             await asyncio.sleep(0.02)
-            assert probe() == Probe.DOUBTFUL  # the data is in the buffer of the driver
+            assert probe() == Probe.SUSPECT  # the data is in the buffer of the driver
             theirs.close()
             await asyncio.sleep(0.02)
             assert probe() == Probe.DEAD  # although data is unread
@@ -188,9 +204,9 @@ def test_an_unread_end_of_stream_is_suspect_and_a_close_by_the_client_is_dead(
     async def main() -> None:
         with socket_pair() as (ours, theirs):
             connection = await TRANSPORTS[transport_kind](ours)
-            probe = driver_of(plain_dialect(transport_kind)).probe(connection)
+            probe = driver_of(plain_dialect(transport_kind)).make_probe(connection)
             theirs.shutdown(socket.SHUT_WR)
-            assert probe() == Probe.DOUBTFUL
+            assert probe() == Probe.SUSPECT
             connection.close()
             assert probe() == Probe.DEAD
             await asyncio.sleep(0)
@@ -202,14 +218,14 @@ def test_a_psycopg_connection_is_alive_suspect_or_dead_by_its_socket_and_libpq()
     with socket_pair() as (ours, theirs):
         pgconn = SimpleNamespace(status=0)
         connection = SimpleNamespace(fileno=ours.fileno, pgconn=pgconn)
-        probe = driver_of(plain_dialect("psycopg")).probe(connection)
+        probe = driver_of(plain_dialect("psycopg")).make_probe(connection)
         assert probe() == Probe.ALIVE
         theirs.send(b"notice")
-        assert probe() == Probe.DOUBTFUL
+        assert probe() == Probe.SUSPECT
         ours.recv(10)
         assert probe() == Probe.ALIVE
         theirs.close()
-        assert probe() == Probe.DOUBTFUL
+        assert probe() == Probe.SUSPECT
         ours.close()
         assert probe() == Probe.DEAD
         pgconn.status = 1
@@ -218,7 +234,7 @@ def test_a_psycopg_connection_is_alive_suspect_or_dead_by_its_socket_and_libpq()
 
 def test_the_probe_of_asyncpg_calls_is_closed() -> None:
     connection = SimpleNamespace(is_closed=lambda: True)
-    assert driver_of(plain_dialect("asyncpg")).probe(connection)() == Probe.DEAD
+    assert driver_of(plain_dialect("asyncpg")).make_probe(connection)() == Probe.DEAD
 
 
 # --------------------------------------------------------------- abort and forced close
@@ -239,10 +255,10 @@ def test_an_abort_ends_reads_on_the_socket_and_leaves_closing_to_the_driver(
     async def main() -> None:
         with socket_pair() as (ours, theirs):
             connection = await TRANSPORTS[transport_kind](ours)
-            row = driver_of(plain_dialect(transport_kind))
-            probe = row.probe(connection)
-            descriptor = row.descriptor(connection)
-            cut(plain_dialect(transport_kind), connection)
+            driver = driver_of(plain_dialect(transport_kind))
+            probe = driver.make_probe(connection)
+            descriptor = driver.descriptor(connection)
+            backend_of(plain_dialect(transport_kind)).abort_io(connection)
             await asyncio.sleep(0.02)
             assert probe() == Probe.DEAD
             assert theirs.recv(1) == b""
@@ -250,7 +266,8 @@ def test_an_abort_ends_reads_on_the_socket_and_leaves_closing_to_the_driver(
                 os.fstat(descriptor)
             connection.close()
             await asyncio.sleep(0)
-            cut(plain_dialect(transport_kind), connection)  # nothing left to abort: no error
+            # nothing left to abort: no error
+            backend_of(plain_dialect(transport_kind)).abort_io(connection)
 
     run_in(loop, main())
 
@@ -263,7 +280,7 @@ def test_a_forced_close_does_not_wait_for_unsent_data(transport_kind: str) -> No
             transport = getattr(connection, "_transport", None) or connection._writer.transport
             descriptor = driver_of(plain_dialect(transport_kind)).descriptor(connection)
             transport.write(b"\x00" * 10_000_000)  # more than the other side receives
-            force_close(plain_dialect(transport_kind), connection)
+            backend_of(plain_dialect(transport_kind)).close_now(connection, CloseMode.ABORT)
             await asyncio.sleep(0.02)
             with pytest.raises(OSError, match="Bad file descriptor"):
                 os.fstat(descriptor)
@@ -280,7 +297,7 @@ def test_releasing_a_connection_of_a_closed_loop_sends_nothing_and_causes_no_war
         loop = asyncio.new_event_loop()
         connection = loop.run_until_complete(TRANSPORTS[transport_kind](ours))
         loop.close()
-        release(plain_dialect(transport_kind), connection)
+        backend_of(plain_dialect(transport_kind)).release(connection)
         assert theirs.recv(1) == b""
         del connection
         gc.collect()

@@ -12,7 +12,7 @@ from sqlalchemy import event, exc
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from sqla_typedpool import TypedPool
-from sqla_typedpool._sqlalchemy import await_only, greenlet_spawn
+from sqla_typedpool._sqlalchemy.greenlets import await_only, greenlet_spawn
 from tests.support.fake_driver import (
     Connect,
     Server,

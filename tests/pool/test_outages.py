@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sqla_typedpool import PoolTimeout
-from sqla_typedpool.pool.outage import Kind, classify
+from sqla_typedpool.pool.connect_errors import Kind, classify
 from tests.support.fake_driver import (
     Connect,
     Server,
@@ -303,7 +303,7 @@ def test_a_silent_attempt_without_waiters_ends_at_the_connect_timeout() -> None:
         pool = new_pool(server, timeout=1, pool_connect_timeout=4)
         with pytest.raises(PoolTimeout):
             await borrow(pool)
-        await asyncio.sleep(4)
+        await asyncio.sleep(4.1)
         assert_only_idle(pool, server)
         before = len(server.attempts)
         await asyncio.sleep(60)

@@ -6,18 +6,23 @@ import asyncio
 import dataclasses
 import logging
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from sqla_typedpool import Holder, PoolStats, PoolTimeout
-from sqla_typedpool._sqlalchemy import greenlet_spawn
+from sqla_typedpool._sqlalchemy.greenlets import greenlet_spawn
 from sqla_typedpool.errors import PoolOptionError, PoolSaturated, copy_error
-from sqla_typedpool.pool.stats import BOUNDS, CLOSE_REASONS
+from sqla_typedpool.pool.stats import BOUNDS, CloseReason
 from tests.support.fake_driver import (
     Connect,
     Server,
     WrongPassword,
+    assert_full_capacity,
+    assert_only_idle,
     borrow,
     borrowed,
     dispose,
@@ -27,7 +32,7 @@ from tests.support.fake_driver import (
     refused,
     use,
 )
-from tests.support.virtual_clock import run
+from tests.support.virtual_clock import now, run
 
 LOGGER = "sqla_typedpool"
 
@@ -36,7 +41,7 @@ def test_the_stats_of_an_unused_pool_are_zero() -> None:
     stats = new_pool(Server(), pool_size=2, max_overflow=1, pool_min_size=1).stats()
     assert (stats.size, stats.idle, stats.in_use, stats.waiting) == (0, 0, 0, 0)
     assert (stats.max, stats.min) == (3, 1)
-    assert stats.closed == dict.fromkeys(CLOSE_REASONS, 0)
+    assert stats.closed == dict.fromkeys([reason.value for reason in CloseReason], 0)
     assert stats.wait_time.count == 0
 
 
@@ -300,6 +305,124 @@ def test_every_log_record_has_its_numbers_as_attributes(
         assert extras, record.getMessage()
         assert all(isinstance(value, (int, float)) for value in extras.values()), extras
         assert record.name.startswith(LOGGER)
+
+
+class FailOn(logging.Handler):
+    """A log handler of the application that raises for records with this text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+        self.failed = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.text in record.getMessage():
+            self.failed += 1
+            raise LookupError(self.text)
+
+
+@contextmanager
+def _failing_on(text: str) -> Iterator[None]:
+    logger = logging.getLogger(LOGGER)
+    handler = FailOn(text)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+    assert handler.failed, "the record was logged"
+
+
+def test_a_log_handler_that_raises_when_the_server_recovers_loses_no_connection() -> None:
+    """The outage had ended, but the connection that ended it was neither handed out nor idle."""
+
+    async def main() -> None:
+        server = Server().script(Connect(error=refused))
+        pool = new_pool(server, pool_size=1, max_overflow=0, timeout=10)
+        await use(pool)
+        assert now() < 1
+        assert_only_idle(pool, server)
+        await assert_full_capacity(pool, server, 1)
+
+    with _failing_on("recovered"):
+        run(main(), tolerant=True)
+
+
+def test_a_log_handler_that_raises_for_a_slow_checkout_loses_no_connection() -> None:
+    async def main() -> None:
+        server = Server(usual=Connect(seconds=2))
+        pool = new_pool(server, pool_size=1, max_overflow=0, pool_slow_checkout=1)
+        with pytest.raises(LookupError):
+            await borrow(pool)
+        assert_only_idle(pool, server)
+        await assert_full_capacity(pool, server, 1)
+
+    with _failing_on("slow checkout"):
+        run(main())
+
+
+def test_a_log_handler_that_raises_when_a_leak_is_returned_loses_no_connection() -> None:
+    """As the typed layer returns it: SQLAlchemy's proxy would return it a second time."""
+
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server, pool_size=1, max_overflow=0, pool_leak_threshold=10)
+        entry = await pool.wait_and_take()
+        await asyncio.sleep(20)
+        with pytest.raises(LookupError):
+            pool.give_back(entry)
+        assert pool.stats().idle == 1
+        assert_only_idle(pool, server)
+        await assert_full_capacity(pool, server, 1)
+
+    with _failing_on("was returned after"):
+        run(main())
+
+
+def test_a_log_handler_that_raises_for_a_failed_close_listener_loses_no_slot() -> None:
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server, pool_size=1, max_overflow=0, pool_idle_timeout=5, timeout=5)
+        await open_idle(pool, 1)
+
+        @event.listens_for(pool, "close")
+        def fail(connection: Any, record: Any) -> None:
+            raise ValueError
+
+        await asyncio.sleep(20)
+        assert_only_idle(pool, server)
+        await assert_full_capacity(pool, server, 1)
+
+    with _failing_on("closing a connection failed"):
+        run(main(), tolerant=True)
+
+
+def test_a_log_handler_that_raises_as_close_names_the_holders_leaves_nothing_open() -> None:
+    kept: list[Any] = []
+
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server)
+        kept.append(await borrow(pool))
+        with pytest.raises(LookupError):
+            await pool.close(1)
+        assert server.sockets == 0
+
+    with _failing_on("closed by force"):
+        run(main(), tolerant=True)
+
+
+def test_a_log_handler_that_raises_as_the_loop_ends_leaves_nothing_open() -> None:
+    server = Server()
+    kept: list[Any] = []
+
+    async def main() -> None:
+        pool = new_pool(server)
+        kept.extend([pool, await borrow(pool)])
+
+    with _failing_on("the event loop ends"):
+        run(main(), tolerant=True)
+    assert server.sockets == 0
 
 
 # ----------------------------------------------------------------------- errors

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sqla_typedpool._sqlalchemy import greenlet_spawn
+from sqla_typedpool._sqlalchemy.greenlets import greenlet_spawn
 from tests.support.fake_driver import (
     Connect,
     Server,
@@ -93,13 +93,12 @@ class Workload:
         part = loop_pool(self.pool)
         self.sizes.append(
             {
-                "entries": len(part.records),
-                "empty entries": len(part.shells),
+                "entries": len(part.entries),
+                "empty entries": len(part.empty_entries),
                 "tasks": len(asyncio.all_tasks()),
                 "pool tasks": len(part.tasks),
                 "timers": sum(not each.cancelled() for each in loop._scheduled),
                 "waiters": self.pool.stats().waiting,
-                "connections to terminate": len(self.pool.parting.forced),
                 "referrers": len(gc.get_referrers(part)),
             }
         )

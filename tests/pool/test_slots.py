@@ -38,6 +38,13 @@ class FakeWaiter:
         return True
 
 
+def park(slots: Slots[str], entry: str) -> None:
+    """A connection that was opened and is idle now."""
+    slots.start_opening()
+    slots.opened()
+    slots.park(entry)
+
+
 def new_slots(size: int = 3, overflow: int = 0, *, lifo: bool = True) -> Slots[str]:
     return Slots(Limits(size, overflow), lifo=lifo)
 
@@ -47,8 +54,8 @@ def test_an_entry_is_assigned_to_the_oldest_waiter_that_still_waits() -> None:
     done, second, third = FakeWaiter(), FakeWaiter(), FakeWaiter()
     done.is_done = True
     for each in (done, second, third):
-        slots.join(each)
-    assert slots.hand_over("a")
+        slots.enqueue(each)
+    assert slots.assign("a")
     assert (second.entry, third.entry) == ("a", None)
     assert slots.in_use == 1
     assert list(slots.waiters) == [third]
@@ -58,8 +65,8 @@ def test_an_entry_is_not_assigned_when_no_waiter_still_waits() -> None:
     slots = new_slots()
     done = FakeWaiter()
     done.is_done = True
-    slots.join(done)
-    assert not slots.hand_over("a")
+    slots.enqueue(done)
+    assert not slots.assign("a")
     assert slots.in_use == 0
     assert not slots.waiters
 
@@ -69,7 +76,7 @@ def test_an_error_goes_to_the_oldest_waiter_that_still_waits() -> None:
     done, second, third = FakeWaiter(), FakeWaiter(), FakeWaiter()
     done.is_done = True
     for each in (done, second, third):
-        slots.join(each)
+        slots.enqueue(each)
     error = RuntimeError()
     assert slots.fail_oldest(error)
     assert second.error is error
@@ -81,17 +88,17 @@ def test_an_error_goes_to_the_oldest_waiter_that_still_waits() -> None:
 def test_a_waiter_can_be_enqueued_at_the_head_of_the_queue() -> None:
     slots = new_slots()
     first, second = FakeWaiter(), FakeWaiter()
-    slots.join(second)
-    slots.join(first, first=True)
-    assert [slots.place_of(each) for each in (first, second)] == [0, 1]
+    slots.enqueue(second)
+    slots.enqueue(first, first=True)
+    assert [slots.position_of(each) for each in (first, second)] == [0, 1]
 
 
 def test_dequeuing_a_waiter_twice_raises_no_error() -> None:
     slots = new_slots()
     waiter = FakeWaiter()
-    slots.join(waiter)
-    slots.leave(waiter)
-    slots.leave(waiter)
+    slots.enqueue(waiter)
+    slots.dequeue(waiter)
+    slots.dequeue(waiter)
     assert not slots.waiters
 
 
@@ -99,10 +106,11 @@ def test_dequeuing_a_waiter_twice_raises_no_error() -> None:
 def test_the_next_idle_entry_is_the_one_that_is_taken(lifo: bool, order: str) -> None:
     slots = new_slots(lifo=lifo)
     for entry in "abc":
-        slots.keep(entry)
+        park(slots, entry)
     taken = []
-    while (next_idle := slots.next_idle()) is not None:
-        assert slots.take() == next_idle
+    while slots.idle:
+        next_idle = slots.idle[slots.next_index]
+        assert slots.checkout() == next_idle
         taken.append(next_idle)
     assert "".join(taken) == order
     assert slots.in_use == 3
@@ -110,9 +118,9 @@ def test_the_next_idle_entry_is_the_one_that_is_taken(lifo: bool, order: str) ->
 
 def test_an_entry_can_be_reserved_only_once() -> None:
     slots = new_slots()
-    slots.keep("a")
-    assert slots.claim("a")
-    assert not slots.claim("a")
+    park(slots, "a")
+    assert slots.reserve("a")
+    assert not slots.reserve("a")
 
 
 @pytest.mark.parametrize(
@@ -122,16 +130,16 @@ def test_an_entry_can_be_reserved_only_once() -> None:
 def test_the_stock_values_for_unlimited_are_honoured(
     size: int, overflow: int, max_total: float
 ) -> None:
-    assert Limits(size, overflow).most == max_total
+    assert Limits(size, overflow).max_total == max_total
 
 
 def test_a_changed_limit_applies_at_once() -> None:
     limits = Limits(1, 0)
     slots: Slots[str] = Slots(limits)
     slots.in_use = 1
-    assert not slots.has_room()
+    assert not slots.has_free()
     limits.max_overflow = 1
-    assert slots.has_room()
+    assert slots.has_free()
 
 
 def test_the_slots_module_cannot_await() -> None:
@@ -160,33 +168,45 @@ class SlotsAgainstAModel(RuleBasedStateMachine):
 
     @rule()
     def check_out(self) -> None:
-        if self.slots.waiters or self.slots.next_idle() is None:
+        if self.slots.waiters or not self.slots.idle:
             waiter = FakeWaiter()
-            self.slots.join(waiter)
+            self.slots.enqueue(waiter)
             self.queue.append(waiter)
         else:
-            entry = self.slots.take()
+            entry = self.slots.checkout()
             assert entry == self.idle.pop()
             self.used.append(entry)
+
+    @precondition(lambda self: self.used)
+    @rule(data=st.data())
+    def check_in_to_idle(self, data: st.DataObject) -> None:
+        entry = data.draw(st.sampled_from(self.used))
+        may_be_idle = not self.slots.waiters and len(self.idle) < self.limits.size
+        assert self.slots.checkin_idle(entry) == may_be_idle
+        if may_be_idle:
+            self.used.remove(entry)
+            self.idle.append(entry)
 
     @precondition(lambda self: self.used)
     @rule(data=st.data())
     def check_in(self, data: st.DataObject) -> None:
         entry = data.draw(st.sampled_from(self.used))
         self.used.remove(entry)
-        self.slots.in_use -= 1
+        self.slots.checkin()
         self.reserved.append(entry)
 
     @precondition(lambda self: self.reserved)
     @rule()
     def release(self) -> None:
         entry = self.reserved.pop()
-        if self.slots.hand_over(entry):
+        if self.slots.assign(entry):
             self._model_serves(entry)
-        elif self.slots.is_surplus():
+        elif len(self.slots.idle) >= self.slots.max_idle:
             assert len(self.idle) >= self.limits.size
+            self.slots.start_closing()
+            self.busy["closing"] += 1
         else:
-            self.slots.keep(entry)
+            self.slots.park(entry)
             self.idle.append(entry)
 
     def _model_serves(self, entry: int) -> None:
@@ -202,7 +222,7 @@ class SlotsAgainstAModel(RuleBasedStateMachine):
         waiter = data.draw(st.sampled_from(self.queue))
         waiter.is_done = True
         if dequeued:
-            self.slots.leave(waiter)
+            self.slots.dequeue(waiter)
             self.queue.remove(waiter)
 
     @precondition(lambda self: self.queue)
@@ -214,44 +234,78 @@ class SlotsAgainstAModel(RuleBasedStateMachine):
         if self.queue:
             assert self.queue.pop(0).error is not None
 
-    @precondition(lambda self: self.slots.has_room())
+    @precondition(lambda self: self.slots.has_free())
     @rule()
     def open(self) -> None:
-        self.slots.opening += 1
+        self.slots.start_opening()
         self.busy["opening"] += 1
 
     @precondition(lambda self: self.busy["opening"])
     @rule(succeeds=st.booleans())
     def opened(self, succeeds: bool) -> None:
-        self.slots.opening -= 1
         self.busy["opening"] -= 1
         if succeeds:
+            self.slots.opened()
             self.reserved.append(next(self.names))
+        else:
+            self.slots.opening_failed()
 
     @precondition(lambda self: self.idle)
-    @rule(data=st.data(), state=st.sampled_from(["validating", "closing"]))
-    def claim(self, data: st.DataObject, state: str) -> None:
+    @rule(data=st.data())
+    def reserve(self, data: st.DataObject) -> None:
         entry = data.draw(st.sampled_from(self.idle))
-        assert self.slots.claim(entry)
+        assert self.slots.reserve(entry)
         self.idle.remove(entry)
-        setattr(self.slots, state, getattr(self.slots, state) + 1)
-        self.busy[state] += 1
+        self.reserved.append(entry)
 
-    @precondition(lambda self: self.busy["validating"] or self.busy["closing"])
+    @precondition(lambda self: self.reserved)
     @rule()
-    def finish(self) -> None:
-        state = "validating" if self.busy["validating"] else "closing"
-        setattr(self.slots, state, getattr(self.slots, state) - 1)
-        self.busy[state] -= 1
+    def validate(self) -> None:
+        self.reserved.pop()
+        self.slots.start_validating()
+        self.busy["validating"] += 1
+
+    @precondition(lambda self: self.busy["validating"])
+    @rule()
+    def validated(self) -> None:
+        self.busy["validating"] -= 1
+        self.slots.validated()
+        self.reserved.append(next(self.names))
+
+    @precondition(lambda self: self.reserved)
+    @rule()
+    def close(self) -> None:
+        self.reserved.pop()
+        self.slots.start_closing()
+        self.busy["closing"] += 1
+
+    @precondition(lambda self: self.reserved)
+    @rule()
+    def release_empty(self) -> None:
+        self.reserved.pop()
+        self.slots.release_empty()
+
+    @precondition(lambda self: self.used)
+    @rule()
+    def terminate(self) -> None:
+        self.slots.start_terminating()
+        self.busy["closing"] += 1
+
+    @precondition(lambda self: self.busy["closing"])
+    @rule()
+    def closed(self) -> None:
+        self.busy["closing"] -= 1
+        self.slots.closed()
 
     @invariant()
     def both_agree(self) -> None:
         slots = self.slots
         assert list(slots.idle) == self.idle
         assert slots.in_use == len(self.used)
-        assert slots.total() == len(self.idle) + len(self.used) + sum(self.busy.values())
-        assert slots.total() + len(self.reserved) >= slots.total()
-        assert slots.has_room() == (slots.total() < self.limits.most)
+        assert slots.reserved == len(self.reserved)
+        working = sum(self.busy.values()) + len(self.reserved)
+        assert slots.total() == len(self.idle) + len(self.used) + working
+        assert slots.has_free() == (slots.total() < self.limits.max_total)
         waiting = [each for each in slots.waiters if not each.is_done]  # type: ignore[attr-defined]
         assert waiting == [each for each in self.queue if not each.is_done]
 

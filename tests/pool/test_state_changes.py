@@ -37,12 +37,6 @@ MUTATORS = {
     "update",
 }
 
-# The pool is being rewritten. These rules apply as soon as its new files exist.
-redesigned = pytest.mark.skipif(
-    not (PACKAGE_ROOT / "pool" / "loop_pool.py").exists(),
-    reason="the pool before its redesign",
-)
-
 
 # --------------------------------------------------------------------------- changes of the slots
 
@@ -137,7 +131,6 @@ def _assigned_names(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, ast.expr]]:
                         yield each.id, part
 
 
-@redesigned
 def test_only_slots_changes_its_counters_and_queues() -> None:
     found = [
         f"{path.relative_to(PACKAGE_ROOT)}:{what}"
@@ -265,7 +258,6 @@ def _float_of(call: ast.Call) -> float | None:
     return None
 
 
-@redesigned
 def test_no_state_of_the_pool_is_minus_infinity() -> None:
     found = [
         f"{path.relative_to(PACKAGE_ROOT)}:{what}"

@@ -8,12 +8,12 @@ import threading
 from typing import Any
 
 import pytest
-from sqlalchemy import exc
+from sqlalchemy import event, exc
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, Pool
 
 from sqla_typedpool import PoolTimeout, TypedPool
-from sqla_typedpool._sqlalchemy import greenlet_spawn
+from sqla_typedpool._sqlalchemy.greenlets import greenlet_spawn
 from tests.support.fake_driver import (
     Connect,
     Server,
@@ -22,13 +22,14 @@ from tests.support.fake_driver import (
     borrow,
     borrowed,
     dispose,
+    driver_of,
     give_back,
     new_engine,
     new_pool,
     open_idle,
     use,
 )
-from tests.support.virtual_clock import VirtualLoop, now, run
+from tests.support.virtual_clock import VirtualLoop, collect_garbage, now, run
 
 LOGGER = "sqla_typedpool"
 
@@ -77,6 +78,50 @@ def test_the_status_line_is_that_of_the_stock_pool() -> None:
                 lines.append(pool.status())
         assert lines[0] == lines[1]
         assert "Connections in pool: 1" in lines[1]
+
+    run(main())
+
+
+@pytest.mark.parametrize("poolclass", [AsyncAdaptedQueuePool, TypedPool])
+def test_the_status_counts_an_invalidated_connection_once(poolclass: type[Any]) -> None:
+    """The entry of an invalidated connection is kept, and is connected again."""
+
+    async def main() -> None:
+        pool = new_pool(Server(), poolclass=poolclass, pool_size=3)
+        fairies = [await borrow(pool) for _ in range(2)]
+        for fairy in fairies:
+            await greenlet_spawn(fairy.invalidate)
+            await give_back(fairy)
+        fairies = [await borrow(pool) for _ in range(4)]
+        for fairy in fairies[:2]:
+            await greenlet_spawn(fairy.invalidate)
+        assert counts(pool) == (3, 2, 2, 1), "an invalidated connection has been returned"
+        for fairy in fairies:
+            await give_back(fairy)
+        assert counts(pool) == (3, 3, 0, 0)
+        assert pool.status() == (
+            "Pool size: 3  Connections in pool: 3 "
+            "Current Overflow: 0 Current Checked out connections: 0"
+        )
+
+    run(main())
+
+
+@pytest.mark.parametrize("poolclass", [AsyncAdaptedQueuePool, TypedPool])
+def test_empty_entries_beyond_pool_size_are_not_counted(poolclass: type[Any]) -> None:
+    """Entries of connections in use may become idle beside the empty ones."""
+
+    async def main() -> None:
+        pool = new_pool(Server(), poolclass=poolclass, pool_size=3)
+        fairies = [await borrow(pool) for _ in range(6)]
+        for fairy in fairies[:3]:
+            await greenlet_spawn(fairy.invalidate)
+            await give_back(fairy)
+        assert counts(pool) == (3, 3, 3, 3)
+        for number, fairy in enumerate(fairies[3:], 1):
+            await give_back(fairy)
+            assert counts(pool) == (3, 3, 3 - number, 3 - number)
+        assert "Connections in pool: 3 Current Overflow: 0" in pool.status()
 
     run(main())
 
@@ -198,6 +243,25 @@ def test_recreate_of_a_closed_pool_returns_an_open_pool() -> None:
     run(main())
 
 
+def test_a_recreated_pool_that_is_dropped_leaves_the_returns_of_the_old_one_bounded() -> None:
+    """Both limit the resets of one dialect (guarantee 7); the limit was the latest pool's, and
+    went with it."""
+
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server, pool_size=2, pool_reset_timeout=1)
+        fairy = await borrow(pool)
+        driver_of(fairy).hang.add("rollback")
+        pool.recreate()
+        collect_garbage()
+        returning = asyncio.ensure_future(give_back(fairy))
+        await asyncio.wait({returning}, timeout=100)
+        assert now() == pytest.approx(1, abs=0.1)
+        assert pool.checkedout() == 0
+
+    run(main())
+
+
 def test_the_old_pool_still_works_after_recreate_and_dispose() -> None:
     async def main() -> None:
         server = Server()
@@ -280,6 +344,31 @@ def test_an_empty_entry_is_never_handed_out() -> None:
     run(main())
 
 
+def test_a_checkin_listener_may_close_its_record() -> None:
+    """`close()` is in SQLAlchemy's interface of a record; the pool itself does not call it."""
+
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server, pool_size=1, max_overflow=0)
+
+        @event.listens_for(pool, "checkin")
+        def close(connection: Any, record: Any) -> None:
+            record.close()
+
+        closed: list[Any] = []
+        event.listen(pool, "close", lambda connection, record: closed.append(connection))
+        fairy = await borrow(pool)
+        adapter, old = fairy.dbapi_connection, driver_of(fairy)
+        await give_back(fairy)
+        await asyncio.sleep(1)
+        assert closed == [adapter]
+        assert old.is_closed
+        assert_only_idle(pool, server)
+        assert (await use(pool)) is not old
+
+    run(main())
+
+
 def test_an_expired_entry_keeps_its_record_info() -> None:
     async def main() -> None:
         pool = new_pool(Server(), pool_size=1, max_overflow=0, pool_max_lifetime=10)
@@ -323,9 +412,10 @@ def test_an_entry_that_never_connected_is_not_kept() -> None:
 
 def test_sqlalchemys_own_recycle_and_pre_ping_stay_off() -> None:
     pool = new_pool(Server(), recycle=60, pre_ping=True)
-    assert pool._recycle == -1
+    assert pool._recycle == 60, "the stock pool's attribute tells what was given"
     assert pool._pre_ping is False
     assert pool.options.pool_max_lifetime == 60
+    assert new_pool(Server())._recycle == -1
 
 
 # ------------------------------------------------------------------ engine, loops

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from sqla_typedpool.pool.tasks import Tasks
+from sqla_typedpool._asyncio.tasks import BackgroundTasks
 from tests.support.virtual_clock import now, run, virtual_loop
 
 
@@ -16,13 +16,13 @@ async def work_for(seconds: float) -> str:
     return "finished"
 
 
-def new_tasks() -> Tasks:
-    return Tasks(virtual_loop(), logging.getLogger())
+def new_tasks() -> BackgroundTasks:
+    return BackgroundTasks(virtual_loop(), logging.getLogger())
 
 
 def test_a_patient_task_that_is_cancelled_may_still_finish() -> None:
     async def main() -> None:
-        task = new_tasks().spawn(work_for(1), "connect", patient=True)
+        task = new_tasks().spawn(work_for(1), "connect", in_thread=True)
         await asyncio.sleep(0.5)
         assert task.cancel()
         assert task.cancel()
@@ -35,7 +35,7 @@ def test_a_patient_task_that_is_cancelled_may_still_finish() -> None:
 
 def test_a_patient_task_that_is_cancelled_before_its_first_step_still_finishes() -> None:
     async def main() -> None:
-        task = new_tasks().spawn(work_for(1), "connect", patient=True)
+        task = new_tasks().spawn(work_for(1), "connect", in_thread=True)
         task.cancel()
         assert await task == "finished"
 
@@ -44,7 +44,7 @@ def test_a_patient_task_that_is_cancelled_before_its_first_step_still_finishes()
 
 def test_a_patient_task_that_does_not_finish_is_cancelled_after_two_seconds() -> None:
     async def main() -> None:
-        task = new_tasks().spawn(work_for(60), "connect", patient=True)
+        task = new_tasks().spawn(work_for(60), "connect", in_thread=True)
         await asyncio.sleep(0.5)
         task.cancel()
         await asyncio.wait({task})

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from sqlalchemy import event, exc, text
 
-from sqla_typedpool import TypedPool
-from sqla_typedpool._sqlalchemy import await_only, greenlet_spawn
+from sqla_typedpool import PoolTimeout, TypedPool
+from sqla_typedpool._sqlalchemy.greenlets import await_only, greenlet_spawn
 from tests.support.fake_driver import (
     Connect,
+    Disconnect,
+    FakeConnection,
     ReadOnly,
     Server,
     assert_full_capacity,
@@ -19,6 +23,7 @@ from tests.support.fake_driver import (
     borrow,
     borrowed,
     change_driver,
+    dispose,
     driver_of,
     give_back,
     new_engine,
@@ -26,7 +31,7 @@ from tests.support.fake_driver import (
     open_idle,
     use,
 )
-from tests.support.virtual_clock import now, run
+from tests.support.virtual_clock import collect_garbage, loop_iterations, now, run
 
 
 def test_a_connection_in_frequent_use_is_never_pinged() -> None:
@@ -140,6 +145,26 @@ def test_a_ping_ends_after_two_seconds_and_the_borrower_gets_another_connection(
     run(main())
 
 
+def test_when_all_idle_connections_are_silent_one_ping_is_waited_for_and_not_the_others() -> None:
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server, pool_size=5, max_overflow=0)
+        silent = await open_idle(pool, 5)
+        for each in silent:
+            each.hang |= {"ping", "close"}
+        await asyncio.sleep(5)
+        fresh = await use(pool)
+        assert fresh not in silent
+        assert now() - 5 <= 2.3, "a ping has 2 s"
+        assert server.count("ping") == 5, "the others are being pinged"
+        await asyncio.sleep(5)
+        assert all(each.is_closed for each in silent)
+        assert_only_idle(pool, server)
+        await assert_full_capacity(pool, server, 5)
+
+    run(main())
+
+
 def test_a_hung_ping_of_an_unknown_driver_is_bounded() -> None:
     async def main() -> None:
         server = Server()
@@ -233,11 +258,11 @@ def test_a_known_adapter_class_is_pinged_through_its_driver(
 ) -> None:
     pinged: list[Any] = []
 
-    async def ping(connection: Any) -> None:
+    async def ping(self: Any, connection: Any) -> None:
         pinged.append(connection)
         await connection.execute()
 
-    change_driver(monkeypatch, ping=ping, adapter="FakeAdapter")
+    change_driver(monkeypatch, has_ping=True, ping=ping, adapter="FakeAdapter")
 
     async def main() -> None:
         server = Server()
@@ -257,10 +282,10 @@ def test_a_known_adapter_class_is_pinged_through_its_driver(
 def test_an_unknown_adapter_class_is_pinged_through_its_dialect(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def ping(connection: Any) -> None:
+    async def ping(self: Any, connection: Any) -> None:
         raise AssertionError("the ping is not meant for this adapter class")
 
-    change_driver(monkeypatch, ping=ping, adapter="SomeOtherAdapter")
+    change_driver(monkeypatch, has_ping=True, ping=ping, adapter="SomeOtherAdapter")
 
     async def main() -> None:
         server = Server()
@@ -359,6 +384,45 @@ def test_a_connection_opened_after_a_disconnect_is_not_pinged() -> None:
         await engine.dispose()
 
     run(main())
+
+
+def _calls_for_disconnects(count: int) -> int:
+    """How many functions are called when so many connections in use meet a disconnect each."""
+    calls = 0
+
+    def count_call(frame: Any, event: str, argument: Any) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    def disconnect(pool: Any, fairies: list[Any]) -> None:
+        profile = sys.getprofile()
+        sys.setprofile(count_call)
+        try:
+            for fairy in fairies:
+                pool._invalidate(fairy, Disconnect())
+        finally:
+            sys.setprofile(profile)
+
+    async def main() -> None:
+        server = Server(keep_ledger=False)
+        pool = new_pool(server, pool_size=count, max_overflow=0)
+        fairies = [await borrow(pool) for _ in range(count)]
+        await asyncio.sleep(1)
+        await greenlet_spawn(disconnect, pool, fairies)
+        await asyncio.sleep(1)
+        assert_only_idle(pool, server)
+
+    run(main())
+    return calls
+
+
+def test_the_work_for_disconnects_of_all_connections_in_use_grows_no_faster_than_their_number() -> (
+    None
+):
+    """A restart of the server ends them all: none may have to mark each of the others."""
+    few, many = _calls_for_disconnects(100), _calls_for_disconnects(500)
+    assert few >= 100, "it has been counted"
+    assert many <= 5.2 * few
 
 
 def test_invalidate_pool_error_replaces_every_connection() -> None:
@@ -494,6 +558,108 @@ def test_a_cancelled_reconnect_counts_until_its_socket_is_closed() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("how", ["dispose", "close"])
+def test_a_reconnect_in_progress_at_dispose_or_close_leaves_no_connection_open(how: str) -> None:
+    """It is older than the dispose, so what it opens is closed on its return."""
+
+    async def main() -> None:
+        server = Server().script(Connect(), Connect(seconds=0.5))
+        pool = new_pool(server, pool_size=2)
+        _reject_once(pool)
+        borrower = asyncio.ensure_future(use(pool, 1))
+        await asyncio.sleep(0.2)
+        await (dispose(pool) if how == "dispose" else pool.close(timeout=10))
+        await borrower
+        await asyncio.sleep(1)
+        assert len(server.attempts) == 2
+        assert pool.stats().closed[how] == 1
+        assert (pool.stats().idle, server.sockets) == (0, 0)
+
+    run(main())
+
+
+class FailsWhenCancelled(Server):
+    """Its driver turns the cancellation of a connect into an error of its own."""
+
+    async def connect(self) -> FakeConnection:
+        try:
+            return await super().connect()
+        except asyncio.CancelledError:
+            raise Disconnect("the connect was interrupted") from None
+
+
+def test_the_error_of_a_reconnect_that_its_borrower_has_given_up_is_retrieved() -> None:
+    """asyncio would log "Task exception was never retrieved"; `run` fails for that."""
+
+    async def main() -> None:
+        server = FailsWhenCancelled().script(Connect(), Connect(silent=True))
+        pool = new_pool(server, pool_size=2, timeout=1)
+        _reject_once(pool)
+        with pytest.raises(PoolTimeout):
+            await use(pool)
+        assert now() == pytest.approx(1, abs=0.01)
+        await asyncio.sleep(1)
+        collect_garbage()
+        assert_only_idle(pool, server)
+
+    run(main())
+
+
+class IgnoresCancellation(Server):
+    """Its driver goes on connecting when it is cancelled, and succeeds."""
+
+    async def connect(self) -> FakeConnection:
+        connecting = asyncio.ensure_future(super().connect())
+        while not connecting.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({connecting})
+        return connecting.result()
+
+
+def test_a_reconnect_that_succeeds_too_late_does_not_close_a_connection_in_use() -> None:
+    """The entry has been returned with the late connection in it, while its connect listener
+    still runs: the next borrower got it, and lost it when the reconnect ended."""
+
+    async def main() -> None:
+        server = IgnoresCancellation().script(Connect(), Connect(seconds=1.5))
+        pool = new_pool(server, driver="unknown", pool_size=1, max_overflow=0, timeout=1)
+        checkouts = 0
+
+        @event.listens_for(pool, "checkout")
+        def reject_first(connection: Any, record: Any, proxy: Any) -> None:
+            nonlocal checkouts
+            checkouts += 1
+            if checkouts == 1:
+                raise exc.DisconnectionError
+
+        @event.listens_for(pool, "checkin")
+        def return_slowly(connection: Any, record: Any) -> None:
+            if checkouts == 1:
+                await_only(asyncio.sleep(1))
+
+        @event.listens_for(pool, "connect")
+        def configure_slowly(connection: Any, record: Any) -> None:
+            if len(server.attempts) == 2:
+                with suppress(asyncio.CancelledError):
+                    await_only(asyncio.sleep(1))
+
+        with pytest.raises(PoolTimeout):
+            await use(pool)
+        assert now() == pytest.approx(2, abs=0.01)
+        late = server.connections[1]
+        assert not late.is_closed, "its connect listener runs"
+        async with borrowed(pool) as fairy:
+            assert driver_of(fairy) is not late
+            await asyncio.sleep(1.5)
+            assert not driver_of(fairy).is_closed
+            assert late.is_closed
+        await asyncio.sleep(1)
+        assert_only_idle(pool, server)
+        await assert_full_capacity(pool, server, 1)
+
+    run(main())
+
+
 def test_a_softly_invalidated_connection_is_replaced_at_the_next_checkout() -> None:
     async def main() -> None:
         server = Server()
@@ -506,6 +672,30 @@ def test_a_softly_invalidated_connection_is_replaced_at_the_next_checkout() -> N
         assert (await use(pool)) is not old
         await asyncio.sleep(1)
         assert old.is_closed
+        assert_only_idle(pool, server)
+
+    run(main())
+
+
+def test_a_softly_invalidated_connection_is_not_given_to_a_waiter_of_a_disposed_pool() -> None:
+    """Waiters of a disposed pool get connections that are to be closed, but not this one: the
+    application has said that it must not be used."""
+
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server, pool_size=1, max_overflow=0)
+        fairy = await borrow(pool)
+        old = driver_of(fairy)
+        waiter = asyncio.ensure_future(borrow(pool))
+        await loop_iterations(3)
+        fairy.invalidate(soft=True)
+        await dispose(pool)
+        await give_back(fairy)
+        fairy = await waiter
+        assert driver_of(fairy) is not old
+        assert old.is_closed
+        await give_back(fairy)
+        await asyncio.sleep(1)
         assert_only_idle(pool, server)
 
     run(main())

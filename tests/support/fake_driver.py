@@ -13,7 +13,7 @@ import socket
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.connectors.asyncio import AsyncAdapt_terminate
@@ -24,8 +24,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from sqla_typedpool import TypedPool
-from sqla_typedpool._sqlalchemy import await_only, greenlet_spawn
-from sqla_typedpool.pool import drivers
+from sqla_typedpool._sqlalchemy.greenlets import await_only, greenlet_spawn
+from sqla_typedpool.pool.drivers import registry as driver_registry
+from sqla_typedpool.pool.drivers.base import Driver, Probe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -159,7 +160,7 @@ class FakeConnection:
         self.fails: dict[str, Callable[[], BaseException]] = {}
         self.is_dead = False  # the server has closed it; the next operation fails
         self.is_closed = False
-        self.probe_result: drivers.Probe | None = None  # of the local probe; None = by `is_closed`
+        self.probe_result: Probe | None = None  # of the local probe; None = by `is_closed`
         self.opened_at = loop.time()
         self.closed_at: float | None = None
         self._pair: tuple[socket.socket, socket.socket] | None = None
@@ -200,12 +201,12 @@ class FakeConnection:
         """The server closes the connection; the local probe reports it if `seen_by_probe`."""
         self.is_dead = True
         if seen_by_probe:
-            self.probe_result = drivers.Probe.DEAD
+            self.probe_result = Probe.DEAD
 
     def probe(self) -> int:
         if self.probe_result is not None:
             return self.probe_result
-        return drivers.Probe.DEAD if self.is_closed else drivers.Probe.ALIVE
+        return Probe.DEAD if self.is_closed else Probe.ALIVE
 
     async def _run(self, operation: str) -> None:
         self.calls[operation] += 1
@@ -381,25 +382,36 @@ registry.register("fakedb.fake", __name__, "FakeDialect")
 
 # ------------------------------------------------------- the inside of the pool
 
-ROW = drivers.Driver(
-    probe=lambda connection: connection.probe,
-    ping_opens_transaction=False,
-    descriptor=lambda connection: connection.fileno(),
-    connect_timeout="connect_timeout",
-)
-drivers._DRIVERS["fake"] = ROW
 
-SUSPECT = drivers.Probe.DOUBTFUL
+class FakeDriver(Driver):
+    """What the pool knows of the fake driver."""
+
+    dialect_ping_opens_transaction = False
+    adapter = "FakeAdapter"
+    can_abort = True
+    connect_timeout_argument = "connect_timeout"
+
+    def make_probe(self, connection: Any) -> Callable[[], int]:
+        return connection.probe  # type: ignore[no-any-return]
+
+    def descriptor(self, connection: Any) -> int:
+        return connection.fileno()  # type: ignore[no-any-return]
+
+
+driver_registry._DRIVERS["fake"] = FakeDriver()
+
+SUSPECT = Probe.SUSPECT
 
 
 def change_driver(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
-    """Change what the pool knows of the fake driver, for one test."""
-    monkeypatch.setitem(drivers._DRIVERS, "fake", replace(ROW, **changes))
+    """Change what the pool knows of the fake driver, for one test: attributes and methods."""
+    changed = type("ChangedDriver", (FakeDriver,), changes)()
+    monkeypatch.setitem(driver_registry._DRIVERS, "fake", changed)
 
 
 def loop_pool(pool: Any) -> Any:
     """The part of the pool that belongs to the running event loop."""
-    return pool.houses.here()
+    return pool.loops.current()
 
 
 # ------------------------------------------------------------ pools and engines

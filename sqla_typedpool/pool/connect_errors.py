@@ -1,8 +1,8 @@
-"""Is a failed connect worth another try? One classifier per driver family.
+"""Classifies connect errors: is another attempt worth it?
 
-Transient errors (the server is restarting, the network is away) are retried in
-the background while callers wait; full servers are waited for; anything else,
-above all anything unknown, reaches the caller at once.
+A transient error (the server restarts, the network is away) is retried in the
+background while callers wait. A full server is waited for. Every other error, and
+every unknown one, is given to the caller at once.
 
 SQLSTATEs: https://www.postgresql.org/docs/current/errcodes-appendix.html
 MySQL: https://dev.mysql.com/doc/mysql-errors/8.0/en/
@@ -17,18 +17,16 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
-__all__ = ["Kind", "classify", "says_read_only"]
-
 
 class Kind(Enum):
-    """What a connect error says about the next attempt."""
+    """What a connect error means for the next attempt."""
 
+    # The server did not answer, or not yet: try again.
     TRANSIENT = "transient"
-    """Nobody answered, or not yet: try again."""
+    # The server answers but has no connection to spare.
     FULL = "full"
-    """The server answers but has no connection to spare."""
+    # Another attempt would fail as well: authentication, unknown database, TLS, unknown.
     FATAL = "fatal"
-    """Another try would fail alike: authentication, unknown database, TLS, unknown."""
 
 
 _TRANSIENT_STATES = frozenset({"57P03", "57P01", "57P02", "08000", "08001", "08003", "08006"})
@@ -42,87 +40,71 @@ _TRANSIENT_MYSQL = frozenset(
 _READ_ONLY_MYSQL = frozenset({1290, 1836})
 # 1040 too many, 1135 no thread for another, 1203 too many of this user
 _FULL_MYSQL = frozenset({1040, 1135, 1203})
-_USER_LIMIT_MYSQL = 1226  # one of several limits: of connections, of queries per hour
+_USER_LIMIT_MYSQL = 1226  # of connections, or of queries per hour
 
 # libpq reports most connect failures as text without an SQLSTATE.
-_TRANSIENT_WORDS = (
-    "connection refused",
-    "connection reset",
-    "connection timeout expired",
-    "could not receive data",
-    "could not send data",
-    "could not translate host name",
-    "name resolution",
-    "name or service not known",
-    "network is unreachable",
-    "no route to host",
-    "server closed the connection unexpectedly",
-    "the database system is starting up",
-    "the database system is shutting down",
-    "the database system is in recovery mode",
-    "the database system is not yet accepting connections",
-    "terminating connection",
-    "timeout expired",
-    "connect call failed",
-    "connection was closed in the middle",
-    "unexpected connection_lost",
+_TRANSIENT_TEXTS = (
+    *("connection refused", "connection reset", "connect call failed", "timeout expired"),
+    *("could not receive data", "could not send data", "connection was closed in the middle"),
+    *("server closed the connection unexpectedly", "unexpected connection_lost"),
+    *("could not translate host name", "name resolution", "name or service not known"),
+    *("network is unreachable", "no route to host", "terminating connection"),
+    *("the database system is starting up", "the database system is shutting down"),
+    *("the database system is in recovery mode", "is not yet accepting connections"),
     "accepting connections on that socket",  # a Unix socket: gone or refused
 )
 _TRANSIENT_ERRNOS = frozenset(
     {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL}
 )
-_FULL_WORDS = ("too many clients already", "remaining connection slots are reserved")
+_FULL_TEXTS = ("too many clients already", "remaining connection slots are reserved")
 
 
 def classify(error: BaseException) -> Kind:
-    """The kind of a connect error, judged by its whole chain of causes."""
-    for each in _chain(error):
-        kind = _kind_of(each)
-        if kind is not None:
-            return kind
-    return Kind.FATAL
+    """The kind of a connect error; its causes are looked at as well."""
+    kinds = (_kind_of(each) for each in _chain(error))
+    return next((kind for kind in kinds if kind is not None), Kind.FATAL)
 
 
-def says_read_only(error: BaseException) -> bool:
+def is_read_only(error: BaseException) -> bool:
     """Whether a statement failed because nothing may be written."""
     number = _mysql_number(error)
     if number is not None:
         return number in _READ_ONLY_MYSQL
-    return _state_of(error) == "25006"
+    return _sqlstate_of(error) == "25006"
 
 
 def _kind_of(error: BaseException) -> Kind | None:
     # MySQL's numbers first: its errors carry SQLSTATEs too, and vaguer ones
     number = _mysql_number(error)
     if number is not None:
-        return _of_number(number, error)
-    state = _state_of(error)
+        return _by_number(number, error)
+    state = _sqlstate_of(error)
     if isinstance(state, str):
-        return _of_state(state)
-    return _of_type(error) or _of_words(str(error).lower())
+        return _by_sqlstate(state)
+    return _by_type(error) or _by_text(str(error).lower())
 
 
-def _state_of(error: BaseException) -> object:
+def _sqlstate_of(error: BaseException) -> object:
     return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
 
 
-def _of_state(state: str) -> Kind:
+def _by_sqlstate(state: str) -> Kind:
     if state in _FULL_STATES:
         return Kind.FULL
     return Kind.TRANSIENT if state in _TRANSIENT_STATES else Kind.FATAL
 
 
-def _of_number(number: int, error: BaseException) -> Kind:
+def _by_number(number: int, error: BaseException) -> Kind:
     if number in _FULL_MYSQL:
         return Kind.FULL
     if number == _USER_LIMIT_MYSQL:
         return Kind.FULL if "max_user_connections" in str(error) else Kind.FATAL
     if error.__cause__ is not None and _is_tls(error.__cause__):
-        return Kind.FATAL  # the drivers say 2003 of every OSError, and TLS errors are such
+        return Kind.FATAL  # the drivers report every OSError as 2003, also those of TLS
     return Kind.TRANSIENT if number in _TRANSIENT_MYSQL else Kind.FATAL
 
 
-def _of_type(error: BaseException) -> Kind | None:
+def _by_type(error: BaseException) -> Kind | None:
     if _is_tls(error):
         return Kind.FATAL
     if isinstance(error, (ConnectionError, TimeoutError, asyncio.TimeoutError, socket.gaierror)):
@@ -135,10 +117,10 @@ def _of_type(error: BaseException) -> Kind | None:
     return None
 
 
-def _of_words(text: str) -> Kind | None:
-    if any(words in text for words in _FULL_WORDS):
+def _by_text(text: str) -> Kind | None:
+    if any(each in text for each in _FULL_TEXTS):
         return Kind.FULL
-    if any(words in text for words in _TRANSIENT_WORDS):
+    if any(each in text for each in _TRANSIENT_TEXTS):
         return Kind.TRANSIENT
     return None
 

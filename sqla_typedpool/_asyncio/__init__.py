@@ -1,0 +1,1 @@
+"""Timers, deadlines and background tasks, on top of asyncio. Nothing here knows a pool."""

@@ -1,0 +1,109 @@
+"""The pool's own tasks: they carry no request's context, and each is accounted for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from logging import Logger
+from typing import Any
+
+from sqla_typedpool._asyncio.timers import call_later
+
+_CLOSE = "typedpool-close"
+_THREAD_PATIENCE = 2.0  # seconds for a thread to end by itself
+
+
+class _ThreadTask(asyncio.Task[Any]):
+    """A task that waits for a thread, which nothing can cancel.
+
+    ``asyncio.run`` cancels all tasks at its end. A thread would still report to the
+    closed loop, fail, and leave open what it has opened. So a cancelled task gets
+    two seconds to end by itself.
+    """
+
+    _is_cancelling = False
+
+    def cancel(self, msg: object = None) -> bool:
+        if self.done():
+            return False
+        if not self._is_cancelling:
+            self._is_cancelling = True
+            timer = call_later(self.get_loop(), _THREAD_PATIENCE, super().cancel)
+            self.add_done_callback(lambda _: timer.cancel(), context=Context())
+        return True
+
+
+class BackgroundTasks:
+    """The tasks of one event loop. They outlive the request they work for."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, log: Logger) -> None:
+        self.loop = loop
+        self.log = log
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def spawn(
+        self,
+        work: Coroutine[Any, Any, Any],
+        name: str,
+        on_done: Callable[[asyncio.Task[Any]], object] | None = None,
+        *,
+        in_thread: bool = False,
+    ) -> asyncio.Task[Any]:
+        """Start a task.
+
+        Not through ``loop.create_task``: a task factory that starts tasks at once
+        would switch into another greenlet in the middle of this one.
+
+        :param name: what it does: "close", "connect", "kill", "ping", "reconnect".
+        :param on_done: called with the task when it has ended, also if it was cancelled
+            before its first step; it handles the task's error. Without it an error is
+            logged.
+        :param in_thread: the work waits for a thread: give it time when it is cancelled.
+        """
+        kind = _ThreadTask if in_thread else asyncio.Task
+        task: asyncio.Task[Any] = Context().run(
+            kind, work, loop=self.loop, name=f"typedpool-{name}"
+        )
+        self._running.add(task)
+        task.add_done_callback(self._running.discard, context=Context())
+        task.add_done_callback(on_done or self._log_failure, context=Context())
+        return task
+
+    def _log_failure(self, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self.log.error("a task of the pool failed", exc_info=task.exception())
+
+    async def wait_closed(self, seconds: float) -> None:
+        """Wait until the connections being closed are closed, at most so long."""
+        closing = {task for task in self._others() if task.get_name() == _CLOSE}
+        if closing:
+            await asyncio.wait(closing, timeout=seconds)
+
+    async def wait_all(self, seconds: float) -> None:
+        """Wait until no task runs any more, at most so long."""
+        deadline = self.loop.time() + seconds
+        while (others := self._others()) and (left := deadline - self.loop.time()) > 0:
+            await asyncio.wait(others, timeout=left)
+            await asyncio.sleep(0)  # the callbacks of those tasks may start new ones
+
+    def _others(self) -> set[asyncio.Task[Any]]:
+        """The running tasks, without one that asks (an application's listener may)."""
+        return {task for task in self._running if task is not asyncio.current_task()}
+
+    def cancel(self) -> None:
+        """Cancel all of them."""
+        for task in list(self._running):
+            task.cancel()
+
+    def forget(self) -> None:
+        """The loop is closed: none of them will run again."""
+        self._running.clear()
+
+
+def error_of(task: asyncio.Task[Any]) -> BaseException | None:
+    """Why a task that is done has failed: its error, or a CancelledError; None = it has not."""
+    return asyncio.CancelledError() if task.cancelled() else task.exception()

@@ -1,0 +1,103 @@
+"""Wrappers around methods of one dialect instance.
+
+``Connection.close()`` rolls back through the dialect before the pool hears of the
+return, so a pool can limit that rollback only at the dialect. Errors of statements
+are seen there as well, without a listener that would be visible to the application.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from sqlalchemy.engine.default import DefaultDialect
+
+from sqla_typedpool._sqlalchemy.greenlets import in_greenlet
+
+__all__ = ["Cancellable", "limit_resets", "on_statement_error"]
+
+
+class Cancellable(Protocol):
+    """A timer."""
+
+    def cancel(self) -> None: ...
+
+
+def limit_resets(dialect: Any, start_timer: Callable[[Any], Cancellable]) -> None:
+    """Give a dialect's rollback, and the commit that resets a connection, a time limit.
+
+    A dialect that has a limit already gets the new one.
+
+    :param start_timer: called in the event loop with the adapted connection; starts a
+        timer that makes the pending operation fail.
+    """
+    limits = dialect.__dict__.get("_typedpool_limits")
+    if limits is not None:
+        limits.start_timer = start_timer
+        return
+    limits = dialect._typedpool_limits = _Limits(start_timer)
+    dialect.do_rollback = limits.around_rollback(dialect.do_rollback)
+    dialect.do_commit = limits.around_commit(dialect.do_commit)
+
+
+_Operation = Callable[[Any], None]
+
+
+class _Limits:
+    def __init__(self, start_timer: Callable[[Any], Cancellable]) -> None:
+        self.start_timer = start_timer
+
+    def around_rollback(self, operation: _Operation) -> _Operation:
+        is_default = getattr(operation, "__func__", None) is DefaultDialect.do_rollback
+
+        def do_rollback(subject: Any) -> None:
+            connection = getattr(subject, "dbapi_connection", subject)
+            # asyncpg's adapter does nothing without a transaction: there is nothing to limit
+            if is_default and getattr(connection, "_transaction", self) is None:
+                operation(subject)
+            else:
+                self.run(operation, subject, connection)
+
+        return do_rollback
+
+    def around_commit(self, operation: _Operation) -> _Operation:
+        def do_commit(subject: Any) -> None:
+            # An application's own commit may take long. The pool's reset is the one
+            # made when nobody uses the proxied connection any more.
+            if getattr(subject, "_counter", 1) != 0:
+                operation(subject)
+            else:
+                self.run(operation, subject, subject.dbapi_connection)
+
+        return do_commit
+
+    def run(self, operation: _Operation, subject: Any, connection: Any) -> None:
+        if not in_greenlet():
+            return operation(subject)
+        timer = self.start_timer(connection)
+        try:
+            return operation(subject)
+        finally:
+            timer.cancel()
+
+
+def on_statement_error(dialect: Any, handler: Callable[[Any, BaseException], None]) -> None:
+    """Call ``handler`` for each error of a statement that is not a disconnect.
+
+    SQLAlchemy asks the dialect about every driver error, listeners or not.
+
+    :param handler: called with the pool's entry of the connection and the driver's error.
+    """
+    if getattr(dialect.is_disconnect, "_typedpool", False):
+        return
+    original = dialect.is_disconnect
+
+    def is_disconnect(error: Any, connection: Any, cursor: Any) -> bool:
+        answer: bool = original(error, connection, cursor)
+        entry = getattr(connection, "_connection_record", None)
+        if not answer and entry is not None:
+            handler(entry, error)
+        return answer
+
+    is_disconnect._typedpool = True  # type: ignore[attr-defined]
+    dialect.is_disconnect = is_disconnect

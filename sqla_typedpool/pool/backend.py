@@ -1,0 +1,320 @@
+"""One pool's dialect and driver: opens, pings and closes ONE connection.
+
+SQLAlchemy may set a pool's dialect late (``create_engine(pool=...)``), so the dialect
+is read at each use, and ``bind`` is called again before the first connection of an
+event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from contextvars import ContextVar
+from enum import IntEnum
+from functools import partial
+from typing import Any
+
+from sqlalchemy import exc
+
+from sqla_typedpool._asyncio.timers import Timer
+from sqla_typedpool._sqlalchemy.dialect_hooks import limit_resets, on_statement_error
+from sqla_typedpool._sqlalchemy.greenlets import outside_greenlet
+from sqla_typedpool._sqlalchemy.pool_base import Pool
+from sqla_typedpool._sqlalchemy.pool_dialect import PoolDialect
+from sqla_typedpool.pool.connect_errors import is_read_only
+from sqla_typedpool.pool.drivers.base import Driver, Probe, always_alive
+from sqla_typedpool.pool.drivers.registry import driver_of
+from sqla_typedpool.pool.drivers.sockets import close_socket, shut_down
+from sqla_typedpool.pool.entry import Condition, EntryOwner, PoolEntry
+
+_RESET_TIMEOUTS = {"mysql": 60.0, "mariadb": 60.0}  # InnoDB may take long to roll back
+_IN_MEMORY = (":memory:", "mode=memory")
+_RELEASE_WAIT = 1.0  # seconds for a thread to close a connection whose loop is closed
+
+
+# The entry that the current task is opening a connection in.
+_opening: ContextVar[Any] = ContextVar("opening", default=lambda: None)
+
+
+class CloseMode(IntEnum):
+    """How a connection is closed.
+
+    The pool's jobs pass it as ``terminate`` of ``Pool._close_connection``, where
+    SQLAlchemy passes a bool.
+    """
+
+    # Tell the server.
+    GRACEFUL = 0
+    # Let the driver cancel what runs, and tell the server if it answers.
+    TERMINATE = 1
+    # At once; the server is not told.
+    ABORT = 2
+
+
+def default_reset_timeout(dialect: Any) -> float:
+    """The default of ``pool_reset_timeout``, in seconds."""
+    return _RESET_TIMEOUTS.get(getattr(dialect, "name", ""), 5.0)
+
+
+class Backend(PoolDialect):
+    """The dialect and the driver of one pool."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool)
+        # The dialect that the rest was read from.
+        self.bound_to: object = None
+        self.driver = Driver()
+        # Whether connections need an event loop.
+        self.is_async = False
+        # The driver's own limit of a connection attempt in seconds, from ``connect_args``.
+        self.connect_timeout = 0.0
+        # The SQLite file; None = it is not known before connecting, or not SQLite.
+        self._file: str | None = None
+        # Whether closing the connection would lose the database (SQLite in memory).
+        self.in_memory = False
+        # Servers that answered that they are read-only, of drivers that ask.
+        self.read_only_hosts: set[str] = set()
+
+    def bind(self, reset_timeout: float) -> None:
+        """Read the driver off the dialect, and limit the dialect's resets.
+
+        :param reset_timeout: ``pool_reset_timeout``. A dialect may have several pools,
+            and outlive them; the latest pool's limit holds.
+        """
+        dialect = self.bound_to = self.dialect
+        self.is_async, self.driver = self.needs_loop(), driver_of(dialect)
+        positional, named = self.connect_arguments()
+        with suppress(TypeError, ValueError):
+            self.connect_timeout = float(named.get(self.driver.connect_timeout_argument) or 0)
+        if positional and getattr(dialect, "name", "") == "sqlite":
+            self._file = str(positional[0])
+            self.in_memory = not self._file or any(each in self._file for each in _IN_MEMORY)
+        if self.driver.can_abort:
+            limit_resets(dialect, partial(_start_reset_timer, dialect, self.driver, reset_timeout))
+        if self.driver.reports_read_only or self.driver.asks_read_only:
+            on_statement_error(dialect, _note_read_only_error)
+
+    def check_single_connection(self, existing: int) -> BaseException | None:
+        """The error for a caller who would need one more connection, if there must be one only."""
+        if existing == 0 or self._file is None or "cache=shared" in self._file:
+            return None
+        return exc.InvalidRequestError(
+            "an in-memory SQLite database lives in one connection, and a second one would see "
+            "an empty database; next: use poolclass=StaticPool to share the connection, or "
+            "pool_size=1, max_overflow=0 to let callers wait for it"
+        )
+
+    # ------------------------------------------------------------------- opening
+
+    def new_entry(self, owner: EntryOwner) -> PoolEntry:
+        """An entry without a connection."""
+        return PoolEntry(self._pool, owner)
+
+    def open(self, entry: PoolEntry) -> None:
+        """Connect this entry, connect events included. Call it in a greenlet.
+
+        :raises Exception: the driver's or a listener's own error.
+        """
+        entry.start_opening()
+        _opening.set(weakref.ref(entry))  # the driver's handles keep this context
+        adapted, driver = entry.open(), self.driver
+        if self._file is None and driver.connects_in_thread:
+            self._ask_in_memory(adapted)
+        if not driver.can_abort:  # there is no socket to look at
+            entry.attach(always_alive)
+            return
+        try:
+            connection = self.driver_connection(adapted)
+            probe, session = driver.make_probe(connection), driver.server_session(connection)
+        except (AttributeError, TypeError):
+            if type(adapted).__name__ == driver.adapter:
+                raise  # it was lost while it was opened
+            # a stand-in for a connection (a mock, a proxy): nothing is known of it
+            entry.attach(always_alive)
+        else:
+            entry.attach(probe, self._mode_at_connect(adapted), session)
+
+    def is_opening(self, adapted: Any) -> bool:
+        """Whether the current task has opened this connection, and its events are not done."""
+        entry = _opening.get()()
+        return entry is not None and entry.dbapi_connection is adapted
+
+    def _ask_in_memory(self, adapted: Any) -> None:
+        """A creator of the application's does not tell where SQLite is; SQLite itself does."""
+        cursor = adapted.cursor()
+        try:
+            cursor.execute("PRAGMA database_list")
+            self.in_memory = not cursor.fetchall()[0][2]
+        finally:
+            cursor.close()
+
+    # ---------------------------------------------------------- read-only servers
+
+    def _mode_at_connect(self, adapted: Any) -> object:
+        """Whether the server is read-only, as far as it tells without being asked.
+
+        A host that was read-only when it was last asked is asked again, to notice when
+        it no longer is.
+        """
+        driver = self.driver
+        if driver.reports_read_only:
+            return self.server_mode(adapted)
+        if driver.asks_read_only and self.read_only_hosts:
+            host = self.host_of(adapted)
+            if host in self.read_only_hosts and self.server_mode(adapted) is False:
+                self.read_only_hosts.discard(host)
+        return None
+
+    def server_mode(self, adapted: Any) -> object:
+        """Whether the server is read-only, in its own terms; None = it does not tell.
+
+        :raises ConnectionError: the connection was lost.
+        """
+        try:
+            return self.driver.server_mode(adapted)
+        except Exception as error:
+            if self.is_dead(adapted) or self.is_disconnect(error):
+                raise ConnectionError(f"connection lost while it was opened: {error}") from error
+            return None  # a server without such a setting
+
+    def opened_before_change(
+        self, entry: PoolEntry, mode: object
+    ) -> Callable[[PoolEntry], bool] | None:
+        """Which connections were opened before the server of this one became read-only.
+
+        A statement failed because nothing may be written. Either the application's
+        transaction is read-only, and nothing is wrong. Or the server has changed since
+        it was connected (it is a standby now, or refuses writes), and a new connection
+        may find the new primary. PostgreSQL reports its mode at connect and at each
+        change; MySQL is asked at the first such error, and the answer is kept by host.
+
+        :param mode: the server's present mode; None = it does not tell.
+        :return: a predicate, or None if the server has not changed.
+        """
+        if mode is None:
+            return None
+        if self.driver.reports_read_only:
+            old = entry.server_mode
+            return None if mode == old else lambda other: other.server_mode == old
+        host = self.host_of(entry.dbapi_connection)
+        was_read_only = host in self.read_only_hosts  # then these were opened since
+        if not mode:
+            self.read_only_hosts.discard(host)
+        if not mode or was_read_only:
+            return None
+        self.read_only_hosts.add(host)
+        return lambda other: self.host_of(other.dbapi_connection) == host
+
+    def host_of(self, adapted: Any) -> str:
+        """Which server an adapted connection leads to; "" if it cannot be told."""
+        try:
+            return self.driver.server_host(self.driver_connection(adapted)) or ""
+        except Exception:  # noqa: BLE001 - a driver forgets the transport of what it has closed
+            return ""
+
+    # ---------------------------------------------------------------- validating
+
+    def is_dead(self, adapted: Any) -> bool:
+        """Whether the local probe sees that it is closed."""
+        try:
+            return self.driver.make_probe(self.driver_connection(adapted))() == Probe.DEAD
+        except Exception:  # noqa: BLE001 - a driver forgets the transport of what it has closed
+            return True
+
+    def has_own_ping(self, adapted: Any) -> bool:
+        """Whether the driver's own ping may be used.
+
+        Not on another class of adapter, and not where listeners want to see errors.
+        """
+        is_known = self.driver.has_ping and type(adapted).__name__ == self.driver.adapter
+        return is_known and not self.has_error_listeners()
+
+    async def ping(self, adapted: Any) -> None:
+        """The driver's own ping: one round trip; any error means unusable."""
+        await self.driver.ping(self.driver_connection(adapted))
+
+    # ------------------------------------------------------------------- closing
+
+    def close_now(self, adapted: Any, mode: CloseMode) -> Awaitable[object] | None:
+        """What ``Pool._close_connection`` does. An error is logged, not raised.
+
+        :return: of an abort, something that may be awaited to see the end.
+        """
+        is_graceful, logger = mode is CloseMode.GRACEFUL, self._pool.logger
+        logger.debug("%s connection %r", "Closing" if is_graceful else "Hard-closing", adapted)
+        try:
+            if is_graceful:
+                self.dialect.do_close(adapted)
+                return None
+            if mode is CloseMode.TERMINATE and not self.is_dead(adapted):
+                self.dialect.do_terminate(adapted)
+                return None
+            return self._force_close(adapted)
+        except Exception:
+            what = "closing" if is_graceful else "terminating"
+            logger.exception("Exception %s connection %r", what, adapted)
+        if mode is CloseMode.TERMINATE:
+            self._force_close_quietly(adapted)  # an error that its adapter does not expect
+        return None
+
+    def _force_close(self, adapted: Any) -> Awaitable[object] | None:
+        try:
+            return self.driver.force_close(self.driver_connection(adapted))
+        except (NotImplementedError, AttributeError, TypeError):
+            # The driver leaves it to the dialect, or this is a stand-in (see ``open``).
+            # Outside a greenlet SQLAlchemy's adapters close at once.
+            outside_greenlet(self.dialect.do_terminate, adapted)
+            return None
+
+    def loop_of(self, adapted: Any) -> Any:
+        """The event loop of a connection, if its driver tells."""
+        return getattr(self.driver_connection(adapted), "_loop", None)
+
+    def abort_io(self, adapted: Any) -> None:
+        """Make whatever waits for this connection's socket fail now."""
+        _abort_io(self.dialect, self.driver, adapted)
+
+    def release(self, adapted: Any) -> None:
+        """Close a connection whose event loop is closed: no I/O, no callback, no warning."""
+        self.abort_io(adapted)
+        transport = self.driver.transport(self.driver_connection(adapted))
+        if self.driver.connects_in_thread:
+            # aiosqlite asks for the thread's event loop, and Python 3.10 would make one
+            worker = threading.Thread(target=self._force_close_quietly, args=(adapted,))
+            worker.start()
+            worker.join(_RELEASE_WAIT)
+        else:
+            self._force_close_quietly(adapted)
+        close_socket(transport)
+
+    def _force_close_quietly(self, adapted: Any) -> None:
+        with suppress(Exception):  # its transport asks the closed loop for a callback
+            self._force_close(adapted)
+
+    def detach_from_parent(self, adapted: Any, null: int) -> None:
+        """In a forked child: point the socket's descriptor at the null device.
+
+        The number stays taken, so that nothing later can close another file by it.
+        """
+        with suppress(Exception):
+            descriptor = self.driver.descriptor(self.driver_connection(adapted))
+            os.dup2(null, descriptor, inheritable=False)
+
+
+def _abort_io(dialect: Any, driver: Driver, adapted: Any) -> None:
+    with suppress(Exception):
+        shut_down(driver.descriptor(dialect.get_driver_connection(adapted)))
+
+
+def _start_reset_timer(dialect: Any, driver: Driver, seconds: float, adapted: Any) -> Timer:
+    return Timer(asyncio.get_running_loop(), seconds, _abort_io, dialect, driver, adapted)
+
+
+def _note_read_only_error(entry: Any, error: BaseException) -> None:
+    """A statement has failed on the connection of this entry."""
+    if isinstance(entry, PoolEntry) and is_read_only(error):
+        entry.mark(Condition.READ_ONLY)

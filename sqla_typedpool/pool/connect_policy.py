@@ -1,0 +1,192 @@
+"""When to open connections, when to retry, and whom to tell of an error.
+
+Pure decisions: no clock, no I/O, no event loop. Times are given by the caller, in
+seconds of one monotonic clock.
+
+- Growth is slow at first: two attempts, doubling with each success while waiters
+  remain, one after a failure. A short spike on warm connections ends before a third
+  attempt is needed.
+- In an outage attempts are repeated with a growing pause, and waiters are kept for
+  ``pool_connect_retry`` seconds from its beginning.
+- A silent attempt is not waited for. Each second that waiters go unserved a fresh one
+  is started beside it (hedging); if no slot is free, a silent one is abandoned. The
+  oldest gets more patience each time, so that a slow server is still reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from sqla_typedpool.pool.connect_errors import Kind
+
+# Seconds that waiters go unserved before a fresh attempt is started.
+HEDGE_INTERVAL = 1.0
+
+_PARALLEL_START, _PARALLEL_MAX = 2, 1024
+# The pause between attempts in an outage is a fifth of the outage's age: a short
+# outage is not prolonged by much, a long one is not answered with many attempts.
+_PAUSE_MIN, _PAUSE_MAX, _PAUSE_SHARE = 0.01, 1.0, 0.2
+_FATAL_PAUSE = 0.1  # until the next waiter is told of an error that retrying cannot mend
+_REFILL_PAUSE_MIN, _REFILL_PAUSE_MAX = 1.0, 30.0  # between attempts that nobody waits for
+_SILENT_MAX = 3.0  # the most seconds before an attempt counts as silent, on a slow server
+_OUTAGE_FORGOTTEN = 30.0  # seconds without a failed attempt after which an outage is over
+
+
+class Tell(Enum):
+    """Which waiters are told of a connect error."""
+
+    NOBODY = "nobody"
+    OLDEST = "oldest"
+    ALL = "all"
+    # Those who waited when the attempt began. Later ones get a fresh attempt: this one may have
+    # hung for long, and the network may be back.
+    JOINED_BEFORE = "joined before"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What follows from a failed attempt."""
+
+    tell: Tell
+    # Seconds until the next attempt; None = none is needed now, or at once.
+    pause: float | None = None
+
+
+@dataclass(frozen=True)
+class Outage:
+    """An outage that has ended."""
+
+    ended_at: float
+    seconds: float
+    failed_attempts: int
+    error: str
+
+
+class ConnectPolicy:
+    """The decisions about the connection attempts of one event loop.
+
+    :param retry: ``pool_connect_retry``.
+    """
+
+    def __init__(self, retry: float) -> None:
+        self._retry = retry
+        # How many attempts may run at a time, those that are silent not counted.
+        self.parallel = _PARALLEL_START
+        self._hedge_after = HEDGE_INTERVAL  # the patience with the oldest silent attempt
+        # The age in seconds from which an attempt is silent: it is not counted on any more.
+        self.silent_after = HEDGE_INTERVAL
+        self._last_success_started: float | None = None
+        self._outage_since: float | None = None
+        self._last_failure_at: float | None = None
+        self._failures = 0
+        self._refill_at: float | None = None  # None = at any time
+        self._refill_pause = _REFILL_PAUSE_MIN
+        self.last_outage: Outage | None = None
+        # The latest failure since the latest success.
+        self.last_error: BaseException | None = None
+
+    @property
+    def is_outage(self) -> bool:
+        """Whether attempts fail, and have not succeeded since."""
+        return self._outage_since is not None
+
+    # --------------------------------------------------------------- may it start
+
+    def may_refill(self, now: float) -> bool:
+        """Whether an attempt that nobody waits for may start."""
+        return self._refill_at is None or now >= self._refill_at
+
+    # -------------------------------------------------------------------- results
+
+    def succeeded(self, started: float, now: float) -> Outage | None:
+        """An attempt has succeeded.
+
+        :return: the outage that it ends, if there was one.
+        """
+        ended = None
+        if self._outage_since is not None:
+            ended = self.last_outage = Outage(
+                now, now - self._outage_since, self._failures, repr(self.last_error)
+            )
+        if self._last_success_started is None or started > self._last_success_started:
+            self._last_success_started = started
+        self.silent_after = min(max(HEDGE_INTERVAL, 2 * (now - started)), _SILENT_MAX)
+        self._hedge_after = HEDGE_INTERVAL
+        self._outage_since = self.last_error = self._refill_at = None
+        self._failures = 0
+        self._refill_pause = _REFILL_PAUSE_MIN
+        return ended
+
+    def demand_after_success(self, *, remains: bool) -> None:
+        """Grow while waiters remain; start small again when none do."""
+        self.parallel = min(self.parallel * 2, _PARALLEL_MAX) if remains else _PARALLEL_START
+
+    def failed(
+        self, error: BaseException, kind: Kind, started: float, now: float, in_use: int
+    ) -> Decision:
+        """An attempt has failed.
+
+        :param in_use: connections that are out; they may come back and serve waiters.
+        """
+        if self._last_success_started is not None and started < self._last_success_started:
+            return Decision(Tell.NOBODY)  # the server has answered since
+        self.parallel = 1
+        self._failures += 1
+        self.last_error = error
+        self._refill_at = now + self._refill_pause
+        self._refill_pause = min(self._refill_pause * 2, _REFILL_PAUSE_MAX)
+        if kind is Kind.FATAL:
+            return Decision(Tell.OLDEST, _FATAL_PAUSE) if in_use else Decision(Tell.ALL)
+        return self._retry_or_tell(kind, now, in_use)
+
+    def _retry_or_tell(self, kind: Kind, now: float, in_use: int) -> Decision:
+        last = self._last_failure_at
+        if self._outage_since is None or last is None or now - last > _OUTAGE_FORGOTTEN:
+            self._outage_since, self._failures = now, 1
+        self._last_failure_at = now
+        left = self._outage_since + self._retry - now
+        pause = max(_PAUSE_MIN, min(_PAUSE_MAX, (now - self._outage_since) * _PAUSE_SHARE))
+        if left > _PAUSE_MIN:
+            return Decision(Tell.NOBODY, min(left, pause))
+        if kind is Kind.FULL and in_use:
+            return Decision(Tell.NOBODY, pause)
+        return Decision(Tell.JOINED_BEFORE)
+
+    def cancelled(self, now: float) -> None:
+        """Somebody else cancelled the attempt, most likely because the loop is ending."""
+        self._refill_at = now + _REFILL_PAUSE_MIN
+
+    # -------------------------------------------------------------------- hedging
+
+    def _is_silent(self, started: float, now: float) -> bool:
+        return now - started >= self.silent_after
+
+    def superseded(self, starts: Sequence[float], success: float, now: float) -> list[int]:
+        """Which attempts to abandon after a success: silent ones that began before it."""
+        silent = [index for index, each in enumerate(starts) if self._is_silent(each, now)]
+        return [index for index in silent if starts[index] < success]
+
+    def to_abandon(self, starts: Sequence[float], now: float, max_patience: float) -> int | None:
+        """Which attempt gives its slot to a fresh one; None = none may be abandoned now.
+
+        :param starts: when each attempt began, the oldest first.
+        :param max_patience: the most seconds to wait for the oldest.
+        """
+        silent = [index for index, each in enumerate(starts) if self._is_silent(each, now)]
+        if len(silent) > 1:
+            return silent[1]
+        if silent and now - starts[silent[0]] >= self._hedge_after:
+            self._hedge_after = min(self._hedge_after * 2, max_patience)
+            return silent[0]
+        return None
+
+    def max_patience(self, connect_timeout: float, checkout_timeout: float | None) -> float:
+        """The most seconds to wait for the only attempt.
+
+        Less than a checkout may take: whoever comes next needs time for a fresh attempt.
+        """
+        if checkout_timeout is None or checkout_timeout <= 0:
+            return connect_timeout
+        return min(connect_timeout, max(HEDGE_INTERVAL, checkout_timeout * 0.8))

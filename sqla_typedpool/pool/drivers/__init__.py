@@ -1,0 +1,1 @@
+"""What differs from driver to driver, one module each; ``registry`` finds a dialect's."""

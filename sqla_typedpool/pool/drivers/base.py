@@ -1,0 +1,103 @@
+"""What the pool asks of a driver, and the answers that hold for an unknown one.
+
+A driver answers only what SQLAlchemy's dialects cannot do: look at an idle socket
+without a round trip, ping in a single round trip, close without waiting. An unknown
+driver works through its dialect alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+
+class Probe(IntEnum):
+    """The result of a local probe: a look at an idle connection without a round trip."""
+
+    # No sign that it is closed.
+    ALIVE = 0
+    # Closed. asyncpg's ``is_closed()`` returns this value (True).
+    DEAD = 1
+    # The server has sent something unasked: ping before use.
+    SUSPECT = 2
+
+
+# The probe of a driver with nothing to look at: ``int()`` is 0, without a Python call.
+always_alive: Callable[[], int] = int
+
+
+class ServerSession(NamedTuple):
+    """A connection as its server knows it."""
+
+    thread_id: int
+    # The client's port.
+    port: int
+
+
+class Driver:
+    """The answers for an unknown driver; subclasses override what they know better.
+
+    ``connection`` is the driver's own connection, ``adapted`` SQLAlchemy's adapter of it.
+    """
+
+    # False if a connection cannot become stale (a file).
+    needs_ping = True
+    # Whether ``ping`` exists; else the dialect pings.
+    has_ping = False
+    # The class of SQLAlchemy's adapter that this was written for; ``ping`` is used on no other.
+    adapter = ""
+    # Whether ``Dialect.do_ping`` may open a transaction that must be rolled back.
+    dialect_ping_opens_transaction = True
+    # Whether a connection given up by SQLAlchemy is worth a graceful close.
+    terminates_gracefully = True
+    # Whether a thread connects, which cannot be cancelled and reports to the loop.
+    connects_in_thread = False
+    # The connect argument that limits a connection attempt, in seconds.
+    connect_timeout_argument = ""
+    # Whether ``descriptor`` gives a socket that can be shut down.
+    can_abort = False
+    # Whether ``server_mode`` knows without a round trip when the server becomes read-only.
+    reports_read_only = False
+    # Whether ``server_mode`` asks the server, in a round trip.
+    asks_read_only = False
+
+    def make_probe(self, connection: Any) -> Callable[[], int]:
+        """A function that returns a ``Probe`` of this connection."""
+        return always_alive
+
+    async def ping(self, connection: Any) -> None:
+        """One round trip that leaves no transaction open; any error means unusable."""
+        raise NotImplementedError
+
+    def descriptor(self, connection: Any) -> int:
+        """The file descriptor of its socket; -1 = none."""
+        return -1
+
+    def force_close(self, connection: Any) -> Awaitable[object] | None:
+        """Close at once, without telling the server.
+
+        :return: something that may be awaited to see the end.
+        :raises NotImplementedError: the dialect closes it.
+        """
+        raise NotImplementedError
+
+    def transport(self, connection: Any) -> Any:
+        """Its asyncio transport; None if it has none or hides it."""
+        writer = getattr(connection, "_writer", None)
+        return getattr(connection, "_transport", None) or getattr(writer, "transport", None)
+
+    def server_mode(self, adapted: Any) -> object:
+        """Whether the server is read-only, in its own terms; None = it does not tell."""
+        return None
+
+    def server_host(self, connection: Any) -> str | None:
+        """Which server it is connected to, for a driver that asks for its mode."""
+        return None
+
+    def server_session(self, connection: Any) -> ServerSession | None:
+        """How to name it to ``kill_statement``; None if statements need not be killed."""
+        return None
+
+    def kill_statement(self, adapted: Any, session: ServerSession) -> None:
+        """End what this session does, over another connection; call it in a greenlet."""

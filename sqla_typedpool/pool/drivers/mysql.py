@@ -1,0 +1,101 @@
+"""aiomysql and asyncmy, for MySQL and MariaDB.
+
+aiomysql and older versions of asyncmy read through asyncio's streams, newer versions
+of asyncmy through a protocol of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sqla_typedpool.pool.drivers.base import Driver, Probe, ServerSession
+from sqla_typedpool.pool.drivers.sockets import descriptor_of, poll
+
+_Probe = Callable[[], int]
+
+
+class Mysql(Driver):
+    """MySQL and MariaDB through aiomysql or asyncmy."""
+
+    def __init__(self, adapter: str) -> None:
+        self.adapter = adapter
+
+    dialect_ping_opens_transaction = False
+    can_abort = True
+    connect_timeout_argument = "connect_timeout"
+    asks_read_only = True
+
+    def make_probe(self, connection: Any) -> Callable[[], int]:
+        probe_of = _stream_probe if getattr(connection, "_proto", None) is None else _protocol_probe
+        return probe_of(connection, self.transport(connection), poll(self.descriptor(connection)))
+
+    def descriptor(self, connection: Any) -> int:
+        return descriptor_of(self.transport(connection).get_extra_info("socket"))
+
+    def force_close(self, connection: Any) -> None:
+        # Its own close() would first send what the server does not accept, and over
+        # TLS wait half a minute for the server's answer.
+        transport = self.transport(connection)
+        try:
+            if transport is not None:
+                transport.abort()
+        finally:
+            connection.close()
+
+    def server_mode(self, adapted: Any) -> object:
+        return bool(_run(adapted, "SELECT @@GLOBAL.read_only")[0][0])
+
+    def server_host(self, connection: Any) -> str | None:
+        peer = self.transport(connection).get_extra_info("peername")
+        return str(peer[:2] if isinstance(peer, tuple) else peer)
+
+    def server_session(self, connection: Any) -> ServerSession | None:
+        # MySQL's protocol has no cancel, and a server that computes does not notice
+        # that its client has gone. A session behind a Unix socket has no port by which
+        # it can be identified.
+        name = self.transport(connection).get_extra_info("sockname")
+        if not isinstance(name, tuple):
+            return None
+        return ServerSession(int(connection.thread_id()), int(name[1]))
+
+    def kill_statement(self, adapted: Any, session: ServerSession) -> None:
+        found = _run(
+            adapted,
+            "SELECT ID FROM information_schema.PROCESSLIST WHERE "
+            f"ID = {session.thread_id} AND HOST LIKE '%:{session.port}' AND COMMAND <> 'Sleep'",
+        )
+        if found:
+            _run(adapted, f"KILL {session.thread_id}")
+
+
+def _stream_probe(connection: Any, transport: Any, poll_socket: _Probe) -> _Probe:
+    reader = connection._reader
+
+    def probe() -> int:
+        # the loop has read already, be it the end of the stream or a last message
+        if transport.is_closing() or reader._eof:
+            return Probe.DEAD
+        return Probe.SUSPECT if reader._buffer else poll_socket()
+
+    return probe
+
+
+def _protocol_probe(connection: Any, transport: Any, poll_socket: _Probe) -> _Probe:
+    protocol = connection._proto
+
+    def probe() -> int:
+        if transport.is_closing() or protocol.eof:
+            return Probe.DEAD
+        return Probe.SUSPECT if protocol.length != protocol.pos else poll_socket()
+
+    return probe
+
+
+def _run(adapted: Any, statement: str) -> Any:
+    cursor = adapted.cursor()
+    try:
+        cursor.execute(statement)
+        return cursor.fetchall()
+    finally:
+        cursor.close()

@@ -1,0 +1,172 @@
+"""One position in the pool, and the connection in it.
+
+SQLAlchemy owns the record: its events, ``info`` and ``record_info``, which outlive a
+connection. What the pool needs to know of the connection stands beside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any, Protocol
+
+from sqla_typedpool._sqlalchemy.pool_base import Pool
+from sqla_typedpool._sqlalchemy.record import HookedRecord
+from sqla_typedpool.pool.call_sites import CallSite
+from sqla_typedpool.pool.drivers.base import ServerSession, always_alive
+from sqla_typedpool.pool.stats import CloseReason
+
+
+class EntryOwner(Protocol):
+    """The part of the pool that an entry belongs to."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def checkin(self, entry: PoolEntry) -> None:
+        """Take a checked-out entry back. Called in ``loop``."""
+
+    def reconnect(self, entry: PoolEntry) -> Any:
+        """Open a connection in a checked-out entry that has none, and return it."""
+
+    def terminate(self, entry: PoolEntry, connection: Any, *, wait: bool) -> None:
+        """Close the connection of a checked-out entry, which SQLAlchemy has given up.
+
+        :param wait: wait a moment for the end.
+        """
+
+    def statement_cancelled(self, entry: PoolEntry) -> None:
+        """A statement was cancelled that may still run on the server."""
+
+
+class Condition(IntEnum):
+    """What is known against an entry's connection. A higher value outweighs a lower one."""
+
+    GOOD = 0
+    # It must be pinged before the next use.
+    SUSPECT = 1
+    # A statement failed because nothing may be written: ask its server when it comes back.
+    READ_ONLY = 2
+    # It is closed as soon as nobody uses it.
+    EVICTED = 3
+
+
+class PoolEntry(HookedRecord):
+    """SQLAlchemy's record with the pool's state beside it."""
+
+    # who has it
+    # When it was checked out; None = it is not in use.
+    checked_out_at: float | None = None
+    # The task that checked it out.
+    task: asyncio.Task[Any] | weakref.ref[asyncio.Task[Any]] | None = None
+    # Where it was checked out, with ``pool_leak_threshold``.
+    site: CallSite | None = None
+    # Noted with the site: the task may be gone when it is wanted.
+    task_name: str | None = None
+    is_leak_reported = False
+
+    # its connection
+    condition = Condition.GOOD
+    # Why it is evicted.
+    evicted: CloseReason | None = None
+    # The local probe of its connection.
+    probe: Callable[[], int] = staticmethod(always_alive)
+    idle_since = 0.0
+    # When it was last known to work: opened, pinged or returned.
+    validated_at = 0.0
+    # When its connection reaches its maximum lifetime.
+    expires_at = 0.0
+    # It was pinged or opened a moment ago, so what its socket shows needs no ping.
+    just_validated = False
+    # It has been connected, and no task may still be connecting it: kept when empty.
+    is_reusable = False
+    # Whether its server was read-only when it was opened; None = unknown.
+    server_mode: object = None
+    # How to kill a statement of it, where that is needed.
+    server_session: ServerSession | None = None
+
+    def __init__(self, pool: Pool, owner: EntryOwner) -> None:
+        super().__init__(pool)
+        self.owner = owner
+
+    def start_opening(self) -> None:
+        """Forget what was known of the connection before."""
+        self.condition, self.evicted, self.just_validated = Condition.GOOD, None, False
+
+    def attach(
+        self, probe: Callable[[], int], mode: object = None, session: ServerSession | None = None
+    ) -> None:
+        """Note what is known of a new connection."""
+        self.probe, self.server_mode, self.server_session = probe, mode, session
+        self.is_reusable = self.evicted is None  # else nobody waits for it any more
+
+    def start_lifetime(self, now: float, expires_at: float) -> None:
+        """Note when its connection was opened, and when it expires."""
+        self.idle_since = self.validated_at = now
+        self.expires_at = expires_at
+
+    def detach_connection(self) -> Any:
+        """Forget the connection, which is closed or somebody else's now, and return it."""
+        connection, self.dbapi_connection = self.dbapi_connection, None
+        self.probe = always_alive  # the old one holds the driver's connection
+        self.server_session = None
+        return connection
+
+    # ----------------------------------------------------------------- condition
+
+    def mark(self, condition: Condition) -> None:
+        """Something speaks against the connection."""
+        self.condition = max(self.condition, condition)
+
+    def evict(self, reason: CloseReason) -> None:
+        """Let it be closed as soon as nobody uses it."""
+        if self.evicted is not CloseReason.INVALIDATED:
+            self.evicted = reason
+        self.condition = Condition.EVICTED
+
+    def mark_validated(self, now: float) -> None:
+        """It has answered."""
+        self.validated_at = now
+        if self.condition is not Condition.EVICTED:
+            self.condition = Condition.GOOD
+
+    # ------------------------------------------------------------------ borrower
+
+    def borrower(self) -> asyncio.Task[Any] | None:
+        """The task that checked it out, if it still exists."""
+        return self.task() if isinstance(self.task, weakref.ref) else self.task
+
+    def hold_task_weakly(self) -> None:
+        """Keep the borrower's task no longer alive.
+
+        A task that nobody runs any more would never be collected, nor would its
+        connection come back. A weak reference costs more than all else that a checkout
+        notes, so only the housekeeper makes it, for the entries that stay out.
+        """
+        if self.task is not None and not isinstance(self.task, weakref.ref):
+            self.task = weakref.ref(self.task)
+
+    # ------------------------------------------------------------ SQLAlchemy's hooks
+
+    def reconnect(self) -> Any:
+        return self.owner.reconnect(self)
+
+    def soft_invalidated(self) -> None:
+        self.evict(CloseReason.INVALIDATED)
+
+    def hard_invalidated(self, connection: Any, error: BaseException | None) -> None:
+        """Close the connection in the background.
+
+        Nobody should wait for a server that may be silent. Without an error the
+        application asked for it, and this waits a moment to see it closed.
+        """
+        if self.server_session is not None and isinstance(error, asyncio.CancelledError):
+            self.owner.statement_cancelled(self)
+        self.owner.terminate(self, connection, wait=error is None)
+
+    def checkin_failed(self) -> None:
+        """What the listener was to do has not been done, so the connection is not used again."""
+        if self.checked_out_at is not None:
+            self.evict(CloseReason.INVALIDATED)
+            self.pool._return_conn(self)

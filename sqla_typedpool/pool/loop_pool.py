@@ -1,0 +1,631 @@
+"""The pool of one event loop: every change of state passes here.
+
+A checkout: ``try_checkout`` takes an idle connection that needs no round trip; else
+``acquire`` joins the queue, ``serve_waiters`` starts a ping or a connect, and the
+borrower gets whatever comes first. A return: ``checkin`` makes the entry idle, or
+``release`` decides what becomes of it; neither awaits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from asyncio import current_task
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from functools import partial
+from typing import Any
+
+from sqla_typedpool._asyncio.tasks import BackgroundTasks, error_of
+from sqla_typedpool._asyncio.timers import Deadline, call_in_loop, clock_of, running_loop
+from sqla_typedpool._sqlalchemy.greenlets import await_only, in_greenlet
+from sqla_typedpool.errors import PoolClosed, PoolTimeout
+from sqla_typedpool.pool.backend import CloseMode
+from sqla_typedpool.pool.call_sites import call_site
+from sqla_typedpool.pool.closing import CLOSE_TIMEOUT, ClosingJob
+from sqla_typedpool.pool.connect_policy import ConnectPolicy
+from sqla_typedpool.pool.connecting import connect
+from sqla_typedpool.pool.connector import Connector
+from sqla_typedpool.pool.drivers.base import Probe
+from sqla_typedpool.pool.entry import Condition, PoolEntry
+from sqla_typedpool.pool.killing import StatementKiller
+from sqla_typedpool.pool.reports import CLOSED, Reports, holder_of
+from sqla_typedpool.pool.shared import Shared
+from sqla_typedpool.pool.slots import Slots
+from sqla_typedpool.pool.stats import CloseReason, Counters
+from sqla_typedpool.pool.validating import Validation, ask_server_mode, validate
+from sqla_typedpool.pool.waiting import Waiter, WaitQueue
+
+_NEVER = float("inf")
+_LIFETIME_JITTER = 0.1  # of a lifetime, at most: connections of one age do not expire together
+# Reasons after which another connection takes the place of the closed one.
+_REPLACED = {
+    *(CloseReason.LIFETIME, CloseReason.FAILOVER, CloseReason.INVALIDATED),
+    *(CloseReason.DEAD, CloseReason.PING),
+}
+_INVALIDATE_WAIT = 0.05  # seconds that invalidate() waits to see the connection closed
+
+
+def _nothing(*arguments: object) -> None:
+    """A callback that is not needed."""
+
+
+class LoopPool:
+    """The connections of one event loop, and the queue for them."""
+
+    def __init__(self, shared: Shared, loop: asyncio.AbstractEventLoop) -> None:
+        self.shared = shared
+        self.loop = loop
+        self.trusted_for = self._trusted_for()
+        self.records_sites = shared.options.pool_leak_threshold is not None
+        self.clock = clock = clock_of(loop)
+        self.slots: Slots[PoolEntry] = Slots(shared.limits, lifo=shared.options.use_lifo)
+        self.counters = Counters()
+        self.tasks = BackgroundTasks(loop, shared.log)
+        self.entries: set[PoolEntry] = set()  # those with a connection
+        self.empty_entries: list[PoolEntry] = []  # identities to be filled again
+        # Why checkouts are refused; None = they are not.
+        self.refusal: str | None = CLOSED if shared.is_closed else None
+        self.is_disposed = False  # dispose() was called, and nobody has checked out since
+        self.ends_as = CloseReason.DISPOSE  # why attempts of an older generation have to go
+        self.on_acquire: Callable[[], object] = _nothing  # starts the housekeeper
+        self.policy = ConnectPolicy(shared.options.pool_connect_retry)
+        self.reports = Reports(shared, self.slots, self.entries, self.policy, clock)
+        self.queue = WaitQueue(self.slots, loop, clock, self._expired)
+        # a longer limit in connect_args wins
+        limit = max(shared.options.pool_connect_timeout, shared.backend.connect_timeout)
+        self.connector = Connector(self, self.policy, shared, self.tasks, clock, limit)
+        self._killer: StatementKiller | None = None
+        self._likely_dead: set[PoolEntry] = set()  # being pinged, but not counted on
+        # When a connection was last found dead; 0 = never.
+        self.disconnected_at = 0.0
+        self._is_serving = self._serve_again = False
+        self._returned: asyncio.Future[None] | None = None
+
+    # ----------------------------------------------------------------- check out
+
+    def try_checkout(self) -> PoolEntry | None:
+        """Check out an idle entry; None = the caller has to wait (``acquire``)."""
+        slots = self.slots
+        if slots.waiters:
+            return None
+        idle = slots.idle
+        while idle:
+            entry = idle[slots.next_index]
+            now = self.clock()
+            if entry.condition or now - entry.validated_at >= self.trusted_for:
+                return None
+            result = entry.probe()
+            if not result:
+                slots.checkout()
+                entry.checked_out_at = now
+                entry.task = current_task(self.loop)
+                self.counters.checkouts += 1
+                if self.records_sites:
+                    self._note_site(entry)
+                return entry
+            self._probe_failed(entry, result)
+        return None
+
+    def _probe_failed(self, entry: PoolEntry, result: int) -> None:
+        """The local probe of an idle entry did not find it alive."""
+        if result == Probe.DEAD:
+            if self.slots.reserve(entry):
+                self.close_entry(entry, CloseReason.DEAD, CloseMode.ABORT)
+        else:
+            entry.mark(Condition.SUSPECT)
+
+    async def acquire(self) -> PoolEntry:
+        """Wait for a connection: a return, a connect or a ping, whichever comes first.
+
+        :raises PoolTimeout: after ``pool_timeout``.
+        :raises PoolSaturated: ``pool_max_waiting`` callers wait already.
+        :raises PoolClosed: the pool is closed.
+        """
+        waiter = self._admit()
+        self.is_disposed = False
+        self.on_acquire()
+        self.queue.join(waiter)
+        try:
+            self.serve_waiters()
+            while not self._is_usable(entry := await waiter.future):
+                waiter.future = self.loop.create_future()
+                if self.refusal is not None:
+                    raise PoolClosed(self.refusal)
+                self.queue.join(waiter, first=True)
+                self.serve_waiters()
+            self._note_checkout(entry, waiter)
+        except BaseException as error:
+            self._withdraw(waiter, error)
+            raise
+        return entry
+
+    def _admit(self) -> Waiter:
+        """A waiter with its deadline.
+
+        :raises PoolClosed, PoolSaturated, PoolTimeout: it must not wait.
+        """
+        now, timeout = self.clock(), self.shared.timeout
+        if self.refusal is not None:
+            raise PoolClosed(self.refusal)
+        self._refuse_if_saturated()
+        if timeout is None:
+            return Waiter(self.loop, now, None)
+        if timeout > 0:
+            return Waiter(self.loop, now, now + timeout)
+        # do not queue; but a free slot may still connect
+        if len(self.slots.waiters) >= self.slots.limits.max_total - self.slots.in_use:
+            raise self._timeout_error("queueing", now, current_task(self.loop))
+        return Waiter(self.loop, now, now + self.connector.connect_timeout)
+
+    def _refuse_if_saturated(self) -> None:
+        limit, slots = self.shared.options.pool_max_waiting, self.slots
+        if limit is None:
+            return
+        # waiters that free capacity can serve do not count
+        if len(slots.waiters) >= limit + max(0, slots.limits.max_total - slots.in_use):
+            self.counters.saturated += 1
+            raise self.reports.saturated_error(limit)
+
+    def _is_usable(self, entry: PoolEntry) -> bool:
+        """Look at an entry that was assigned: its borrower had to wake up first."""
+        result, evicted = entry.probe(), entry.evicted is CloseReason.INVALIDATED
+        is_alive = not result or (entry.just_validated and result != Probe.DEAD)
+        if is_alive and not evicted:
+            return True
+        self.slots.checkin()
+        if result == Probe.DEAD:
+            self.close_entry(entry, CloseReason.DEAD, CloseMode.ABORT)
+        elif evicted:  # by the application, meanwhile
+            self.release(entry)
+        else:
+            self.start_validation(entry)
+        return False
+
+    def _withdraw(self, waiter: Waiter, error: BaseException) -> None:
+        """Remove the waiter. If it was just assigned an entry, release that one."""
+        self.slots.dequeue(waiter)
+        if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
+            self.counters.cancelled += 1
+        future = waiter.future
+        if not future.done() or future.cancelled():
+            future.cancel()
+        elif future.exception() is None:
+            future.result().checked_out_at = None
+            self.slots.checkin()
+            self.release(future.result())
+
+    def _note_checkout(self, entry: PoolEntry, waiter: Waiter) -> None:
+        entry.checked_out_at = now = self.clock()
+        entry.task = current_task(self.loop)
+        self.counters.checkouts += 1
+        if self.records_sites:
+            self._note_site(entry)
+        self.counters.wait_time.add(now - waiter.since)
+        slow = self.shared.options.pool_slow_checkout
+        if slow is not None and now - waiter.since > slow:
+            self.reports.slow_checkout(waiter.since, now, slow)
+
+    def _note_site(self, entry: PoolEntry) -> None:
+        """Note what a leak report needs; the task may be gone by then."""
+        entry.site = call_site()
+        task = entry.borrower()
+        entry.task_name = None if task is None else task.get_name()
+
+    # ------------------------------------------------------------------ check in
+
+    def checkin(self, entry: PoolEntry) -> None:
+        """Take a checked-out entry back. Never awaits."""
+        since = entry.checked_out_at
+        if since is None:
+            raise AssertionError(f"{entry!r} was returned but is not checked out")
+        now = self.clock()
+        self.counters.note_use(now - since)
+        leak = holder_of(entry, now) if entry.is_leak_reported else None
+        entry.checked_out_at = entry.task = entry.site = None
+        entry.idle_since = entry.validated_at = now
+        if since < self.disconnected_at:
+            entry.mark(Condition.SUSPECT)
+        if (
+            entry.condition
+            or now >= entry.expires_at
+            or entry.dbapi_connection is None
+            or not self.slots.checkin_idle(entry)
+        ):
+            self.slots.checkin()
+            self._checkin_slowly(entry)
+        if leak is not None:
+            entry.is_leak_reported = False
+            self.reports.leak_returned(leak)
+
+    def _checkin_slowly(self, entry: PoolEntry) -> None:
+        """reserved -> wherever it belongs, if that is not simply idle."""
+        if self._returned is not None and not self._returned.done():
+            self._returned.set_result(None)
+        if entry.dbapi_connection is None:  # invalidated or detached: only its slot comes back
+            self.untrack(entry, CloseReason.DETACHED)
+            entry.detach_connection()
+            self.slots.release_empty()
+            self._keep_empty(entry)
+            self.serve_waiters()
+        elif entry.condition is Condition.READ_ONLY:
+            self._start_job(entry, self._check_read_only(entry))
+        else:
+            self.release(entry)
+
+    def _keep_empty(self, entry: PoolEntry) -> None:
+        """Keep an entry to be connected again: SQLAlchemy's ``record_info`` is on it."""
+        kept = len(self.slots.idle) + len(self.empty_entries)
+        is_used_on = not self.is_disposed and self.refusal is None
+        if entry.is_reusable and is_used_on and kept < self.slots.max_idle:
+            self.empty_entries.append(entry)
+
+    def release(self, entry: PoolEntry, *, validated: bool = False) -> None:
+        """reserved -> the oldest waiter, a ping, idle, or closed.
+
+        :param validated: it was opened or has answered a ping a moment ago.
+        """
+        slots, now = self.slots, self.clock()
+        entry.just_validated = validated
+        if self._must_close(entry, now):
+            self.close_entry(entry, entry.evicted or CloseReason.LIFETIME)
+            return
+        if slots.waiters:
+            is_trusted = now - entry.validated_at < self.trusted_for
+            if not validated and (entry.condition is Condition.SUSPECT or not is_trusted):
+                self.start_validation(entry)
+                return
+            if not slots.assign(entry):  # those who waited have been cancelled: decide anew
+                self.release(entry, validated=validated)
+            return
+        if len(slots.idle) >= slots.max_idle:
+            self.close_entry(entry, CloseReason.OVERFLOW)
+        else:
+            slots.park(entry, self._index_by_age(entry))
+
+    def _must_close(self, entry: PoolEntry, now: float) -> bool:
+        if entry.evicted is CloseReason.DISPOSE and self.slots.waiters:
+            # Waiters come first: a new connection would be closed on its return as well.
+            return False
+        return entry.evicted is not None or now >= entry.expires_at
+
+    def _index_by_age(self, entry: PoolEntry) -> int:
+        """Its place among the idle entries: a ping makes none younger."""
+        idle = self.slots.idle
+        index = len(idle)
+        while index and idle[index - 1].idle_since > entry.idle_since:
+            index -= 1
+        return index
+
+    # ------------------------------------------------------------------- waiters
+
+    def serve_waiters(self) -> None:
+        """Start a ping or a connect for every waiter, and for the minimum size.
+
+        It is called whenever something changes, also by what it starts itself; then it
+        goes round once more instead of calling itself.
+        """
+        self._serve_again = True
+        if self._is_serving or self.loop.is_closed():
+            return
+        self._is_serving = True
+        try:
+            while self._serve_again:
+                self._serve_again = False
+                self._serve_from_idle()
+                self.connector.grow()
+        finally:
+            self._is_serving = False
+
+    def _serve_from_idle(self) -> None:
+        while self.slots.idle and self.unserved() > self.connector.expected:
+            entry = self.slots.idle[self.slots.next_index]
+            self.slots.reserve(entry)
+            self.release(entry)
+
+    def _expired(self, waiter: Waiter) -> PoolTimeout:
+        return self._timeout_error(self._stage_of(waiter), waiter.since, waiter.task)
+
+    def _timeout_error(
+        self, stage: str, since: float, task: asyncio.Task[Any] | None
+    ) -> PoolTimeout:
+        self.counters.timeouts += 1
+        return self.reports.timeout_error(stage, since, task)
+
+    def _stage_of(self, waiter: Waiter) -> str:
+        """What this waiter is waiting for just now."""
+        position, slots = self.slots.position_of(waiter), self.slots
+        if position < slots.validating:
+            return "validating"
+        if position < slots.validating + slots.opening or self.connector.is_retrying:
+            return "connecting"
+        return "queueing"
+
+    # ---------------------------------------------- what the connector is told
+
+    def unserved(self) -> int:
+        expected = self.slots.validating - len(self._likely_dead)
+        return len(self.slots.waiters) - expected
+
+    def missing(self) -> int:
+        if not self.shared.options.pool_min_size or self.is_disposed or self.refusal is not None:
+            return 0
+        return self.shared.options.pool_min_size - self.slots.total()
+
+    def begin_opening(self) -> PoolEntry | None:
+        if not self.slots.has_free():
+            return None
+        if self.shared.backend.in_memory:
+            fault = self.shared.backend.check_single_connection(self.slots.total())
+            if fault is not None:
+                self.slots.fail_oldest(fault)
+                return None
+        self.slots.start_opening()
+        empty = self.empty_entries
+        return empty.pop() if empty else self.shared.backend.new_entry(self)
+
+    def opened(self, entry: PoolEntry, started: float, *, is_current: bool) -> None:
+        now = self.clock()
+        self.slots.opened()
+        self.track(entry, now)
+        if not is_current or self.is_disposed:
+            entry.evict(self.ends_as)
+        self.counters.connect_time.add(now - started)
+        self.release(entry, validated=True)
+
+    def opening_failed(self, entry: PoolEntry) -> None:
+        if entry.dbapi_connection is None:
+            self.slots.opening_failed()
+            self._keep_empty(entry)
+            return
+        # it was connected, but not completely: its listeners were interrupted
+        self.slots.opened()
+        self.close_entry(entry, CloseReason.INVALIDATED, CloseMode.ABORT)
+
+    # ----------------------------------------------------------------- lifetimes
+
+    def track(self, entry: PoolEntry, now: float) -> None:
+        """A connection has been opened in this entry."""
+        entry.start_lifetime(now, now + self._lifetime())
+        self.entries.add(entry)
+
+    def untrack(self, entry: PoolEntry, reason: CloseReason) -> None:
+        """Its connection is no longer the pool's."""
+        if entry in self.entries:
+            self.entries.discard(entry)
+            self.counters.closed[reason] += 1
+
+    def _lifetime(self) -> float:
+        """How long a connection opened now may live, in seconds."""
+        seconds = self.shared.options.pool_max_lifetime
+        if seconds is None or self.shared.backend.in_memory:
+            return _NEVER
+        return seconds * (1 - _LIFETIME_JITTER * random.random())
+
+    def _trusted_for(self) -> float:
+        """How long an unused connection is handed out without a ping, in seconds."""
+        options = self.shared.options
+        lifetime = _NEVER if options.pool_max_lifetime is None else options.pool_max_lifetime
+        after = options.pool_validate_after
+        if after is None or not self.shared.backend.driver.needs_ping:
+            return lifetime
+        return min(after, lifetime)
+
+    def lifetime_changed(self) -> None:
+        """``pool_max_lifetime`` was assigned: connections may have less time left."""
+        self.trusted_for = self._trusted_for()
+        for entry in self.entries:
+            entry.expires_at = min(entry.expires_at, self.clock() + self._lifetime())
+
+    # ---------------------------------------------------------------- validating
+
+    def start_validation(self, entry: PoolEntry, *, is_likely_dead: bool = False) -> None:
+        """reserved -> validating: ping it in the background.
+
+        :param is_likely_dead: waiters should not count on it.
+        """
+        if is_likely_dead:
+            self._likely_dead.add(entry)
+        self._start_job(entry, validate(entry, self.shared.backend))
+
+    def _start_job(self, entry: PoolEntry, job: Coroutine[Any, Any, Validation]) -> None:
+        self.slots.start_validating()
+        self.tasks.spawn(job, "ping", on_done=partial(self._validated, entry))
+
+    async def _check_read_only(self, entry: PoolEntry) -> Validation:
+        """Ask its server, and replace what was opened before the server became read-only."""
+        result, mode = await ask_server_mode(entry, self.shared.backend)
+        if result is Validation.ALIVE:
+            is_older = self.shared.backend.opened_before_change(entry, mode)
+            if is_older is not None:
+                self.reports.failover(mode, entry.server_mode)
+                self.shared.evict_everywhere(is_older)
+        return result
+
+    def _validated(self, entry: PoolEntry, task: asyncio.Task[Validation]) -> None:
+        """validating -> reserved -> wherever it belongs."""
+        self.slots.validated()
+        self._likely_dead.discard(entry)
+        if task.cancelled():  # the loop is ending
+            self.close_entry(entry, CloseReason.LOOP, CloseMode.ABORT)
+            self.loop.call_soon(self.serve_waiters, context=Context())
+            return
+        self.counters.pings += 1
+        error = task.exception()
+        result = task.result() if error is None else Validation.DEAD
+        if result is Validation.ALIVE and entry.dbapi_connection is not None:
+            entry.mark_validated(self.clock())
+            self.release(entry, validated=True)
+        else:
+            self._validation_failed(entry, result, error)
+        self.serve_waiters()
+
+    def _validation_failed(
+        self, entry: PoolEntry, result: Validation, error: BaseException | None
+    ) -> None:
+        self.counters.failed_pings += 1
+        if error is not None:  # it is not a disconnect
+            self.slots.fail_oldest(error)
+        else:  # before the close: it serves waiters, from idle entries too
+            self.revalidate_all(is_silent=result is Validation.SILENT)
+        self.close_entry(entry, CloseReason.PING, CloseMode.ABORT)
+
+    def revalidate_all(self, *, is_silent: bool = False) -> None:
+        """A connection was found dead: ping the others before they are used again.
+
+        One failure does not replace the healthy ones. Idle ones are pinged now, all at
+        once, each with its limit.
+
+        :param is_silent: it did not answer at all, and neither may the others: waiters
+            should not count on them.
+        """
+        if not self.shared.backend.driver.needs_ping:
+            return
+        self.disconnected_at = self.clock()  # what is in use is pinged after its return
+        for entry in list(self.slots.idle):
+            if self.slots.reserve(entry):
+                self.start_validation(entry, is_likely_dead=is_silent)
+
+    # ------------------------------------------------------------------- closing
+
+    def close_entry(
+        self, entry: PoolEntry, reason: CloseReason, mode: CloseMode = CloseMode.GRACEFUL
+    ) -> None:
+        """reserved -> closing -> free. The close starts at once; its rest is a task."""
+        self.untrack(entry, reason)
+        self.slots.start_closing()
+        on_closed = partial(self._closed, entry if reason in _REPLACED else None)
+        if entry.dbapi_connection is None:
+            on_closed()
+        else:
+            self._closing_job(on_closed).close_entry(entry, mode)
+
+    def abort_entry(self, entry: PoolEntry, reason: CloseReason) -> None:
+        """Close the connection of an entry in any other state; whoever has it keeps the slot."""
+        self.untrack(entry, reason)
+        if entry.dbapi_connection is not None:
+            self.slots.start_terminating()
+            self._closing_job(self._closed).close_entry(entry, CloseMode.ABORT)
+
+    def _closing_job(self, on_closed: Callable[[], None], seconds: float = 0.0) -> ClosingJob:
+        limit = seconds or self.shared.options.pool_reset_timeout
+        return ClosingJob(self.shared.backend, self.tasks, limit, on_closed)
+
+    def _closed(self, replaced: PoolEntry | None = None) -> None:
+        """A connection is closed; its entry is kept if another connection takes its place."""
+        self.slots.closed()
+        if replaced is not None:
+            self._keep_empty(replaced)
+        self.serve_waiters()
+
+    def terminate(self, entry: PoolEntry, connection: Any, *, wait: bool) -> None:
+        """Close the connection of a checked-out entry, which SQLAlchemy has given up.
+
+        The driver may have to cancel a statement on the server first. The entry's slot
+        comes back at once; the connection counts until it is closed.
+        """
+        backend = self.shared.backend
+        if not (in_greenlet() and running_loop() is self.loop):
+            # the garbage collector or another thread: its return tells the counters
+            if not call_in_loop(self.loop, backend.close, connection, CloseMode.ABORT):
+                backend.release(connection)
+            return
+        self.untrack(entry, CloseReason.INVALIDATED)
+        self.slots.start_terminating()
+        is_graceful = wait or backend.driver.terminates_gracefully
+        mode = CloseMode.TERMINATE if is_graceful else CloseMode.ABORT
+        task = self._closing_job(self._closed, CLOSE_TIMEOUT).close_connection(connection, mode)
+        if wait and task is not None:
+            await_only(asyncio.wait({task}, timeout=_INVALIDATE_WAIT))
+
+    def close_foreign(self, connection: Any, mode: CloseMode) -> None:
+        """Close a connection that is not the pool's any more."""
+        self._closing_job(_nothing, CLOSE_TIMEOUT).close_connection(connection, mode)
+
+    def statement_cancelled(self, entry: PoolEntry) -> None:
+        """End on the server what may still run there."""
+        if self._killer is None:
+            self._killer = StatementKiller(self.shared.backend, self.tasks, self)
+        self._killer.kill(entry)
+
+    # ---------------------------------------------------------------- reconnecting
+
+    def reconnect(self, entry: PoolEntry) -> Any:
+        """Open a connection in a checked-out entry, whose own a listener has rejected.
+
+        The borrower waits for it, within its one deadline; the work is done in a task of
+        the pool, as for every connect.
+
+        :raises PoolTimeout: the deadline of the checkout has passed.
+        """
+        return await_only(self._reconnect(entry))
+
+    async def _reconnect(self, entry: PoolEntry) -> Any:
+        self.untrack(entry, CloseReason.INVALIDATED)
+        started, generation = self.clock(), self.connector.generation
+        in_thread = self.shared.backend.driver.connects_in_thread
+        task = self.tasks.spawn(self._open_again(entry), "reconnect", error_of, in_thread=in_thread)
+        entry.is_reusable = False  # until it is connected
+        try:
+            await asyncio.wait({task}, timeout=self._time_left(entry, started))
+        finally:
+            if not task.done():
+                entry.evict(CloseReason.INVALIDATED)  # it must not be used, whatever comes
+                self.slots.start_opening()
+                task.add_done_callback(partial(self._reconnected_late, entry), context=Context())
+                task.cancel()
+        if not task.done():
+            raise self._timeout_error("connecting", started, current_task(self.loop))
+        entry.is_reusable = True
+        if task.exception() is not None:
+            self.counters.connect_failures += 1
+        task.result()
+        self.track(entry, self.clock())
+        if generation != self.connector.generation:
+            entry.evict(self.ends_as)
+        self.counters.connect_time.add(self.clock() - started)
+        return entry.dbapi_connection
+
+    async def _open_again(self, entry: PoolEntry) -> None:
+        # the server may have room for one connection only
+        while self.slots.total() > self.slots.limits.max_total and self.slots.closing:
+            await self.tasks.wait_closed(self.shared.options.pool_reset_timeout)
+            await asyncio.sleep(0)
+        deadline = Deadline(self.loop, self.connector.connect_timeout)
+        await connect(entry, self.shared.backend, self.shared.first_connect, deadline)
+
+    def _time_left(self, entry: PoolEntry, now: float) -> float:
+        """What is left of the deadline of this entry's checkout, in seconds."""
+        timeout, limit = self.shared.timeout, self.connector.connect_timeout
+        if timeout is None or timeout <= 0:
+            return limit
+        spent = now - (entry.checked_out_at if entry.checked_out_at is not None else now)
+        return min(limit, max(0.0, timeout - spent))
+
+    def _reconnected_late(self, entry: PoolEntry, task: asyncio.Task[None]) -> None:
+        """Nobody waits for it any more."""
+        self.opening_failed(entry)
+        self.serve_waiters()
+
+    # ---------------------------------------------------------------- for others
+
+    async def fill(self, count: int) -> None:
+        """Have so many connections open at the same time, then idle."""
+        tasks = [asyncio.ensure_future(self.acquire()) for _ in range(count)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.add_done_callback(self._checkin_result)
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    def _checkin_result(self, task: asyncio.Task[PoolEntry]) -> None:
+        if not task.cancelled() and task.exception() is None:
+            self.checkin(task.result())
+
+    def next_return(self) -> asyncio.Future[None]:
+        """One future shared by all callers; done at the next return that is not simply idle."""
+        if self._returned is None or self._returned.done():
+            self._returned = self.loop.create_future()
+        return self._returned

@@ -1,0 +1,221 @@
+"""What the pool reports: who holds connections, why a checkout failed or was slow."""
+
+from __future__ import annotations
+
+from asyncio import Task
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqla_typedpool.errors import Holder, PoolSaturated, PoolTimeout
+from sqla_typedpool.pool.call_sites import format_site, site_of_task
+from sqla_typedpool.pool.connect_policy import ConnectPolicy, Outage
+from sqla_typedpool.pool.entry import PoolEntry
+from sqla_typedpool.pool.shared import Shared
+from sqla_typedpool.pool.slots import Slots
+from sqla_typedpool.pool.stats import Gauges
+
+CLOSED = "this pool was closed with close(); engine.dispose() starts a new one"
+CLOSED_WHILE_WAITING = "this pool was closed while you waited"
+LOOP_IS_ENDING = "the event loop is ending, and the pool hands out nothing more in it"
+
+
+def describe_holders(holders: Sequence[Holder], limit: int = 3) -> str:
+    """The longest holders in one line."""
+    shown = "; ".join(str(holder) for holder in holders[:limit])
+    rest = len(holders) - limit
+    return shown + (f"; and {rest} more" if rest > 0 else "")
+
+
+def holder_of(entry: PoolEntry, now: float) -> Holder:
+    """Who holds this entry."""
+    task = entry.borrower()
+    where = format_site(entry.site) if entry.site is not None else site_of_task(task)
+    name = (task.get_name() if task is not None else entry.task_name) or "?"
+    since = entry.checked_out_at if entry.checked_out_at is not None else now
+    return Holder(task=name, seconds=now - since, where=where)
+
+
+@dataclass(eq=False)
+class Reports:
+    """The reports of one event loop."""
+
+    shared: Shared
+    slots: Slots[PoolEntry]
+    entries: set[PoolEntry]
+    policy: ConnectPolicy
+    clock: Callable[[], float]
+
+    def gauges(self) -> Gauges:
+        """The present numbers."""
+        slots = self.slots
+        busy = slots.reserved + slots.validating + slots.closing
+        return Gauges(len(slots.idle), slots.in_use, slots.opening, len(slots.waiters), busy)
+
+    # ------------------------------------------------------------------- holders
+
+    def _in_use(self) -> list[PoolEntry]:
+        # a copy, since the garbage collector may return one meanwhile
+        return [entry for entry in list(self.entries) if entry.checked_out_at is not None]
+
+    def _describe(self, entries: list[PoolEntry]) -> list[Holder]:
+        now = self.clock()
+        return [
+            holder_of(each, now) for each in sorted(entries, key=lambda e: e.checked_out_at or 0.0)
+        ]
+
+    def holders(self) -> list[Holder]:
+        """Who holds a connection, the longest first."""
+        return self._describe(self._in_use())
+
+    def leaked(self) -> list[Holder]:
+        """The same without those whose task was cancelled.
+
+        A loop that ends cancels every task, also one in which an ``AsyncSession`` returns
+        its connection: cancelled before its first step, it never does.
+        """
+        tasks = [(each, each.borrower()) for each in self._in_use()]
+        return self._describe([each for each, task in tasks if not (task and task.cancelled())])
+
+    # -------------------------------------------------------------------- errors
+
+    def saturated_error(self, limit: int) -> PoolSaturated:
+        """The error of a checkout beyond ``pool_max_waiting``."""
+        waiting, in_use = len(self.slots.waiters), self.slots.in_use
+        return PoolSaturated(
+            f"{waiting} callers wait for a connection already (pool_max_waiting={limit}); "
+            f"{in_use} in use; next: shed load, or raise pool_size or pool_max_waiting"
+        )
+
+    def timeout_error(self, stage: str, since: float, task: Task[Any] | None) -> PoolTimeout:
+        """The error of a checkout whose deadline has passed: stage, numbers, next step."""
+        holders, waited = self.holders(), self.clock() - since
+        parts = [
+            f"no connection within {waited:.2f} s (pool_timeout={self.shared.timeout}), "
+            f"while {stage}: {self._occupancy()}"
+        ]
+        if holders:
+            parts.append(f"held longest by {describe_holders(holders)}")
+        own = 0 if task is None else sum(each.borrower() is task for each in self._in_use())
+        if own:
+            parts.append(
+                f"the waiting task itself holds {own} of them (a nested checkout: pass the "
+                f"connection on, or enlarge the pool)"
+            )
+        parts.append(self._next_step(stage))
+        error = PoolTimeout("; ".join(parts), stage=stage, waited=waited, holders=holders)
+        error.__cause__ = self.policy.last_error
+        return error
+
+    def _occupancy(self) -> str:
+        limit, now = self.slots.limits.max_total, self.gauges()
+        return (
+            f"{now.in_use} in use, {now.idle} idle, {now.connecting} connecting, {now.waiting} "
+            f"waiting, max {'unlimited' if limit == float('inf') else int(limit)}"
+        )
+
+    def _next_step(self, stage: str) -> str:
+        if stage == "connecting":
+            return "next: check the server and the network; the last connect error is the cause"
+        if stage == "validating":
+            return "next: check the network; the server did not answer a ping"
+        has_sites = self.shared.options.pool_leak_threshold is not None
+        hint = "" if has_sites else " (pool_leak_threshold names their lines)"
+        return f"next: shorten what the holders do{hint}, or raise pool_size"
+
+    # ----------------------------------------------------------------- log lines
+
+    def _warn(self, text: str, *args: object, **numbers: object) -> None:
+        self.shared.log.warning(text, *args, extra=numbers)
+
+    def slow_checkout(self, since: float, now: float, threshold: float) -> None:
+        """A checkout took longer than ``pool_slow_checkout``."""
+        self._warn(
+            "slow checkout: %.2f s (threshold %.2f s); %d in use, %d connecting, %d waiting%s",
+            now - since,
+            threshold,
+            self.slots.in_use,
+            self.slots.opening,
+            len(self.slots.waiters),
+            self._connect_trouble(since),
+            waited_seconds=now - since,
+            threshold_seconds=threshold,
+        )
+
+    def _connect_trouble(self, since: float) -> str:
+        """What was wrong with connecting since then."""
+        outage, error = self.policy.last_outage, self.policy.last_error
+        if outage is not None and outage.ended_at >= since:
+            return f"; no connection could be opened for {outage.seconds:.2f} s: {outage.error}"
+        return "" if error is None else f"; last connect error: {error!r}"
+
+    def recovered(self, outage: Outage) -> None:
+        """An outage has ended."""
+        self._warn(
+            "recovered: connected again after %.2f s and %d failed attempts",
+            outage.seconds,
+            outage.failed_attempts,
+            outage_seconds=outage.seconds,
+            failed_attempts=outage.failed_attempts,
+        )
+
+    def failover(self, mode: object, old: object) -> None:
+        """A server has become read-only."""
+        self._warn(
+            "failover: the server's read-only mode is %r, and was %r when this connection was "
+            "opened; connections opened before the change are replaced",
+            mode,
+            old,
+        )
+
+    def leak(self, entry: PoolEntry, now: float, threshold: float) -> None:
+        """A connection has been out for longer than ``pool_leak_threshold``."""
+        holder = holder_of(entry, now)
+        self._warn(
+            "leak: a connection has been out for %.1f s (pool_leak_threshold=%g), held by %s",
+            holder.seconds,
+            threshold,
+            holder,
+            held_seconds=holder.seconds,
+            threshold_seconds=threshold,
+        )
+
+    def leak_returned(self, holder: Holder) -> None:
+        """A connection reported as a leak has come back."""
+        self._warn(
+            "leak: a connection held by %s was returned after %.1f s",
+            holder.task,
+            holder.seconds,
+            held_seconds=holder.seconds,
+        )
+
+    def loop_blocked(self, late: float) -> None:
+        """The housekeeper's timer was late."""
+        self._warn(
+            "the event loop was blocked for %.1f s: timeouts and connections suffer; "
+            "next: find the synchronous call (asyncio debug mode names it)",
+            late,
+            blocked_seconds=late,
+        )
+
+    def closed_by_force(self, seconds: float) -> None:
+        """``close()`` did not get every connection back in time."""
+        holders, in_use = self.holders(), self.slots.in_use
+        self._warn(
+            "close: %d connections were still out after %.1f s and are closed by force; held by %s",
+            in_use,
+            seconds,
+            describe_holders(holders, limit=in_use),
+            held=in_use,
+            timeout_seconds=seconds,
+        )
+
+    def leaked_at_loop_end(self) -> None:
+        """The event loop ends while connections are out, if any are."""
+        if leaked := self.leaked():
+            self._warn(
+                "leak: the event loop ends while %d connections are out; held by %s",
+                len(leaked),
+                describe_holders(leaked, limit=len(leaked)),
+                held=len(leaked),
+            )

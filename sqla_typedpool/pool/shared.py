@@ -1,0 +1,30 @@
+"""What the event loops of one pool share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from logging import Logger
+
+from sqla_typedpool.pool.backend import Backend
+from sqla_typedpool.pool.connecting import FirstConnectLock
+from sqla_typedpool.pool.entry import PoolEntry
+from sqla_typedpool.pool.options import PoolOptions
+from sqla_typedpool.pool.slots import Limits
+
+
+@dataclass(eq=False)
+class Shared:
+    """The settings and tools of one pool. SQLAlchemy's helpers change some settings later."""
+
+    options: PoolOptions
+    limits: Limits
+    # ``pool_timeout`` in seconds; 0 or less = do not queue; None = no limit.
+    timeout: float | None
+    backend: Backend
+    log: Logger
+    first_connect: FirstConnectLock = field(default_factory=FirstConnectLock)
+    # ``close()`` has been called.
+    is_closed: bool = False
+    # Evict the entries of every event loop for which a predicate holds.
+    evict_everywhere: Callable[[Callable[[PoolEntry], bool]], object] = field(init=False)

@@ -1,0 +1,91 @@
+"""The jobs that ask one connection over the network: does it answer, is its server read-only.
+
+Each is one round trip, limited to ``PING_TIMEOUT``. They run in tasks of the pool, so
+a borrower takes whatever comes first, and its cancellation costs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from enum import Enum
+from functools import partial
+from typing import Any
+
+from sqla_typedpool._asyncio.timers import Deadline
+from sqla_typedpool._sqlalchemy.greenlets import greenlet_spawn
+from sqla_typedpool.pool.backend import Backend
+from sqla_typedpool.pool.drivers.base import Probe
+from sqla_typedpool.pool.entry import PoolEntry
+
+# Seconds that a ping may take; past it the connection is aborted.
+PING_TIMEOUT = 2.0
+
+_ABORT_PATIENCE = 0.25  # seconds for a driver to notice that its socket was shut down
+
+
+class Validation(Enum):
+    """The result of a ping."""
+
+    ALIVE = "alive"
+    # It is disconnected.
+    DEAD = "dead"
+    # It has not answered in time.
+    SILENT = "silent"
+
+
+async def validate(entry: PoolEntry, backend: Backend) -> Validation:
+    """Ping this entry's connection.
+
+    :raises Exception: an error that is not a disconnect (a ``handle_error`` listener
+        may raise one).
+    """
+    return await _limited(entry, backend, _ping(entry, backend))
+
+
+async def ask_server_mode(entry: PoolEntry, backend: Backend) -> tuple[Validation, object]:
+    """Ask whether the server of this entry is read-only.
+
+    :return: how it went, and the server's mode (None = it does not tell).
+    """
+    mode: object = None
+
+    async def ask() -> bool:
+        nonlocal mode
+        try:
+            mode = await greenlet_spawn(backend.server_mode, entry.dbapi_connection)
+        except Exception:  # noqa: BLE001 - any failure means that it is not usable
+            return False
+        return True
+
+    return await _limited(entry, backend, ask()), mode
+
+
+async def _ping(entry: PoolEntry, backend: Backend) -> bool:
+    """One round trip; False = disconnected."""
+    connection = entry.dbapi_connection
+    if not backend.has_own_ping(connection):
+        rolls_back = backend.driver.dialect_ping_opens_transaction
+        return await greenlet_spawn(backend.ping_by_dialect, connection, rolls_back=rolls_back)
+    try:
+        await backend.ping(connection)
+    except Exception:  # noqa: BLE001 - any failure means that it is not usable
+        return False
+    return True
+
+
+async def _limited(
+    entry: PoolEntry, backend: Backend, question: Coroutine[Any, Any, bool]
+) -> Validation:
+    loop, abort = asyncio.get_running_loop(), partial(backend.abort_io, entry.dbapi_connection)
+    with Deadline(loop, PING_TIMEOUT, abort, patience=_ABORT_PATIENCE) as deadline:
+        try:
+            answered = await question
+        except (asyncio.CancelledError, Exception) as error:
+            is_lost = isinstance(error, Exception) and entry.probe() == Probe.DEAD
+            if not deadline.is_expired and not is_lost:
+                raise
+            answered = False
+    if deadline.is_expired:
+        return Validation.SILENT
+    return Validation.ALIVE if answered else Validation.DEAD
