@@ -1,0 +1,419 @@
+"""`ConnectPolicy` without an event loop: growth, backoff, and whom to tell of an error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sqla_typedpool.pool.connect_errors import Kind
+from sqla_typedpool.pool.connect_policy import ConnectPolicy, Decision, Outage, Tell
+
+RETRY = 5.0  # pool_connect_retry
+ERROR = ConnectionRefusedError("refused")
+
+
+def fail(
+    policy: ConnectPolicy,
+    now: float,
+    kind: Kind = Kind.TRANSIENT,
+    *,
+    started: float | None = None,
+    in_use: int = 0,
+) -> Decision:
+    """An attempt fails at this time; it began then as well, unless `started` is given."""
+    return policy.failed(ERROR, kind, now if started is None else started, now, in_use)
+
+
+def policy_in_an_outage(age: float) -> ConnectPolicy:
+    """A policy whose outage began at 0, and whose next failure at `age` is part of it."""
+    policy = ConnectPolicy(RETRY)
+    fail(policy, 0.0)
+    for second in range(1, int(age)):
+        fail(policy, float(second))
+    return policy
+
+
+# ----------------------------------------------------------------------- growth
+
+
+def test_two_attempts_may_run_at_first() -> None:
+    assert ConnectPolicy(RETRY).parallel == 2
+
+
+def test_each_success_doubles_the_attempts_while_waiters_remain() -> None:
+    policy = ConnectPolicy(RETRY)
+    seen = []
+    for _ in range(12):
+        policy.demand_after_success(remains=True)
+        seen.append(policy.parallel)
+    assert seen == [4, 8, 16, 32, 64, 128, 256, 512, 1024, 1024, 1024, 1024]
+
+
+def test_growth_starts_again_with_two_attempts_when_no_waiter_remains() -> None:
+    policy = ConnectPolicy(RETRY)
+    for _ in range(5):
+        policy.demand_after_success(remains=True)
+    policy.demand_after_success(remains=False)
+    assert policy.parallel == 2
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_one_attempt_may_run_after_a_failure(kind: Kind) -> None:
+    policy = ConnectPolicy(RETRY)
+    for _ in range(5):
+        policy.demand_after_success(remains=True)
+    fail(policy, 1.0, kind)
+    assert policy.parallel == 1
+    policy.demand_after_success(remains=True)
+    assert policy.parallel == 2
+
+
+def test_a_failure_that_the_server_has_outdated_does_not_slow_the_growth() -> None:
+    policy = ConnectPolicy(RETRY)
+    policy.succeeded(10.0, 10.1)
+    policy.demand_after_success(remains=True)
+    fail(policy, 11.0, started=9.0)
+    assert policy.parallel == 4
+
+
+# ---------------------------------------------------------------------- backoff
+
+
+@pytest.mark.parametrize(
+    ("age", "pause"),
+    [(0.0, 0.01), (0.04, 0.01), (0.1, 0.02), (1.0, 0.2), (3.0, 0.6), (5.0, 1.0), (20.0, 1.0)],
+)
+def test_the_pause_is_a_fifth_of_the_age_of_the_outage_within_limits(
+    age: float, pause: float
+) -> None:
+    policy = ConnectPolicy(retry=60.0)
+    fail(policy, 0.0)
+    assert fail(policy, age).pause == pytest.approx(pause)
+
+
+def test_the_last_pause_ends_when_pool_connect_retry_has_passed() -> None:
+    policy = policy_in_an_outage(4.0)
+    assert fail(policy, 4.6).pause == pytest.approx(0.4)
+
+
+def test_an_outage_begins_anew_after_a_success() -> None:
+    policy = policy_in_an_outage(4.0)
+    policy.succeeded(4.0, 4.1)
+    assert fail(policy, 10.0) == Decision(Tell.NOBODY, 0.01)
+    assert fail(policy, 14.0).tell is Tell.NOBODY
+
+
+def test_an_outage_is_forgotten_after_thirty_seconds_without_an_attempt() -> None:
+    policy = policy_in_an_outage(4.0)
+    last = 4.9
+    fail(policy, last)
+    assert fail(policy, last + 30.0).tell is Tell.JOINED_BEFORE, "it is the same outage"
+    assert fail(policy, last + 60.1) == Decision(Tell.NOBODY, 0.01)
+
+
+# --------------------------------------------------------------- whom to tell
+
+
+@pytest.mark.parametrize(
+    ("kind", "in_use", "age", "expected"),
+    [
+        (Kind.TRANSIENT, 0, 0.0, Tell.NOBODY),
+        (Kind.TRANSIENT, 1, 0.0, Tell.NOBODY),
+        (Kind.TRANSIENT, 0, 4.9, Tell.NOBODY),
+        (Kind.TRANSIENT, 0, 5.0, Tell.JOINED_BEFORE),
+        (Kind.TRANSIENT, 1, 5.0, Tell.JOINED_BEFORE),
+        (Kind.FULL, 0, 0.0, Tell.NOBODY),
+        (Kind.FULL, 1, 0.0, Tell.NOBODY),
+        (Kind.FULL, 0, 5.0, Tell.JOINED_BEFORE),
+        (Kind.FULL, 1, 5.0, Tell.NOBODY),
+        (Kind.FATAL, 0, 0.0, Tell.ALL),
+        (Kind.FATAL, 1, 0.0, Tell.OLDEST),
+        (Kind.FATAL, 0, 5.0, Tell.ALL),
+        (Kind.FATAL, 1, 5.0, Tell.OLDEST),
+    ],
+)
+def test_whom_to_tell_depends_on_the_kind_the_connections_in_use_and_the_age_of_the_outage(
+    kind: Kind, in_use: int, age: float, expected: Tell
+) -> None:
+    policy = policy_in_an_outage(age)
+    assert fail(policy, age, kind, in_use=in_use).tell is expected
+
+
+def test_the_next_attempt_waits_a_moment_after_a_fatal_error_that_only_one_waiter_is_told_of() -> (
+    None
+):
+    policy = ConnectPolicy(RETRY)
+    assert fail(policy, 1.0, Kind.FATAL, in_use=3) == Decision(Tell.OLDEST, 0.1)
+    assert fail(policy, 2.0, Kind.FATAL) == Decision(Tell.ALL, None)
+
+
+def test_a_full_server_is_asked_again_each_second_while_a_connection_is_in_use() -> None:
+    policy = policy_in_an_outage(100.0)
+    assert fail(policy, 100.0, Kind.FULL, in_use=1) == Decision(Tell.NOBODY, 1.0)
+
+
+def test_with_a_retry_time_of_zero_waiters_are_told_of_the_first_error() -> None:
+    assert fail(ConnectPolicy(0.0), 1.0) == Decision(Tell.JOINED_BEFORE, None)
+
+
+def test_a_fatal_error_begins_no_outage() -> None:
+    policy = ConnectPolicy(RETRY)
+    fail(policy, 0.0, Kind.FATAL)
+    assert not policy.is_outage
+    assert fail(policy, 6.0) == Decision(Tell.NOBODY, 0.01)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_nobody_is_told_of_an_attempt_that_began_before_the_last_success(kind: Kind) -> None:
+    """It may have hung for long, and the server has answered since."""
+    policy = ConnectPolicy(RETRY)
+    policy.succeeded(10.0, 10.1)
+    assert fail(policy, 30.0, kind, started=9.9) == Decision(Tell.NOBODY, None)
+    assert not policy.is_outage
+    assert policy.last_error is None
+    assert policy.may_refill(30.0)
+
+
+def test_an_attempt_as_old_as_the_last_success_counts() -> None:
+    policy = ConnectPolicy(RETRY)
+    policy.succeeded(10.0, 10.1)
+    assert fail(policy, 10.2, Kind.FATAL, started=10.0).tell is Tell.ALL
+
+
+def test_a_late_success_of_an_older_attempt_does_not_revive_what_a_newer_one_outdated() -> None:
+    policy = ConnectPolicy(RETRY)
+    policy.succeeded(10.0, 10.1)
+    policy.succeeded(5.0, 10.2)
+    assert fail(policy, 11.0, Kind.FATAL, started=9.0).tell is Tell.NOBODY
+
+
+# ----------------------------------------------------------------------- refill
+
+
+def test_a_refill_may_start_at_any_time_until_an_attempt_fails() -> None:
+    assert ConnectPolicy(RETRY).may_refill(float("-inf"))
+
+
+def test_the_pause_of_a_refill_doubles_up_to_thirty_seconds() -> None:
+    policy = ConnectPolicy(RETRY)
+    for number, pause in enumerate([1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]):
+        now = 100.0 * number
+        fail(policy, now)
+        assert not policy.may_refill(now + pause - 0.01)
+        assert policy.may_refill(now + pause)
+
+
+def test_a_success_ends_the_pause_of_a_refill_and_its_growth() -> None:
+    policy = ConnectPolicy(RETRY)
+    for now in range(5):
+        fail(policy, float(now))
+    assert not policy.may_refill(5.0)
+    policy.succeeded(4.9, 5.0)
+    assert policy.may_refill(5.0)
+    fail(policy, 6.0)
+    assert not policy.may_refill(6.9)
+    assert policy.may_refill(7.0)
+
+
+def test_a_cancelled_attempt_delays_a_refill_and_is_no_failure() -> None:
+    policy = ConnectPolicy(RETRY)
+    policy.cancelled(10.0)
+    assert not policy.may_refill(10.9)
+    assert policy.may_refill(11.0)
+    assert (policy.is_outage, policy.parallel, policy.last_error) == (False, 2, None)
+
+
+# -------------------------------------------------------------- silent attempts
+
+
+@pytest.mark.parametrize(
+    ("connect_time", "silent_after"), [(0.01, 1.0), (0.5, 1.0), (0.9, 1.8), (1.5, 3.0), (9.0, 3.0)]
+)
+def test_an_attempt_is_silent_after_twice_the_time_of_the_last_success_within_limits(
+    connect_time: float, silent_after: float
+) -> None:
+    policy = ConnectPolicy(RETRY)
+    assert policy.silent_after == 1.0
+    policy.succeeded(0.0, connect_time)
+    assert policy.silent_after == pytest.approx(silent_after)
+
+
+def test_no_attempt_is_abandoned_before_it_is_silent() -> None:
+    policy = ConnectPolicy(RETRY)
+    assert policy.to_abandon([], 10.0, 8.0) is None
+    assert policy.to_abandon([9.1, 9.2, 9.3], 10.0, 8.0) is None
+
+
+def test_the_second_oldest_of_several_silent_attempts_is_abandoned() -> None:
+    """The oldest is the next to be answered by a slow server."""
+    policy = ConnectPolicy(RETRY)
+    assert policy.to_abandon([1.0, 2.0, 3.0, 9.5], 10.0, 8.0) == 1
+    assert policy.to_abandon([1.0, 9.0], 10.0, 8.0) == 1
+
+
+def test_the_patience_with_the_only_silent_attempt_doubles_up_to_a_limit() -> None:
+    policy = ConnectPolicy(RETRY)
+    for patience in (1.0, 2.0, 4.0, 8.0, 8.0):
+        assert policy.to_abandon([0.0], patience - 0.01, 8.0) is None
+        assert policy.to_abandon([0.0], patience, 8.0) == 0
+
+
+def test_a_success_resets_the_patience() -> None:
+    policy = ConnectPolicy(RETRY)
+    for patience in (1.0, 2.0, 4.0):
+        assert policy.to_abandon([0.0], patience, 8.0) == 0
+    policy.succeeded(10.0, 10.1)
+    assert policy.to_abandon([20.0], 21.0, 8.0) == 0
+
+
+@pytest.mark.parametrize(
+    ("connect_timeout", "checkout_timeout", "expected"),
+    [
+        (10.0, None, 10.0),
+        (10.0, 0.0, 10.0),
+        (10.0, -1.0, 10.0),
+        (10.0, 30.0, 10.0),
+        (10.0, 5.0, 4.0),
+        (10.0, 0.5, 1.0),
+        (0.5, 5.0, 0.5),
+    ],
+)
+def test_the_longest_patience_leaves_a_checkout_time_for_a_fresh_attempt(
+    connect_timeout: float, checkout_timeout: float | None, expected: float
+) -> None:
+    policy = ConnectPolicy(RETRY)
+    assert policy.max_patience(connect_timeout, checkout_timeout) == pytest.approx(expected)
+
+
+def test_a_success_supersedes_silent_attempts_that_began_before_it_and_no_others() -> None:
+    policy = ConnectPolicy(RETRY)
+    starts = [1.0, 2.0, 8.0, 9.5]
+    assert policy.superseded(starts, success=8.0, now=10.0) == [0, 1]
+    assert policy.superseded(starts, success=9.8, now=10.0) == [0, 1, 2]
+    assert policy.superseded(starts, success=0.5, now=10.0) == []
+    assert policy.superseded([], success=9.0, now=10.0) == []
+
+
+# ---------------------------------------------------------------------- reports
+
+
+def test_a_success_reports_the_outage_that_it_ends_once() -> None:
+    policy = ConnectPolicy(RETRY)
+    assert policy.succeeded(0.0, 0.1) is None
+    for now in (10.0, 11.0, 12.5):
+        fail(policy, now)
+    assert policy.is_outage
+    assert policy.last_error is ERROR
+    expected = Outage(ended_at=14.0, seconds=4.0, failed_attempts=3, error=repr(ERROR))
+    assert policy.succeeded(13.9, 14.0) == expected
+    assert policy.last_outage == expected
+    assert not policy.is_outage
+    assert policy.last_error is None
+    assert policy.succeeded(15.0, 15.1) is None
+    assert policy.last_outage == expected
+
+
+# -------------------------------------------------------- any sequence of results
+
+
+@dataclass
+class Observer:
+    """What the tests know of the outage, from the sequence of results alone."""
+
+    since: float | None = None  # of the present outage
+    last_failure: float | None = None
+    last_success_started: float | None = None
+
+    def failed(self, now: float) -> None:
+        is_new = self.last_failure is None or now - self.last_failure > 30
+        if self.since is None or is_new:
+            self.since = now
+        self.last_failure = now
+
+    def succeeded(self, started: float) -> None:
+        self.since = None
+        self.last_success_started = max(started, self.last_success_started or started)
+
+
+@dataclass
+class Result:
+    """One attempt and what came of it."""
+
+    seconds_later: float
+    took: float
+    kind: Kind | None  # None = it succeeded
+    in_use: int
+    waiters_remain: bool
+
+
+RESULTS = st.lists(
+    st.builds(
+        Result,
+        seconds_later=st.one_of(st.just(0.0), st.floats(0, 0.1), st.floats(0, 60)),
+        took=st.one_of(st.just(0.0), st.floats(0, 10)),
+        kind=st.sampled_from([None, *Kind]),
+        in_use=st.integers(0, 3),
+        waiters_remain=st.booleans(),
+    ),
+    max_size=60,
+)
+
+
+@dataclass
+class Run:
+    """Feeds results to a policy and checks each decision."""
+
+    retry: float
+    observer: Observer = field(default_factory=Observer)
+    now: float = 1_000.0
+
+    def __post_init__(self) -> None:
+        self.policy = ConnectPolicy(self.retry)
+
+    def step(self, result: Result) -> None:
+        self.now += result.seconds_later
+        started = self.now - result.took
+        if result.kind is None:
+            self.policy.succeeded(started, self.now)
+            self.policy.demand_after_success(remains=result.waiters_remain)
+            self.observer.succeeded(started)
+        else:
+            decision = self.policy.failed(ERROR, result.kind, started, self.now, result.in_use)
+            self._check(decision, result.kind, started)
+        assert 1 <= self.policy.parallel <= 1024
+        assert 1.0 <= self.policy.silent_after <= 3.0
+
+    def _check(self, decision: Decision, kind: Kind, started: float) -> None:
+        proven = self.observer.last_success_started
+        if proven is not None and started < proven:
+            assert decision == Decision(Tell.NOBODY)
+        elif kind is Kind.FATAL:
+            assert decision.tell in (Tell.ALL, Tell.OLDEST)
+        else:
+            self.observer.failed(self.now)
+            self._check_in_outage(decision)
+
+    def _check_in_outage(self, decision: Decision) -> None:
+        assert self.observer.since is not None
+        left = self.observer.since + self.retry - self.now
+        if decision.tell is Tell.NOBODY:
+            assert decision.pause is not None, "somebody must try again"
+            assert 0.01 <= decision.pause <= 1.0
+            if left > 0.01:
+                assert decision.pause <= left + 1e-9, "waiters are told in time"
+        else:
+            assert decision == Decision(Tell.JOINED_BEFORE)
+            assert left <= 0.01 + 1e-9, "nobody is told before pool_connect_retry has passed"
+
+
+@settings(max_examples=300, deadline=None)
+@given(results=RESULTS, retry=st.sampled_from([0.0, 0.5, 5.0, 60.0]))
+def test_no_sequence_of_results_breaks_the_limits_of_pauses_parallel_attempts_and_tellings(
+    results: list[Result], retry: float
+) -> None:
+    run = Run(retry)
+    for result in results:
+        run.step(result)
