@@ -1,6 +1,6 @@
-"""A small ASGI application; `/` answers with its session, anything else is slow.
+"""A small ASGI application: `/` returns the pid of its backend, other paths run a slow statement.
 
-At its end it closes the pool, if CLOSE is set, and says what was left.
+If CLOSE is set, it closes the pool at shutdown and prints how many connections are left.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ engine = create_async_engine(
     connect_args={
         "server_settings": {
             "application_name": os.environ["NAME"],
-            # so that a statement nobody waits for any more ends
+            # ends a statement whose client has disconnected
             "client_connection_check_interval": "200ms",
         }
     },
@@ -30,7 +30,7 @@ engine = create_async_engine(
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
     if scope["type"] == "lifespan":
-        return await live(receive, send)
+        return await handle_lifespan(receive, send)
     async with engine.connect() as connection:
         if scope["path"] != "/":
             await connection.execute(text("SELECT pg_sleep(30)"))
@@ -40,7 +40,7 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
     return None
 
 
-async def live(receive: Any, send: Any) -> None:
+async def handle_lifespan(receive: Any, send: Any) -> None:
     await receive()
     await send({"type": "lifespan.startup.complete"})
     await receive()

@@ -1,6 +1,6 @@
-"""A program that forks after it has connected: `forking.py URL NAME WAY CHILD`.
+"""A program that forks after it has connected: `forking.py URL NAME METHOD CHILD`.
 
-It prints as JSON which sessions parent and child had, and what the parent found afterwards.
+It prints as JSON the sessions of parent and child, and what the parent finds after the fork.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-URL, NAME, WAY, CHILD = sys.argv[1:]
+URL, NAME, METHOD, CHILD = sys.argv[1:]
 TABLE = f"marks_{os.getpid()}"
 WHO_AM_I = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT CONNECTION_ID()"}
 SLEEP = {"postgresql": "SELECT pg_sleep(0.5)", "mysql": "SELECT SLEEP(0.5)"}
@@ -35,7 +35,7 @@ NAMED: dict[str, dict[str, Any]] = {
     "psycopg": {"application_name": NAME},
 }
 
-if "sqlite" in URL:  # a thread for each connection is how aiosqlite works
+if "sqlite" in URL:  # aiosqlite runs each connection in a thread
     warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 
 
@@ -46,14 +46,14 @@ def make_engine() -> AsyncEngine:
 
 
 class App:
-    """What an application has at module level."""
+    """The objects that an application has at module level."""
 
     engine = make_engine()
     held: AsyncConnection  # with an open transaction
 
 
 async def session(connection: AsyncConnection) -> int:
-    """What tells this session from others: its number on the server, if there is one."""
+    """The identity of this session: its number on the server, if there is a server."""
     statement = WHO_AM_I.get(App.engine.dialect.name)
     if statement is not None:
         return int(await connection.scalar(text(statement)))
@@ -62,7 +62,7 @@ async def session(connection: AsyncConnection) -> int:
 
 
 async def sessions(count: int = 3) -> list[int]:
-    """So many sessions at once; they are idle afterwards."""
+    """Open so many sessions at once and return them to the pool."""
     held = [await App.engine.connect() for _ in range(count)]
     found = [await session(connection) for connection in held]
     for connection in held:
@@ -71,7 +71,7 @@ async def sessions(count: int = 3) -> list[int]:
 
 
 async def begin() -> AsyncConnection:
-    """A transaction that has written something, for the time of the fork."""
+    """Open a transaction that stays open during the fork, and write a row in it."""
     async with App.engine.begin() as connection:
         await connection.execute(text(f"CREATE TABLE {TABLE} (n int)"))
     await sessions()
@@ -81,7 +81,7 @@ async def begin() -> AsyncConnection:
 
 
 async def commit(held: AsyncConnection) -> int:
-    """End that transaction; how many rows it has left."""
+    """Commit that transaction; return how many rows the table has."""
     await held.commit()
     await held.close()
     async with App.engine.begin() as connection:
@@ -90,27 +90,27 @@ async def commit(held: AsyncConnection) -> int:
     return int(found or 0)
 
 
-async def alone(mine: list[int]) -> bool:
-    """Whether the server soon knows of none but these sessions."""
+async def wait_for_no_other_sessions(own: list[int]) -> bool:
+    """Wait until the server has no other sessions than these; return whether that is so."""
     if App.engine.dialect.name != "postgresql":
         return True
     query = text("SELECT pid FROM pg_stat_activity WHERE application_name = :name")
     for _ in range(200):
         async with App.engine.connect() as connection:
-            if set((await connection.scalars(query, {"name": NAME})).all()) <= set(mine):
+            if set((await connection.scalars(query, {"name": NAME})).all()) <= set(own):
                 return True
         await asyncio.sleep(0.01)
     return False
 
 
-def spills() -> bool:
-    """Whether SQLite's journal of the open transaction is there."""
+def journal_exists() -> bool:
+    """Whether SQLite's journal of the open transaction exists."""
     return (
         App.engine.dialect.name != "sqlite" or Path(f"{App.engine.url.database}-journal").exists()
     )
 
 
-# ------------------------------------------------------------------------ what a child does
+# ------------------------------------------------------------------- tasks of a child
 
 
 def use() -> list[int]:
@@ -132,9 +132,9 @@ def dispose() -> list[int]:
     return asyncio.run(main())
 
 
-def collect() -> list[int]:
+def collect_garbage() -> list[int]:
     with warnings.catch_warnings():
-        # SQLAlchemy says so of any connection that is collected
+        # SQLAlchemy warns of any connection that is collected
         warnings.filterwarnings("ignore", "The garbage collector is trying to clean up")
         del App.held
         App.engine = make_engine()
@@ -143,16 +143,16 @@ def collect() -> list[int]:
 
 
 def have_a_child() -> list[int]:
-    """The child's own child: a parent with idle sessions once more."""
+    """Fork again: the child becomes a parent with idle sessions."""
     loop = asyncio.new_event_loop()
-    mine = loop.run_until_complete(sessions())
-    theirs, status = in_child(use)
+    own = loop.run_until_complete(sessions())
+    of_child, status = in_child(use)
     assert status == 0
-    assert set(loop.run_until_complete(sessions())) == set(mine)
+    assert set(loop.run_until_complete(sessions())) == set(own)
     loop.run_until_complete(App.engine.dispose())
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
-    return [*mine, *theirs]
+    return [*own, *of_child]
 
 
 CHILDREN: dict[str, Callable[[], list[int]]] = {
@@ -160,7 +160,7 @@ CHILDREN: dict[str, Callable[[], list[int]]] = {
     "works and exits": use,
     "disposes first": dispose_first,
     "disposes": dispose,
-    "collects": collect,
+    "collects garbage": collect_garbage,
     "forks": have_a_child,
 }
 
@@ -169,47 +169,47 @@ CHILDREN: dict[str, Callable[[], list[int]]] = {
 
 
 def in_child(work: Callable[[], list[int]]) -> tuple[list[int], int]:
-    """Fork; what `work` found in the child, and how the child has ended."""
+    """Fork and run `work` in the child; return its result and the exit code of the child."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.write(writer, json.dumps(work()).encode())
         if CHILD == "works":
             os._exit(0)
-        sys.exit(0)  # with all that the interpreter does at its end
+        sys.exit(0)  # a normal exit of the interpreter
     os.close(writer)
-    return answer(reader), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return read_result(reader), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def in_process(work: Callable[[], list[int]]) -> tuple[list[int], int]:
-    """The same through multiprocessing."""
+def in_multiprocessing(work: Callable[[], list[int]]) -> tuple[list[int], int]:
+    """The same with multiprocessing."""
     reader, writer = os.pipe()
     process = get_context("fork").Process(
         target=lambda: os.write(writer, json.dumps(work()).encode())
     )
     process.start()
     os.close(writer)
-    found = answer(reader)
+    found = read_result(reader)
     process.join()
     return found, process.exitcode or 0
 
 
-def answer(reader: int) -> list[int]:
+def read_result(reader: int) -> list[int]:
     with open(reader, "rb") as pipe:
         found: list[int] = json.loads(pipe.read() or b"[]")
         return found
 
 
 def between_runs(loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
-    """Fork while the parent's loop stands still."""
+    """Fork while the loop of the parent is stopped."""
     App.held = loop.run_until_complete(begin())
     before = [loop.run_until_complete(session(App.held)), *loop.run_until_complete(sessions())]
-    fork = in_process if WAY == "multiprocessing" else in_child
+    fork = in_multiprocessing if METHOD == "multiprocessing" else in_child
     child, status = fork(CHILDREN[CHILD])
-    journal = spills()
+    journal = journal_exists()
     after = [loop.run_until_complete(session(App.held)), *loop.run_until_complete(sessions())]
     rows = loop.run_until_complete(commit(App.held))
-    is_alone = loop.run_until_complete(alone(after))
+    no_other_sessions = loop.run_until_complete(wait_for_no_other_sessions(after))
     loop.run_until_complete(App.engine.dispose())
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
@@ -217,7 +217,7 @@ def between_runs(loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
 
 
 async def in_coroutine() -> dict[str, Any]:
-    """Fork while a statement and a connect of the parent are under way."""
+    """Fork while statements and a connect of the parent are running."""
     App.held = await begin()
     before = [await session(App.held), *await sessions()]
 
@@ -226,7 +226,7 @@ async def in_coroutine() -> dict[str, Any]:
             await connection.execute(text(SLEEP[App.engine.dialect.name]))
 
     slept = [asyncio.ensure_future(slow()) for _ in range(3)]
-    await asyncio.sleep(0.1)  # the three idle ones have been taken
+    await asyncio.sleep(0.1)  # all three idle connections are checked out
     connecting = asyncio.ensure_future(sessions(1))
     while TypedPool.of(App.engine).stats().connecting == 0:
         await asyncio.sleep(0)
@@ -234,46 +234,46 @@ async def in_coroutine() -> dict[str, Any]:
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
-        asyncio.events._set_running_loop(None)  # a child before Python 3.12 has to say it
+        asyncio.events._set_running_loop(None)  # needed before Python 3.12
         os.write(writer, json.dumps(CHILDREN[CHILD]()).encode())
         os._exit(0)
     os.close(writer)
     await asyncio.gather(*slept)
     extra = await connecting
-    child = await asyncio.to_thread(answer, reader)  # the loop is not to be called blocked
+    child = await asyncio.to_thread(read_result, reader)  # must not block the loop
     _, status = await asyncio.to_thread(os.waitpid, pid, 0)
-    journal = spills()
+    journal = journal_exists()
     after = [await session(App.held), *await sessions()]
     rows = await commit(App.held)
-    is_alone = await alone([*after, *before, *extra])
+    no_other_sessions = await wait_for_no_other_sessions([*after, *before, *extra])
     await App.engine.dispose()
     return locals()
 
 
-def orphan() -> None:
-    """Be killed, and leave a child that lives until its stdin ends."""
+def die_after_fork() -> None:
+    """Kill this process and leave a child that runs until its stdin is closed."""
     loop = asyncio.new_event_loop()
     loop.run_until_complete(sessions())
     if os.fork():
         os.kill(os.getpid(), signal.SIGKILL)
-    sys.stdout.write("alone\n")
+    sys.stdout.write("child ready\n")
     sys.stdout.flush()
     sys.stdin.read()
     os._exit(0)
 
 
 def main() -> None:
-    if WAY == "killed":
-        return orphan()
-    if WAY == "in a coroutine":
+    if METHOD == "killed":
+        return die_after_fork()
+    if METHOD == "in a coroutine":
         found = asyncio.run(in_coroutine())
-    elif WAY == "uvloop":
+    elif METHOD == "uvloop":
         import uvloop
 
         found = between_runs(uvloop.new_event_loop())
     else:
         found = between_runs(asyncio.new_event_loop())
-    keys = ("before", "child", "after", "rows", "journal", "is_alone", "status")
+    keys = ("before", "child", "after", "rows", "journal", "no_other_sessions", "status")
     sys.stdout.write(json.dumps({key: found[key] for key in keys}))
     return None
 

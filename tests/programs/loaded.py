@@ -1,4 +1,7 @@
-"""A program under load until a signal ends it: `loaded.py URL NAME`. It says when it is."""
+"""A program that runs under load until it receives a signal: `loaded.py URL NAME`.
+
+It prints a line when the load has started.
+"""
 
 from __future__ import annotations
 
@@ -14,39 +17,39 @@ from tests.support.engines import make_engine
 
 URL, NAME = sys.argv[1:]
 
-# The server looks whether anybody still waits for a statement: whoever ends in the midst of one,
-# with any pool, does not wait until its cancel has arrived.
-LOOK = "client_connection_check_interval"
+# The server checks whether the client of a statement is still connected: a program that ends during
+# a statement does not wait, with any pool, until the server has received the cancel request.
+CHECK_INTERVAL = "client_connection_check_interval"
 ARGUMENTS = (
-    {"server_settings": {"application_name": NAME, LOOK: "200ms"}}
+    {"server_settings": {"application_name": NAME, CHECK_INTERVAL: "200ms"}}
     if "asyncpg" in URL
-    else {"options": f"-c {LOOK}=200ms"}
+    else {"options": f"-c {CHECK_INTERVAL}=200ms"}
 )
 
 engine = make_engine(URL, NAME, pool_size=4, max_overflow=0, connect_args=ARGUMENTS)
 
 
-async def short() -> None:
+async def run_short_statements() -> None:
     while True:
         async with engine.begin() as connection:
             await connection.execute(text("SELECT 1"))
 
 
-async def slow() -> None:
+async def run_slow_statement() -> None:
     async with engine.connect() as connection:
         await connection.execute(text("SELECT pg_sleep(30)"))
 
 
 async def main() -> None:
-    """Two connections for twenty who queue, and one slow statement on each of the others."""
+    """Twenty tasks share two connections; a slow statement runs on each of the two others."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    work = [asyncio.ensure_future(slow()) for _ in range(2)]
-    work += [asyncio.ensure_future(short()) for _ in range(20)]
+    work = [asyncio.ensure_future(run_slow_statement()) for _ in range(2)]
+    work += [asyncio.ensure_future(run_short_statements()) for _ in range(20)]
     while TypedPool.of(engine).stats().checkouts < 200:
         await asyncio.sleep(0.01)
-    sys.stdout.write("loaded\n")
+    sys.stdout.write("under load\n")
     sys.stdout.flush()
     await asyncio.gather(*work)
 

@@ -1,6 +1,6 @@
-"""A program that does one small task for each line it reads: `tasks.py URL NAME WAY`.
+"""A program that runs one small task for each line that it reads: `tasks.py URL NAME MODE`.
 
-It answers each line with JSON: its error, if any, and how many files it has open.
+For each task it prints JSON: the error, if any, and how many files are open.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqla_typedpool import TypedPool
 from tests.support.engines import make_engine
 
-URL, NAME, WAY = sys.argv[1:]
+URL, NAME, MODE = sys.argv[1:]
 
 engine = make_engine(URL, NAME, pool_timeout=5)
 
@@ -27,17 +27,17 @@ async def ask() -> None:
 
 
 async def task() -> str:
-    """Three requests at once; the error of any."""
+    """Run three requests at once; return the error, if any."""
     try:
         await asyncio.gather(*(ask() for _ in range(3)))
     except Exception as problem:
         return repr(problem)
-    while TypedPool.of(engine).stats().connecting:  # nobody waits for it any more
+    while TypedPool.of(engine).stats().connecting:  # an attempt that no request needs any more
         await asyncio.sleep(0.01)
     return ""
 
 
-def tell(error: str) -> None:
+def report(error: str) -> None:
     gc.collect()
     files = len(os.listdir("/proc/self/fd"))
     sys.stdout.write(json.dumps({"error": error, "files": files}) + "\n")
@@ -46,17 +46,17 @@ def tell(error: str) -> None:
 
 async def serve() -> None:
     while await asyncio.to_thread(sys.stdin.readline):
-        tell(await task())
+        report(await task())
 
 
-if WAY == "one loop":
+if MODE == "one loop":
     asyncio.run(serve())
-elif WAY == "a loop for each task":
+elif MODE == "a loop for each task":
     while sys.stdin.readline():
-        tell(asyncio.run(task()))
-elif WAY == "one loop that stands still":
+        report(asyncio.run(task()))
+elif MODE == "one loop stopped between tasks":
     loop = asyncio.new_event_loop()
     while sys.stdin.readline():
-        tell(loop.run_until_complete(task()))
+        report(loop.run_until_complete(task()))
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()

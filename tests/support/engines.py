@@ -1,4 +1,4 @@
-"""Helpers of the second ring: engines on real servers, backends counted, storms of cancellation."""
+"""Helpers of the second ring: engines on real servers, the server's sessions, cancellation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 DRIVERS = ("asyncpg", "psycopg")
 LOOPS = ("asyncio", "uvloop")
-SLACK = 0.25  # what a deadline may be late, in seconds
+SLACK = 0.25  # seconds by which a deadline may be missed
 
 by_driver = pytest.mark.parametrize("driver", DRIVERS)
 by_loop = pytest.mark.parametrize("loop", LOOPS)
@@ -39,20 +39,20 @@ _names = itertools.count(1)
 
 
 def run(main: Coroutine[Any, Any, Any], loop: str = "asyncio") -> Any:
-    """Run `main` in a loop of its own; what the loop complains of fails the test."""
-    complaints: list[dict[str, Any]] = []
+    """Run `main` in a new loop; errors reported to the loop's exception handler fail the test."""
+    loop_errors: list[dict[str, Any]] = []
 
-    async def listening() -> Any:
-        asyncio.get_running_loop().set_exception_handler(lambda _, what: complaints.append(what))
+    async def with_error_handler() -> Any:
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: loop_errors.append(what))
         with clock_of_the_loop():
             return await main
 
     if loop == "uvloop":
-        result = pytest.importorskip("uvloop").run(listening())
+        result = pytest.importorskip("uvloop").run(with_error_handler())
     else:
-        result = asyncio.run(listening())
+        result = asyncio.run(with_error_handler())
     gc.collect()
-    assert not complaints
+    assert not loop_errors
     return result
 
 
@@ -62,7 +62,7 @@ def new_name() -> str:
 
 
 def make_engine(url: str | URL, name: str = "", **options: Any) -> AsyncEngine:
-    """An engine with our pool, its sessions named `name` on the server."""
+    """An engine with our pool; `name` becomes the application_name of its sessions."""
     options.setdefault("poolclass", TypedPool)
     if name:
         named = (
@@ -76,7 +76,7 @@ def make_engine(url: str | URL, name: str = "", **options: Any) -> AsyncEngine:
 
 @asynccontextmanager
 async def engine_on(url: str | URL, name: str = "", **options: Any) -> AsyncIterator[AsyncEngine]:
-    """`make_engine`, disposed of afterwards."""
+    """The same as a context manager, which disposes of the engine."""
     engine = make_engine(url, name, **options)
     try:
         yield engine
@@ -90,13 +90,13 @@ def url_through(proxy: FaultProxy, driver: str) -> str:
 
 
 async def ask(engine: AsyncEngine, statement: str = "SELECT 1") -> Any:
-    """One short request; its scalar."""
+    """Run one statement on a connection of its own and return its scalar."""
     async with engine.connect() as connection:
         return await connection.scalar(text(statement))
 
 
 async def open_all(engine: AsyncEngine, count: int) -> list[AsyncConnection]:
-    """So many connections at the same time, each used once."""
+    """Check out so many connections at the same time and run a statement on each."""
     held: list[AsyncConnection] = []
     try:
         held += await asyncio.gather(*(engine.connect() for _ in range(count)))
@@ -110,7 +110,7 @@ async def open_all(engine: AsyncEngine, count: int) -> list[AsyncConnection]:
 
 
 async def fill(engine: AsyncEngine, count: int) -> list[int]:
-    """Leave so many idle connections in the pool; the pids of their backends."""
+    """Leave so many idle connections in the pool; return the pids of their backends."""
     held = await open_all(engine, count)
     pids = [await connection.scalar(text("SELECT pg_backend_pid()")) for connection in held]
     for connection in held:
@@ -130,54 +130,54 @@ async def until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 class Admin:
-    """A look at the server from outside the pool."""
+    """A connection to the server that does not come from the pool."""
 
     def __init__(self, driver: Any, connection: asyncpg.Connection) -> None:
         self._driver = driver
         self.connection = connection
 
     async def pids(self, name: str) -> set[int]:
-        """The backends that serve `name`."""
-        found = await self.connection.fetch(
+        """The pids of the backends with this application_name."""
+        rows = await self.connection.fetch(
             "SELECT pid FROM pg_stat_activity WHERE application_name = $1", name
         )
-        return {row["pid"] for row in found}
+        return {row["pid"] for row in rows}
 
-    async def settled(self, name: str, most: int, seconds: float = 2.0) -> int:
-        """How many backends serve `name`, once they are `most` or `seconds` have passed."""
+    async def wait_for_at_most(self, name: str, most: int, seconds: float = 2.0) -> int:
+        """Wait until `name` has at most `most` backends, or `seconds`; return how many it has."""
         watch = Stopwatch()
         while (count := len(await self.pids(name))) > most and watch.awake < seconds:
             await asyncio.sleep(0.02)
         return count
 
-    async def grown(self, name: str, least: int, seconds: float = 2.0) -> int:
-        """The same, waiting for `least` of them."""
+    async def wait_for_at_least(self, name: str, least: int, seconds: float = 2.0) -> int:
+        """Wait until `name` has at least `least` backends, or `seconds`; return how many it has."""
         watch = Stopwatch()
         while (count := len(await self.pids(name))) < least and watch.awake < seconds:
             await asyncio.sleep(0.02)
         return count
 
     async def terminate(self, *pids: int) -> None:
-        """End these backends, and return when they are gone."""
+        """Terminate these backends; return when they have ended."""
         await self.connection.execute(
             "SELECT pg_terminate_backend(pid, 2000) FROM unnest($1::int[]) AS pid", list(pids)
         )
 
-    async def demand_password(self, server: Postgres, role: str) -> None:
-        """Let `role` in with its password only; returns when that holds."""
-        rules = server.data_directory / "pg_hba.conf"
-        rules.write_text(f"host all {role} all scram-sha-256\n" + rules.read_text())
+    async def require_password(self, server: Postgres, role: str) -> None:
+        """Require a password of `role`; return when the server does."""
+        hba_file = server.data_directory / "pg_hba.conf"
+        hba_file.write_text(f"host all {role} all scram-sha-256\n" + hba_file.read_text())
         await self.connection.execute("SELECT pg_reload_conf()")
         watch = Stopwatch()
-        while watch.seconds < 10:  # the signal takes its time
+        while watch.seconds < 10:  # the server reloads the file asynchronously
             try:
-                guest = await self._driver.connect(
+                connection = await self._driver.connect(
                     host=server.host, port=server.port, user=role, password="", database="postgres"
                 )
             except (self._driver.PostgresError, self._driver.InterfaceError):
                 return
-            await guest.close()
-        raise AssertionError("the server does not read its rules again")
+            await connection.close()
+        raise AssertionError("the server has not reloaded pg_hba.conf")
 
 
 @asynccontextmanager
@@ -195,7 +195,7 @@ async def admin_of(server: Postgres) -> AsyncIterator[Admin]:
 
 @contextmanager
 def no_gc() -> Iterator[None]:
-    """Nothing is tidied up by the garbage collector: what is lost stays lost."""
+    """Disable the garbage collector, so that it cannot hide a leak."""
     gc.collect()
     gc.disable()
     try:
@@ -204,40 +204,40 @@ def no_gc() -> Iterator[None]:
         gc.enable()
 
 
-# ------------------------------------------------------------------------------- storms
+# ----------------------------------------------------------------- cancelled requests
 
 
 def cancel_once(task: asyncio.Task[Any], delay: float) -> None:
-    """Cancel at a random moment."""
+    """Cancel the task after `delay` seconds."""
     asyncio.get_running_loop().call_later(delay, task.cancel)
 
 
 def cancel_twice(task: asyncio.Task[Any], delay: float) -> None:
-    """Cancel, and again while the first cancellation is being handled."""
+    """Cancel the task, and again while it handles the first cancellation."""
     loop = asyncio.get_running_loop()
     loop.call_later(delay, task.cancel)
     loop.call_later(delay + random.uniform(0, 0.004), task.cancel)
 
 
 def cancel_until_done(task: asyncio.Task[Any], delay: float) -> None:
-    """Cancel as anyio's cancel scopes do: again in each round of the loop, until it has ended."""
+    """Cancel in each loop iteration until the task has ended, as anyio's cancel scopes do."""
     loop = asyncio.get_running_loop()
-    rounds = itertools.count()
+    iterations = itertools.count()
 
-    def again() -> None:
+    def cancel_again() -> None:
         if not task.done():
             task.cancel()
-            # a scope gives up no sooner; the bound is for a task that swallows everything
-            if next(rounds) < 10_000:
-                loop.call_soon(again)
+            # the bound is for a task that suppresses every cancellation
+            if next(iterations) < 10_000:
+                loop.call_soon(cancel_again)
 
-    loop.call_later(delay, again)
+    loop.call_later(delay, cancel_again)
 
 
 CANCELS = {"once": cancel_once, "twice": cancel_twice, "until done": cancel_until_done}
 
 
-async def storm(
+async def run_and_cancel(
     engine: AsyncEngine,
     request: Callable[[AsyncEngine], Awaitable[object]],
     *,
@@ -247,20 +247,20 @@ async def storm(
     longest: float = 0.06,
     seed: int = 1,
 ) -> int:
-    """Start `tasks` requests and cancel each at a random moment; how many were cancelled.
+    """Start `tasks` requests, cancel each at a random moment; return how many were cancelled.
 
-    Errors other than the cancellation are errors of the test.
+    Any other error of a request fails the test.
     """
-    dice = random.Random(seed)
-    left = itertools.repeat(None, tasks)
+    rng = random.Random(seed)
+    remaining = itertools.repeat(None, tasks)
     cancelled = 0
     errors: list[BaseException] = []
 
     async def worker() -> None:
         nonlocal cancelled
-        for _ in left:
+        for _ in remaining:
             task = asyncio.ensure_future(request(engine))
-            cancel(task, dice.uniform(0, longest))
+            cancel(task, rng.uniform(0, longest))
             done, _ = await asyncio.wait({task}, timeout=20)
             assert done, "a cancelled request did not end within 20 s"
             if task.cancelled():
@@ -274,7 +274,7 @@ async def storm(
 
 
 async def check_nothing_lost(engine: AsyncEngine, limit: int) -> None:
-    """Every slot is free again, and the full size is served at once."""
+    """Check that every slot is free again and that all can be used at the same time."""
     pool = TypedPool.of(engine)
     assert await until(lambda: pool.checkedout() == 0, 1), pool.stats()
     assert await until(lambda: pool.stats().waiting == 0, 1), pool.stats()
@@ -288,57 +288,57 @@ async def check_nothing_lost(engine: AsyncEngine, limit: int) -> None:
     assert pool.checkedout() == 0
 
 
-# ------------------------------------------------------------------- a cancel at each await
+# ------------------------------------------------------------- a cancel at a given await
 
 
 @types.coroutine
-def _stepped(
-    work: Coroutine[Any, Any, Any], at: Callable[[asyncio.Future[Any]], None]
+def _observe_awaits(
+    coroutine: Coroutine[Any, Any, Any], on_await: Callable[[asyncio.Future[Any]], None]
 ) -> Generator[Any, Any, Any]:
-    """Drive `work`, showing `at` every future that its task is suspended on."""
-    send: Callable[[], Any] = lambda: work.send(None)  # noqa: E731
+    """Run the coroutine and pass every future that its task awaits to the callback."""
+    send: Callable[[], Any] = lambda: coroutine.send(None)  # noqa: E731
     while True:
         try:
-            waits_for = send()
+            awaited = send()
         except StopIteration as end:
             return end.value
-        at(waits_for)
+        on_await(awaited)
         try:
-            value = yield waits_for
+            value = yield awaited
         except BaseException as error:
-            send = lambda error=error: work.throw(error)  # noqa: E731
+            send = lambda error=error: coroutine.throw(error)  # noqa: E731
         else:
-            send = lambda value=value: work.send(value)  # noqa: E731
+            send = lambda value=value: coroutine.send(value)  # noqa: E731
 
 
-async def cancelled_at(work: Coroutine[Any, Any, Any], step: int, *, late: bool) -> bool:
-    """Run `work` in a task and cancel it at its `step`-th await; whether it came that far.
+async def cancel_at_await(coroutine: Coroutine[Any, Any, Any], step: int, *, late: bool) -> bool:
+    """Run a coroutine in a task and cancel it at its `step`-th await; return whether it had one.
 
-    With `late`, the cancel comes when the awaited result is there but the task has not woken up:
-    the result is lost on the task, and must not be lost altogether.
+    With `late`, the task is cancelled after the awaited future has its result but before the task
+    resumes: the task does not receive the result, but the pool must not lose it.
     """
     steps = itertools.count(1)
     reached = False
 
-    async def job() -> None:
+    async def observed() -> None:
         task = asyncio.current_task()
         assert task is not None
 
-        def at(future: asyncio.Future[Any] | None) -> None:
+        def on_await(future: asyncio.Future[Any] | None) -> None:
             nonlocal reached
             if next(steps) != step:
                 return
             reached = True
             if late and future is not None:
-                future.add_done_callback(lambda _: task.cancel())  # before the task's own
+                future.add_done_callback(lambda _: task.cancel())  # before the task resumes
             else:
                 task.cancel()
 
-        await _stepped(work, at)
+        await _observe_awaits(coroutine, on_await)
 
-    task = asyncio.ensure_future(job())
+    task = asyncio.ensure_future(observed())
     done, _ = await asyncio.wait({task}, timeout=10)
-    assert done, f"cancelled at await {step}, it did not end within 10 s"
+    assert done, f"cancelled at await {step}, the task did not end within 10 s"
     with suppress(asyncio.CancelledError):
         task.result()
     return reached

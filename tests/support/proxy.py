@@ -1,4 +1,4 @@
-"""A TCP proxy whose faults are switched while it runs: slow, silent, resetting, refusing.
+"""A TCP proxy that can be made slow, silent, resetting or refusing while it runs.
 
 Example:
     async with FaultProxy("127.0.0.1", server.port) as proxy:
@@ -21,16 +21,16 @@ CHUNK = 65536
 
 
 class _Link:
-    """One client's connection and the one to the target that serves it."""
+    """A connection of a client, and the connection to the target that serves it."""
 
     def __init__(self, accepted: socket.socket) -> None:
         self.accepted = accepted
         self.client: asyncio.StreamWriter | None = None
         self.target: asyncio.StreamWriter | None = None
-        self.silent = self.begun = self.closed = False
+        self.silent = self.is_started = self.closed = False
 
     def close(self, *, reset: bool = False) -> None:
-        """Close both sides at once; with `reset` the client gets RST instead of FIN."""
+        """Close both connections at once; with `reset` the client receives RST instead of FIN."""
         self.closed = True
         if reset:
             with suppress(OSError):
@@ -43,13 +43,13 @@ class _Link:
 
 
 class FaultProxy:
-    """Forwards 127.0.0.1:`port` to a target; its faults may be switched at any time.
+    """Forwards 127.0.0.1:`port` to a target; its faults can be changed at any time.
 
     Attributes:
-        delay: seconds each chunk is held back, each way.
-        accept_delay: seconds a new connection is held before anything is forwarded.
+        delay: seconds by which each chunk is delayed, in both directions.
+        accept_delay: seconds before a new connection is forwarded.
         accepted: connections accepted so far.
-        port: where to connect; stays the same through `refuse()` and `accept()`.
+        port: where to connect; `refuse()` and `accept()` do not change it.
     """
 
     def __init__(self, target_host: str, target_port: int) -> None:
@@ -68,40 +68,45 @@ class FaultProxy:
         return len(self._links)
 
     def go_silent(self) -> None:
-        """Swallow every byte, of connections old and new; sockets stay open, connects succeed."""
+        """Discard the data of existing and new connections; sockets stay open, connects succeed."""
         self._silent = True
         for link in self._links.values():
             link.silent = True
 
-    def resume(self, *, revive: bool = False) -> None:
-        """Forward for new connections again, and with `revive` for the silenced ones too.
+    def resume(self, *, existing: bool = False) -> None:
+        """Forward the data of new connections again, with `existing` also of the silent ones.
 
-        What was swallowed is lost: a revived connection has a hole in its stream.
+        Discarded data stays lost: the stream of an existing connection has a gap.
         """
         self._silent = False
-        if revive:
+        if existing:
             for link in self._links.values():
                 link.silent = False
 
+    def half_close_all(self) -> None:
+        """Send an end of stream to every client and keep the sockets open."""
+        for link in self._links.values():
+            link.accepted.shutdown(socket.SHUT_WR)
+
     def reset_all(self) -> None:
-        """Cut every client off with a TCP reset."""
+        """Close the connection of every client with a TCP reset."""
         for link in list(self._links.values()):
             link.close(reset=True)
 
     def refuse(self) -> None:
-        """Close the listener: new connects are refused, those open go on."""
+        """Close the listener: new connects are refused, open connections stay open."""
         if self._listener is not None:
             asyncio.get_running_loop().remove_reader(self._listener)
             self._listener.close()
             self._listener = None
 
     async def accept(self) -> None:
-        """Listen (again), on the same port as before."""
+        """Start to listen, on the same port as before."""
         if self._listener is None:
             self._listener = socket.create_server(("127.0.0.1", self.port), backlog=100)
             self._listener.setblocking(False)
             self.port = self._listener.getsockname()[1]
-            # asyncio's own server loses clients that it has accepted when it is closed
+            # a closed asyncio server loses clients that it has just accepted
             asyncio.get_running_loop().add_reader(self._listener, self._serve, self._listener)
 
     async def __aenter__(self) -> FaultProxy:
@@ -120,7 +125,7 @@ class FaultProxy:
             task.cancel()
         await asyncio.gather(*links, return_exceptions=True)
         for link in links.values():
-            if not link.begun:  # by the task of a client that has only just come
+            if not link.is_started:  # the client has just connected: its task has not started
                 link.accepted.close()
         await asyncio.sleep(0)
 
@@ -135,30 +140,30 @@ class FaultProxy:
                 task.add_done_callback(self._links.pop)
 
     async def _forward(self, link: _Link) -> None:
-        """Pump both ways until either side ends; connection errors are everyday here."""
-        pumps: list[asyncio.Task[None]] = []
-        link.begun = True
+        """Copy in both directions until either connection ends; connection errors are expected."""
+        copies: list[asyncio.Task[None]] = []
+        link.is_started = True
         try:
             link.accepted.setblocking(False)
             source, link.client = await asyncio.open_connection(sock=link.accepted)
-            if link.closed:  # meanwhile
+            if link.closed:  # while the connection was opened
                 return
             await asyncio.sleep(self.accept_delay)
             reader, link.target = await asyncio.open_connection(*self._target)
-            pumps = [
-                asyncio.ensure_future(self._pump(link, source, link.target)),
-                asyncio.ensure_future(self._pump(link, reader, link.client)),
+            copies = [
+                asyncio.ensure_future(self._copy(link, source, link.target)),
+                asyncio.ensure_future(self._copy(link, reader, link.client)),
             ]
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
         except OSError:
-            pass  # the target is down: the client sees its connection closed
+            pass  # the target is down: the connection of the client is closed
         finally:
-            for pump in pumps:
-                pump.cancel()
+            for copy in copies:
+                copy.cancel()
             link.close()
-            await asyncio.gather(*pumps, return_exceptions=True)
+            await asyncio.gather(*copies, return_exceptions=True)
 
-    async def _pump(
+    async def _copy(
         self, link: _Link, source: asyncio.StreamReader, sink: asyncio.StreamWriter
     ) -> None:
         with suppress(OSError):
@@ -168,4 +173,4 @@ class FaultProxy:
                     sink.write(chunk)
                     await sink.drain()
         if link.silent and sink is link.client:
-            await asyncio.Event().wait()  # the client must not learn that the target hung up
+            await asyncio.Event().wait()  # the client must not learn that the target has closed

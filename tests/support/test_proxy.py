@@ -1,4 +1,4 @@
-"""The fault proxy is a measuring instrument: here it is measured itself."""
+"""The fault proxy injects the faults that its methods promise."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 
 from tests.support.proxy import FaultProxy
 
-QUIET = 0.15  # seconds of silence that count as silence
+SILENCE = 0.15  # seconds without data that count as silence
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Send everything back until the client hangs up."""
+    """Send everything back until the client disconnects."""
     with suppress(ConnectionError):
         while chunk := await reader.read(1024):
             writer.write(chunk)
@@ -36,20 +36,20 @@ async def proxied_echo() -> AsyncIterator[FaultProxy]:
 
 
 class Client:
-    """A connection that says a line and listens for its echo."""
+    """A connection that sends a line and waits for its echo."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
 
-    async def say(self, line: bytes = b"hello\n") -> bytes:
+    async def send(self, line: bytes = b"hello\n") -> bytes:
         self.writer.write(line)
         return await asyncio.wait_for(self.reader.readline(), 2)
 
-    async def hears_nothing(self) -> bool:
-        self.writer.write(b"anybody?\n")
+    async def receives_nothing(self) -> bool:
+        self.writer.write(b"no answer\n")
         try:
-            await asyncio.wait_for(self.reader.readline(), QUIET)
+            await asyncio.wait_for(self.reader.readline(), SILENCE)
         except asyncio.TimeoutError:
             return True
         return False
@@ -76,17 +76,17 @@ async def connected(proxy: FaultProxy) -> AsyncIterator[Client]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, two seconds at most."""
+    """Wait until the condition holds, at most two seconds."""
     for _ in range(200):
         if condition():
             return
         await asyncio.sleep(0.01)
-    pytest.fail("waited two seconds in vain")
+    pytest.fail("the condition did not hold within two seconds")
 
 
-def test_bytes_go_through_and_connections_are_counted() -> None:
+def test_data_is_forwarded_and_connections_are_counted() -> None:
     async def check(proxy: FaultProxy, client: Client) -> None:
-        assert await client.say() == b"hello\n"
+        assert await client.send() == b"hello\n"
         assert (proxy.connections, proxy.accepted) == (1, 1)
         client.writer.close()
         await until(lambda: proxy.connections == 0)
@@ -95,29 +95,29 @@ def test_bytes_go_through_and_connections_are_counted() -> None:
     with_client(check)
 
 
-def test_a_delay_holds_chunks_back_each_way() -> None:
+def test_a_delay_applies_to_both_directions() -> None:
     async def check(proxy: FaultProxy, client: Client) -> None:
         proxy.delay = 0.05
-        began = time.monotonic()
-        await client.say()
-        assert 0.1 <= time.monotonic() - began < 1
+        started = time.monotonic()
+        await client.send()
+        assert 0.1 <= time.monotonic() - started < 1
 
     with_client(check)
 
 
-def test_a_silent_proxy_accepts_and_answers_nothing() -> None:
+def test_a_silent_proxy_accepts_connections_and_sends_no_data() -> None:
     async def check(proxy: FaultProxy, client: Client) -> None:
-        await client.say()
+        await client.send()
         proxy.go_silent()
-        assert await client.hears_nothing()
+        assert await client.receives_nothing()
         async with connected(proxy) as second:
-            assert await second.hears_nothing()
+            assert await second.receives_nothing()
             assert proxy.connections == 2
 
     with_client(check)
 
 
-def test_a_client_that_leaves_a_silent_proxy_is_no_longer_counted() -> None:
+def test_a_client_that_disconnects_from_a_silent_proxy_is_no_longer_counted() -> None:
     async def check(proxy: FaultProxy, client: Client) -> None:
         proxy.go_silent()
         await until(lambda: proxy.connections == 1)
@@ -127,32 +127,32 @@ def test_a_client_that_leaves_a_silent_proxy_is_no_longer_counted() -> None:
     with_client(check)
 
 
-def test_after_resume_new_connections_work_and_old_ones_stay_dead() -> None:
+def test_after_resume_new_connections_work_and_existing_ones_stay_silent() -> None:
     async def check(proxy: FaultProxy, client: Client) -> None:
-        await client.say()
+        await client.send()
         proxy.go_silent()
         proxy.resume()
-        assert await client.hears_nothing()
+        assert await client.receives_nothing()
         async with connected(proxy) as second:
-            assert await second.say() == b"hello\n"
+            assert await second.send() == b"hello\n"
 
     with_client(check)
 
 
-def test_resume_with_revive_brings_old_connections_back() -> None:
+def test_resume_with_existing_also_forwards_data_of_existing_connections() -> None:
     async def check(proxy: FaultProxy, client: Client) -> None:
-        await client.say()
+        await client.send()
         proxy.go_silent()
-        assert await client.hears_nothing()
-        proxy.resume(revive=True)
-        assert await client.say(b"again\n") == b"again\n"
+        assert await client.receives_nothing()
+        proxy.resume(existing=True)
+        assert await client.send(b"again\n") == b"again\n"
 
     with_client(check)
 
 
-def test_reset_all_cuts_clients_off_with_a_reset() -> None:
+def test_reset_all_resets_the_connections_of_all_clients() -> None:
     async def check(proxy: FaultProxy, client: Client) -> None:
-        await client.say()
+        await client.send()
         proxy.reset_all()
         with pytest.raises(ConnectionResetError):
             await client.reader.read(1)
@@ -163,33 +163,33 @@ def test_reset_all_cuts_clients_off_with_a_reset() -> None:
 
 def test_a_refusing_proxy_refuses_new_connections_until_it_accepts_again() -> None:
     async def check(proxy: FaultProxy, client: Client) -> None:
-        await client.say()
+        await client.send()
         port = proxy.port
         proxy.refuse()
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", port)
-        assert await client.say() == b"hello\n"
+        assert await client.send() == b"hello\n"
         await proxy.accept()
         assert proxy.port == port
         async with connected(proxy) as second:
-            assert await second.say() == b"hello\n"
+            assert await second.send() == b"hello\n"
 
     with_client(check)
 
 
-def test_an_accept_delay_connects_at_once_and_answers_late() -> None:
+def test_with_an_accept_delay_a_client_connects_at_once_and_is_answered_late() -> None:
     async def check(proxy: FaultProxy, _: Client) -> None:
         proxy.accept_delay = 0.2
-        began = time.monotonic()
+        started = time.monotonic()
         async with connected(proxy) as late:
-            assert time.monotonic() - began < 0.15
-            await late.say()
-        assert time.monotonic() - began >= 0.2
+            assert time.monotonic() - started < 0.15
+            await late.send()
+        assert time.monotonic() - started >= 0.2
 
     with_client(check)
 
 
-def test_a_proxy_to_nowhere_closes_its_clients() -> None:
+def test_a_proxy_whose_target_is_down_closes_the_connections_of_its_clients() -> None:
     async def main() -> None:
         async with FaultProxy("127.0.0.1", 1) as proxy, connected(proxy) as client:
             with suppress(ConnectionResetError):
@@ -198,23 +198,23 @@ def test_a_proxy_to_nowhere_closes_its_clients() -> None:
     asyncio.run(main())
 
 
-def test_leaving_the_proxy_closes_silent_and_waiting_clients() -> None:
+def test_exiting_the_proxy_closes_silent_and_waiting_connections() -> None:
     async def main() -> None:
         async with proxied_echo() as proxy:
             proxy.accept_delay = 30
             async with connected(proxy):
                 await until(lambda: proxy.connections == 1)
-                began = time.monotonic()
+                started = time.monotonic()
                 await proxy.__aexit__(None, None, None)
-                assert time.monotonic() - began < 1
+                assert time.monotonic() - started < 1
                 assert proxy.connections == 0
 
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("rounds", range(5))
-def test_clients_that_come_while_the_proxy_is_left_are_closed_as_well(rounds: int) -> None:
-    """A transport that nobody closed is a warning of the collector, and so an error."""
+@pytest.mark.parametrize("iterations", range(5))
+def test_clients_that_connect_while_the_proxy_exits_are_closed_too(iterations: int) -> None:
+    """A transport that was not closed causes a ResourceWarning, which fails the test."""
 
     async def main() -> list[socket.socket]:
         async with proxied_echo() as proxy:
@@ -222,7 +222,7 @@ def test_clients_that_come_while_the_proxy_is_left_are_closed_as_well(rounds: in
             for client in late:
                 client.setblocking(False)
                 client.connect_ex(("127.0.0.1", proxy.port))
-            for _ in range(rounds):
+            for _ in range(iterations):
                 await asyncio.sleep(0)
         return late
 
@@ -231,21 +231,21 @@ def test_clients_that_come_while_the_proxy_is_left_are_closed_as_well(rounds: in
     gc.collect()
 
 
-@pytest.mark.parametrize("rounds", range(1, 6))
-def test_a_reset_reaches_clients_that_are_just_being_accepted(rounds: int) -> None:
+@pytest.mark.parametrize("iterations", range(1, 6))
+def test_a_reset_also_closes_clients_that_are_being_accepted(iterations: int) -> None:
     async def main() -> None:
         async with proxied_echo() as proxy:
             with socket.socket() as early:
                 early.setblocking(False)
                 early.connect_ex(("127.0.0.1", proxy.port))
-                for _ in range(rounds):
+                for _ in range(iterations):
                     await asyncio.sleep(0)
                 if proxy.accepted:
                     proxy.reset_all()
                     with pytest.raises(ConnectionResetError):
                         await asyncio.wait_for(asyncio.get_running_loop().sock_recv(early, 1), 2)
             async with connected(proxy) as late:
-                assert await late.say() == b"hello\n"
+                assert await late.send() == b"hello\n"
 
     asyncio.run(main())
     gc.collect()

@@ -1,4 +1,4 @@
-"""MariaDB through aiomysql and asyncmy: checkout, queue, return, and the errors of a connect."""
+"""MariaDB with aiomysql and asyncmy: checkouts, the queue, returns, and connect errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqla_typedpool import PoolSaturated, PoolTimeout, TypedPool
 from tests.support.clocks import Stopwatch
 from tests.support.engines import SLACK, ask, by_loop, engine_on, open_all, run, until
-from tests.support.mariadb_lab import admin_of, by_driver, fill
+from tests.support.mariadb_engines import admin_of, by_driver, fill
 from tests.support.proxy import FaultProxy
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def test_connections_are_reused_and_a_return_rolls_back(
                 assert await ask(engine, "SELECT GROUP_CONCAT(n) FROM kept") == "1"
                 assert len({await ask(engine, "SELECT CONNECTION_ID()") for _ in range(5)}) == 1
                 assert TypedPool.of(engine).stats().connects == 1
-            assert await admin.settled(account, 0) == 0
+            assert await admin.wait_for_at_most(account, 0) == 0
 
     run(main(), loop)
 
@@ -67,7 +67,7 @@ def test_waiters_are_served_in_order_and_within_the_limit(mariadb: MariaDB, driv
 
 
 @by_driver
-def test_a_full_pool_says_timeout_in_time_and_saturated_at_once(
+def test_a_full_pool_raises_pool_timeout_in_time_and_pool_saturated_at_once(
     mariadb: MariaDB, driver: str
 ) -> None:
     async def main() -> None:
@@ -91,7 +91,7 @@ def test_a_full_pool_says_timeout_in_time_and_saturated_at_once(
 
 
 @by_driver
-def test_many_short_requests_on_warm_connections_do_not_open_one_each(
+def test_many_short_requests_with_idle_connections_do_not_open_one_connection_each(
     mariadb: MariaDB, driver: str
 ) -> None:
     async def main() -> None:
@@ -100,8 +100,8 @@ def test_many_short_requests_on_warm_connections_do_not_open_one_each(
             async with engine_on(account.url(driver), pool_size=50, max_overflow=0) as engine:
                 await fill(engine, 5)
                 assert await asyncio.gather(*(ask(engine) for _ in range(50))) == [1] * 50
-                # a connect here takes no longer than a request, so the queue is still long
-                # when the first ones are done: the pool grows, but not by 45
+                # a connect takes no longer than a request here, so the queue is still long when
+                # the first connects are done: the pool grows, but not by 45
                 assert TypedPool.of(engine).stats().connects <= 40
 
     run(main())
@@ -109,7 +109,7 @@ def test_many_short_requests_on_warm_connections_do_not_open_one_each(
 
 @by_driver
 def test_an_idle_connection_is_pinged_in_one_round_trip(mariadb: MariaDB, driver: str) -> None:
-    """COM_PING, which opens no transaction, so no ROLLBACK follows it."""
+    """The ping is COM_PING. It opens no transaction, so no ROLLBACK follows."""
 
     async def main() -> None:
         async with admin_of(mariadb) as admin:
@@ -130,44 +130,44 @@ def test_an_idle_connection_is_pinged_in_one_round_trip(mariadb: MariaDB, driver
 
 
 @by_driver
-def test_the_limit_of_the_server_is_waited_for_while_a_connection_is_out(
+def test_a_full_server_keeps_waiters_queued_while_a_connection_is_checked_out(
     mariadb: MariaDB, driver: str
 ) -> None:
-    """1040, too many connections: the next return serves the waiter."""
+    """After error 1040 (too many connections) the next return serves the waiter."""
 
     async def main() -> None:
         async with admin_of(mariadb) as admin:
             account = await admin.account()
-            others = await admin.account()
+            other_account = await admin.account()
             await admin.run("SET GLOBAL max_connections = 10")
             try:
-                async with engine_on(others.url(driver), pool_size=20) as crowd:
+                async with engine_on(other_account.url(driver), pool_size=20) as other_engine:
                     options = {"pool_size": 3, "max_overflow": 0, "pool_connect_retry": 0.2}
                     async with engine_on(account.url(driver), **options) as engine:
-                        mine = await engine.connect()
-                        held = await open_all_there_are(crowd)
+                        own = await engine.connect()
+                        held = await open_until_refused(other_engine)
                         assert len(held) >= 8
                         waiting = asyncio.ensure_future(ask(engine))
                         await asyncio.sleep(0.6)
                         assert not waiting.done()
-                        await mine.close()
+                        await own.close()
                         assert await asyncio.wait_for(waiting, 1) == 1
-                        mine = await engine.connect()
+                        own = await engine.connect()
                         waiting = asyncio.ensure_future(ask(engine))
                         await asyncio.sleep(0.1)
                         for connection in held:
                             await connection.invalidate()
                             await connection.close()
                         assert await asyncio.wait_for(waiting, 2) == 1
-                        await mine.close()
+                        await own.close()
             finally:
                 await admin.run("SET GLOBAL max_connections = 151")
 
-    async def open_all_there_are(crowd: AsyncEngine) -> list[AsyncConnection]:
+    async def open_until_refused(other_engine: AsyncEngine) -> list[AsyncConnection]:
         held: list[AsyncConnection] = []
-        pool = TypedPool.of(crowd)
+        pool = TypedPool.of(other_engine)
         while pool.stats().connect_failures == 0:
-            getting = asyncio.ensure_future(crowd.connect())
+            getting = asyncio.ensure_future(other_engine.connect())
             await until(lambda: getting.done() or pool.stats().connect_failures > 0, 2)  # noqa: B023
             if getting.done():
                 held.append(getting.result())
@@ -179,10 +179,10 @@ def test_the_limit_of_the_server_is_waited_for_while_a_connection_is_out(
 
 
 @by_driver
-def test_the_limit_of_the_account_is_waited_for_while_a_connection_is_out(
+def test_an_account_at_its_limit_keeps_waiters_queued_while_a_connection_is_checked_out(
     mariadb: MariaDB, driver: str
 ) -> None:
-    """1226, max_user_connections."""
+    """Error 1226 (max_user_connections)."""
 
     async def main() -> None:
         async with admin_of(mariadb) as admin:
@@ -206,13 +206,13 @@ def test_the_limit_of_the_account_is_waited_for_while_a_connection_is_out(
     [({"password": "wrong"}, 1045), ({"database": "nowhere"}, 1049)],
     ids=["wrong password", "unknown database"],
 )
-def test_an_error_that_will_not_pass_is_raised_at_once(
+def test_a_fatal_connect_error_is_raised_at_once(
     mariadb: MariaDB, driver: str, changed: dict[str, str], number: int
 ) -> None:
     async def main() -> None:
         async with admin_of(mariadb) as admin:
             account = await admin.account()
-            if number == 1049:  # without rights, it would be 1044
+            if number == 1049:  # without this right the error would be 1044
                 await admin.run(f"GRANT ALL ON *.* TO '{account.name}'@'127.0.0.1'")
             async with engine_on(account.url(driver, None, **changed)) as engine:
                 watch = Stopwatch()
@@ -224,17 +224,17 @@ def test_an_error_that_will_not_pass_is_raised_at_once(
                     assert isinstance(end, DBAPIError)
                     assert end.orig is not None
                     assert end.orig.args[0] == number
-                # the first refusal told all five; other attempts may still be under way
+                # the first error failed all five; other attempts may still be running
                 assert await until(lambda: TypedPool.of(engine).stats().size == 0, 1)
 
     run(main())
 
 
 @by_driver
-def test_refused_connects_keep_the_waiters_until_the_server_is_back(
+def test_refused_connects_keep_waiters_queued_until_the_server_accepts_again(
     mariadb: MariaDB, driver: str
 ) -> None:
-    """2003."""
+    """Error 2003 (cannot connect)."""
 
     async def main() -> None:
         async with admin_of(mariadb) as admin:
@@ -276,7 +276,7 @@ END
 
 @by_driver
 @pytest.mark.parametrize("number", [1290, 1836])
-def test_a_read_only_error_of_a_server_that_is_not_retires_no_connection(
+def test_a_read_only_error_evicts_no_connection_when_the_server_is_not_read_only(
     mariadb: MariaDB, driver: str, number: int
 ) -> None:
     async def main() -> None:

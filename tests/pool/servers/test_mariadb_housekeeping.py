@@ -1,4 +1,4 @@
-"""MariaDB: the floor, the idle, the retired, the leaked; and the end of a pool."""
+"""MariaDB: minimum size, idle timeout, retire_all(), close() and leaked connections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqla_typedpool import PoolClosed, TypedPool
 from tests.support.clocks import Stopwatch
 from tests.support.engines import ask, engine_on, no_gc, run
-from tests.support.mariadb_lab import admin_of, by_driver, fill
+from tests.support.mariadb_engines import admin_of, by_driver, fill
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @by_driver
-def test_the_idle_above_the_floor_are_closed_and_the_killed_floor_is_refilled(
+def test_idle_connections_above_the_minimum_size_are_closed_and_killed_ones_are_refilled(
     mariadb: MariaDB, driver: str
 ) -> None:
     async def main() -> None:
@@ -33,18 +33,18 @@ def test_the_idle_above_the_floor_are_closed_and_the_killed_floor_is_refilled(
             options = {"pool_size": 5, "pool_min_size": 2, "pool_idle_timeout": 0.3}
             async with engine_on(account.url(driver), **options) as engine:
                 ids = await fill(engine, 5)
-                assert await admin.settled(account, 2) == 2
+                assert await admin.wait_for_at_most(account, 2) == 2
                 left = await admin.sessions(account)
                 assert left <= set(ids)
                 await admin.kill(*left)
-                assert await admin.grown(account, 2, 3) == 2
+                assert await admin.wait_for_at_least(account, 2, 3) == 2
                 assert not left & await admin.sessions(account)
 
     run(main())
 
 
 @by_driver
-def test_retire_all_replaces_idle_ones_now_and_those_in_use_on_their_return(
+def test_retire_all_replaces_idle_connections_now_and_those_in_use_when_they_are_returned(
     mariadb: MariaDB, driver: str
 ) -> None:
     async def main() -> None:
@@ -54,17 +54,17 @@ def test_retire_all_replaces_idle_ones_now_and_those_in_use_on_their_return(
                 ids = await fill(engine, 3)
                 held = await engine.connect()
                 TypedPool.of(engine).retire_all()
-                assert await admin.settled(account, 1) == 1
+                assert await admin.wait_for_at_most(account, 1) == 1
                 assert await held.scalar(text("SELECT 1")) == 1
                 await held.close()
-                assert await admin.settled(account, 0) == 0
+                assert await admin.wait_for_at_most(account, 0) == 0
                 assert not set(await fill(engine, 3)) & set(ids)
 
     run(main())
 
 
 @by_driver
-def test_close_waits_for_the_holders_and_then_ends_them_by_force(
+def test_close_waits_for_the_holders_and_then_terminates_their_connections(
     mariadb: MariaDB, driver: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
@@ -73,7 +73,7 @@ def test_close_waits_for_the_holders_and_then_ends_them_by_force(
             async with engine_on(account.url(driver), pool_size=3) as engine:
                 await fill(engine, 2)
                 holder = asyncio.ensure_future(ask(engine, "SELECT SLEEP(2)"))
-                holder.set_name("the slow report")
+                holder.set_name("slow report")
                 await asyncio.sleep(0.1)
                 watch = Stopwatch()
                 closing = asyncio.ensure_future(TypedPool.of(engine).close(timeout=0.3))
@@ -91,24 +91,24 @@ def test_close_waits_for_the_holders_and_then_ends_them_by_force(
 
     with caplog.at_level("WARNING", "sqla_typedpool.pool"):
         run(main())
-    assert any("the slow report" in record.getMessage() for record in caplog.records)
+    assert any("slow report" in record.getMessage() for record in caplog.records)
 
 
-def collect_elsewhere() -> None:
+def collect_on_another_thread() -> None:
     thread = threading.Thread(target=gc.collect)
     thread.start()
     thread.join()
 
 
 COLLECT: dict[str, Callable[[], object]] = {
-    "in its loop": gc.collect,
-    "on another thread": collect_elsewhere,
+    "on the thread of the loop": gc.collect,
+    "on another thread": collect_on_another_thread,
 }
 
 
 @by_driver
 @pytest.mark.parametrize("where", COLLECT)
-def test_a_leaked_connection_is_collected_its_slot_comes_back_and_the_waiter_is_served(
+def test_collecting_a_leaked_connection_frees_its_slot_and_serves_the_waiter(
     mariadb: MariaDB, driver: str, where: str
 ) -> None:
     async def main() -> None:
@@ -119,16 +119,16 @@ def test_a_leaked_connection_is_collected_its_slot_comes_back_and_the_waiter_is_
                 with no_gc():
                     connection: Any = await engine.connect()
                     await connection.execute(text("SELECT 1"))
-                    circle = [connection]
-                    circle.append(circle)
-                    del connection, circle
+                    cycle = [connection]
+                    cycle.append(cycle)
+                    del connection, cycle
                     waiting = asyncio.ensure_future(ask(engine))
                     await asyncio.sleep(0.1)
                     assert not waiting.done()
                     COLLECT[where]()
                     assert await asyncio.wait_for(waiting, 1) == 1
                 assert TypedPool.of(engine).checkedout() == 0
-                assert await admin.settled(account, 1) == 1
+                assert await admin.wait_for_at_most(account, 1) == 1
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

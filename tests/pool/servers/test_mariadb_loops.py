@@ -1,4 +1,4 @@
-"""MariaDB: ends of processes and loops; nothing on stderr, nothing left on the server."""
+"""MariaDB: programs and loops that end print nothing and leave no session on the server."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sqla_typedpool import TypedPool
-from tests.support.engines import ask, by_loop, make_engine, run
-from tests.support.mariadb_lab import Account, admin_of, by_driver
+from tests.support.engines import ask, by_loop, make_engine, run, until
+from tests.support.mariadb_engines import Account, admin_of, by_driver
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -37,18 +37,18 @@ async def ask(on=None):
     async with (on or engine).connect() as connection:
         assert await connection.scalar(text("SELECT 1")) == 1
 
-async def no_attempt_under_way():
+async def until_no_attempt_is_running():
     while TypedPool.of(engine).stats().connecting:
         await asyncio.sleep(0.01)
 """
 
 SCRIPTS = {
-    "an engine never disposed of": """
+    "an engine that is never disposed of": """
 async def main():
     await asyncio.gather(*(ask() for _ in range(5)))
 asyncio.run(main())
 """,
-    "a pool closed": """
+    "a closed pool": """
 async def main():
     await asyncio.gather(*(ask() for _ in range(5)))
     await TypedPool.of(engine).close()
@@ -56,24 +56,24 @@ asyncio.run(main())
 """,
     "connects in flight": """
 silent = socket.create_server(("127.0.0.1", 0))
-lost = create_async_engine(
+silent_engine = create_async_engine(
     engine.url.set(port=silent.getsockname()[1]), poolclass=TypedPool, pool_timeout=30
 )
 async def main():
-    waiting = [asyncio.ensure_future(ask(lost)) for _ in range(3)]
+    waiting = [asyncio.ensure_future(ask(silent_engine)) for _ in range(3)]
     await ask()
     await asyncio.sleep(0.2)
 asyncio.run(main())
 silent.close()
 """,
-    "a first connect begun and nothing more": """
+    "a first connect just started": """
 async def main():
     task = asyncio.ensure_future(ask())
-    for _ in range(int(os.environ.get("ROUNDS", "3"))):
+    for _ in range(int(os.environ.get("ITERATIONS", "3"))):
         await asyncio.sleep(0)
 asyncio.run(main())
 """,
-    "statements under way": """
+    "statements running": """
 async def main():
     async def slow():
         async with engine.connect() as connection:
@@ -82,7 +82,7 @@ async def main():
     await asyncio.sleep(0.3)
 asyncio.run(main())
 """,
-    "a connection out": """
+    "a connection checked out": """
 async def main():
     async def slow():
         async with engine.connect() as connection:
@@ -92,30 +92,30 @@ async def main():
     await asyncio.sleep(0.3)
 asyncio.run(main())
 """,
-    "asyncio.run twice": """
+    "asyncio.run called twice": """
 async def main():
     await asyncio.gather(*(ask() for _ in range(5)))
 asyncio.run(main())
 asyncio.run(main())
 """,
-    "a loop closed by hand": """
+    "a manually closed loop, then another run": """
 async def main():
     await asyncio.gather(*(ask() for _ in range(5)))
-    await no_attempt_under_way()
+    await until_no_attempt_is_running()
 loop = asyncio.new_event_loop()
 loop.run_until_complete(main())
 loop.close()
 asyncio.run(main())
 """,
-    "a loop closed by hand and no more": """
+    "a manually closed loop": """
 async def main():
     await asyncio.gather(*(ask() for _ in range(5)))
-    await no_attempt_under_way()
+    await until_no_attempt_is_running()
 loop = asyncio.new_event_loop()
 loop.run_until_complete(main())
 loop.close()
 """,
-    "a uvloop": """
+    "uvloop": """
 import uvloop
 async def main():
     await asyncio.gather(*(ask() for _ in range(5)))
@@ -140,8 +140,8 @@ except KeyboardInterrupt:
     sys.exit(130)
 """
 
-# SQLAlchemy's own words, said with its own pool too, of the ROLLBACK of a return that the end of
-# asyncio.run cancels. These drivers send one even where nothing was begun.
+# SQLAlchemy logs this, with its own pool too, when the end of asyncio.run cancels the ROLLBACK of a
+# return. With these drivers it sends a ROLLBACK even if no transaction was begun.
 ROLLBACK_CANCELLED = re.compile(
     r"^Exception during reset or similar\n(?:(?!Exception ).*\n)*?asyncio.*CancelledError\n"
     r"(?=Exception |\Z)",
@@ -157,18 +157,18 @@ def new_account(server: MariaDB) -> Account:
     return asyncio.run(main())
 
 
-def left(server: MariaDB, account: Account, most: int = 0) -> int:
-    """How many sessions it has, two seconds given."""
+def count_sessions(server: MariaDB, account: Account, most: int = 0) -> int:
+    """Wait for at most so many sessions, for two seconds; return how many there are."""
 
     async def main() -> int:
         async with admin_of(server) as admin:
-            return await admin.settled(account, most)
+            return await admin.wait_for_at_most(account, most)
 
     return asyncio.run(main())
 
 
 def script(url: str, body: str, **environment: str) -> tuple[str, int]:
-    """Run a program as strictly as Python can; what it said, and its exit code."""
+    """Run a program with all warnings as errors; return its output and its exit code."""
     ended = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", PREAMBLE + body, url],
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
@@ -182,7 +182,7 @@ def script(url: str, body: str, **environment: str) -> tuple[str, int]:
 
 @by_driver
 @pytest.mark.parametrize("what", SCRIPTS)
-def test_a_program_ends_without_a_word_and_in_time_after(
+def test_a_program_prints_nothing_and_ends_in_time_with(
     mariadb: MariaDB, driver: str, what: str
 ) -> None:
     if "uvloop" in what:
@@ -191,28 +191,28 @@ def test_a_program_ends_without_a_word_and_in_time_after(
 
 
 @by_driver
-def test_a_program_interrupted_by_ctrl_c_ends_without_a_word(mariadb: MariaDB, driver: str) -> None:
+def test_a_program_interrupted_by_ctrl_c_prints_nothing(mariadb: MariaDB, driver: str) -> None:
     body = INTERRUPTED.replace("SIZE", "8")
-    words, code = script(new_account(mariadb).url(driver), body)
-    assert (ROLLBACK_CANCELLED.sub("", words), code) == ("", 130)
+    output, code = script(new_account(mariadb).url(driver), body)
+    assert (ROLLBACK_CANCELLED.sub("", output), code) == ("", 130)
 
 
 @by_driver
-def test_a_program_interrupted_while_it_closes_surplus_connections_ends_without_a_word(
+def test_a_program_interrupted_while_it_closes_overflow_connections_prints_nothing(
     mariadb: MariaDB, driver: str
 ) -> None:
     body = INTERRUPTED.replace("SIZE", "2")
-    words, code = script(new_account(mariadb).url(driver), body)
-    assert (ROLLBACK_CANCELLED.sub("", words), code) == ("", 130)
+    output, code = script(new_account(mariadb).url(driver), body)
+    assert (ROLLBACK_CANCELLED.sub("", output), code) == ("", 130)
 
 
 @by_driver
-@pytest.mark.parametrize("rounds", [2, 8])
-def test_a_program_that_ends_in_the_midst_of_its_first_connect_says_nothing(
-    mariadb: MariaDB, driver: str, rounds: int
+@pytest.mark.parametrize("iterations", [2, 8])
+def test_a_program_that_ends_during_its_first_connect_prints_nothing(
+    mariadb: MariaDB, driver: str, iterations: int
 ) -> None:
-    body = SCRIPTS["a first connect begun and nothing more"]
-    assert script(new_account(mariadb).url(driver), body, ROUNDS=str(rounds)) == ("", 0)
+    body = SCRIPTS["a first connect just started"]
+    assert script(new_account(mariadb).url(driver), body, ITERATIONS=str(iterations)) == ("", 0)
 
 
 # -------------------------------------------------------------------------------- loops
@@ -224,44 +224,46 @@ async def use(engine: AsyncEngine, count: int = 5) -> None:
 
 @by_loop
 @by_driver
-def test_one_engine_works_in_run_after_run_and_leaves_nothing_on_the_server(
+def test_one_engine_works_in_consecutive_runs_and_leaves_no_session(
     mariadb: MariaDB, driver: str, loop: str
 ) -> None:
     account = new_account(mariadb)
     engine = make_engine(account.url(driver))
     for _ in range(5):
         run(use(engine), loop)
-        assert left(mariadb, account) == 0
+        assert count_sessions(mariadb, account) == 0
     assert TypedPool.of(engine).stats().size == 0
 
 
 @by_driver
-def test_a_loop_closed_by_hand_leaves_nothing_on_the_server(mariadb: MariaDB, driver: str) -> None:
-    """Neither asyncio.run's farewell nor another checkout follows."""
+def test_a_manually_closed_loop_leaves_no_session(mariadb: MariaDB, driver: str) -> None:
+    """Neither the clean-up of asyncio.run nor another checkout follows."""
     account = new_account(mariadb)
     engine = make_engine(account.url(driver))
     loop = asyncio.new_event_loop()
     loop.run_until_complete(use(engine))
+    # a connect in progress would be left to its driver
+    assert loop.run_until_complete(until(lambda: not TypedPool.of(engine).stats().connecting, 5))
     loop.close()
     del loop
-    assert left(mariadb, account) == 0
+    assert count_sessions(mariadb, account) == 0
     run(use(engine))
-    assert left(mariadb, account) == 0
+    assert count_sessions(mariadb, account) == 0
 
 
 @by_driver
-def test_threads_with_loops_of_their_own_share_one_engine(mariadb: MariaDB, driver: str) -> None:
+def test_threads_with_their_own_loops_share_one_engine(mariadb: MariaDB, driver: str) -> None:
     account = new_account(mariadb)
     engine = make_engine(account.url(driver), pool_size=3, max_overflow=0)
     errors: list[BaseException] = []
-    both = threading.Barrier(4)
+    barrier = threading.Barrier(4)
 
     async def work() -> None:
         await use(engine, 3)
-        await asyncio.to_thread(both.wait, 10)
+        await asyncio.to_thread(barrier.wait, 10)
         for _ in range(10):
             await use(engine, 6)
-        await asyncio.to_thread(both.wait, 10)
+        await asyncio.to_thread(barrier.wait, 10)
 
     def thread() -> None:
         try:
@@ -275,11 +277,13 @@ def test_threads_with_loops_of_their_own_share_one_engine(mariadb: MariaDB, driv
     for each in threads:
         each.join(30)
     assert errors == []
-    assert left(mariadb, account) == 0
+    assert count_sessions(mariadb, account) == 0
 
 
 @by_driver
-def test_first_connects_from_four_loops_at_once_do_not_meet(mariadb: MariaDB, driver: str) -> None:
+def test_simultaneous_first_connects_of_four_loops_do_not_interfere(
+    mariadb: MariaDB, driver: str
+) -> None:
     account = new_account(mariadb)
     for _ in range(10):
         engine = make_engine(account.url(driver), pool_size=2)

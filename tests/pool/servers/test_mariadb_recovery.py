@@ -1,20 +1,21 @@
-"""MariaDB killed, timed out, restarted, read-only: replaced unseen, and nothing healthy with it."""
+"""MariaDB: connections that were killed, closed or made read-only are replaced, and only those."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from sqla_typedpool import TypedPool
-from sqla_typedpool.pool.drivers import Probe
+from sqla_typedpool.pool.drivers.base import Probe
 from tests.support.clocks import Stopwatch, now
 from tests.support.engines import ask, engine_on, run, until
-from tests.support.mariadb_lab import admin_of, by_driver, fill
+from tests.support.fake_driver import SUSPECT, loop_pool
+from tests.support.mariadb_engines import admin_of, by_driver, fill
 from tests.support.proxy import FaultProxy
 
 if TYPE_CHECKING:
@@ -23,14 +24,13 @@ if TYPE_CHECKING:
     from tests.support.servers.mariadb import MariaDB
 
 
-def verdicts(engine: AsyncEngine) -> list[int]:
-    """What the local probe says of each idle connection."""
-    station: Any = TypedPool.of(engine).near
-    return [record.probe() for record in station.slots.idle]
+def probe_results(engine: AsyncEngine) -> list[int]:
+    """The result of the local probe for each idle connection."""
+    return [entry.probe() for entry in loop_pool(TypedPool.of(engine)).slots.idle]
 
 
 @by_driver
-def test_one_killed_connection_of_ten_costs_exactly_one_new_one(
+def test_one_killed_connection_of_ten_is_the_only_one_replaced(
     mariadb: MariaDB, driver: str
 ) -> None:
     async def main() -> None:
@@ -40,16 +40,16 @@ def test_one_killed_connection_of_ten_costs_exactly_one_new_one(
                 ids = await fill(engine, 10)
                 await admin.kill(ids[3])
                 await asyncio.sleep(0.02)
-                again = await fill(engine, 10)
-                assert len(set(ids) & set(again)) == 9
+                after = await fill(engine, 10)
+                assert len(set(ids) & set(after)) == 9
                 assert TypedPool.of(engine).stats().connects == 11
-                assert await admin.settled(account, 10) == 10
+                assert await admin.wait_for_at_most(account, 10) == 10
 
     run(main())
 
 
 @by_driver
-def test_a_kill_met_by_a_statement_costs_only_its_own_connection(
+def test_a_statement_on_a_killed_connection_replaces_only_that_connection(
     mariadb: MariaDB, driver: str
 ) -> None:
     async def main() -> None:
@@ -58,23 +58,21 @@ def test_a_kill_met_by_a_statement_costs_only_its_own_connection(
             async with engine_on(account.url(driver), pool_size=10, max_overflow=0) as engine:
                 ids = await fill(engine, 10)
                 async with engine.connect() as connection:
-                    mine = await connection.scalar(text("SELECT CONNECTION_ID()"))
-                    await admin.kill(mine)
+                    killed = await connection.scalar(text("SELECT CONNECTION_ID()"))
+                    await admin.kill(killed)
                     with pytest.raises(DBAPIError) as caught:
                         await connection.execute(text("SELECT 1"))
                     assert caught.value.connection_invalidated
-                assert set(ids) - set(await fill(engine, 10)) == {mine}
+                assert set(ids) - set(await fill(engine, 10)) == {killed}
                 assert TypedPool.of(engine).stats().connects == 11
 
     run(main())
 
 
 @pytest.mark.parametrize(("driver", "loop"), [("aiomysql", "uvloop"), ("asyncmy", "asyncio")])
-def test_what_the_server_has_closed_for_idleness_is_seen_without_a_round_trip(
+def test_connections_closed_by_wait_timeout_are_detected_without_a_round_trip(
     mariadb: MariaDB, driver: str, loop: str
 ) -> None:
-    """wait_timeout."""
-
     async def main() -> None:
         async with admin_of(mariadb) as admin:
             account = await admin.account()
@@ -83,10 +81,10 @@ def test_what_the_server_has_closed_for_idleness_is_seen_without_a_round_trip(
             url = account.url(driver)
             async with engine_on(url, connect_args=arguments, **options) as engine:
                 ids = await fill(engine, 3)
-                assert verdicts(engine) == [Probe.ALIVE] * 3
-                assert await admin.settled(account, 0, 3) == 0
+                assert probe_results(engine) == [Probe.ALIVE] * 3
+                assert await admin.wait_for_at_most(account, 0, 3) == 0
                 await asyncio.sleep(0.05)
-                assert verdicts(engine) == [Probe.DEAD] * 3
+                assert probe_results(engine) == [Probe.DEAD] * 3
                 watch = Stopwatch()
                 assert await ask(engine, "SELECT CONNECTION_ID()") not in ids
                 assert watch.awake < 0.3
@@ -96,7 +94,9 @@ def test_what_the_server_has_closed_for_idleness_is_seen_without_a_round_trip(
 
 
 @by_driver
-def test_an_end_that_nobody_has_read_yet_means_ping_first(mariadb: MariaDB, driver: str) -> None:
+def test_a_connection_with_an_unread_end_of_stream_is_pinged_before_use(
+    mariadb: MariaDB, driver: str
+) -> None:
     async def main() -> None:
         async with admin_of(mariadb) as admin:
             account = await admin.account()
@@ -104,9 +104,8 @@ def test_an_end_that_nobody_has_read_yet_means_ping_first(mariadb: MariaDB, driv
                 url = account.url(driver, proxy)
                 async with engine_on(url, pool_size=1, max_overflow=0) as engine:
                     await fill(engine, 1)
-                    for link in proxy._links.values():
-                        link.client.transport.get_extra_info("socket")._sock.shutdown(1)
-                    assert verdicts(engine) == [Probe.DOUBTFUL]  # this loop has not looked
+                    proxy.half_close_all()
+                    assert probe_results(engine) == [SUSPECT]  # the loop has not read it yet
                     assert await ask(engine) == 1
                     pool = TypedPool.of(engine)
                     assert pool.stats().connects == 2
@@ -123,7 +122,7 @@ def test_an_end_that_nobody_has_read_yet_means_ping_first(mariadb: MariaDB, driv
         ("asyncmy", "uvloop", 50),
     ],
 )
-def test_after_a_reset_of_all_sockets_the_next_checkout_is_usable_at_once(
+def test_after_a_reset_of_all_sockets_the_next_checkout_succeeds_at_once(
     mariadb: MariaDB, driver: str, loop: str, idle: int
 ) -> None:
     async def main() -> None:
@@ -134,7 +133,7 @@ def test_after_a_reset_of_all_sockets_the_next_checkout_is_usable_at_once(
             async with engine_on(account.url(driver, proxy), **options) as engine:
                 await fill(engine, idle)
                 proxy.reset_all()
-                await asyncio.sleep(0.02)  # the resets travel
+                await asyncio.sleep(0.02)  # until the resets have arrived
                 watch = Stopwatch()
                 assert await ask(engine) == 1
                 assert watch.awake < 0.1
@@ -147,9 +146,7 @@ def test_after_a_reset_of_all_sockets_the_next_checkout_is_usable_at_once(
 
 
 @by_driver
-def test_idle_connections_survive_a_restart_by_being_replaced(
-    mariadb: MariaDB, driver: str
-) -> None:
+def test_idle_connections_are_replaced_after_a_restart(mariadb: MariaDB, driver: str) -> None:
     async def main() -> None:
         async with admin_of(mariadb) as admin:
             account = await admin.account()
@@ -164,7 +161,7 @@ def test_idle_connections_survive_a_restart_by_being_replaced(
 
 
 class Load:
-    """Twenty tasks that ask for ever; what came of it, by time."""
+    """Twenty tasks that run statements until stopped; the times of successes, the errors."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -195,7 +192,7 @@ class Load:
 
 
 @by_driver
-def test_a_server_restarted_under_load_costs_the_statements_in_flight_and_no_more(
+def test_a_restart_under_load_fails_only_the_statements_in_flight(
     mariadb: MariaDB, driver: str
 ) -> None:
     async def main() -> None:
@@ -205,11 +202,11 @@ def test_a_server_restarted_under_load_costs_the_statements_in_flight_and_no_mor
         async with engine_on(account.url(driver), **options) as engine:
             load = Load(engine)
             await asyncio.sleep(0.7)
-            begin = now()
-            usual = load.rate(begin - 0.4, begin)
+            restarted_at = now()
+            usual = load.rate(restarted_at - 0.4, restarted_at)
             await asyncio.to_thread(mariadb.restart)
             await asyncio.sleep(0.4)
-            # within a second, if the machine has nothing else to do
+            # takes a second on an idle machine
             assert await until(lambda: load.rate(now() - 0.4, now()) > usual / 2, 4)
             await asyncio.sleep(1)
             await load.stop()
@@ -224,7 +221,7 @@ def test_a_server_restarted_under_load_costs_the_statements_in_flight_and_no_mor
 
 
 @by_driver
-def test_connections_made_before_the_server_became_read_only_are_retired(
+def test_connections_opened_before_the_server_became_read_only_are_replaced(
     mariadb: MariaDB, driver: str
 ) -> None:
     async def main() -> None:

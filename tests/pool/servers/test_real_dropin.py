@@ -1,4 +1,4 @@
-"""The same application on SQLAlchemy's pool and on ours: the same results, and a clean pool."""
+"""An application gets the same results with SQLAlchemy's pool and with ours."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ class Member(Base):
 
 
 async def application(engine: AsyncEngine) -> list[object]:
-    """A day in the life of an engine; all that it saw."""
-    seen: list[object] = []
+    """Use an engine in many ways; return all results."""
+    results: list[object] = []
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.drop_all)
         await connection.run_sync(Base.metadata.create_all)
-    await sessions(sessionmaker(engine, expire_on_commit=False), seen)
-    await connections(engine, seen)
+    await sessions(sessionmaker(engine, expire_on_commit=False), results)
+    await connections(engine, results)
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.drop_all)
-    return seen
+    return results
 
 
-async def sessions(make: sessionmaker[AsyncSession], seen: list[object]) -> None:
+async def sessions(make: sessionmaker[AsyncSession], results: list[object]) -> None:
     async with make() as db, db.begin():
         db.add(Team(id=1, name="red", members=[Member(id=i, name=f"m{i}") for i in range(5)]))
         await db.flush()
@@ -64,7 +64,7 @@ async def sessions(make: sessionmaker[AsyncSession], seen: list[object]) -> None
             async with db.begin_nested():
                 db.add(Team(id=2, name="red"))
         except IntegrityError as error:
-            seen.append(type(error).__name__)
+            results.append(type(error).__name__)
         async with db.begin_nested():
             db.add(Team(id=3, name="blue"))
     with pytest.raises(ZeroDivisionError):
@@ -74,73 +74,73 @@ async def sessions(make: sessionmaker[AsyncSession], seen: list[object]) -> None
             raise ZeroDivisionError
     async with make() as db:
         teams = await db.scalars(select(Team).options(selectinload(Team.members)).order_by(Team.id))
-        seen.append([(team.name, [member.name for member in team.members]) for team in teams])
+        results.append([(team.name, [member.name for member in team.members]) for team in teams])
         await db.rollback()
-        seen.append(await db.scalar(select(func.count()).select_from(Member)))
+        results.append(await db.scalar(select(func.count()).select_from(Member)))
         red = await db.get_one(Team, 1)
         await db.refresh(red, ["members"])
-        seen.append(await db.run_sync(lambda sync: sync.get_one(Team, 3).name))
+        results.append(await db.run_sync(lambda sync: sync.get_one(Team, 3).name))
         await db.delete(red)
         await db.flush()
-        seen.append(await db.scalar(select(func.count()).select_from(Member)))
-        # not committed: the end of the session rolls it back
-    await asyncio.gather(*(count(make, seen) for _ in range(12)))
+        results.append(await db.scalar(select(func.count()).select_from(Member)))
+        # not committed: closing the session rolls it back
+    await asyncio.gather(*(count(make, results) for _ in range(12)))
 
 
-async def count(make: sessionmaker[AsyncSession], seen: list[object]) -> None:
+async def count(make: sessionmaker[AsyncSession], results: list[object]) -> None:
     async with make() as db:
-        seen.append(await db.scalar(select(func.count()).select_from(Member)))
+        results.append(await db.scalar(select(func.count()).select_from(Member)))
 
 
-async def connections(engine: AsyncEngine, seen: list[object]) -> None:
+async def connections(engine: AsyncEngine, results: list[object]) -> None:
     many = select(Member.id).order_by(Member.id)
     async with engine.connect() as connection:
         async with connection.stream(many) as rows:
-            seen.append([row.id async for row in rows])
+            results.append([row.id async for row in rows])
         streamed = await connection.stream(many)
-        seen.append((await streamed.first()) is not None)
+        results.append((await streamed.first()) is not None)
         await connection.commit()
         nested = await connection.begin_nested()
         await connection.execute(text("DELETE FROM drop_in_member"))
         await nested.rollback()
-        seen.append(await connection.scalar(select(func.count()).select_from(Member)))
+        results.append(await connection.scalar(select(func.count()).select_from(Member)))
         try:
             await connection.execute(text("SELECT nothing FROM nowhere"))
         except DBAPIError as error:
-            seen.append((type(error).__name__, error.connection_invalidated))
+            results.append((type(error).__name__, error.connection_invalidated))
         await connection.rollback()
-        seen.append(connection.in_transaction())
+        results.append(connection.in_transaction())
     async with engine.connect() as connection:
         auto = await connection.execution_options(isolation_level="AUTOCOMMIT")
         await auto.execute(text("INSERT INTO drop_in_team (id, name) VALUES (9, 'auto')"))
     async with engine.execution_options(isolation_level="SERIALIZABLE").connect() as connection:
-        seen.append(await connection.get_isolation_level())
-        seen.append(await connection.scalar(select(func.count()).select_from(Team)))
+        results.append(await connection.get_isolation_level())
+        results.append(await connection.scalar(select(func.count()).select_from(Team)))
     async with engine.connect() as connection:
-        seen.append(connection.dialect.default_isolation_level)
-        seen.append(await connection.get_isolation_level())
+        results.append(connection.dialect.default_isolation_level)
+        results.append(await connection.get_isolation_level())
         await connection.invalidate()
-        seen.append(connection.invalidated)
+        results.append(connection.invalidated)
         await connection.rollback()
-        seen.append(await connection.scalar(text("SELECT 1")))
-    if engine.dialect.driver != "psycopg":  # SQLAlchemy drops a detached one of its unclosed
+        results.append(await connection.scalar(text("SELECT 1")))
+    if engine.dialect.driver != "psycopg":  # SQLAlchemy does not close its detached connections
         async with engine.connect() as connection:
             await connection.run_sync(lambda sync: sync.detach())
-            seen.append(await connection.scalar(text("SELECT 1")))
+            results.append(await connection.scalar(text("SELECT 1")))
     async with engine.connect() as connection:
         fairy = await connection.get_raw_connection()
         fairy.info["mark"] = 1
     async with engine.connect() as connection:
-        seen.append((await connection.get_raw_connection()).info.get("mark"))
+        results.append((await connection.get_raw_connection()).info.get("mark"))
 
 
 def engines(url: str) -> dict[str, Callable[[], AsyncEngine]]:
-    mark = "&" if "?" in url else "?"
+    separator = "&" if "?" in url else "?"
     options: dict[str, Any] = {"pool_size": 3, "max_overflow": 2, "pool_pre_ping": True}
     return {
         "poolclass": lambda: create_async_engine(url, poolclass=TypedPool, **options),
         "plugin": lambda: create_async_engine(
-            f"{url}{mark}plugin=typedpool&pool_min_size=1&pool_idle_timeout=30", **options
+            f"{url}{separator}plugin=typedpool&pool_min_size=1&pool_idle_timeout=30", **options
         ),
         "configured": lambda: create_async_engine(
             url, poolclass=TypedPool.configured(pool_min_size=1), **options
@@ -148,14 +148,14 @@ def engines(url: str) -> dict[str, Callable[[], AsyncEngine]]:
     }
 
 
-async def check_application(url: str, way: str) -> None:
+async def check_application(url: str, method: str) -> None:
     sizes = {"pool_size": 3, "max_overflow": 2, "pool_use_lifo": True}
     stock = create_async_engine(url, poolclass=AsyncAdaptedQueuePool, **sizes)
     try:
         expected = await application(stock)
     finally:
         await stock.dispose()
-    engine = engines(url)[way]()
+    engine = engines(url)[method]()
     pool = TypedPool.of(engine)
     try:
         assert await application(engine) == expected
@@ -166,35 +166,35 @@ async def check_application(url: str, way: str) -> None:
         await engine.dispose()
 
 
-WAYS = ("poolclass", "plugin", "configured")
+METHODS = ("poolclass", "plugin", "configured")
 
 
 @pytest.fixture(autouse=True)
-def _the_plugin_is_installed() -> None:
-    """As the entry point of an installed package does; the tests run from the source tree too."""
+def _register_plugin() -> None:
+    """Register the plugin like an installed package: the tests also run from the source tree."""
     from sqlalchemy.dialects import plugins
 
     plugins.register("typedpool", "sqla_typedpool.pool.plugin", "TypedPoolPlugin")
 
 
 @by_driver
-@pytest.mark.parametrize("way", WAYS)
-def test_an_application_sees_no_difference_on_postgresql(
-    postgres: Postgres, driver: str, way: str
+@pytest.mark.parametrize("method", METHODS)
+def test_an_application_gets_the_same_results_on_postgresql(
+    postgres: Postgres, driver: str, method: str
 ) -> None:
-    run(check_application(postgres.url(driver), way))
+    run(check_application(postgres.url(driver), method))
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_an_application_sees_no_difference_on_sqlite(tmp_path: Path, way: str) -> None:
-    run(check_application(f"sqlite+aiosqlite:///{tmp_path / 'application.db'}", way))
+@pytest.mark.parametrize("method", METHODS)
+def test_an_application_gets_the_same_results_on_sqlite(tmp_path: Path, method: str) -> None:
+    run(check_application(f"sqlite+aiosqlite:///{tmp_path / 'application.db'}", method))
 
 
-def test_an_application_sees_no_difference_in_uvloop(postgres: Postgres) -> None:
+def test_an_application_gets_the_same_results_on_uvloop(postgres: Postgres) -> None:
     run(check_application(postgres.url(), "poolclass"), "uvloop")
 
 
-# ------------------------------------------------------------------- changes underneath
+# ---------------------------------------------------- changed tables and credentials
 
 
 def test_a_changed_table_fails_one_statement_at_most_and_none_after_retire_all(
@@ -203,15 +203,15 @@ def test_a_changed_table_fails_one_statement_at_most_and_none_after_retire_all(
     async def main() -> None:
         async with engine_on(postgres.url(), pool_size=3, max_overflow=0) as engine:
             async with engine.begin() as connection:
-                await connection.execute(text("DROP TABLE IF EXISTS healing"))
-                await connection.execute(text("CREATE TABLE healing (a int)"))
+                await connection.execute(text("DROP TABLE IF EXISTS altered"))
+                await connection.execute(text("CREATE TABLE altered (a int)"))
 
             async def read_on_all() -> list[BaseException]:
                 held = [await engine.connect() for _ in range(3)]
                 failed: list[BaseException] = []
                 for connection in held:
                     try:
-                        await connection.execute(text("SELECT * FROM healing"))
+                        await connection.execute(text("SELECT * FROM altered"))
                     except DBAPIError as error:
                         failed.append(error)
                     await connection.close()
@@ -219,49 +219,49 @@ def test_a_changed_table_fails_one_statement_at_most_and_none_after_retire_all(
 
             assert await read_on_all() == []
             async with engine.begin() as connection:
-                await connection.execute(text("ALTER TABLE healing ADD COLUMN b int"))
+                await connection.execute(text("ALTER TABLE altered ADD COLUMN b int"))
             assert len(await read_on_all()) <= 1
             assert await read_on_all() == []
             async with engine.begin() as connection:
-                await connection.execute(text("ALTER TABLE healing ADD COLUMN c int"))
+                await connection.execute(text("ALTER TABLE altered ADD COLUMN c int"))
             TypedPool.of(engine).retire_all()
             assert await read_on_all() == []
             async with engine.begin() as connection:
-                await connection.execute(text("DROP TABLE healing"))
+                await connection.execute(text("DROP TABLE altered"))
 
     run(main())
 
 
 @by_driver
-@pytest.mark.parametrize("way", ["do_connect", "creator"])
+@pytest.mark.parametrize("method", ["do_connect", "creator"])
 def test_rotated_credentials_are_used_after_retire_all(
-    own_postgres: Postgres, driver: str, way: str
+    own_postgres: Postgres, driver: str, method: str
 ) -> None:
     password = "first"
 
     async def creator() -> Any:
-        where: dict[str, Any] = {"host": own_postgres.host, "port": own_postgres.port}
+        address: dict[str, Any] = {"host": own_postgres.host, "port": own_postgres.port}
         if driver == "asyncpg":
             import asyncpg
 
             return await asyncpg.connect(
-                **where, user="app", password=password, database="postgres"
+                **address, user="app", password=password, database="postgres"
             )
         import psycopg
 
         return await psycopg.AsyncConnection.connect(
-            **where, user="app", password=password, dbname="postgres"
+            **address, user="app", password=password, dbname="postgres"
         )
 
     async def main() -> None:
         nonlocal password
         async with admin_of(own_postgres) as admin:
             await admin.connection.execute("CREATE ROLE app LOGIN PASSWORD 'first'")
-            await admin.demand_password(own_postgres, "app")
+            await admin.require_password(own_postgres, "app")
             url = own_postgres.url(driver).replace("postgres@", "app@")
-            options = {"async_creator": creator} if way == "creator" else {}
+            options = {"async_creator": creator} if method == "creator" else {}
             async with engine_on(url, pool_size=3, **options) as engine:
-                if way == "do_connect":
+                if method == "do_connect":
 
                     @event.listens_for(engine.sync_engine, "do_connect")
                     def _(dialect: Any, record: Any, args: Any, parameters: dict[str, Any]) -> None:
@@ -279,7 +279,7 @@ def test_rotated_credentials_are_used_after_retire_all(
 # ---------------------------------------------------------------------------- pgbouncer
 
 
-def test_a_ping_is_legal_behind_pgbouncer_in_transaction_mode(pgbouncer: PgBouncer) -> None:
+def test_a_ping_works_behind_pgbouncer_in_transaction_mode(pgbouncer: PgBouncer) -> None:
     from uuid import uuid4
 
     async def main() -> None:
@@ -316,7 +316,7 @@ def test_psycopg_without_prepared_statements_works_behind_pgbouncer(pgbouncer: P
 @pytest.mark.parametrize(
     "url", ["sqlite+aiosqlite://", "sqlite+aiosqlite:///:memory:"], ids=["no name", ":memory:"]
 )
-def test_sqlite_in_memory_never_loses_its_only_connection(url: str) -> None:
+def test_the_only_connection_to_sqlite_in_memory_is_never_closed(url: str) -> None:
     async def main() -> None:
         options = {
             "pool_size": 5,
@@ -340,19 +340,19 @@ def test_sqlite_in_memory_never_loses_its_only_connection(url: str) -> None:
     run(main())
 
 
-def test_sqlite_in_memory_with_a_pool_of_one_lets_the_others_wait() -> None:
+def test_sqlite_in_memory_with_pool_size_one_queues_further_checkouts() -> None:
     async def main() -> None:
         async with engine_on("sqlite+aiosqlite://", pool_size=1, max_overflow=0) as engine:
             async with engine.begin() as connection:
                 await connection.execute(text("CREATE TABLE shared (a int)"))
-            asking = (ask(engine, "SELECT count(*) FROM shared") for _ in range(5))
-            assert await asyncio.gather(*asking) == [0] * 5
+            queries = (ask(engine, "SELECT count(*) FROM shared") for _ in range(5))
+            assert await asyncio.gather(*queries) == [0] * 5
 
     run(main())
 
 
-def test_the_sessions_of_a_pool_go_by_the_name_that_the_engine_gave(postgres: Postgres) -> None:
-    """The other tests of this ring count backends by it."""
+def test_sessions_have_the_application_name_given_to_the_engine(postgres: Postgres) -> None:
+    """Other tests of this ring count the backends by that name."""
 
     async def main() -> None:
         name = new_name()

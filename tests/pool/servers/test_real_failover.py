@@ -1,4 +1,4 @@
-"""A server that becomes read-only under its connections (law 9, SQLSTATE 25006)."""
+"""A server that becomes read-only while connections are open (guarantee 9, SQLSTATE 25006)."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ WRITE = text("CREATE TABLE unwanted (n integer)")
 
 
 @asynccontextmanager
-async def writes_refused(server: Postgres) -> AsyncIterator[None]:
-    """Managed servers do this before a switchover, or when their disk is full."""
+async def read_only(server: Postgres) -> AsyncIterator[None]:
+    """Make the server read-only, as managed servers do before a switchover or on a full disk."""
     async with admin_of(server) as admin:
         try:
             await admin.connection.execute("ALTER SYSTEM SET default_transaction_read_only = on")
@@ -37,35 +37,35 @@ async def writes_refused(server: Postgres) -> AsyncIterator[None]:
             await admin.connection.execute("SELECT pg_reload_conf()")
 
 
-async def fails_to_write(connection: AsyncConnection) -> None:
+async def check_write_fails(connection: AsyncConnection) -> None:
     with pytest.raises(DBAPIError, match="read-only transaction"):
         await connection.execute(WRITE)
     await connection.rollback()
 
 
-async def refuses(connection: AsyncConnection) -> bool:
-    """Whether the server has read its settings anew; the test's own limit bounds the wait."""
+async def is_read_only(connection: AsyncConnection) -> bool:
+    """Whether the server has reloaded its settings; the timeout of the test bounds the wait."""
     return (await connection.scalar(text("SHOW transaction_read_only"))) == "on"
 
 
 @by_driver
-def test_connections_made_before_the_server_became_read_only_are_replaced_once(
+def test_connections_opened_before_the_server_became_read_only_are_replaced_once(
     own_postgres: Postgres, driver: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
         async with engine_on(own_postgres.url(driver), pool_size=3, max_overflow=0) as engine:
             pool, before = TypedPool.of(engine), await fill(engine, 3)
-            async with writes_refused(own_postgres):
+            async with read_only(own_postgres):
                 async with engine.connect() as connection:
-                    while not await refuses(connection):
+                    while not await is_read_only(connection):
                         await connection.rollback()
-                    await fails_to_write(connection)
+                    await check_write_fails(connection)
                 assert await until(lambda: pool.stats().closed["failover"] == 3, 2)
                 after = await fill(engine, 3)
                 assert not set(after) & set(before)
-                # those that found it read-only are as good as any others would be
+                # connections opened since are kept: replacing them would change nothing
                 async with engine.connect() as connection:
-                    await fails_to_write(connection)
+                    await check_write_fails(connection)
                 assert set(await fill(engine, 3)) == set(after)
 
     with caplog.at_level(logging.WARNING, "sqla_typedpool.pool"):
@@ -74,7 +74,7 @@ def test_connections_made_before_the_server_became_read_only_are_replaced_once(
 
 
 @by_driver
-def test_a_connection_in_use_during_a_failover_is_replaced_on_its_return(
+def test_a_connection_in_use_during_a_failover_is_replaced_when_it_is_returned(
     own_postgres: Postgres, driver: str
 ) -> None:
     async def main() -> None:
@@ -83,11 +83,11 @@ def test_a_connection_in_use_during_a_failover_is_replaced_on_its_return(
             await fill(engine, 2)
             async with engine.connect() as held:
                 await held.execute(text("SELECT 1"))
-                async with writes_refused(own_postgres):
+                async with read_only(own_postgres):
                     async with engine.connect() as other:
-                        while not await refuses(other):
+                        while not await is_read_only(other):
                             await other.rollback()
-                        await fails_to_write(other)
+                        await check_write_fails(other)
                     assert await until(lambda: pool.stats().closed["failover"] == 1, 2)
                     assert (await held.execute(text("SELECT 1"))).scalar() == 1
             assert await until(lambda: pool.stats().closed["failover"] == 2, 2)
@@ -96,7 +96,7 @@ def test_a_connection_in_use_during_a_failover_is_replaced_on_its_return(
 
 
 @by_driver
-def test_a_read_only_transaction_of_the_application_retires_no_connection(
+def test_a_read_only_transaction_of_the_application_evicts_no_connection(
     postgres: Postgres, driver: str
 ) -> None:
     async def main() -> None:
@@ -104,10 +104,10 @@ def test_a_read_only_transaction_of_the_application_retires_no_connection(
             before = await fill(engine, 3)
             async with engine.connect() as connection:
                 await connection.execution_options(postgresql_readonly=True)
-                await fails_to_write(connection)
+                await check_write_fails(connection)
             async with engine.connect() as connection:
                 await connection.execute(text("SET TRANSACTION READ ONLY"))
-                await fails_to_write(connection)
+                await check_write_fails(connection)
             assert await until(lambda: TypedPool.of(engine).stats().idle == 3, 2)
             assert set(await fill(engine, 3)) == set(before)
             assert TypedPool.of(engine).stats().closed["failover"] == 0

@@ -1,4 +1,4 @@
-"""What the pool does by itself, and what it tells: keeper, warm(), reports, collected leaks."""
+"""The housekeeper, warm(), leak and holder reports, and collected leaks."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ if TYPE_CHECKING:
     from sqla_typedpool.embedded import Postgres
 
 
-def line() -> int:
-    """The line that calls this."""
+def current_line() -> int:
+    """The number of the line that calls this function."""
     frame = inspect.currentframe()
     assert frame is not None
     assert frame.f_back is not None
     return frame.f_back.f_lineno
 
 
-# ------------------------------------------------------------------------------- keeper
+# -------------------------------------------------------------------------- housekeeper
 
 
 @by_driver
-def test_idle_connections_above_the_floor_are_closed_and_the_floor_stays(
+def test_idle_connections_above_the_minimum_size_are_closed_and_the_others_stay_open(
     postgres: Postgres, driver: str
 ) -> None:
     async def main() -> None:
@@ -57,18 +57,18 @@ def test_idle_connections_above_the_floor_are_closed_and_the_floor_stays(
         async with admin_of(postgres) as admin:
             async with engine_on(postgres.url(driver), name, **options) as engine:
                 pids = await fill(engine, 5)
-                assert await admin.settled(name, 2) == 2
+                assert await admin.wait_for_at_most(name, 2) == 2
                 await asyncio.sleep(0.8)
-                left = await admin.pids(name)
-                assert len(left) == 2
-                assert left <= set(pids)
+                remaining = await admin.pids(name)
+                assert len(remaining) == 2
+                assert remaining <= set(pids)
                 assert TypedPool.of(engine).stats().closed["idle"] == 3
 
     run(main())
 
 
 @by_driver
-def test_a_busy_pool_is_not_reaped_but_what_it_does_not_need_is(
+def test_connections_in_use_stay_open_while_unused_ones_are_closed_for_idle_timeout(
     postgres: Postgres, driver: str
 ) -> None:
     async def main() -> None:
@@ -88,7 +88,7 @@ def test_a_busy_pool_is_not_reaped_but_what_it_does_not_need_is(
 
 
 @by_driver
-def test_the_floor_is_refilled_when_its_backends_are_terminated(
+def test_the_minimum_size_is_refilled_after_its_backends_were_terminated(
     postgres: Postgres, driver: str
 ) -> None:
     async def main() -> None:
@@ -99,14 +99,14 @@ def test_the_floor_is_refilled_when_its_backends_are_terminated(
                 pids = await admin.pids(name)
                 assert len(pids) == 2
                 await admin.terminate(*pids)
-                assert await admin.grown(name, 2, 3) == 2
+                assert await admin.wait_for_at_least(name, 2, 3) == 2
                 assert not pids & await admin.pids(name)
 
     run(main())
 
 
 @by_driver
-def test_a_connection_is_replaced_at_the_end_of_its_life_while_nobody_asks(
+def test_expired_connections_are_replaced_without_a_checkout(
     postgres: Postgres, driver: str
 ) -> None:
     async def main() -> None:
@@ -117,7 +117,7 @@ def test_a_connection_is_replaced_at_the_end_of_its_life_while_nobody_asks(
                 await TypedPool.of(engine).warm()
                 pids = await admin.pids(name)
                 await asyncio.sleep(1)
-                assert await admin.grown(name, 2) == 2
+                assert await admin.wait_for_at_least(name, 2) == 2
                 assert not pids & await admin.pids(name)
                 assert TypedPool.of(engine).stats().closed["lifetime"] >= 2
 
@@ -125,7 +125,7 @@ def test_a_connection_is_replaced_at_the_end_of_its_life_while_nobody_asks(
 
 
 @by_driver
-def test_keepalive_asks_idle_connections_again_and_again(postgres: Postgres, driver: str) -> None:
+def test_keepalive_pings_idle_connections_repeatedly(postgres: Postgres, driver: str) -> None:
     async def main() -> None:
         async with engine_on(postgres.url(driver), pool_keepalive=0.2) as engine:
             pool = TypedPool.of(engine)
@@ -138,7 +138,7 @@ def test_keepalive_asks_idle_connections_again_and_again(postgres: Postgres, dri
 
 
 @by_driver
-def test_retire_all_replaces_idle_ones_now_and_those_in_use_on_their_return(
+def test_retire_all_replaces_idle_connections_now_and_those_in_use_when_they_are_returned(
     postgres: Postgres, driver: str
 ) -> None:
     async def main() -> None:
@@ -147,12 +147,12 @@ def test_retire_all_replaces_idle_ones_now_and_those_in_use_on_their_return(
             async with engine_on(postgres.url(driver), name, pool_size=3) as engine:
                 pids = await fill(engine, 3)
                 held = await engine.connect()
-                mine = await held.scalar(text("SELECT pg_backend_pid()"))
+                pid = await held.scalar(text("SELECT pg_backend_pid()"))
                 TypedPool.of(engine).retire_all()
-                assert await admin.settled(name, 1) == 1
-                assert await held.scalar(text("SELECT pg_backend_pid()")) == mine
+                assert await admin.wait_for_at_most(name, 1) == 1
+                assert await held.scalar(text("SELECT pg_backend_pid()")) == pid
                 await held.close()
-                assert await admin.settled(name, 0) == 0
+                assert await admin.wait_for_at_most(name, 0) == 0
                 assert not set(pids) & set(await fill(engine, 3))
 
     run(main())
@@ -162,7 +162,9 @@ def test_retire_all_replaces_idle_ones_now_and_those_in_use_on_their_return(
 
 
 @by_driver
-def test_warm_opens_the_floor_before_the_first_request(postgres: Postgres, driver: str) -> None:
+def test_warm_opens_the_minimum_size_before_the_first_request(
+    postgres: Postgres, driver: str
+) -> None:
     async def main() -> None:
         name = new_name()
         async with admin_of(postgres) as admin:
@@ -184,10 +186,10 @@ def test_warm_raises_the_drivers_error_for_a_wrong_account_at_once(
     postgres: Postgres, driver: str
 ) -> None:
     async def main() -> None:
-        url = postgres.url(driver).replace("postgres@", "nobody_of_that_name@")
+        url = postgres.url(driver).replace("postgres@", "unknown_user@")
         async with engine_on(url, pool_min_size=2) as engine:
             watch = Stopwatch()
-            with pytest.raises(Exception, match="nobody_of_that_name"):
+            with pytest.raises(Exception, match="unknown_user"):
                 await TypedPool.of(engine).warm()
             assert watch.awake < 1
             assert await until(lambda: TypedPool.of(engine).stats().size == 0, 1)
@@ -202,7 +204,7 @@ def test_warm_raises_the_drivers_error_for_a_wrong_password(
     async def main() -> None:
         async with admin_of(own_postgres) as admin:
             await admin.connection.execute("CREATE ROLE app LOGIN PASSWORD 'right'")
-            await admin.demand_password(own_postgres, "app")
+            await admin.require_password(own_postgres, "app")
             url = own_postgres.url(driver)
             async with engine_on(url.replace("postgres@", "app:right@")) as engine:
                 await TypedPool.of(engine).warm()
@@ -242,7 +244,7 @@ def test_a_leak_is_reported_once_with_the_line_of_its_checkout_and_again_on_retu
     async def main() -> None:
         nonlocal where
         async with engine_on(postgres.url(driver), pool_leak_threshold=0.2) as engine:
-            where = line() + 1
+            where = current_line() + 1
             held = await engine.connect()
             await asyncio.sleep(0.7)
             (holder,) = TypedPool.of(engine).holders()
@@ -256,7 +258,7 @@ def test_a_leak_is_reported_once_with_the_line_of_its_checkout_and_again_on_retu
     assert "returned after" in back
 
 
-def test_a_leak_through_a_session_is_reported_with_the_line_that_used_it(
+def test_a_leak_through_a_session_is_reported_with_the_line_that_used_the_session(
     postgres: Postgres, caplog: pytest.LogCaptureFixture
 ) -> None:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -267,7 +269,7 @@ def test_a_leak_through_a_session_is_reported_with_the_line_that_used_it(
         nonlocal where
         async with engine_on(postgres.url(), pool_leak_threshold=0.2) as engine:
             async with AsyncSession(engine) as db:
-                where = line() + 1
+                where = current_line() + 1
                 await db.execute(text("SELECT 1"))
                 await asyncio.sleep(0.5)
 
@@ -277,7 +279,7 @@ def test_a_leak_through_a_session_is_reported_with_the_line_that_used_it(
 
 
 @by_driver
-def test_holders_without_a_threshold_name_the_line_a_task_is_at_now(
+def test_holders_without_a_leak_threshold_name_the_current_line_of_the_task(
     postgres: Postgres, driver: str
 ) -> None:
     where = 0
@@ -286,7 +288,7 @@ def test_holders_without_a_threshold_name_the_line_a_task_is_at_now(
         nonlocal where
         async with engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
-            where = line() + 1
+            where = current_line() + 1
             await asyncio.sleep(5)
 
     async def main() -> None:
@@ -319,9 +321,9 @@ def test_the_timeout_names_the_holder_its_line_and_the_numbers(
         options = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.2}
         async with engine_on(postgres.url(driver), **options) as engine:
             task = asyncio.ensure_future(hold(engine))
-            task.set_name("the hog")
+            task.set_name("long holder")
             assert await until(lambda: TypedPool.of(engine).checkedout() == 1, 2)
-            with pytest.raises(PoolTimeout, match="the hog") as caught:
+            with pytest.raises(PoolTimeout, match="long holder") as caught:
                 await engine.connect()
             task.cancel()
             await asyncio.wait({task})
@@ -329,13 +331,15 @@ def test_the_timeout_names_the_holder_its_line_and_the_numbers(
         assert re.search(r"1 in use, 0 idle, 0 connecting, \d waiting, max 1", message)
         assert __file__ in message
         assert "nested" not in message
-        assert (caught.value.stage, caught.value.holders[0].task) == ("queueing", "the hog")
+        assert (caught.value.stage, caught.value.holders[0].task) == ("queueing", "long holder")
 
     run(main())
 
 
 @by_driver
-def test_the_timeout_of_a_nested_checkout_says_so(postgres: Postgres, driver: str) -> None:
+def test_the_timeout_of_a_nested_checkout_mentions_the_nesting(
+    postgres: Postgres, driver: str
+) -> None:
     async def main() -> None:
         options = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.2}
         async with engine_on(postgres.url(driver), **options) as engine:
@@ -354,15 +358,15 @@ COLLECT: dict[str, Callable[[], object]] = {
 }
 
 
-def lose(connection: AsyncConnection) -> None:
-    """Make it garbage that only the collector finds."""
+def make_garbage(connection: AsyncConnection) -> None:
+    """Put the connection into a reference cycle, which only the garbage collector finds."""
     cycle: list[object] = [connection]
     cycle.append(cycle)
 
 
 @by_driver
 @pytest.mark.parametrize("where", COLLECT)
-def test_a_leaked_connection_is_collected_its_slot_comes_back_and_the_waiter_is_served(
+def test_collecting_a_leaked_connection_frees_its_slot_and_serves_the_waiter(
     postgres: Postgres, driver: str, where: str
 ) -> None:
     async def main() -> None:
@@ -374,7 +378,7 @@ def test_a_leaked_connection_is_collected_its_slot_comes_back_and_the_waiter_is_
                 with no_gc():
                     connection = await engine.connect()
                     await connection.execute(text("SELECT 1"))
-                    lose(connection)
+                    make_garbage(connection)
                     del connection
                     waiting = asyncio.ensure_future(ask(engine))
                     await asyncio.sleep(0.1)
@@ -382,11 +386,11 @@ def test_a_leaked_connection_is_collected_its_slot_comes_back_and_the_waiter_is_
                     found = COLLECT[where]()
                     if asyncio.iscoroutine(found):
                         await found
-                    watch = Stopwatch()  # how long the collector takes is not the pool's affair
+                    watch = Stopwatch()  # leaves out the time of the collection
                     assert await asyncio.wait_for(waiting, 2) == 1
                     assert watch.awake < 0.5
                 assert pool.checkedout() == 0
-                assert await admin.settled(name, 1) <= 1
+                assert await admin.wait_for_at_most(name, 1) <= 1
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -395,7 +399,7 @@ def test_a_leaked_connection_is_collected_its_slot_comes_back_and_the_waiter_is_
 
 
 @by_driver
-def test_a_leak_collected_when_its_loop_has_ended_disturbs_nobody(
+def test_a_leak_collected_after_its_loop_has_ended_frees_its_slot(
     postgres: Postgres, driver: str
 ) -> None:
     lost: list[AsyncConnection] = []

@@ -1,4 +1,4 @@
-"""Ends of processes and loops: nothing on stderr, nothing left on the server, no thread alone."""
+"""Programs and loops that end print nothing and leave no session on the server."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from tests.support.engines import (
     make_engine,
     new_name,
     run,
+    until,
 )
 
 if TYPE_CHECKING:
@@ -48,48 +49,48 @@ async def ask(on=None):
 """
 
 SCRIPTS = {
-    "an engine never disposed of": """
+    "an engine that is never disposed of": """
 async def main():
     await asyncio.gather(*(ask() for _ in range(5)))
 asyncio.run(main())
 """,
-    "an engine disposed of": """
+    "an engine that is disposed of": """
 async def main():
     await asyncio.gather(*(ask() for _ in range(5)))
     await engine.dispose()
 asyncio.run(main())
 """,
-    "a pool closed": """
+    "a closed pool": """
 async def main():
     await asyncio.gather(*(ask() for _ in range(5)))
     await TypedPool.of(engine).close()
 asyncio.run(main())
 """,
-    "a pool only warmed": """
+    "a pool that was only warmed": """
 async def main():
     await TypedPool.of(engine).warm()
 asyncio.run(main())
 """,
     "connects in flight": """
 silent = socket.create_server(("127.0.0.1", 0))
-lost = create_async_engine(
+silent_engine = create_async_engine(
     engine.url.set(port=silent.getsockname()[1]), poolclass=TypedPool, pool_timeout=30
 )
 async def main():
-    waiting = [asyncio.ensure_future(ask(lost)) for _ in range(3)]
+    waiting = [asyncio.ensure_future(ask(silent_engine)) for _ in range(3)]
     await ask()
     await asyncio.sleep(0.2)
 asyncio.run(main())
 silent.close()
 """,
-    "a first connect begun and nothing more": """
+    "a first connect just started": """
 async def main():
     task = asyncio.ensure_future(ask())
-    for _ in range(int(os.environ.get("ROUNDS", "3"))):
+    for _ in range(int(os.environ.get("ITERATIONS", "3"))):
         await asyncio.sleep(0)
 asyncio.run(main())
 """,
-    "a request under way": """
+    "a request running": """
 async def main():
     async def slow():
         async with engine.connect() as connection:
@@ -99,7 +100,7 @@ async def main():
     await asyncio.sleep(0.3)
 asyncio.run(main())
 """,
-    "statements under way": """
+    "statements running": """
 async def main():
     async def slow():
         async with engine.connect() as connection:
@@ -118,13 +119,13 @@ try:
 except ZeroDivisionError:
     pass
 """,
-    "asyncio.run twice": """
+    "asyncio.run called twice": """
 async def main():
     await asyncio.gather(*(ask() for _ in range(5)))
 asyncio.run(main())
 asyncio.run(main())
 """,
-    "a loop closed by hand": """
+    "a manually closed loop, then another run": """
 async def main():
     await asyncio.gather(*(ask() for _ in range(5)))
 loop = asyncio.new_event_loop()
@@ -132,7 +133,7 @@ loop.run_until_complete(main())
 loop.close()
 asyncio.run(main())
 """,
-    "a loop closed by hand and no more": """
+    "a manually closed loop": """
 async def main():
     await asyncio.gather(*(ask() for _ in range(5)))
 loop = asyncio.new_event_loop()
@@ -163,26 +164,26 @@ except KeyboardInterrupt:
 """
 
 
-# What the drivers say by themselves, with SQLAlchemy's own pool or with none: asyncpg of a connect
-# cancelled between its socket and its handshake, psycopg of a statement cancelled twice. And
-# asyncio's debug mode, of a busy machine.
-OTHERS = (
+# Messages that drivers print with any pool or none: asyncpg when a connect is cancelled between its
+# socket and its handshake, psycopg when a statement is cancelled twice. asyncio's debug mode prints
+# one on a busy machine.
+MESSAGES_OF_OTHERS = (
     r"Executing <[^\n]* took [^\n]*\n",
     r"Future exception was never retrieved\n.*?unexpected connection_lost\(\) call\n(?!source_)",
     r"(query cancellation|query not terminated)[^\n]*closing connection\n",
 )
 
 
-def said(ended: subprocess.CompletedProcess[str]) -> str:
-    """What a program has printed, without what others print in any case."""
-    words = ended.stdout + ended.stderr
-    for pattern in OTHERS:
-        words = re.sub(pattern, "", words, flags=re.DOTALL)
-    return words
+def own_output(ended: subprocess.CompletedProcess[str]) -> str:
+    """The output of a program without the messages that do not come from the pool."""
+    output = ended.stdout + ended.stderr
+    for pattern in MESSAGES_OF_OTHERS:
+        output = re.sub(pattern, "", output, flags=re.DOTALL)
+    return output
 
 
 def script(url: str, body: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a program as strictly as Python can, with an end to every wait."""
+    """Run a program with all warnings as errors and with a time limit."""
     return subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", PREAMBLE + body, url],
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
@@ -195,44 +196,43 @@ def script(url: str, body: str, **environment: str) -> subprocess.CompletedProce
 
 @by_driver
 @pytest.mark.parametrize("what", SCRIPTS)
-def test_a_program_ends_without_a_word_and_in_time_after(
+def test_a_program_prints_nothing_and_ends_in_time_with(
     postgres: Postgres, driver: str, what: str
 ) -> None:
     ended = script(postgres.url(driver), SCRIPTS[what])
-    assert (said(ended), ended.returncode) == ("", 0)
+    assert (own_output(ended), ended.returncode) == ("", 0)
 
 
 @by_driver
-def test_a_program_interrupted_by_ctrl_c_ends_without_a_word(
-    postgres: Postgres, driver: str
-) -> None:
+def test_a_program_interrupted_by_ctrl_c_prints_nothing(postgres: Postgres, driver: str) -> None:
     ended = script(postgres.url(driver), INTERRUPTED)
-    assert (said(ended), ended.returncode) == ("", 130)
+    assert (own_output(ended), ended.returncode) == ("", 130)
 
 
 @by_driver
-@pytest.mark.parametrize("rounds", [1, 2, 4, 8, 16, 32])
-def test_a_program_that_ends_in_the_midst_of_its_first_connect_says_nothing(
-    postgres: Postgres, driver: str, rounds: int
+@pytest.mark.parametrize("iterations", [1, 2, 4, 8, 16, 32])
+def test_a_program_that_ends_during_its_first_connect_prints_nothing(
+    postgres: Postgres, driver: str, iterations: int
 ) -> None:
-    body = SCRIPTS["a first connect begun and nothing more"]
-    ended = script(postgres.url(driver), body, ROUNDS=str(rounds))
-    assert (said(ended), ended.returncode) == ("", 0)
+    body = SCRIPTS["a first connect just started"]
+    ended = script(postgres.url(driver), body, ITERATIONS=str(iterations))
+    assert (own_output(ended), ended.returncode) == ("", 0)
 
 
-# aiosqlite, cancelled in its connect, loses what its thread is opening: with any pool.
+# aiosqlite leaks the connection that its thread is opening if the connect is cancelled, with any
+# pool.
 NOT_ON_SQLITE = {
     "connects in flight",
-    "statements under way",
-    "a first connect begun and nothing more",
+    "statements running",
+    "a first connect just started",
 }
 ON_SQLITE = [what for what in SCRIPTS if what not in NOT_ON_SQLITE]
 
 
 @pytest.mark.parametrize("what", ON_SQLITE)
-def test_a_program_on_sqlite_ends_without_a_word_after(tmp_path: Path, what: str) -> None:
+def test_a_program_on_sqlite_prints_nothing_with(tmp_path: Path, what: str) -> None:
     ended = script(f"sqlite+aiosqlite:///{tmp_path / 'file.db'}", SCRIPTS[what])
-    assert (said(ended), ended.returncode) == ("", 0)
+    assert (own_output(ended), ended.returncode) == ("", 0)
 
 
 # -------------------------------------------------------------------------------- loops
@@ -242,63 +242,63 @@ async def use(engine: AsyncEngine, count: int = 5) -> None:
     assert await asyncio.gather(*(ask(engine) for _ in range(count))) == [1] * count
 
 
-def backends(server: Postgres, name: str, most: int = 0) -> int:
-    """How many sessions `name` has, two seconds given."""
+def count_backends(server: Postgres, name: str, most: int = 0) -> int:
+    """Wait for at most so many sessions, for two seconds; return how many there are."""
 
     async def look() -> int:
         async with admin_of(server) as admin:
-            return await admin.settled(name, most)
+            return await admin.wait_for_at_most(name, most)
 
     return asyncio.run(look())
 
 
 @by_loop
 @by_driver
-def test_one_engine_works_in_run_after_run_and_leaves_nothing_on_the_server(
+def test_one_engine_works_in_consecutive_runs_and_leaves_no_session(
     postgres: Postgres, driver: str, loop: str
 ) -> None:
     name = new_name()
     engine = make_engine(postgres.url(driver), name)
     for _ in range(5):
         run(use(engine), loop)
-        assert backends(postgres, name) == 0
+        assert count_backends(postgres, name) == 0
     assert TypedPool.of(engine).stats().size == 0
 
 
 @by_driver
-def test_a_loop_closed_by_hand_leaves_nothing_on_the_server(
-    postgres: Postgres, driver: str
-) -> None:
-    """Neither asyncio.run's farewell nor another checkout follows."""
+def test_a_manually_closed_loop_leaves_no_session(postgres: Postgres, driver: str) -> None:
+    """Neither the clean-up of asyncio.run nor another checkout follows."""
     name = new_name()
     engine = make_engine(postgres.url(driver), name)
     loop = asyncio.new_event_loop()
     loop.run_until_complete(use(engine))
+    # a connect in progress would be left to its driver
+    assert loop.run_until_complete(until(lambda: not TypedPool.of(engine).stats().connecting, 5))
     loop.close()
     del loop
-    deadline = time.monotonic() + 2  # the server has to notice
-    while backends(postgres, name) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 2  # until the server has noticed
+    while count_backends(postgres, name) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert backends(postgres, name) == 0
+    assert count_backends(postgres, name) == 0
     run(use(engine))
-    assert backends(postgres, name) == 0
+    assert count_backends(postgres, name) == 0
 
 
 @by_driver
-def test_threads_with_loops_of_their_own_share_one_engine(
+def test_threads_with_their_own_loops_share_one_engine(
     postgres: Postgres, driver: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = new_name()
     engine = make_engine(postgres.url(driver), name, pool_size=3, max_overflow=0)
     errors: list[BaseException] = []
-    both = threading.Barrier(4)
+    barrier = threading.Barrier(4)
 
     async def work() -> None:
         await use(engine, 3)
-        await asyncio.to_thread(both.wait, 10)
+        await asyncio.to_thread(barrier.wait, 10)
         for _ in range(10):
             await use(engine, 6)
-        await asyncio.to_thread(both.wait, 10)
+        await asyncio.to_thread(barrier.wait, 10)
 
     def thread() -> None:
         try:
@@ -313,12 +313,12 @@ def test_threads_with_loops_of_their_own_share_one_engine(
         for each in threads:
             each.join(30)
     assert errors == []
-    assert backends(postgres, name) == 0
+    assert count_backends(postgres, name) == 0
     assert sum("event loops at once" in record.getMessage() for record in caplog.records) == 1
 
 
 @by_driver
-def test_first_connects_from_four_loops_at_once_do_not_meet(
+def test_simultaneous_first_connects_of_four_loops_do_not_interfere(
     postgres: Postgres, driver: str
 ) -> None:
     for _ in range(20):
@@ -348,43 +348,43 @@ def test_first_connects_from_four_loops_at_once_do_not_meet(
         assert errors == []
 
 
-def test_a_loop_cancelled_in_its_first_connect_leaves_the_turn_to_the_others(
+def test_a_first_connect_cancelled_in_one_loop_does_not_block_the_next_loop(
     postgres: Postgres,
 ) -> None:
     engine = make_engine(postgres.url())
 
-    async def give_up() -> None:
+    async def cancel_first_connect() -> None:
         task = asyncio.ensure_future(ask(engine))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         task.cancel()
 
     for _ in range(3):
-        run(give_up())
+        run(cancel_first_connect())
     started = time.perf_counter()
     run(use(engine))
     assert time.perf_counter() - started < 2
 
 
 @by_driver
-def test_disposing_in_one_loop_closes_what_another_live_loop_has_idle(
+def test_dispose_in_one_loop_closes_the_idle_connections_of_another_running_loop(
     postgres: Postgres, driver: str
 ) -> None:
     name = new_name()
     engine = make_engine(postgres.url(driver), name)
-    filled, over = threading.Event(), threading.Event()
+    filled, finished = threading.Event(), threading.Event()
 
-    async def other() -> None:
+    async def run_other_loop() -> None:
         await fill(engine, 3)
         filled.set()
-        await asyncio.to_thread(over.wait, 10)
+        await asyncio.to_thread(finished.wait, 10)
 
-    thread = threading.Thread(target=lambda: asyncio.run(other()))
+    thread = threading.Thread(target=lambda: asyncio.run(run_other_loop()))
     thread.start()
     try:
         assert filled.wait(10)
         run(engine.dispose())
-        assert backends(postgres, name) == 0
+        assert count_backends(postgres, name) == 0
     finally:
-        over.set()
+        finished.set()
         thread.join(10)

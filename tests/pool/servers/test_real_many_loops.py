@@ -1,4 +1,4 @@
-"""Many event loops: hundreds one after the other, eight at once, and one for each test."""
+"""Many event loops: hundreds one after the other, eight at once, one for each test."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ import os
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from sqla_typedpool import TypedPool
-from tests.chaos.gauges import descriptors
-from tests.support import engines, mariadb_lab
+from tests.support import engines, mariadb_engines
 from tests.support.engines import LOOPS, ask, make_engine, new_name
 
 if TYPE_CHECKING:
@@ -30,8 +28,8 @@ ROOT = Path(__file__).parents[3]
 POSTGRES = ("asyncpg", "psycopg")
 LIMIT = 3  # connections for each loop
 
-# What the programs have in common. A program says how far it is on stdout and goes on when it is
-# answered; what it should not say, it says on stderr.
+# The common part of the programs. A program prints reports on stdout and continues after each one
+# when it receives a line. It must not print anything on stderr.
 PREAMBLE = """
 import asyncio, gc, json, logging, os, sys, threading
 from sqlalchemy import text
@@ -46,15 +44,15 @@ else:
 engine = create_async_engine(
     URL, poolclass=TypedPool, pool_size=3, max_overflow=0, pool_min_size=1, connect_args=named
 )
-asked = 0
+requested = 0
 counting = threading.Lock()
 
-class Said(logging.Handler):
-    words = []
+class LogLines(logging.Handler):
+    lines = []
     def emit(self, record):
-        self.words.append(record.getMessage())
-logging.getLogger("sqla_typedpool").addHandler(Said(logging.WARNING))
-# asyncio's debug mode tells of every step longer than 0.1 s: on a busy machine, of any
+        self.lines.append(record.getMessage())
+logging.getLogger("sqla_typedpool").addHandler(LogLines(logging.WARNING))
+# on a busy machine asyncio's debug mode logs every step that takes longer than 0.1 s
 logging.getLogger("asyncio").addFilter(lambda record: "took" not in record.getMessage())
 
 def run(main):
@@ -64,10 +62,10 @@ def run(main):
     return asyncio.run(main)
 
 async def ask():
-    global asked
+    global requested
     async with engine.connect() as connection:
         with counting:
-            asked += 1
+            requested += 1
         assert await connection.scalar(text("SELECT 1")) == 1
 
 def report(**facts):
@@ -75,8 +73,9 @@ def report(**facts):
     pool = TypedPool.of(engine)
     stats = pool.stats()
     facts.update(
-        asked=asked, checkouts=stats.checkouts, connects=stats.connects,
-        closed=sum(stats.closed.values()), size=stats.size, in_use=stats.in_use, said=Said.words,
+        requested=requested, checkouts=stats.checkouts, connects=stats.connects,
+        closed=sum(stats.closed.values()), size=stats.size, in_use=stats.in_use,
+        logged=LogLines.lines,
         threads=threading.active_count(), descriptors=len(os.listdir("/proc/self/fd"))
         if os.path.isdir("/proc/self/fd") else 0,
     )
@@ -91,11 +90,11 @@ async def once():
 async def three():
     await asyncio.gather(ask(), ask(), ask())
 
-async def left_to_the_end():
+async def leave_a_task_running():
     async def hold():
         async with engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
-            asked_one()
+            count_request()
             held.set()
             await asyncio.sleep(30)
     held = asyncio.Event()
@@ -103,10 +102,10 @@ async def left_to_the_end():
     await held.wait()
     await ask()
 
-async def left_in_a_generator():
+async def leave_a_generator_open():
     async def rows():
         async with engine.connect() as connection:
-            asked_one()
+            count_request()
             await connection.execute(text("SELECT 1"))
             yield 1
             yield 2
@@ -114,25 +113,26 @@ async def left_in_a_generator():
     kept = rows()
     assert await kept.__anext__() == 1
 
-def asked_one():
-    global asked
-    asked += 1
+def count_request():
+    global requested
+    requested += 1
 
-async def no_attempt_under_way():
+async def until_no_attempt_is_running():
     while TypedPool.of(engine).stats().connecting:
         await asyncio.sleep(0.01)
 
-def by_hand(main):
+def close_only(main):
     loop = asyncio.new_event_loop()
     loop.run_until_complete(main)
-    loop.run_until_complete(no_attempt_under_way())  # or aiosqlite's thread would speak of it
+    # or aiosqlite's thread would print an error
+    loop.run_until_complete(until_no_attempt_is_running())
     loop.close()
 
-ways = [(run, once), (run, three), (run, left_to_the_end), (run, left_in_a_generator)]
-ways.append((run, once) if LOOP == "uvloop" else (by_hand, once))
+variants = [(run, once), (run, three), (run, leave_a_task_running), (run, leave_a_generator_open)]
+variants.append((run, once) if LOOP == "uvloop" else (close_only, once))
 for number in range(1, 501):
-    go, main = ways[number % len(ways)]
-    go(main())
+    run_in_new_loop, main = variants[number % len(variants)]
+    run_in_new_loop(main())
     if number % 100 == 0:
         report(loops=number)
 """
@@ -146,7 +146,7 @@ async def work():
     barrier.wait(20)
     for _ in range(3):
         await asyncio.gather(*(ask() for _ in range(6)))
-    await asyncio.to_thread(barrier.wait, 20)  # all are alive, and have what they have
+    await asyncio.to_thread(barrier.wait, 20)  # all loops are running and hold their connections
     await asyncio.to_thread(barrier.wait, 20)
     until = asyncio.get_running_loop().time() + 2
     while asyncio.get_running_loop().time() < until:
@@ -205,7 +205,7 @@ report(connected=len(opened), still_open=sum(each.is_open for each in opened))
 
 
 class Sessions:
-    """A database's sessions that a test's program has open, counted from outside."""
+    """The sessions that the program of a test has on the server."""
 
     def __init__(self, driver: str, request: pytest.FixtureRequest, folder: Path) -> None:
         pytest.importorskip(driver)
@@ -222,48 +222,48 @@ class Sessions:
             self._account = asyncio.run(self._new_account())
             self.url = self._account.url(driver)
 
-    async def _new_account(self) -> mariadb_lab.Account:
-        async with mariadb_lab.admin_of(self._server) as admin:
+    async def _new_account(self) -> mariadb_engines.Account:
+        async with mariadb_engines.admin_of(self._server) as admin:
             return await admin.account()
 
-    def settled(self, most: int) -> int:
-        """How many there are, once they are `most` or two seconds have passed."""
+    def wait_for_at_most(self, most: int) -> int:
+        """Wait for at most so many sessions, for two seconds; return how many there are."""
 
         async def look() -> int:
             if self._account is not None:
-                async with mariadb_lab.admin_of(self._server) as admin:
-                    return await admin.settled(self._account, most)
+                async with mariadb_engines.admin_of(self._server) as admin:
+                    return await admin.wait_for_at_most(self._account, most)
             async with engines.admin_of(self._server) as admin:
-                return await admin.settled(self.name, most)
+                return await admin.wait_for_at_most(self.name, most)
 
         return 0 if self._server is None else asyncio.run(look())
 
 
 @pytest.fixture
 def sessions(driver: str, request: pytest.FixtureRequest, tmp_path: Path) -> Sessions:
-    """Those of the test's `driver`."""
+    """The sessions of the test's `driver`."""
     return Sessions(driver, request, tmp_path)
 
 
-def marked(driver: str, loop: str = "asyncio") -> Any:
+def with_marker(driver: str, loop: str = "asyncio") -> Any:
     marks = {"asyncpg": pytest.mark.postgres, "psycopg": pytest.mark.postgres}
     marks |= {"aiomysql": pytest.mark.mariadb, "asyncmy": pytest.mark.mariadb}
     return pytest.param(driver, loop, marks=marks.get(driver, ()), id=f"{driver}-{loop}")
 
 
 ALL = [
-    marked("asyncpg"),
-    marked("asyncpg", "uvloop"),
-    marked("psycopg"),
-    marked("psycopg", "uvloop"),
-    marked("aiomysql"),
-    marked("asyncmy", "uvloop"),
-    marked("aiosqlite"),
+    with_marker("asyncpg"),
+    with_marker("asyncpg", "uvloop"),
+    with_marker("psycopg"),
+    with_marker("psycopg", "uvloop"),
+    with_marker("aiomysql"),
+    with_marker("asyncmy", "uvloop"),
+    with_marker("aiosqlite"),
 ]
 
 
 class Program:
-    """A program in a Python as strict as can be; `reports()` are what it says on its way."""
+    """A program that runs with all warnings as errors; `reports()` yields what it prints."""
 
     def __init__(self, body: str, *arguments: str) -> None:
         self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - a pipe could fill up
@@ -277,7 +277,7 @@ class Program:
         )
 
     def reports(self) -> Iterator[dict[str, Any]]:
-        """Each report; the program goes on when the next one is asked for."""
+        """Yield each report; the program continues when the next report is requested."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         for line in self._process.stdout:
@@ -286,7 +286,7 @@ class Program:
             self._process.stdin.flush()
 
     def ended(self) -> tuple[str, int]:
-        """What it has said on stderr, and its exit code."""
+        """Wait for the end of the program; return its stderr and its exit code."""
         code = self._process.wait(20)
         self._stderr.seek(0)
         return self._stderr.read(), code
@@ -304,72 +304,72 @@ class Program:
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(("driver", "loop"), ALL)
-def test_five_hundred_loops_in_a_row_say_nothing_and_leave_nothing(
+def test_five_hundred_consecutive_loops_log_nothing_and_leave_nothing_open(
     sessions: Sessions, loop: str
 ) -> None:
     if loop == "uvloop":
         pytest.importorskip("uvloop")
-    seen = []
+    reports = []
     with Program(SHORT_LOOPS, sessions.url, sessions.name, loop) as program:
         for report in program.reports():
-            assert sessions.settled(0) == 0, report
-            seen.append(report)
+            assert sessions.wait_for_at_most(0) == 0, report
+            reports.append(report)
         assert program.ended() == ("", 0)
-    assert [report["loops"] for report in seen] == [100, 200, 300, 400, 500]
-    for report in seen:
-        assert (report["size"], report["in_use"], report["said"]) == (0, 0, []), report
-        assert report["checkouts"] == report["asked"] == report["loops"] * 8 // 5, report
+    assert [report["loops"] for report in reports] == [100, 200, 300, 400, 500]
+    for report in reports:
+        assert (report["size"], report["in_use"], report["logged"]) == (0, 0, []), report
+        assert report["checkouts"] == report["requested"] == report["loops"] * 8 // 5, report
         assert report["closed"] == report["connects"], report
         assert report["threads"] == 1, report
-    # the first hundred may have opened what stays
-    assert seen[-1]["descriptors"] <= seen[0]["descriptors"], seen
+    # the first hundred loops may open descriptors that stay open
+    assert reports[-1]["descriptors"] <= reports[0]["descriptors"], reports
 
 
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("driver", ["aiosqlite"])
-def test_connects_under_way_in_threads_when_a_loop_ends_say_nothing_and_leave_nothing(
+def test_connects_running_in_threads_when_a_loop_ends_log_nothing_and_leave_nothing_open(
     sessions: Sessions, loop: str
 ) -> None:
-    """The first connection serves all three; the others are opened for nobody."""
+    """The first connection serves all three requests; no request needs the others."""
     if loop == "uvloop":
         pytest.importorskip("uvloop")
     with Program(SLOW_THREADS, sessions.url, sessions.name, loop) as program:
         (report,) = program.reports()
         assert program.ended() == ("", 0)
     assert report["connected"] > 1
-    assert (report["still_open"], report["threads"], report["said"]) == (0, 1, []), report
+    assert (report["still_open"], report["threads"], report["logged"]) == (0, 1, []), report
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("driver", "loop"), ALL)
-def test_eight_loops_alive_at_once_on_a_fresh_engine_keep_their_limits_and_leave_nothing(
+def test_eight_simultaneous_loops_on_a_new_engine_keep_their_limits_and_leave_nothing_open(
     sessions: Sessions, loop: str
 ) -> None:
     if loop == "uvloop":
         pytest.importorskip("uvloop")
-    seen = []
+    reports = []
     with Program(LOOPS_AT_ONCE, sessions.url, sessions.name, loop) as program:
         for report in program.reports():
             most = 8 * LIMIT if report["alive"] else 0
-            assert sessions.settled(most) <= most, report
-            seen.append(report)
+            assert sessions.wait_for_at_most(most) <= most, report
+            reports.append(report)
         assert program.ended() == ("", 0)
-    during, after = seen
+    during, after = reports
     assert after["errors"] == []
     assert during["size"] <= 8 * LIMIT
-    assert during["checkouts"] == during["asked"] == 8 * 3 * 6
-    assert after["checkouts"] == after["asked"] > during["asked"]
+    assert during["checkouts"] == during["requested"] == 8 * 3 * 6
+    assert after["checkouts"] == after["requested"] > during["requested"]
     assert (after["size"], after["in_use"], after["threads"]) == (0, 0, 1), after
     assert after["closed"] == after["connects"] <= 2 * 8 * LIMIT, after
-    assert len(after["said"]) == 1
-    assert "event loops at once" in after["said"][0]
+    assert len(after["logged"]) == 1
+    assert "event loops at once" in after["logged"][0]
 
 
 # ------------------------------------------------------------------- a loop for each test
 
 
-def as_a_plugin_does(main: Coroutine[Any, Any, None]) -> None:
-    """What a plugin does around a test: a new loop, and its whole ceremony of an end."""
+def like_a_plugin(main: Coroutine[Any, Any, None]) -> None:
+    """Run a test in a new loop as pytest plugins do, with all steps of shutting the loop down."""
     loop = asyncio.new_event_loop()
     try:
         loop.run_until_complete(main)
@@ -379,8 +379,8 @@ def as_a_plugin_does(main: Coroutine[Any, Any, None]) -> None:
         loop.close()
 
 
-def by_hand(main: Coroutine[Any, Any, None]) -> None:
-    """What older conftest files do: a new loop, and `close()`."""
+def close_only(main: Coroutine[Any, Any, None]) -> None:
+    """Run a test in a new loop as older conftest files do, and only call `close()`."""
     loop = asyncio.new_event_loop()
     try:
         loop.run_until_complete(main)
@@ -388,24 +388,26 @@ def by_hand(main: Coroutine[Any, Any, None]) -> None:
         loop.close()
 
 
-_open_still: list[asyncio.AbstractEventLoop] = []
+_open_loops: list[asyncio.AbstractEventLoop] = []
 
 
-def as_a_fixture_that_closes_late(main: Coroutine[Any, Any, None]) -> None:
-    """The loop is only closed when the next test has its own."""
+def like_a_fixture_that_closes_late(main: Coroutine[Any, Any, None]) -> None:
+    """Run a test in a new loop, which is closed after the next test has created its own."""
     loop = asyncio.new_event_loop()
-    _open_still.append(loop)
+    _open_loops.append(loop)
     loop.run_until_complete(main)
-    while len(_open_still) > 1:
-        _open_still.pop(0).close()
+    while len(_open_loops) > 1:
+        _open_loops.pop(0).close()
 
 
 @pytest.mark.parametrize("driver", POSTGRES)
 @pytest.mark.parametrize(
-    "go", [as_a_plugin_does, by_hand, as_a_fixture_that_closes_late], ids=lambda go: go.__name__
+    "run_in_new_loop",
+    [like_a_plugin, close_only, like_a_fixture_that_closes_late],
+    ids=lambda run_in_new_loop: run_in_new_loop.__name__,
 )
-def test_an_engine_made_at_import_serves_a_new_loop_for_each_test(
-    postgres: Postgres, driver: str, go: Callable[[Coroutine[Any, Any, None]], None]
+def test_an_engine_created_at_import_works_with_a_new_loop_for_each_test(
+    postgres: Postgres, driver: str, run_in_new_loop: Callable[[Coroutine[Any, Any, None]], None]
 ) -> None:
     pytest.importorskip(driver)
     name = new_name()
@@ -414,65 +416,26 @@ def test_an_engine_made_at_import_serves_a_new_loop_for_each_test(
     async def one_test() -> None:
         assert await asyncio.gather(*(ask(engine) for _ in range(5))) == [1] * 5
         async with engines.admin_of(postgres) as admin:
-            live = max(1, len(_open_still))  # their loops; the server notices an end a little later
-            assert await admin.settled(name, live * LIMIT) <= live * LIMIT
+            open_loops = max(1, len(_open_loops))  # the server notices a closed loop a little later
+            assert await admin.wait_for_at_most(name, open_loops * LIMIT) <= open_loops * LIMIT
 
     for _ in range(20):
-        go(one_test())
-    while _open_still:
-        _open_still.pop().close()
+        run_in_new_loop(one_test())
+    while _open_loops:
+        _open_loops.pop().close()
     gc.collect()
 
     async def left() -> int:
         async with engines.admin_of(postgres) as admin:
-            return await admin.settled(name, 0)
+            return await admin.wait_for_at_most(name, 0)
 
     assert asyncio.run(left()) == 0
     stats = TypedPool.of(engine).stats()
     assert (stats.size, stats.checkouts) == (0, 100)
 
 
-@pytest.mark.parametrize(
-    "driver",
-    [
-        *(pytest.param(driver, marks=pytest.mark.postgres) for driver in POSTGRES),
-        *(pytest.param(driver, marks=pytest.mark.mariadb) for driver in ("aiomysql", "asyncmy")),
-    ],
-)
-def test_a_connect_at_whatever_await_in_a_loop_closed_by_hand_leaves_no_socket(
-    sessions: Sessions,
-) -> None:
-    """None that the collector has to close, and none that it warns of (which is an error)."""
-
-    async def main(rounds: int) -> int:
-        first = await engine.connect()
-        second = asyncio.ensure_future(engine.connect())
-        for _ in range(rounds):
-            await asyncio.sleep(0)
-        under_way = TypedPool.of(engine).stats().connecting
-        second.cancel()
-        with suppress(asyncio.CancelledError):
-            await (await second).close()
-        await first.close()
-        return under_way
-
-    seen, left = 0, list[int]()
-    for rounds in (*range(1, 12), *range(12, 100, 4)):
-        engine = make_engine(sessions.url, pool_size=3, max_overflow=0)
-        with engines.no_gc():
-            before = descriptors()
-            loop = asyncio.new_event_loop()
-            seen += loop.run_until_complete(main(rounds))
-            loop.close()
-            del loop
-            left.append(descriptors() - before)
-    gc.collect()
-    assert seen > 10
-    assert not any(left), left
-
-
-# A project as its users write it. `engine` is made at import, `session_engine` once for all tests,
-# whose loops are their own.
+# A project as its users write it. `engine` is created at import and `session_engine` once for all
+# tests; each test has a loop of its own.
 INNER_PROJECT = """
 import asyncio
 import os
@@ -516,7 +479,7 @@ async def test_import(number):
 @pytest.mark.parametrize("number", range(20))
 async def test_session_engine(session_engine, number):
     assert await asyncio.gather(*(ask(session_engine) for _ in range(5))) == [1] * 5
-    # the limit is for each loop, and the session's own loop may be alive as well
+    # the limit is per loop, and the loop of the test session may be running as well
     assert TypedPool.of(session_engine).stats().size <= 6
 
 
@@ -525,7 +488,7 @@ async def test_session(session, number):
     assert await session.scalar(text("SELECT 1")) == 1
 
 
-async def test_a_request_left_behind():
+async def test_a_request_still_running():
     async def hold():
         async with engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
@@ -537,7 +500,7 @@ async def test_a_request_left_behind():
     await held.wait()
 
 
-async def test_after_it():
+async def test_the_next_test():
     assert await ask(engine) == 1
 """
 ANYIO_EXTRA = """
@@ -552,7 +515,7 @@ async def test_in_the_loop_of_the_session(session_engine, number):
     assert await ask(session_engine) == 1
 """
 ASYNCIO_SETTINGS = "asyncio_mode = auto\nasyncio_default_fixture_loop_scope = function"
-# The project's mark, what it has beside, its settings, the other plugin, how many tests it has.
+# The marker of the tests, additional code, settings, the disabled plugin, the number of tests.
 PLUGINS = {
     "pytest_asyncio": ("asyncio", ASYNCIO_EXTRA, ASYNCIO_SETTINGS, "no:anyio", 55),
     "anyio": ("anyio", ANYIO_EXTRA, "", "no:asyncio", 52),
@@ -582,7 +545,7 @@ def test_a_project_tested_with_a_plugin_has_no_failure_and_no_warning(
         timeout=50,
         check=False,
     )
-    words = ended.stdout + ended.stderr
-    assert ended.returncode == 0, words
-    assert f"\n{tests} passed in" in words, words
+    output = ended.stdout + ended.stderr
+    assert ended.returncode == 0, output
+    assert f"\n{tests} passed in" in output, output
     assert ended.stderr == ""

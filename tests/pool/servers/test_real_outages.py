@@ -1,4 +1,4 @@
-"""Outages as production meets them: blackholes, refusals, slow servers, under a steady load.
+"""Outages under steady load: network blackholes, refused connects, slow servers.
 
 Resets of idle sockets, restarts under load and killed backends are in test_real_recovery.py and
 test_mariadb_recovery.py, a server that takes 1.5 s to accept in test_real_silence.py.
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 
 POSTGRES = ("asyncpg", "psycopg")
 TIMEOUT = 5.0
-TRUSTED = 0.5  # pool_validate_after: what was used more recently is handed out unasked
+VALIDATE_AFTER = 0.5  # pool_validate_after: connections used more recently are not pinged
 FIVE: dict[str, Any] = {"pool_size": 5, "max_overflow": 0, "pool_timeout": TIMEOUT}
 
 
 def drivers(*names: str) -> pytest.MarkDecorator:
-    """These drivers, the tests of MariaDB's marked as such."""
+    """Parametrize a test with these drivers and mark it with their servers."""
     marks = {"aiomysql": pytest.mark.mariadb, "asyncmy": pytest.mark.mariadb}
     params = [pytest.param(name, marks=marks.get(name, pytest.mark.postgres)) for name in names]
     return pytest.mark.parametrize("driver", params)
 
 
 class Server:
-    """What can be reached with one driver: a database behind a proxy of its own."""
+    """A database, accessed with one driver and through a proxy of its own."""
 
     def __init__(self, driver: str, database: Postgres | MariaDB) -> None:
         pytest.importorskip(driver)
@@ -78,22 +78,22 @@ def server(driver: str, request: pytest.FixtureRequest) -> Server:
 
 @dataclass
 class Request:
-    """A checkout, one statement, the return; moments are those of `now`."""
+    """A checkout, a statement and the return; times are those of `now`."""
 
-    began: float
-    waited: float | None = None  # None: the checkout has not ended
-    refused: Exception | None = None  # the checkout's error
-    failed: Exception | None = None  # the statement's
+    started: float
+    waited: float | None = None  # None while the checkout has not ended
+    checkout_error: Exception | None = None
+    statement_error: Exception | None = None
 
     @property
-    def had_at(self) -> float:
-        """When its connection was handed out."""
+    def received_at(self) -> float:
+        """When the connection was handed out."""
         assert self.waited is not None
-        return self.began + self.waited
+        return self.started + self.waited
 
 
 class Load:
-    """Clients that ask for ever, or once, and have some patience with a statement."""
+    """Clients that run statements until stopped, or once, with a timeout for each statement."""
 
     def __init__(
         self,
@@ -109,9 +109,9 @@ class Load:
         self._once = once
         self._pause = pause
         self.requests: list[Request] = []
-        self._tasks = [asyncio.ensure_future(self._ask_on()) for _ in range(clients)]
+        self._tasks = [asyncio.ensure_future(self._run_client()) for _ in range(clients)]
 
-    async def _ask_on(self) -> None:
+    async def _run_client(self) -> None:
         while True:
             request = Request(now())
             self.requests.append(request)
@@ -124,21 +124,23 @@ class Load:
         try:
             connection = await self._engine.connect()
         except Exception as error:
-            request.refused = error
+            request.checkout_error = error
             return
         finally:
-            request.waited = now() - request.began
+            request.waited = now() - request.started
         try:
             try:
                 await asyncio.wait_for(connection.execute(self._statement), 3)
             finally:
-                await connection.close()  # rolls back, which is a statement as well
+                await connection.close()  # rolls back, which may fail as well
         except Exception as error:
-            request.failed = error
+            request.statement_error = error
 
     def since(self, moment: float) -> list[Request]:
-        """The requests that began then or later, and whose checkout has ended."""
-        return [each for each in self.requests if each.began >= moment and each.waited is not None]
+        """The requests that started at this time or later and whose checkout has ended."""
+        return [
+            each for each in self.requests if each.started >= moment and each.waited is not None
+        ]
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -147,31 +149,33 @@ class Load:
 
 
 def check_waits(load: Load, limit: float = TIMEOUT + SLACK) -> None:
-    """No checkout, ended or not, has taken longer than that."""
+    """Check that no checkout has taken longer, whether or not it has ended."""
     moment = now()
-    waits = [moment - each.began if each.waited is None else each.waited for each in load.requests]
+    waits = [
+        moment - each.started if each.waited is None else each.waited for each in load.requests
+    ]
     assert max(waits) <= limit
 
 
 def check_only_those_in_flight_failed(load: Load, silent_at: float, size: int) -> None:
-    """Each connection there was costs one statement, and is not handed out when long unused."""
-    failed = [each for each in load.requests if each.failed is not None]
+    """Check that each connection failed at most one statement, and none that was due for a ping."""
+    failed = [each for each in load.requests if each.statement_error is not None]
     assert len(failed) <= size, failed
-    assert all(each.had_at <= silent_at + TRUSTED + 0.1 for each in failed), failed
-    refused = [each.refused for each in load.requests if each.refused is not None]
-    assert all(isinstance(each, (PoolTimeout, TimeoutError)) for each in refused), refused
+    assert all(each.received_at <= silent_at + VALIDATE_AFTER + 0.1 for each in failed), failed
+    errors = [each.checkout_error for each in load.requests if each.checkout_error is not None]
+    assert all(isinstance(each, (PoolTimeout, TimeoutError)) for each in errors), errors
 
 
 def check_all_served_since(load: Load, back_at: float) -> None:
-    """Whoever asked after the network was back was served, and its statement ran."""
+    """Check that all requests started after the network was back have succeeded."""
     after = load.since(back_at)
     assert after
-    bad = [each for each in after if each.refused or each.failed]
+    bad = [each for each in after if each.checkout_error or each.statement_error]
     assert not bad, bad
 
 
 async def first_success(engine: AsyncEngine) -> float:
-    """Ask once; how many seconds it took."""
+    """Run one request; return how many seconds it took."""
     watch = Stopwatch()
     assert await ask(engine) == 1
     return watch.awake
@@ -181,7 +185,7 @@ async def first_success(engine: AsyncEngine) -> float:
 
 
 async def blackhole_under_load(server: Server, seconds: float) -> None:
-    options = {**FIVE, "pool_reset_timeout": 5}  # what is frozen in its rollback lets go
+    options = {**FIVE, "pool_reset_timeout": 5}  # bounds rollbacks that hang
     async with server.proxy() as proxy, engine_on(server.url(proxy), **options) as engine:
         load = Load(engine)
         await asyncio.sleep(1)
@@ -191,7 +195,7 @@ async def blackhole_under_load(server: Server, seconds: float) -> None:
         proxy.resume()
         back_at = now()
         assert await first_success(engine) < TIMEOUT
-        # hung attempts of the time before end now, and must not hurt those who come now
+        # connects that hung during the blackhole end now and must not fail new requests
         await asyncio.sleep(6)
         await load.stop()
         check_waits(load)
@@ -201,7 +205,7 @@ async def blackhole_under_load(server: Server, seconds: float) -> None:
 
 @pytest.mark.slow
 @drivers("asyncpg", "psycopg", "aiomysql")
-def test_a_blackhole_of_ten_seconds_keeps_nobody_beyond_the_deadline_and_the_first_one_after_it_succeeds(  # noqa: E501
+def test_in_a_blackhole_of_ten_seconds_checkouts_end_by_their_deadline_and_the_next_one_succeeds(
     server: Server,
 ) -> None:
     run(blackhole_under_load(server, 10))
@@ -210,7 +214,7 @@ def test_a_blackhole_of_ten_seconds_keeps_nobody_beyond_the_deadline_and_the_fir
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 @drivers("asyncpg")
-def test_a_blackhole_of_a_minute_keeps_nobody_beyond_the_deadline_and_the_first_one_after_it_succeeds(  # noqa: E501
+def test_in_a_blackhole_of_a_minute_checkouts_end_by_their_deadline_and_the_next_one_succeeds(
     server: Server,
 ) -> None:
     run(blackhole_under_load(server, 60))
@@ -221,10 +225,10 @@ def test_a_blackhole_of_a_minute_keeps_nobody_beyond_the_deadline_and_the_first_
 def test_connections_that_were_idle_when_a_blackhole_began_are_not_handed_out_after_it(
     server: Server,
 ) -> None:
-    """Nobody asked meanwhile, so nobody knows; their sockets stay silent for ever."""
+    """No request was made during the blackhole, and the sockets stay silent for ever."""
 
     async def main() -> None:
-        options = {**FIVE, "pool_timeout": 3}  # one ping's bound, and a connect
+        options = {**FIVE, "pool_timeout": 3}  # the bound of one ping, and a connect
         async with server.proxy() as proxy, engine_on(server.url(proxy), **options) as engine:
             for connection in await open_all(engine, 5):
                 await connection.close()
@@ -240,7 +244,7 @@ def test_connections_that_were_idle_when_a_blackhole_began_are_not_handed_out_af
 
 @pytest.mark.slow
 @drivers("asyncpg", "psycopg", "asyncmy")
-def test_statements_that_hang_in_every_slot_of_a_blackhole_are_given_up_and_their_slots_come_back(
+def test_statements_that_hang_in_every_slot_of_a_blackhole_end_and_free_their_slots(
     server: Server,
 ) -> None:
     async def main() -> None:
@@ -248,12 +252,12 @@ def test_statements_that_hang_in_every_slot_of_a_blackhole_are_given_up_and_thei
             pool = TypedPool.of(engine)
             holders = Load(engine, 5, server.sleep, once=True)
             assert await until(lambda: pool.checkedout() == 5, 2)
-            await asyncio.sleep(0.1)  # the statements are on their way
+            await asyncio.sleep(0.1)  # until the statements have been sent
             proxy.go_silent()
             load = Load(engine, 5)
             await asyncio.sleep(10)
             proxy.resume()
-            # psycopg asks the server to end a statement, 5 s to say so and 5 s for the answer
+            # psycopg cancels a statement on the server, with 5 s to connect and 5 s for the answer
             assert await until(lambda: pool.checkedout() < 5, 10)
             back_at = now()
             assert await first_success(engine) < TIMEOUT
@@ -270,10 +274,10 @@ def test_statements_that_hang_in_every_slot_of_a_blackhole_are_given_up_and_thei
 
 @pytest.mark.slow
 @drivers("asyncpg", "psycopg")
-def test_rollbacks_frozen_in_every_slot_by_a_blackhole_do_not_fail_the_first_one_after_it(
+def test_rollbacks_that_hang_in_every_slot_do_not_fail_the_first_checkout_after_a_blackhole(
     server: Server,
 ) -> None:
-    """With the default `pool_reset_timeout`; MySQL's, a minute, is for InnoDB's long rollbacks."""
+    """With the default `pool_reset_timeout`; for MySQL it is a minute, for InnoDB's rollbacks."""
 
     async def main() -> None:
         async with server.proxy() as proxy, engine_on(server.url(proxy), **FIVE) as engine:
@@ -293,11 +297,11 @@ def test_rollbacks_frozen_in_every_slot_by_a_blackhole_do_not_fail_the_first_one
 
 
 async def hung_attempts(server: Server, size: int, seconds: float) -> tuple[int, float, object]:
-    """Every slot is a hung connect when the network returns; what one newcomer then gets."""
+    """Let a connect hang in every slot; return what the first request after a blackhole gets."""
     options = {**FIVE, "pool_size": size}
     async with server.proxy() as proxy, engine_on(server.url(proxy), **options) as engine:
         proxy.go_silent()
-        load = Load(engine, 3, pause=0.1)  # there are many of these side by side
+        load = Load(engine, 3, pause=0.1)  # many of these run concurrently
         await asyncio.sleep(seconds)
         proxy.resume()
         back_at = now()
@@ -314,15 +318,15 @@ async def hung_attempts(server: Server, size: int, seconds: float) -> tuple[int,
 
 @pytest.mark.slow
 @drivers("asyncpg", "psycopg")
-def test_hung_connects_in_every_slot_do_not_fail_the_first_one_after_the_return(
+def test_connects_that_hang_in_every_slot_do_not_fail_the_first_checkout_after_a_blackhole(
     server: Server,
 ) -> None:
-    """Whenever the network returns: the moment is tried in steps, side by side."""
+    """Tried concurrently with many lengths of the blackhole."""
 
     async def main() -> None:
-        tries = [(size, 6 + step * 0.8) for size in (1, 2, 3) for step in range(12)]
-        lanes = (hung_attempts(server, *each) for each in tries)
-        ends = await asyncio.gather(*lanes, return_exceptions=True)
+        moments = [(size, 6 + step * 0.8) for size in (1, 2, 3) for step in range(12)]
+        attempts = (hung_attempts(server, *each) for each in moments)
+        ends = await asyncio.gather(*attempts, return_exceptions=True)
         bad = [end for end in ends if not (isinstance(end, tuple) and isinstance(end[-1], float))]
         assert not bad, bad
 
@@ -331,7 +335,7 @@ def test_hung_connects_in_every_slot_do_not_fail_the_first_one_after_the_return(
 
 @contextmanager
 def full_backlog(port: int) -> Iterator[None]:
-    """A listener that answers no SYN any more: what a firewall that drops packets looks like."""
+    """A listener whose backlog is full answers no SYN, like a firewall that drops packets."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
@@ -349,7 +353,7 @@ def full_backlog(port: int) -> Iterator[None]:
 
 @pytest.mark.slow
 @drivers("asyncpg", "psycopg", "aiomysql")
-def test_a_network_that_drops_connects_keeps_nobody_beyond_the_deadline_and_is_noticed_when_back(
+def test_while_the_network_drops_connects_checkouts_end_by_their_deadline_and_succeed_afterwards(
     server: Server,
 ) -> None:
     async def main() -> None:
@@ -375,25 +379,25 @@ def test_a_network_that_drops_connects_keeps_nobody_beyond_the_deadline_and_is_n
     run(main())
 
 
-# ------------------------------------------------------------------------------ refusals
+# ---------------------------------------------------------------------- refused connects
 
 
 async def failure(engine: AsyncEngine) -> tuple[float, type, type]:
-    """How long one request took to fail, its error's type, and that of the wrapped one.
+    """How long a request took to fail, the type of its error and of the wrapped error.
 
-    Types only: thousands of tracebacks that are kept make the garbage collector pause.
+    Only types are returned: thousands of stored tracebacks would slow down garbage collection.
     """
     watch = Stopwatch()
     try:
         await ask(engine)
     except Exception as error:
         return watch.awake, type(error), type(getattr(error, "orig", None))
-    raise AssertionError("it did not fail")
+    raise AssertionError("the request did not fail")
 
 
 @pytest.mark.slow
 @drivers("asyncpg", "psycopg", "aiomysql", "asyncmy")
-def test_a_server_refused_for_six_seconds_keeps_waiters_for_five_and_later_ones_for_milliseconds(
+def test_while_connects_are_refused_waiters_fail_after_five_seconds_and_later_checkouts_at_once(
     server: Server,
 ) -> None:
     async def main() -> None:
@@ -407,7 +411,7 @@ def test_a_server_refused_for_six_seconds_keeps_waiters_for_five_and_later_ones_
                 await connection.close()
             proxy.refuse()
             proxy.reset_all()
-            await asyncio.sleep(0.02)  # the resets travel
+            await asyncio.sleep(0.02)  # until the resets have arrived
             watch = Stopwatch()
             first = await asyncio.gather(*(failure(engine) for _ in range(10)))
             assert max(seconds for seconds, *_ in first) <= 5 + SLACK
@@ -417,8 +421,8 @@ def test_a_server_refused_for_six_seconds_keeps_waiters_for_five_and_later_ones_
                 later += await asyncio.gather(*(failure(engine) for _ in range(10)))
                 await asyncio.sleep(0.01)
             assert max(seconds for seconds, *_ in later) < 0.1
-            _, *usual = await failure(stock)
-            assert {tuple(kinds) for _, *kinds in (*first, *later)} == {tuple(usual)}
+            _, *stock_error = await failure(stock)
+            assert {tuple(kinds) for _, *kinds in (*first, *later)} == {tuple(stock_error)}
             await proxy.accept()
             assert await first_success(engine) < SLACK
             assert await asyncio.gather(*(ask(engine) for _ in range(10))) == [1] * 10
@@ -426,15 +430,15 @@ def test_a_server_refused_for_six_seconds_keeps_waiters_for_five_and_later_ones_
     run(main())
 
 
-# ----------------------------------------------------------------------------- slowness
+# -------------------------------------------------------------------------- slow servers
 
 
 @pytest.mark.slow
 @drivers("asyncpg", "aiomysql")
-def test_a_server_that_takes_eight_seconds_is_reached_by_the_first_caller_alone_and_by_five_at_once(
+def test_a_server_that_takes_eight_seconds_to_accept_is_reached_by_one_caller_and_by_five_at_once(
     server: Server,
 ) -> None:
-    """With a single slot, and everything as it comes: pool_timeout is 30 s."""
+    """With a single slot and the default pool_timeout, 30 s."""
 
     async def reached_by(callers: int) -> None:
         async with server.proxy() as proxy:

@@ -1,4 +1,4 @@
-"""A server that does not answer: nothing a borrower awaits lasts longer than its bound."""
+"""A server that does not answer: nothing that a borrower awaits lasts longer than its bound."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NO_OVERFLOW: dict[str, Any] = {"pool_size": 5, "max_overflow": 0}
 
 
 async def timed_checkout(engine: AsyncEngine) -> tuple[float, object]:
-    """Seconds until a checkout has ended, and the error or connection it ended with."""
+    """How many seconds a checkout took, and the error or connection it ended with."""
     watch = Stopwatch()
     try:
         connection = await engine.connect()
@@ -47,10 +47,10 @@ async def timed_checkout(engine: AsyncEngine) -> tuple[float, object]:
 
 
 async def check_checkouts_end_in_time(engine: AsyncEngine, timeout: float, tasks: int) -> None:
-    """All end by the deadline, and none of them with a connection."""
-    found = await asyncio.gather(*(timed_checkout(engine) for _ in range(tasks)))
-    assert max(seconds for seconds, _ in found) <= timeout + SLACK
-    assert {type(end) for _, end in found} == {PoolTimeout}
+    """Check that so many checkouts all end with PoolTimeout by their deadline."""
+    ends = await asyncio.gather(*(timed_checkout(engine) for _ in range(tasks)))
+    assert max(seconds for seconds, _ in ends) <= timeout + SLACK
+    assert {type(end) for _, end in ends} == {PoolTimeout}
     assert TypedPool.of(engine).checkedout() == 0
 
 
@@ -64,7 +64,7 @@ async def check_checkouts_end_in_time(engine: AsyncEngine, timeout: float, tasks
         ("psycopg", "uvloop", 3),
     ],
 )
-def test_on_a_silent_server_every_checkout_ends_in_time_and_none_gets_a_dead_connection(
+def test_on_a_silent_server_every_checkout_ends_by_its_deadline_without_a_dead_connection(
     postgres: Postgres, driver: str, loop: str, idle: int
 ) -> None:
     async def main() -> None:
@@ -86,7 +86,7 @@ def test_on_a_silent_server_every_checkout_ends_in_time_and_none_gets_a_dead_con
 @pytest.mark.slow
 @by_driver
 @pytest.mark.parametrize("size", [1, 5], ids="size {}".format)
-def test_with_the_silence_at_its_longest_five_seconds_stay_five_and_the_first_one_back_succeeds(
+def test_a_pool_timeout_of_five_seconds_holds_on_a_silent_server_and_the_next_checkout_succeeds(
     postgres: Postgres, driver: str, size: int
 ) -> None:
     async def main() -> None:
@@ -105,7 +105,7 @@ def test_with_the_silence_at_its_longest_five_seconds_stay_five_and_the_first_on
 
 
 @by_driver
-def test_the_waiters_of_a_silence_are_served_when_it_ends_before_their_deadline(
+def test_waiters_on_a_silent_server_are_served_when_it_answers_before_their_deadline(
     postgres: Postgres, driver: str
 ) -> None:
     async def main() -> None:
@@ -113,18 +113,18 @@ def test_the_waiters_of_a_silence_are_served_when_it_ends_before_their_deadline(
             url = url_through(proxy, driver)
             async with engine_on(url, pool_timeout=6, **NO_OVERFLOW) as engine:
                 proxy.go_silent()
-                asking = asyncio.gather(*(ask(engine) for _ in range(10)))
+                queries = asyncio.gather(*(ask(engine) for _ in range(10)))
                 await asyncio.sleep(1.5)
                 proxy.resume()
                 watch = Stopwatch()
-                assert await asking == [1] * 10
+                assert await queries == [1] * 10
                 assert watch.awake < 4.5
 
     run(main())
 
 
 @by_driver
-def test_the_timeout_on_a_silent_server_says_that_it_was_connecting(
+def test_the_timeout_on_a_silent_server_names_the_connecting_stage(
     postgres: Postgres, driver: str
 ) -> None:
     async def main() -> None:
@@ -141,7 +141,7 @@ def test_the_timeout_on_a_silent_server_says_that_it_was_connecting(
 
 
 @by_driver
-def test_the_timeout_of_a_ping_says_that_it_was_validating(postgres: Postgres, driver: str) -> None:
+def test_the_timeout_of_a_ping_names_the_validating_stage(postgres: Postgres, driver: str) -> None:
     async def main() -> None:
         async with FaultProxy(postgres.host, postgres.port) as proxy:
             url = url_through(proxy, driver)
@@ -174,7 +174,7 @@ def test_a_connection_attempt_on_a_silent_server_ends_at_the_connect_timeout(
 
 
 @by_driver
-def test_a_slow_server_is_reached_with_a_pool_of_one(postgres: Postgres, driver: str) -> None:
+def test_a_slow_server_is_reached_with_pool_size_one(postgres: Postgres, driver: str) -> None:
     async def main() -> None:
         async with FaultProxy(postgres.host, postgres.port) as proxy:
             proxy.accept_delay = 1.5
@@ -189,7 +189,7 @@ def test_a_slow_server_is_reached_with_a_pool_of_one(postgres: Postgres, driver:
 
 
 @pytest.mark.parametrize(("driver", "loop"), [("asyncpg", "uvloop"), ("psycopg", "asyncio")])
-def test_a_frozen_server_holds_nobody_beyond_the_deadline_and_serves_after_the_thaw(
+def test_with_a_frozen_server_checkouts_end_by_their_deadline_and_succeed_once_it_continues(
     own_postgres: Postgres, driver: str, loop: str
 ) -> None:
     async def main() -> None:
@@ -217,9 +217,9 @@ RETURNS: dict[str, Callable[..., Any]] = {
 
 @by_loop
 @by_driver
-@pytest.mark.parametrize("way", RETURNS)
-def test_a_return_frozen_in_its_rollback_ends_at_the_bound_and_comes_back_empty(
-    postgres: Postgres, driver: str, loop: str, way: str
+@pytest.mark.parametrize("method", RETURNS)
+def test_a_return_whose_rollback_is_not_answered_ends_at_the_bound_and_closes_the_connection(
+    postgres: Postgres, driver: str, loop: str, method: str
 ) -> None:
     async def main() -> None:
         async with FaultProxy(postgres.host, postgres.port) as proxy:
@@ -231,7 +231,7 @@ def test_a_return_frozen_in_its_rollback_ends_at_the_bound_and_comes_back_empty(
                 proxy.go_silent()
                 watch = Stopwatch()
                 try:
-                    await RETURNS[way](connection)
+                    await RETURNS[method](connection)
                 except DBAPIError as error:
                     assert error.connection_invalidated  # noqa: PT017
                 assert watch.seconds > 0.4
@@ -248,7 +248,7 @@ def test_a_return_frozen_in_its_rollback_ends_at_the_bound_and_comes_back_empty(
 
 
 @by_driver
-def test_a_transaction_block_left_by_an_error_on_a_silent_server_ends_at_the_bound(
+def test_a_transaction_block_that_raises_on_a_silent_server_ends_at_the_bound(
     postgres: Postgres, driver: str
 ) -> None:
     async def main() -> None:
@@ -271,7 +271,7 @@ def test_a_transaction_block_left_by_an_error_on_a_silent_server_ends_at_the_bou
 
 
 @by_driver
-def test_a_statement_cancelled_on_a_silent_server_lets_its_borrower_go(
+def test_a_statement_cancelled_on_a_silent_server_blocks_its_borrower_no_longer_than_the_bound(
     postgres: Postgres, driver: str
 ) -> None:
     async def main() -> None:
@@ -288,8 +288,8 @@ def test_a_statement_cancelled_on_a_silent_server_lets_its_borrower_go(
                 done, _ = await asyncio.wait({task}, timeout=15)
                 assert done
                 assert task.cancelled()
-                # psycopg cancels the statement on the server itself: 5 s to ask, 5 s for
-                # the answer; that is the driver's await, no pool comes between
+                # psycopg cancels the statement on the server, with 5 s to connect and 5 s for the
+                # answer; a pool cannot shorten that
                 assert watch.awake < (10 if driver == "psycopg" else 0.5) + SLACK
                 assert pool.checkedout() == 0
                 proxy.resume()
@@ -300,7 +300,7 @@ def test_a_statement_cancelled_on_a_silent_server_lets_its_borrower_go(
 
 
 @by_driver
-def test_a_connection_invalidated_on_a_silent_server_does_not_hold_its_borrower(
+def test_a_connection_invalidated_on_a_silent_server_blocks_no_borrower_beyond_the_bound(
     postgres: Postgres, driver: str
 ) -> None:
     async def main() -> None:
@@ -321,30 +321,30 @@ def test_a_connection_invalidated_on_a_silent_server_does_not_hold_its_borrower(
 
 
 @by_driver
-def test_an_overflow_connection_closed_on_a_silent_server_does_not_hold_its_borrower(
+def test_an_overflow_connection_closed_on_a_silent_server_does_not_block_its_borrower(
     postgres: Postgres, driver: str
 ) -> None:
     async def main() -> None:
         async with FaultProxy(postgres.host, postgres.port) as proxy:
             options = {"pool_size": 1, "max_overflow": 1, "pool_reset_timeout": 0.5}
             async with engine_on(url_through(proxy, driver), **options) as engine:
-                kept, surplus = await engine.connect(), await engine.connect()
-                await kept.close()
+                pooled, overflow = await engine.connect(), await engine.connect()
+                await pooled.close()
                 proxy.go_silent()
                 watch = Stopwatch()
-                await surplus.close()
+                await overflow.close()
                 assert watch.awake < SLACK
                 assert TypedPool.of(engine).checkedout() == 0
 
     run(main())
 
 
-# ------------------------------------------------------------------------ ends of a pool
+# ---------------------------------------------------------------------- dispose, close
 
 
 @by_loop
 @by_driver
-def test_disposing_of_five_silent_connections_takes_one_bound(
+def test_disposing_of_five_silent_connections_takes_a_single_reset_timeout(
     postgres: Postgres, driver: str, loop: str
 ) -> None:
     async def main() -> None:
@@ -362,7 +362,7 @@ def test_disposing_of_five_silent_connections_takes_one_bound(
 
 
 @by_driver
-def test_closing_a_pool_of_silent_connections_takes_its_timeout_and_one_bound(
+def test_closing_a_pool_of_silent_connections_takes_its_timeout_and_a_single_reset_timeout(
     postgres: Postgres, driver: str
 ) -> None:
     async def main() -> None:

@@ -1,4 +1,4 @@
-"""A throw-away MariaDB on 127.0.0.1 for the second ring, from the system's own programs."""
+"""A temporary MariaDB on 127.0.0.1 for the second ring, using the programs of the system."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sqla_typedpool.embedded import process as processes
 from sqla_typedpool.embedded.process import EmbeddedServerError
 
 START_TIMEOUT = 60.0
-STOP_PATIENCE = 10.0
+STOP_TIMEOUT = 10.0
 SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/usr/libexec")
 
-# Run by the server itself at its start, before it listens.
+# The server runs these statements at its start, before it listens.
 ACCOUNTS = """
 CREATE DATABASE IF NOT EXISTS typedpool CHARACTER SET utf8mb4;
 CREATE USER IF NOT EXISTS 'tester'@'127.0.0.1' IDENTIFIED BY 'secret';
@@ -27,7 +27,7 @@ GRANT ALL ON *.* TO 'tester'@'localhost';
 
 
 class MariaDB:
-    """A running server; make one with `MariaDB.start()`, end it with `stop()`."""
+    """A running server; `MariaDB.start()` starts it and `stop()` stops it."""
 
     host = "127.0.0.1"
     user = "tester"
@@ -45,7 +45,7 @@ class MariaDB:
 
     @classmethod
     def start(cls) -> MariaDB:
-        """Start a new server; raises EmbeddedServerError and leaves nothing if it can't."""
+        """Start a new server; on failure raise EmbeddedServerError and leave nothing behind."""
         server = cls()
         try:
             server._create_data()
@@ -56,35 +56,35 @@ class MariaDB:
         return server
 
     def url(self, driver: str = "aiomysql") -> str:
-        """A SQLAlchemy URL of the test database, such as mysql+aiomysql://..."""
+        """The SQLAlchemy URL of the test database, such as mysql+aiomysql://..."""
         account = f"{self.user}:{self.password}@{self.host}:{self.port}"
         return f"mysql+{driver}://{account}/{self.database}?charset=utf8mb4"
 
     def restart(self) -> None:
         """Kill the server and start it again on the same port and data."""
-        self._end()
+        self._stop_process()
         self._launch()
 
     def freeze(self) -> None:
-        """SIGSTOP: connections stay open and are silent."""
+        """Send SIGSTOP: connections stay open, and the server does not answer."""
         processes.send((self._running().pid,), signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """SIGCONT: the server goes on."""
+        """Send SIGCONT: the server continues."""
         processes.send((self._running().pid,), signal.SIGCONT)
 
     def stop(self) -> None:
-        """Stop the server and remove its folder; repeated calls are fine."""
-        self._end(signal.SIGTERM)
+        """Stop the server and remove its folder; may be called repeatedly."""
+        self._stop_process(signal.SIGTERM)
         processes.remove_tree(self._folder)
 
-    def _end(self, *signals: signal.Signals) -> None:
+    def _stop_process(self, *signals: signal.Signals) -> None:
         if self._process is not None:
-            processes.end(self._process, signals, STOP_PATIENCE)
+            processes.end(self._process, signals, STOP_TIMEOUT)
             self._process = None
 
     def _running(self) -> subprocess.Popen[bytes]:
-        assert self._process is not None, "the MariaDB server does not run"
+        assert self._process is not None, "the MariaDB server is not running"
         return self._process
 
     def _create_data(self) -> None:
@@ -121,7 +121,7 @@ class MariaDB:
         return processes.spawn(command, self.log, self._account)
 
     def _ready_or_ended(self) -> bool:
-        # The server makes its pid file when it begins to accept; a dead one's may lie there.
+        # The server writes its pid file when it starts to accept; an old file may still exist.
         pid_file = self._folder / "pid"
         pid = pid_file.read_text().strip() if pid_file.exists() else ""
         return self._running().poll() is not None or pid == str(self._running().pid)
@@ -131,7 +131,7 @@ class MariaDB:
 
 
 def find_program(*names: str) -> str:
-    """The first of `names` on PATH or where systems keep their servers."""
+    """The first of `names` found on PATH or in the usual folders for servers."""
     path = os.pathsep.join((os.environ.get("PATH", ""), *SYSTEM_FOLDERS))
     for name in names:
         found = shutil.which(name, path=path)

@@ -1,4 +1,4 @@
-"""A throw-away PgBouncer on 127.0.0.1 in front of a throw-away PostgreSQL."""
+"""A temporary PgBouncer on 127.0.0.1 in front of a temporary PostgreSQL."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from sqla_typedpool.embedded import Postgres
 
 START_TIMEOUT = 30.0
-STOP_PATIENCE = 5.0
+STOP_TIMEOUT = 5.0
 
 
 class PgBouncer:
-    """A running PgBouncer; make one with `PgBouncer.start(server)`, end it with `stop()`."""
+    """A running PgBouncer; `PgBouncer.start(server)` starts it and `stop()` stops it."""
 
     host = "127.0.0.1"
 
@@ -39,7 +39,7 @@ class PgBouncer:
 
     @classmethod
     def start(cls, target: Postgres, **settings: str) -> PgBouncer:
-        """Start one in transaction mode; `settings` go to the [pgbouncer] section."""
+        """Start one in transaction mode; `settings` are written to the [pgbouncer] section."""
         bouncer = cls(target, settings)
         try:
             bouncer._launch()
@@ -49,13 +49,13 @@ class PgBouncer:
         return bouncer
 
     def url(self, driver: str = "asyncpg", database: str = "postgres") -> str:
-        """A SQLAlchemy URL that goes through the bouncer."""
+        """A SQLAlchemy URL that connects through PgBouncer."""
         return f"postgresql+{driver}://postgres@{self.host}:{self.port}/{database}"
 
     def stop(self) -> None:
-        """Stop it and remove its folder; repeated calls are fine."""
+        """Stop it and remove its folder; may be called repeatedly."""
         if self._process is not None:
-            processes.end(self._process, (signal.SIGTERM,), STOP_PATIENCE)
+            processes.end(self._process, (signal.SIGTERM,), STOP_TIMEOUT)
             self._process = None
         processes.remove_tree(self._folder)
 

@@ -1,4 +1,4 @@
-"""Helpers of the MariaDB tests: an account for each test, its sessions seen from outside."""
+"""Helpers of the MariaDB tests: an account for each test, and the sessions of that account."""
 
 from __future__ import annotations
 
@@ -26,20 +26,19 @@ if TYPE_CHECKING:
 by_driver = pytest.mark.parametrize("driver", ["aiomysql", "asyncmy"])
 
 PASSWORD = "secret"
-MOST_FIELDS = "id, command, time, state, info"
 
 _numbers = itertools.count(1)
 
 
 class Account:
-    """A user without any administrator's right, of whom no other test has heard."""
+    """A user without administrative rights that no other test uses."""
 
     def __init__(self, server: MariaDB) -> None:
         self.name = f"u{os.getpid()}_{next(_numbers)}"
         self._server = server
 
     def url(self, driver: str, proxy: FaultProxy | None = None, **changed: Any) -> str:
-        """Its URL on the server, or through a proxy."""
+        """The URL of this account, directly or through a proxy."""
         pytest.importorskip(driver)
         port = self._server.port if proxy is None else proxy.port
         password = changed.get("password", PASSWORD)
@@ -48,14 +47,14 @@ class Account:
 
 
 class Admin:
-    """A look at the server from outside the pool."""
+    """A connection to the server that does not come from the pool."""
 
     def __init__(self, server: MariaDB, connection: Any) -> None:
         self._server = server
         self._connection = connection
 
     async def run(self, *statements: str) -> list[tuple[Any, ...]]:
-        """The rows of the last statement."""
+        """Run the statements and return the rows of the last one."""
         rows: list[tuple[Any, ...]] = []
         async with self._connection.cursor() as cursor:
             for statement in statements:
@@ -64,7 +63,7 @@ class Admin:
         return rows
 
     async def account(self, limits: str = "") -> Account:
-        """A new account."""
+        """Create a new account, with the given resource limits."""
         account = Account(self._server)
         await self.run(
             f"CREATE USER '{account.name}'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}' {limits}",
@@ -73,34 +72,34 @@ class Admin:
         return account
 
     async def sessions(self, account: Account) -> set[int]:
-        """The ids of its connections, as the server counts them."""
+        """The ids of the account's sessions on the server."""
         rows = await self.run(
             f"SELECT id FROM information_schema.processlist WHERE user = '{account.name}'"
         )
         return {row[0] for row in rows}
 
-    async def settled(self, account: Account, most: int, seconds: float = 2.0) -> int:
-        """How many sessions it has, once they are `most` or `seconds` have passed."""
+    async def wait_for_at_most(self, account: Account, most: int, seconds: float = 2.0) -> int:
+        """Wait until it has at most `most` sessions, or `seconds`; return how many it has."""
         watch = Stopwatch()
         while (count := len(await self.sessions(account))) > most and watch.seconds < seconds:
             await asyncio.sleep(0.02)
         return count
 
-    async def grown(self, account: Account, least: int, seconds: float = 2.0) -> int:
-        """The same, waiting for `least` of them."""
+    async def wait_for_at_least(self, account: Account, least: int, seconds: float = 2.0) -> int:
+        """Wait until it has at least `least` sessions, or `seconds`; return how many it has."""
         watch = Stopwatch()
         while (count := len(await self.sessions(account))) < least and watch.seconds < seconds:
             await asyncio.sleep(0.02)
         return count
 
     async def kill(self, *ids: int) -> None:
-        """End these sessions, and return when they are gone."""
+        """Kill these sessions; return when they have ended."""
         for each in ids:
             await self.run(f"KILL {each}")
-        wanted = ", ".join(map(str, ids))
+        id_list = ", ".join(map(str, ids))
         watch = Stopwatch()
         while watch.seconds < 2 and await self.run(
-            f"SELECT id FROM information_schema.processlist WHERE id IN ({wanted})"
+            f"SELECT id FROM information_schema.processlist WHERE id IN ({id_list})"
         ):
             await asyncio.sleep(0.01)
 
@@ -119,7 +118,7 @@ async def admin_of(server: MariaDB) -> AsyncIterator[Admin]:
 
 
 async def fill(engine: AsyncEngine, count: int) -> list[int]:
-    """Leave so many idle connections in the pool; their ids on the server."""
+    """Leave so many idle connections in the pool; return the ids of their sessions."""
     held = await open_all(engine, count)
     ids = [await connection.scalar(text("SELECT CONNECTION_ID()")) for connection in held]
     for connection in held:
