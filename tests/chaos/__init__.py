@@ -1,5 +1,6 @@
-"""The chaos test: minutes of load on a server that is hurt all the time, and a ledger.
+"""The chaos test: load on a server for minutes, with faults injected at random.
 
-`ledger` knows what must be in the database, `load` are the clients, `faults` what is done to them
-and to their server, `sides` the servers, `gauges` what is measured, `trial` the whole of it.
+`load` runs the clients, `faults` injects the faults, `targets` describes the servers, `ledger`
+stores which rows must be in the database, `expected_errors` tells which errors the faults explain,
+`measurements` measures durations, descriptors and memory, and `chaos_run` runs all of it.
 """

@@ -1,7 +1,7 @@
-"""The world outside the clients' event loop: a proxy, a server, and hands that hurt them.
+"""Injects faults: into the network (through a proxy), into the server, and into the clients.
 
-It lives in a thread with a loop of its own. Were the proxy in the clients' loop, a block of that
-loop would stop the network too, and most of what can go wrong then could not.
+The injector and the proxy run in a thread with an event loop of their own. With the proxy in the
+clients' loop, blocking that loop would also stop the network and hide most errors.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from tests.support.proxy import FaultProxy
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from tests.chaos.sides import Side
+    from tests.chaos.targets import Target
 
-# Of whatever is asked of the world, a server's restart with its recovery among it.
+# Seconds within which each operation of the injector must end, a restart of the server included.
 BOUND = 60.0
 
 T = TypeVar("T")
 Fault = tuple[int, "Callable[[random.Random], Coroutine[Any, Any, None]]"]
 
 
-class Victims:
-    """What can be done to the clients; called in their loop."""
+class ClientFaults:
+    """The faults that clients can suffer; called in the clients' loop."""
 
     def cancel_some(self, count: int) -> None:
         raise NotImplementedError
@@ -45,27 +45,27 @@ class Victims:
         raise NotImplementedError
 
 
-class World:
-    """The network, the server and the three hands; used from the clients' loop."""
+class FaultInjector:
+    """A proxy and three injectors (network, server, clients); used from the clients' loop."""
 
-    def __init__(self, side: Side, seed: int) -> None:
-        self._side = side
+    def __init__(self, target: Target, seed: int) -> None:
+        self._target = target
         self._started = time.monotonic()
-        self._proxy = FaultProxy(side.host, side.port)
+        self._proxy = FaultProxy(target.host, target.port)
         self._loop: Any = None
         self._thread: threading.Thread | None = None
-        self._hands: list[asyncio.Task[None]] = []
-        self._dice = {
+        self._injectors: list[asyncio.Task[None]] = []
+        self._rngs = {
             name: random.Random(f"{seed} {name}") for name in ("network", "server", "clients")
         }
-        self._clients: tuple[asyncio.AbstractEventLoop, Victims] | None = None
-        self.kinds: Counter[str] = Counter()
-        self.log: deque[str] = deque(maxlen=120)
-        self.trouble: list[str] = []
+        self._clients: tuple[asyncio.AbstractEventLoop, ClientFaults] | None = None
+        self.counts: Counter[str] = Counter()
+        self.history: deque[str] = deque(maxlen=120)
+        self.errors: list[str] = []
 
-    # ------------------------------------------------------------------------- life
+    # ----------------------------------------------------------------------- start, end
 
-    async def __aenter__(self) -> World:
+    async def __aenter__(self) -> FaultInjector:
         ready = threading.Event()
         self._loop = asyncio.new_event_loop()
 
@@ -74,7 +74,7 @@ class World:
             self._loop.call_soon(ready.set)
             self._loop.run_forever()
 
-        self._thread = threading.Thread(target=live, name="the world")
+        self._thread = threading.Thread(target=live, name="fault injector")
         self._thread.start()
         ready.wait(10)
         await self.do(self._proxy.accept())
@@ -82,7 +82,7 @@ class World:
 
     async def __aexit__(self, *exc: object) -> None:
         try:
-            await self.do(self._calm())
+            await self.do(self._stop())
             await self.do(self._proxy.__aexit__(None, None, None))
             await self.do(self._loop.shutdown_default_executor())
         finally:
@@ -92,7 +92,7 @@ class World:
             self._loop.close()
 
     async def do(self, work: Awaitable[T]) -> T:
-        """Run `work` in the world's loop."""
+        """Run `work` in the loop of the injector."""
 
         async def job() -> T:
             return await work
@@ -106,103 +106,103 @@ class World:
 
     @property
     def connections(self) -> int:
-        """Connections through the proxy; each costs this process three descriptors."""
+        """Connections through the proxy; each needs three descriptors in this process."""
         return self._proxy.connections
 
-    def note(self, what: str) -> None:
-        self.log.append(f"{time.monotonic() - self._started:8.2f}  {what}")
+    def log(self, what: str) -> None:
+        self.history.append(f"{time.monotonic() - self._started:8.2f}  {what}")
 
-    # ------------------------------------------------------------------------ chaos
+    # ----------------------------------------------------------------------- faults
 
-    async def rage(self, victims: Victims) -> None:
-        """Begin to hurt."""
-        self._clients = (asyncio.get_running_loop(), victims)
-        self.note("---- chaos")
-        await self.do(self._rage())
+    async def start(self, clients: ClientFaults) -> None:
+        """Start injecting faults."""
+        self._clients = (asyncio.get_running_loop(), clients)
+        self.log("---- faults")
+        await self.do(self._start())
 
-    async def calm(self) -> None:
-        """Stop, and mend everything; returns when the server takes connections again."""
-        await self.do(self._calm())
-        self.note("---- calm")
+    async def stop(self) -> None:
+        """Stop injecting and undo all faults; return when the server accepts connections again."""
+        await self.do(self._stop())
+        self.log("---- no faults")
 
-    async def strike(self) -> str:
-        """Kill every connection while it is idle, in one of three ways; which."""
-        return await self.do(self._strike())
+    async def kill_idle(self) -> str:
+        """Break every connection while all are idle; return in which of three ways."""
+        return await self.do(self._kill_idle())
 
-    async def _strike(self) -> str:
-        way = self._dice["network"].choice(("reset", "silence", "kill"))
-        if way == "kill":
-            await self._side.kill(self._dice["server"], 1000)
-        elif way == "reset":
+    async def _kill_idle(self) -> str:
+        method = self._rngs["network"].choice(("reset", "silence", "kill"))
+        if method == "kill":
+            await self._target.kill(self._rngs["server"], 1000)
+        elif method == "reset":
             self._proxy.reset_all()
         else:
             self._proxy.go_silent()
             self._proxy.resume()  # for new connections
-        self.note(f"strike: {way} of all that are idle")
-        return way
+        self.log(f"{method} of all idle connections")
+        return method
 
-    async def _rage(self) -> None:
-        hands = (
-            self._hand("network", (0.3, 3.0), self._network_faults()),
-            self._hand("server", (0.5, 5.0), self._server_faults()),
-            self._hand("clients", (0.05, 0.6), self._client_faults()),
+    async def _start(self) -> None:
+        injectors = (
+            self._inject("network", (0.3, 3.0), self._network_faults()),
+            self._inject("server", (0.5, 5.0), self._server_faults()),
+            self._inject("clients", (0.05, 0.6), self._client_faults()),
         )
-        self._hands = [asyncio.ensure_future(hand) for hand in hands]
+        self._injectors = [asyncio.ensure_future(injector) for injector in injectors]
 
-    async def _calm(self) -> None:
-        for hand in self._hands:
-            hand.cancel()
-        for end in await asyncio.gather(*self._hands, return_exceptions=True):
-            if isinstance(end, Exception):
-                self.trouble.append(f"a hand of chaos failed: {end!r}")
-        self._hands = []
+    async def _stop(self) -> None:
+        for injector in self._injectors:
+            injector.cancel()
+        for result in await asyncio.gather(*self._injectors, return_exceptions=True):
+            if isinstance(result, Exception):
+                self.errors.append(f"a fault injector failed: {result!r}")
+        self._injectors = []
 
-    async def _hand(self, name: str, pauses: tuple[float, float], faults: list[Fault]) -> None:
-        """One fault after the other; the hands know nothing of each other."""
-        dice = self._dice[name]
+    async def _inject(self, name: str, pauses: tuple[float, float], faults: list[Fault]) -> None:
+        """Inject one fault after the other; the injectors are independent of each other."""
+        rng = self._rngs[name]
         weights, actions = [weight for weight, _ in faults], [action for _, action in faults]
         while True:
-            await asyncio.sleep(dice.uniform(*pauses))
-            await dice.choices(actions, weights)[0](dice)
+            await asyncio.sleep(rng.uniform(*pauses))
+            await rng.choices(actions, weights)[0](rng)
 
-    def _did(self, kind: str, details: str = "") -> None:
-        self.kinds[kind] += 1
-        self.note(f"{kind} {details}".rstrip())
+    def _record(self, fault: str, details: str = "") -> None:
+        self.counts[fault] += 1
+        self.log(f"{fault} {details}".rstrip())
 
     # ---------------------------------------------------------------------- network
 
     def _network_faults(self) -> list[Fault]:
         return [(4, self._silence), (3, self._reset), (3, self._refuse), (2, self._slow)]
 
-    async def _silence(self, dice: random.Random) -> None:
-        seconds, cuts = dice.uniform(0.5, 6), dice.random() < 0.5
-        self._did("silence", f"of {seconds:.1f} s{', then resets' if cuts else ''}")
+    async def _silence(self, rng: random.Random) -> None:
+        seconds, resets = rng.uniform(0.5, 6), rng.random() < 0.5
+        self._record("silence", f"of {seconds:.1f} s{', then resets' if resets else ''}")
         self._proxy.go_silent()
         try:
             await asyncio.sleep(seconds)
         finally:
-            self._proxy.resume()  # those that were silent stay silent
-            if cuts:
+            self._proxy.resume()  # for new connections; the old ones stay silent
+            if resets:
                 self._proxy.reset_all()
 
-    async def _reset(self, dice: random.Random) -> None:
-        self._did("reset")
+    async def _reset(self, rng: random.Random) -> None:
+        self._record("reset")
         self._proxy.reset_all()
 
-    async def _refuse(self, dice: random.Random) -> None:
-        seconds, cuts = dice.uniform(0.2, 3), dice.random() < 0.7
-        self._did("refuse", f"for {seconds:.1f} s{', after resets' if cuts else ''}")
+    async def _refuse(self, rng: random.Random) -> None:
+        seconds, resets = rng.uniform(0.2, 3), rng.random() < 0.7
+        self._record("refuse", f"for {seconds:.1f} s{', after resets' if resets else ''}")
         self._proxy.refuse()
-        if cuts:
+        if resets:
             self._proxy.reset_all()
         try:
             await asyncio.sleep(seconds)
         finally:
             await self._proxy.accept()
 
-    async def _slow(self, dice: random.Random) -> None:
-        seconds, delay, accept = dice.uniform(0.5, 3), dice.uniform(0, 0.1), dice.uniform(0, 1.5)
-        self._did("slow", f"for {seconds:.1f} s: {delay:.2f} s, {accept:.2f} s to accept")
+    async def _slow(self, rng: random.Random) -> None:
+        seconds, delay, accept = rng.uniform(0.5, 3), rng.uniform(0, 0.1), rng.uniform(0, 1.5)
+        self._record("slow", f"for {seconds:.1f} s: {delay:.2f} s, {accept:.2f} s to accept")
         self._proxy.delay, self._proxy.accept_delay = delay, accept
         try:
             await asyncio.sleep(seconds)
@@ -214,29 +214,29 @@ class World:
     def _server_faults(self) -> list[Fault]:
         return [(5, self._kill), (3, self._freeze), (2, self._restart)]
 
-    async def _kill(self, dice: random.Random) -> None:
-        killed = await self._side.kill(dice, dice.randint(1, 4))
-        self._did("kill", f"{killed} sessions")
+    async def _kill(self, rng: random.Random) -> None:
+        killed = await self._target.kill(rng, rng.randint(1, 4))
+        self._record("kill", f"{killed} sessions")
 
-    async def _freeze(self, dice: random.Random) -> None:
-        seconds = dice.uniform(0.2, 4)
-        self._did("freeze", f"for {seconds:.1f} s")
-        self._side.server.freeze()
+    async def _freeze(self, rng: random.Random) -> None:
+        seconds = rng.uniform(0.2, 4)
+        self._record("freeze", f"for {seconds:.1f} s")
+        self._target.server.freeze()
         try:
             await asyncio.sleep(seconds)
         finally:
-            self._side.server.thaw()
+            self._target.server.thaw()
 
-    async def _restart(self, dice: random.Random) -> None:
-        mode = dice.choice(self._side.modes)
-        self._did("restart", mode)
-        begun = time.monotonic()
-        work = asyncio.ensure_future(asyncio.to_thread(self._side.restart, mode))
+    async def _restart(self, rng: random.Random) -> None:
+        mode = rng.choice(self._target.restart_modes)
+        self._record("restart", mode)
+        started = time.monotonic()
+        restart = asyncio.ensure_future(asyncio.to_thread(self._target.restart, mode))
         try:
-            await asyncio.shield(work)
+            await asyncio.shield(restart)
         finally:
-            await work  # a thread cannot be called off
-            self.note(f"restarted after {time.monotonic() - begun:.1f} s")
+            await restart  # a thread cannot be cancelled
+            self.log(f"restarted after {time.monotonic() - started:.1f} s")
 
     # ---------------------------------------------------------------------- clients
 
@@ -249,34 +249,34 @@ class World:
             (1, self._retire),
         ]
 
-    def _tell(self, action: Callable[..., object], *args: Any) -> None:
+    def _call_clients(self, action: Callable[..., object], *args: Any) -> None:
         assert self._clients is not None
-        with suppress(RuntimeError):  # their loop has just been closed
+        with suppress(RuntimeError):  # the clients' loop has just been closed
             self._clients[0].call_soon_threadsafe(action, *args)
 
-    async def _cancel(self, dice: random.Random) -> None:
-        count = dice.choice((1, 1, 1, 2, 3, 12))
-        self._did("cancel", str(count))
-        self._tell(self._clients[1].cancel_some, count)
+    async def _cancel(self, rng: random.Random) -> None:
+        count = rng.choice((1, 1, 1, 2, 3, 12))
+        self._record("cancel", str(count))
+        self._call_clients(self._clients[1].cancel_some, count)
 
-    async def _block(self, dice: random.Random) -> None:
-        seconds = dice.uniform(0.3, 1.5)
-        self._did("block", f"the loop for {seconds:.1f} s")
-        self._tell(self._clients[1].block, seconds)
+    async def _block(self, rng: random.Random) -> None:
+        seconds = rng.uniform(0.3, 1.5)
+        self._record("block", f"the loop for {seconds:.1f} s")
+        self._call_clients(self._clients[1].block, seconds)
 
-    async def _leak(self, dice: random.Random) -> None:
-        self._did("leak")
-        self._tell(self._clients[1].leak)
+    async def _leak(self, rng: random.Random) -> None:
+        self._record("leak")
+        self._call_clients(self._clients[1].leak)
 
-    async def _collect(self, dice: random.Random) -> None:
-        """Garbage, connections lost among it, is collected in this thread or in the clients'."""
-        here = dice.random() < 0.5
-        self._did("collect", "in another thread" if here else "in the loop")
-        if here:
+    async def _collect(self, rng: random.Random) -> None:
+        """Collect garbage (leaked connections too) in another thread or in the clients' loop."""
+        elsewhere = rng.random() < 0.5
+        self._record("collect", "in another thread" if elsewhere else "in the loop")
+        if elsewhere:
             await asyncio.to_thread(gc.collect)
         else:
-            self._tell(gc.collect)
+            self._call_clients(gc.collect)
 
-    async def _retire(self, dice: random.Random) -> None:
-        self._did("retire_all")
-        self._tell(self._clients[1].retire_all)
+    async def _retire(self, rng: random.Random) -> None:
+        self._record("retire_all")
+        self._call_clients(self._clients[1].retire_all)

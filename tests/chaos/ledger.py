@@ -1,4 +1,4 @@
-"""What must be in the database at the end, by the acknowledgements that the clients have seen."""
+"""Which rows must be in the database, by the acknowledgements that the clients have received."""
 
 from __future__ import annotations
 
@@ -8,63 +8,69 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 # What a client knows of its row.
-ABSENT = 0  # no commit was ever sent: it must not be there
-COMMITTED = 1  # acknowledged: it must be there, once
-EITHER = 2  # the commit was sent and its answer never seen: there or not, but not twice
+ABSENT = 0  # no commit was sent: the row must not be stored
+COMMITTED = 1  # the commit was acknowledged: the row must be stored exactly once
+UNKNOWN = 2  # the commit was sent, but no answer received: the row may be stored, at most once
 
-_WORDS = {ABSENT: "never committed", COMMITTED: "acknowledged", EITHER: "of unknown outcome"}
+_DESCRIPTIONS = {
+    ABSENT: "never committed",
+    COMMITTED: "acknowledged",
+    UNKNOWN: "of unknown outcome",
+}
 
 
 class Ledger:
-    """A byte per row, so that an hour of rows is no memory worth speaking of.
+    """The expected outcome of each row, in one byte per row: an hour of rows needs little memory.
 
-    Rows come in pairs: an even one and, in the same transaction, perhaps an odd one behind a
-    savepoint. A pair is committed together or not at all.
+    Rows come in pairs: an even row and, in the same transaction, sometimes an odd row after a
+    savepoint. Both rows of a pair are committed together or not at all.
     """
 
     def __init__(self) -> None:
-        self._verdicts = bytearray()
+        self._outcomes = bytearray()
 
     def __len__(self) -> int:
-        return len(self._verdicts)
+        return len(self._outcomes)
 
     def open_pair(self) -> int:
-        """The number of a new pair's even row; the odd one is the next."""
-        self._verdicts += bytes(2)
-        return len(self._verdicts) - 2
+        """Start a new pair; return the number of its even row. The odd row has the next number."""
+        self._outcomes += bytes(2)
+        return len(self._outcomes) - 2
 
-    def note(self, verdict: int, rows: Iterable[int]) -> None:
+    def set_outcome(self, outcome: int, rows: Iterable[int]) -> None:
+        """Set the outcome of these rows."""
         for row in rows:
-            self._verdicts[row] = verdict
+            self._outcomes[row] = outcome
 
-    def knows(self, row: int) -> bool:
-        """Whether this row is there for certain."""
-        return row < len(self) and self._verdicts[row] == COMMITTED
+    def is_committed(self, row: int) -> bool:
+        """Whether this row is certainly stored."""
+        return row < len(self) and self._outcomes[row] == COMMITTED
 
-    def count(self, verdict: int) -> int:
-        return self._verdicts.count(verdict)
+    def count(self, outcome: int) -> int:
+        """How many rows have this outcome."""
+        return self._outcomes.count(outcome)
 
-    def faults(self, found: Iterable[int], since: int = 0) -> list[str]:
-        """Where the rows that are in the database differ from what must be there."""
-        times = bytearray(len(self._verdicts))
-        faults: list[str] = []
+    def differences(self, found: Iterable[int], since: int = 0) -> list[str]:
+        """Where the rows found in the database differ from the expected ones."""
+        times = bytearray(len(self._outcomes))
+        differences: list[str] = []
         for row in found:
             if not 0 <= row < len(times):
-                faults.append(f"row {row} was never written by anybody")
+                differences.append(f"row {row} was never written")
             else:
                 times[row] = min(255, times[row] + 1)
         for row in range(since, len(times)):
-            verdict, count = self._verdicts[row], times[row]
-            if count > (verdict != ABSENT) or (verdict == COMMITTED and count == 0):
-                faults.append(f"row {row} ({_WORDS[verdict]}) is there {count} times")
-        faults += self._torn_pairs(times, since)
-        return faults
+            outcome, count = self._outcomes[row], times[row]
+            if count > (outcome != ABSENT) or (outcome == COMMITTED and count == 0):
+                differences.append(f"row {row} ({_DESCRIPTIONS[outcome]}) is stored {count} times")
+        differences += self._torn_pairs(times, since)
+        return differences
 
     def _torn_pairs(self, times: bytearray, since: int) -> list[str]:
         return [
-            f"rows {row} and {row + 1} of one transaction are there {times[row]} and "
+            f"rows {row} and {row + 1} of one transaction are stored {times[row]} and "
             f"{times[row + 1]} times"
             for row in range(since, len(times), 2)
-            if self._verdicts[row] == self._verdicts[row + 1] == EITHER
+            if self._outcomes[row] == self._outcomes[row + 1] == UNKNOWN
             and times[row] != times[row + 1]
         ]

@@ -1,4 +1,4 @@
-"""The clients: small transactions without end, each check of what a pool may never do in them."""
+"""The clients: each runs small transactions in a loop and checks what a pool must guarantee."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from sqla_typedpool import TypedPool
-from tests.chaos.faults import Victims
-from tests.chaos.gauges import Longest
-from tests.chaos.ledger import COMMITTED, EITHER, Ledger
-from tests.chaos.verdicts import Broken, is_expected, name_of, told_of
+from tests.chaos.expected_errors import Violation, is_expected, short_name, traceback_text
+from tests.chaos.faults import ClientFaults
+from tests.chaos.ledger import COMMITTED, UNKNOWN, Ledger
+from tests.chaos.measurements import LongestDurations
 from tests.support.clocks import LoopClock
 
 if TYPE_CHECKING:
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-    from tests.chaos.sides import Side
+    from tests.chaos.targets import Target
 
-PATIENCE = 1.5  # seconds that a client grants its statements; no pool can bound those
-INSISTS = 0.5  # seconds after which it cancels again: psycopg waits on after the first time
+WORK_TIMEOUT = 1.5  # seconds a client allows for its statements; a pool cannot bound those
+CANCEL_AGAIN_AFTER = 0.5  # seconds; psycopg goes on waiting after the first cancel
 
 INSERT = text("INSERT INTO ledger (id, token) VALUES (:id, :token)")
 READ = text("SELECT id, token FROM ledger WHERE id = :id")
 
 
 class Request:
-    """One client's way through the pool, and what has been done to it."""
+    """One request of a client: its stage, and whether and why it was cancelled."""
 
     def __init__(self, clock: LoopClock) -> None:
         self._clock = clock
@@ -45,101 +45,108 @@ class Request:
         self._again: asyncio.TimerHandle | None = None
 
     def cancel(self, by: str) -> None:
-        """Cancel, and go on cancelling until it has ended."""
+        """Cancel the request, repeatedly until it has ended."""
         if self.task is None or self.task.done():
             return
         if self.cancelled_at is None:
             self.cancelled_at, self.cancelled_by = self._clock.now(), f"{by} in {self.stage}"
         self.task.cancel()
-        self._again = self.task.get_loop().call_later(INSISTS, self.cancel, by)
+        self._again = self.task.get_loop().call_later(CANCEL_AGAIN_AFTER, self.cancel, by)
 
     def ended(self) -> None:
+        """Stop cancelling: the request has ended."""
         if self._again is not None:
             self._again.cancel()
 
 
-class Load(Victims):
-    """So many clients of one engine, and what they have found."""
+class Load(ClientFaults):
+    """The clients of one engine, their results and the violations that they found."""
 
     def __init__(
         self,
         engine: AsyncEngine,
-        side: Side,
+        target: Target,
         ledger: Ledger,
         seed: int,
         *,
         clients: int,
-        note: Callable[[str], None],
+        log: Callable[[str], None],
     ) -> None:
         self._engine = engine
-        self._side = side
-        self._dice = random.Random(f"{seed} load")
-        self._note = note
+        self._target = target
+        self._rng = random.Random(f"{seed} load")
+        self._log = log
         self.ledger = ledger
-        self.clock = LoopClock(self._look_at_limit)
-        self.longest = Longest()
-        self.ends: Counter[str] = Counter()
-        self.broken: list[str] = []
+        self.clock = LoopClock(self._check_limit)
+        self.longest = LongestDurations()
+        self.results: Counter[str] = Counter()
+        self.violations: list[str] = []
         self.failed = asyncio.Event()
         self.blocked = 0.0
         self._token = f"{seed % 10**8}"
         self._numbers = itertools.count()
         self._requests: set[Request] = set()
-        self._held: dict[int, tuple[Any, str]] = {}  # the connection too, or its id is used again
+        self._held: dict[int, tuple[Any, str]] = {}  # a stored connection keeps its id
         self._served_at = [0.0] * clients
         self._open = asyncio.Event()
         self._open.set()
         self._stopped = False
         self._leaks: set[asyncio.Task[None]] = set()
-        self._clients = [asyncio.ensure_future(self._live(number)) for number in range(clients)]
+        self._clients = [
+            asyncio.ensure_future(self._run_client(number)) for number in range(clients)
+        ]
 
-    # -------------------------------------------------------------------- the trial
+    # ------------------------------------------------------------------ for the run
 
     @property
     def tasks(self) -> set[asyncio.Task[None]]:
-        """The tasks that are the test's own."""
+        """The tasks of the clients."""
         return {*self._clients}
 
     @property
-    def parked(self) -> bool:
+    def is_idle(self) -> bool:
+        """Whether no request is running."""
         return not self._requests and not self._leaks
 
-    def park(self) -> None:
-        """Begin no new request."""
+    def pause(self) -> None:
+        """Start no new requests."""
         self._open.clear()
 
-    def unpark(self) -> None:
+    def resume(self) -> None:
+        """Start new requests again."""
         self._open.set()
 
-    def everybody_served_since(self, moment: float) -> bool:
+    def all_served_since(self, moment: float) -> bool:
+        """Whether every client has completed a request since then."""
         return min(self._served_at) >= moment
 
     async def stop(self) -> None:
+        """Cancel all requests and end the clients."""
         self._stopped = True
         self._open.set()
         for request in list(self._requests):
-            request.cancel("the end")
+            request.cancel("the end of the run")
         await asyncio.wait(self._clients, timeout=20)
         for client in self._clients:
             client.cancel()
-        for end in await asyncio.gather(*self._clients, return_exceptions=True):
-            if isinstance(end, Exception):
-                self.breaks(f"a client failed: {end!r}")
+        for result in await asyncio.gather(*self._clients, return_exceptions=True):
+            if isinstance(result, Exception):
+                self.add_violation(f"a client failed: {result!r}")
         self.clock.stop()
 
-    def breaks(self, what: str) -> None:
-        """Note what may never be; the trial ends with it."""
-        if len(self.broken) < 20:
-            self.broken.append(what)
-            self._note(f"BROKEN: {what.splitlines()[0]}")
+    def add_violation(self, what: str) -> None:
+        """Add a violation, which ends the run."""
+        if len(self.violations) < 20:
+            self.violations.append(what)
+            self._log(f"VIOLATION: {what.splitlines()[0]}")
         self.failed.set()
 
-    # ---------------------------------------------------- what is done to the clients
+    # --------------------------------------------------------- faults of the clients
 
     def cancel_some(self, count: int) -> None:
         running = list(self._requests)
-        for request in self._dice.sample(running, min(count, len(running))):
-            request.cancel("chaos")
+        for request in self._rng.sample(running, min(count, len(running))):
+            request.cancel("a fault")
 
     def block(self, seconds: float) -> None:
         self.blocked += seconds
@@ -149,23 +156,23 @@ class Load(Victims):
         TypedPool.of(self._engine).retire_all()
 
     def leak(self) -> None:
-        task = asyncio.ensure_future(self._run(self._lose_connection))
+        task = asyncio.ensure_future(self._run(self._leak_connection))
         self._leaks.add(task)
         task.add_done_callback(self._leaks.discard)
 
     # ---------------------------------------------------------------------- clients
 
-    async def _live(self, client: int) -> None:
-        kinds = (self._write, self._roll_back, self._nest, self._read, self._linger)
+    async def _run_client(self, client: int) -> None:
+        kinds = (self._write, self._roll_back, self._use_savepoint, self._read, self._hold)
         while not self._stopped:
             await self._open.wait()
-            kind = self._dice.choices(kinds, (40, 15, 15, 20, 10))[0]
+            kind = self._rng.choices(kinds, (40, 15, 15, 20, 10))[0]
             if await self._run(kind):
                 self._served_at[client] = self.clock.now()
-            await asyncio.sleep(self._dice.expovariate(25))
+            await asyncio.sleep(self._rng.expovariate(25))
 
     async def _run(self, kind: Callable[[Request], Any]) -> bool:
-        """One request, in a task of its own that can be cancelled; whether it succeeded."""
+        """Run a request in its own task, which can be cancelled; return whether it succeeded."""
         if self._stopped:
             return False
         request = Request(self.clock)
@@ -176,29 +183,33 @@ class Load(Victims):
         finally:
             request.ended()
             self._requests.discard(request)
-        return self._judge(kind.__name__.strip("_"), request)
+        return self._record_result(kind.__name__.strip("_"), request)
 
-    def _judge(self, kind: str, request: Request) -> bool:
+    def _record_result(self, kind: str, request: Request) -> bool:
         task = request.task
         assert task is not None
         if request.cancelled_at is not None:
             self.longest.add("cancel", self.clock.now() - request.cancelled_at)
         if task.cancelled():
-            self.ends[f"cancelled by {request.cancelled_by}"] += 1
+            self.results[f"cancelled by {request.cancelled_by}"] += 1
             if request.cancelled_at is None:
-                self.breaks(f"{kind}: cancelled in {request.stage}, and nobody had asked for it")
+                self.add_violation(
+                    f"{kind}: cancelled in {request.stage}, though no cancel was requested"
+                )
             return False
         error = task.exception()
         if error is None:
-            self.ends["done"] += 1
+            self.results["done"] += 1
             return True
-        self.ends[f"{name_of(error)} in {request.stage}"] += 1
+        self.results[f"{short_name(error)} in {request.stage}"] += 1
         if not is_expected(error, request.stage):
-            asked = f" (cancelled by {request.cancelled_by})" if request.cancelled_at else ""
-            self.breaks(f"{kind}: {error!r:.300} in {request.stage}{asked}\n{told_of(error)}")
+            cancelled = f" (cancelled by {request.cancelled_by})" if request.cancelled_at else ""
+            self.add_violation(
+                f"{kind}: {error!r:.300} in {request.stage}{cancelled}\n{traceback_text(error)}"
+            )
         return False
 
-    # ----------------------------------------------------------------- what they do
+    # -------------------------------------------------------------- kinds of requests
 
     async def _write(self, request: Request) -> None:
         async with self._borrowed(request) as connection:
@@ -211,110 +222,112 @@ class Load(Victims):
         async with self._borrowed(request) as connection:
             row = self.ledger.open_pair()
             await self._insert(connection, row)
-            if self._dice.random() < 0.5:
+            if self._rng.random() < 0.5:
                 await connection.rollback()
                 await self._read_back(connection, row, 0)
-            # else the return of the connection rolls back
+            # otherwise returning the connection rolls back
 
-    async def _nest(self, request: Request) -> None:
+    async def _use_savepoint(self, request: Request) -> None:
         async with self._borrowed(request) as connection:
             row = self.ledger.open_pair()
             await self._insert(connection, row)
             savepoint = await connection.begin_nested()
             await self._insert(connection, row + 1)
-            keeps = self._dice.random() < 0.5
-            await (savepoint.commit() if keeps else savepoint.rollback())
-            await self._read_back(connection, row + 1, int(keeps))
-            await self._commit(request, connection, row, *([row + 1] if keeps else []))
+            commits = self._rng.random() < 0.5
+            await (savepoint.commit() if commits else savepoint.rollback())
+            await self._read_back(connection, row + 1, int(commits))
+            await self._commit(request, connection, row, *([row + 1] if commits else []))
 
     async def _read(self, request: Request) -> None:
-        """Rows of others whose commits were acknowledged: they are there, with their tokens."""
+        """Check that rows whose commits were acknowledged are stored with their tokens."""
         async with self._borrowed(request) as connection:
-            # all chosen first: MariaDB shows the state of the first question to all that follow
-            rows = [self._dice.randrange(len(self.ledger) or 1) for _ in range(5)]
-            rows = [row for row in rows if self.ledger.knows(row)]
+            # chosen before the first query: in MariaDB its snapshot also holds for the others
+            rows = [self._rng.randrange(len(self.ledger) or 1) for _ in range(5)]
+            rows = [row for row in rows if self.ledger.is_committed(row)]
             for row in rows:
                 await self._read_back(connection, row, 1)
 
-    async def _linger(self, request: Request) -> None:
-        """Keep a connection for longer: while the server works, or within an idle transaction."""
-        seconds = self._dice.uniform(0.01, 0.3)
+    async def _hold(self, request: Request) -> None:
+        """Hold a connection for longer: while a statement runs, or in an idle transaction."""
+        seconds = self._rng.uniform(0.01, 0.3)
         async with self._borrowed(request) as connection:
-            if self._dice.random() < 0.5:
-                await connection.execute(self._side.sleep, {"seconds": seconds})
+            if self._rng.random() < 0.5:
+                await connection.execute(self._target.sleep_query, {"seconds": seconds})
             else:
-                await asyncio.sleep(seconds)  # and then the rollback of the return may meet silence
+                await asyncio.sleep(seconds)  # the rollback at the return may meet a silent server
 
-    async def _lose_connection(self, request: Request) -> None:
-        """Drop a connection that nobody closes, mostly with a row that nobody commits."""
+    async def _leak_connection(self, request: Request) -> None:
+        """Leak a connection without closing it, mostly with a row that is never committed."""
         connection = await self._engine.connect()
-        patience = self._grant(request)
+        timer = self._limit_work(request)
         try:
             request.stage = "work"
-            if self._dice.random() < 0.7:
+            if self._rng.random() < 0.7:
                 await self._insert(connection, self.ledger.open_pair())
         finally:
-            patience.cancel()
+            timer.cancel()
             garbage: list[object] = [connection]
             garbage.append(garbage)
 
-    # ----------------------------------------------------------------------- pieces
+    # ---------------------------------------------------------------------- helpers
 
     @asynccontextmanager
     async def _borrowed(self, request: Request) -> AsyncIterator[AsyncConnection]:
-        """A connection, looked at first; both ways are timed, and the time with it is bounded."""
-        begun, arrived = self.clock.now(), False
+        """A checked connection; checkout and return are timed, the time between them is bounded."""
+        started, connected = self.clock.now(), False
         try:
             async with self._engine.connect() as connection:
-                arrived = True
-                self.longest.add("checkout", self.clock.now() - begun)
+                connected = True
+                self.longest.add("checkout", self.clock.now() - started)
                 request.stage = "work"
-                patience = self._grant(request)
-                held = self._note_held(connection)
+                timer = self._limit_work(request)
+                key = self._register(connection)
                 try:
-                    await self._look(connection)
+                    await self._check_connection(connection)
                     yield connection
                     request.stage = "return"
                 finally:
-                    self._held.pop(held, None)
-                    patience.cancel()
-                    begun = self.clock.now()
-            self.longest.add("return", self.clock.now() - begun)
+                    self._held.pop(key, None)
+                    timer.cancel()
+                    started = self.clock.now()
+            self.longest.add("return", self.clock.now() - started)
         finally:
-            if not arrived and request.cancelled_at is None:
-                self.longest.add("checkout", self.clock.now() - begun)
+            if not connected and request.cancelled_at is None:
+                self.longest.add("checkout", self.clock.now() - started)
 
-    def _grant(self, request: Request) -> asyncio.TimerHandle:
-        """The time with the connection is bounded from now on."""
+    def _limit_work(self, request: Request) -> asyncio.TimerHandle:
+        """Cancel the request unless its work ends in time."""
         loop = asyncio.get_running_loop()
-        return loop.call_later(PATIENCE, request.cancel, "patience")
+        return loop.call_later(WORK_TIMEOUT, request.cancel, "its timeout")
 
-    def _note_held(self, connection: AsyncConnection) -> int:
-        """Nobody else may hold it, and it must not be known to be dead."""
+    def _register(self, connection: AsyncConnection) -> int:
+        """Check that no other request holds this connection and that it is not closed."""
         driver = driver_connection(connection)
-        if self._side.is_closed(driver):
-            raise Broken(f"{driver!r} was closed already when it was handed out")
+        if self._target.is_closed(driver):
+            raise Violation(f"{driver!r} was already closed when it was handed out")
         if id(driver) in self._held:
-            raise Broken(f"{driver!r} was given to two: {self._held[id(driver)][1]} has it")
+            raise Violation(
+                f"{driver!r} was handed out twice: {self._held[id(driver)][1]} holds it"
+            )
         task = asyncio.current_task()
         self._held[id(driver)] = driver, task.get_name() if task else "?"
         return id(driver)
 
-    async def _look(self, connection: AsyncConnection) -> None:
-        """The answer is to this question, by this server process, and nothing is left over."""
+    async def _check_connection(self, connection: AsyncConnection) -> None:
+        """Check that the result is of this query, and that no transaction or setting is left."""
         token = f"{self._token}?{next(self._numbers)}"
-        (row,) = (await connection.execute(self._side.look, {"token": token})).all()
+        (row,) = (await connection.execute(self._target.check_query, {"token": token})).all()
         answer, process, setting, transaction = row
         info = connection.sync_connection.info  # type: ignore[union-attr]
         if answer != token:
-            raise Broken(f"asked for {token}, answered {answer}: another's row")
+            raise Violation(f"queried {token}, received {answer}: the result of another query")
         if info.setdefault("process", process) != process:
-            raise Broken(f"a connection to {info['process']} is answered by {process}")
+            raise Violation(f"process {process} answers on a connection to {info['process']}")
         if setting:
-            raise Broken(f"SET LOCAL of another borrower: {setting}")
+            raise Violation(f"a SET LOCAL setting of another borrower: {setting}")
         if transaction is not None:
-            raise Broken(f"handed out within transaction {transaction}")
-        await connection.execute(self._side.mark, {"token": token})
+            raise Violation(f"handed out inside transaction {transaction}")
+        await connection.execute(self._target.mark_query, {"token": token})
 
     async def _insert(self, connection: AsyncConnection, row: int) -> None:
         await connection.execute(INSERT, {"id": row, "token": self._token_of(row)})
@@ -322,24 +335,24 @@ class Load(Victims):
     async def _read_back(self, connection: AsyncConnection, row: int, times: int) -> None:
         found = (await connection.execute(READ, {"id": row})).all()
         if [tuple(each) for each in found] != [(row, self._token_of(row))] * times:
-            raise Broken(f"row {row} should be there {times} times, found {found}")
+            raise Violation(f"row {row} should be stored {times} times, found {found}")
 
     async def _commit(self, request: Request, connection: AsyncConnection, *rows: int) -> None:
         request.stage = "commit"
-        self.ledger.note(EITHER, rows)
+        self.ledger.set_outcome(UNKNOWN, rows)
         await connection.commit()
-        self.ledger.note(COMMITTED, rows)
+        self.ledger.set_outcome(COMMITTED, rows)
 
     def _token_of(self, row: int) -> str:
         return f"{self._token}#{row}"
 
-    def _look_at_limit(self) -> None:
-        pool = TypedPool.of(self._engine)
-        if pool.stats().size > pool.limits.most:
-            self.breaks(f"more connections than allowed: {pool.stats()}")
+    def _check_limit(self) -> None:
+        stats = TypedPool.of(self._engine).stats()
+        if stats.max is not None and stats.size > stats.max:
+            self.add_violation(f"more connections than allowed: {stats}")
 
 
 def driver_connection(connection: AsyncConnection) -> Any:
-    """The driver's own connection, without a round trip."""
+    """The connection object of the driver; no round trip is made."""
     assert connection.sync_connection is not None
     return connection.sync_connection.connection.driver_connection
