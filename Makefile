@@ -21,10 +21,10 @@ PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 pyth
 	&& echo $$python && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak fuzz lint types bench clean
+.PHONY: help demo test sqlalchemy-suite soak fuzz lint types bench clean
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## watch the pool at work on a throw-away PostgreSQL
 	$(BIN)/sqla-typedpool demo $(ARGS)
@@ -32,7 +32,10 @@ demo: $(VENV)/.demo ## watch the pool at work on a throw-away PostgreSQL
 test: $(VENV)/.test ## both rings of tests; rings without their server are skipped with a reason
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-soak: $(VENV)/.test ## load and chaos for SECONDS (600), repeated with SEED
+sqlalchemy-suite: $(VENV)/.test ## SQLAlchemy's own tests on this pool; ARGS=--compare: beside the stock pool
+	$(BIN)/python -m tests.sqlalchemy_suite $(ARGS)
+
+soak: $(VENV)/.test ## load and injected faults for SECONDS (600), repeated with SEED
 	SQLA_TYPEDPOOL_SOAK_SECONDS=$(SECONDS) SQLA_TYPEDPOOL_SOAK_SEED=$(SEED) \
 		$(BIN)/python -m pytest tests/chaos/test_chaos.py -s $(ARGS)
 
@@ -53,7 +56,7 @@ bench: $(VENV)/.bench ## compare pools; ARGS=--quick for a smoke run
 
 clean: ## remove the venvs, caches and build products
 	rm -rf $(VENV) .venvs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
-		.benchmarks .coverage htmlcov
+		.benchmarks .cache .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stamps: a venv is made once, and each group is installed again only when pyproject.toml changes.

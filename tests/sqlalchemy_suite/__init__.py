@@ -1,0 +1,1 @@
+"""SQLAlchemy's own tests, run on TypedPool: see CONTRIBUTING.md."""

@@ -1,96 +1,128 @@
-"""A pytest plugin that puts TypedPool in the place of SQLAlchemy's queue pools.
+"""A pytest plugin that runs SQLAlchemy's own tests with TypedPool in place of its queue pools.
 
-For SQLAlchemy's own tests, from its source distribution: see CONTRIBUTING.md.
+SQLAlchemy runs tests of asyncio drivers in `greenlet_spawn` on one event loop. With this plugin it
+does so with every test, those with a mock or a synchronous driver included, and with every fixture,
+set-up and tear-down: only there does TypedPool pool. See CONTRIBUTING.md.
 """
 
 from __future__ import annotations
 
+import re
+from collections import deque
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
+import sqlalchemy.event.attr
 import sqlalchemy.pool
-from sqlalchemy.pool.base import _ConnDialect
+from sqlalchemy.pool.base import _AsyncConnDialect, _ConnDialect
 
 from sqla_typedpool import TypedPool
+from tests.sqlalchemy_suite.differences import (
+    EXPECTED_FAILURES,
+    FAILS_WITH_THE_STOCK_POOL,
+    NEEDS_THREADS,
+)
+from tests.sqlalchemy_suite.on_a_loop import loop_threading, loop_time
 
-# The tests that hold the stock pool to a behaviour which this one changes on purpose.
-BY_DESIGN = {
-    "test_fifo": "the idle list is last in, first out by default",
-    "test_dispose_closes_pooled": "a connection out at dispose() is closed when it comes back",
-    "test_recycle_pool_no_race": "one disconnect makes the others suspect, it does not close them",
-    "test_alter_invalidate_pool_stays_true": "the same",
-    "test_hanging_connect_within_overflow": "its creator expects to run in the borrower's thread",
-}
-
-# Those that fail for what they patch or name, not for what the pool does.
-NOT_OURS = {
-    "test_recycle": "patches time.time; ages are on the monotonic clock",
-    "test_cant_use_async_pool_w_create_engine": "expects the stock pool's class name",
-    "test_memory_mode_pool_deprecated": "expects the stock pool's class name",
-    "test_timeout_subsecond_precision": "patches the stock queue's clock",
-}
-
-# pool_pre_ping=True is accepted: connections are validated in any case, but by
-# pool_validate_after, and without an event loop nothing is pinged.
-PRE_PING = ("PrePingMockTest", "RealPrePingEventHandlerTest", "PrePingRealTest")
+# The stock pools are named in messages and loggers, and some tests compare those.
+_LOGGERS = "sqlalchemy.pool.impl"
 
 
-class AnyTypedPool(type):
-    """Lets `isinstance(pool, QueuePool)` hold for the asyncio one too, as it does in SQLAlchemy."""
-
-    def __instancecheck__(cls, instance: object) -> bool:
-        return isinstance(instance, TypedPool)
-
-
-class QueueView:
-    """What SQLAlchemy's tests look at in the stock pool's queue."""
+class _Queue:
+    """What tests look at in the stock pool's queue; none of it is needed of TypedPool's."""
 
     def __init__(self, pool: TypedPool) -> None:
         self._pool = pool
         self.use_lifo = pool.options.use_lifo
-
-    @property
-    def queue(self) -> Any:
-        return self._pool.houses.inline.slots.idle
-
-    @queue.setter
-    def queue(self, records: Any) -> None:
-        idle = self._pool.houses.inline.slots.idle
-        kept = list(records)
-        idle.clear()
-        idle.extend(kept)
+        # Tests remove entries without a connection from it; TypedPool has none among the idle.
+        self.queue: deque[Any] = deque()
 
     def empty(self) -> bool:
-        return not self.queue
+        return self._pool.stats().idle == 0
 
 
-class SyncTypedPool(TypedPool, metaclass=AnyTypedPool):
-    """The pool for the tests that use a sync engine or a mock: it connects inline there."""
+class QueuePool(TypedPool):
+    """TypedPool for synchronous drivers and mocks, to which `create_engine` would not give it."""
 
     _is_asyncio = False
     _dialect = _ConnDialect()
+    _sqla_logger_namespace = f"{_LOGGERS}.QueuePool"
+
+    def __init__(self, *args: Any, pre_ping: bool = False, **options: Any) -> None:
+        # For the stock pool this means a ping at every checkout; here it is accepted, and
+        # pool_validate_after says when to ping.
+        if pre_ping:
+            options.setdefault("pool_validate_after", 0)
+        super().__init__(*args, **options)
 
     @property
-    def _pool(self) -> Any:
-        return QueueView(self)
+    def _pool(self) -> _Queue:
+        return _Queue(self)
 
-    def _do_get(self, wait: bool = True) -> Any:
-        return super()._do_get(wait) if self._is_asyncio else self.houses.inline.checkout()
+
+class AsyncAdaptedQueuePool(QueuePool):
+    """TypedPool as it is; a subclass as in SQLAlchemy, where tests ask `isinstance`."""
+
+    _is_asyncio = True
+    _dialect = _AsyncConnDialect()
+    _sqla_logger_namespace = f"{_LOGGERS}.AsyncAdaptedQueuePool"
 
 
 def pytest_configure() -> None:
-    """Swap the pools before a test module or a dialect can take them."""
-    sqlalchemy.pool.QueuePool = SyncTypedPool  # type: ignore[misc]
-    sqlalchemy.pool.AsyncAdaptedQueuePool = TypedPool  # type: ignore[misc]
+    """Replace the pools before a test module or a dialect can import them."""
+    for module in (sqlalchemy, sqlalchemy.pool):
+        for stand_in in (QueuePool, AsyncAdaptedQueuePool):
+            setattr(module, stand_in.__name__, stand_in)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart() -> None:
+    """Let SQLAlchemy run everything on its event loop, before it defines its fixtures."""
+    from sqlalchemy.testing import asyncio as runner
+    from sqlalchemy.testing import config
+
+    config.any_async = True
+    runner._maybe_async = runner._maybe_async_provisioning = runner._assume_async
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what differs by design, with the reason."""
+    """Mark the tests that are named in the tables, with their reason."""
     for item in items:
-        name = item.name.partition("[")[0]
-        reason = BY_DESIGN.get(name) or NOT_OURS.get(name)
-        if any(each in item.nodeid for each in PRE_PING):
-            reason = "pool_pre_ping is accepted, pool_validate_after rules"
-        if reason is not None:
-            item.add_marker(pytest.mark.skip(reason=reason))
+        for name in _names(item):
+            if reason := EXPECTED_FAILURES.get(name):
+                item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+            if reason := FAILS_WITH_THE_STOCK_POOL.get(name):
+                item.add_marker(pytest.mark.skip(reason=f"fails with the stock pool: {reason}"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Give the tests of the engine and its pools a `time` and a `threading` of the event loop."""
+    with pytest.MonkeyPatch.context() as patch:
+        if _is_of_the_engine(item) and NEEDS_THREADS.keys().isdisjoint(_names(item)):
+            # SQLAlchemy holds a lock while it fires the first connect event.
+            patch.setattr(sqlalchemy.event.attr, "threading", loop_threading)
+            for name, view in (("time", loop_time), ("threading", loop_threading)):
+                if hasattr(item.module, name):
+                    patch.setattr(item.module, name, view)
+        return (yield)
+
+
+def _is_of_the_engine(item: pytest.Item) -> bool:
+    return item.path.parent.name == "engine"
+
+
+def _names(item: pytest.Item) -> Iterator[str]:
+    """The names of a test in the tables, from `Class.test` to `Class.test[parameters]@driver`."""
+    from sqlalchemy.testing import config
+
+    # Tests of real databases are in classes like Class_sqlite+aiosqlite_async_3_40_1; the others
+    # run on the first database.
+    kind, driver = re.fullmatch(
+        r"(\w+?)(?:_[a-z]+\+([a-z]+[a-z0-9]*)_.*)?", item.cls.__name__
+    ).groups()
+    for name in {item.originalname, item.name}:
+        yield f"{kind}.{name}"
+        yield f"{kind}.{name}@{driver or config.db.dialect.driver}"
