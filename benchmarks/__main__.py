@@ -8,6 +8,6 @@ from pathlib import Path
 import pytest
 
 if __name__ == "__main__":
-    # pytest-benchmark's own table would show whole rounds, all contestants together: not shown.
+    # pytest-benchmark's own table, which shows whole rounds of all pools together, is not printed.
     folder = str(Path(__file__).parent)
     sys.exit(pytest.main([folder, "--benchmark-quiet", *sys.argv[1:]]))

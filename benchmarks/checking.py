@@ -1,8 +1,8 @@
 """`python -m benchmarks.checking [copies]`: how long many declared queries take to check.
 
-The queries of `examples/bookshop`, copied as so many packages (10: 220 queries), on a PostgreSQL of
-its own. Each command runs as a user runs it; `imports` is a Python that does nothing else, and what
-it takes is in every other figure. Five runs in turn; the median and the fastest.
+The queries of `examples/bookshop`, copied into several packages (10 copies: 220 queries), on a new
+PostgreSQL. Each command runs in a process of its own, as a user runs it. `imports` imports and does
+nothing else; its time is part of every other figure. Five interleaved runs; median and minimum.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ RUNS = 5
 
 
 def copy_queries(folder: Path, copies: int) -> list[str]:
-    """Make the packages; their names."""
+    """Make the packages and return their names."""
     names = [f"bookshop{number}" for number in range(copies)]
     for name in names:
         shutil.copytree(ROOT / "examples" / "bookshop" / "bookshop", folder / name)
@@ -44,7 +44,7 @@ async def make_tables(url: str) -> None:
 
 
 def run(folder: Path, *arguments: str) -> tuple[float, str]:
-    """Run Python in the folder; the seconds it took, and what it printed."""
+    """Run Python in the folder; the seconds it took and its output."""
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", "NO_COLOR": "1"}
     began = time.perf_counter()
     ended = subprocess.run(
@@ -82,14 +82,14 @@ def main() -> None:
         names = copy_queries(folder, copies)
         asyncio.run(make_tables(url))
         taken: dict[str, list[float]] = {}
-        said: dict[str, str] = {}
+        output: dict[str, str] = {}
         for _ in range(RUNS):
             for name, arguments in commands(names, url).items():
-                seconds, said[name] = run(folder, *arguments)
+                seconds, output[name] = run(folder, *arguments)
                 taken.setdefault(name, []).append(seconds)
-    rows = [("command", "says", "median s", "fastest s")]
+    rows = [("command", "output", "median s", "minimum s")]
     for name, values in taken.items():
-        last = said[name].splitlines()[-1] if said[name] else ""
+        last = output[name].splitlines()[-1] if output[name] else ""
         rows.append((name, last, f"{statistics.median(values):.2f}", f"{min(values):.2f}"))
     print("\n".join(aligned(rows)))
 

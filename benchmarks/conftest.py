@@ -1,4 +1,4 @@
-"""The stage: a server, one event loop per benchmark, and the table at the end."""
+"""Fixtures: a server, one event loop per benchmark, the runner; and the table at the end."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import pytest
 from sqlalchemy.engine import URL, make_url
 
 from benchmarks import report
-from benchmarks.contestants import Opener, OpenPool, Sizes
-from benchmarks.interleave import Comparison, Goal, Race, Turn
+from benchmarks.interleave import Comparison, Goal, Rounds, Turn
+from benchmarks.pools import Opener, OpenPool, Sizes
 from sqla_typedpool.embedded import Postgres
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 RESULTS_KEY = pytest.StashKey[list[Comparison]]()
 
-# Seven pools of 32 connections stand open side by side in one comparison.
+# One comparison has seven pools of 32 connections open at the same time.
 SERVER_SETTINGS = {"max_connections": "400"}
 
 
@@ -30,10 +30,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--quick",
         action="store_true",
-        help="a smoke run of half a minute: it shows that the benchmarks run, its figures are void",
+        help="a smoke run of half a minute; its figures mean nothing",
     )
     group.addoption(
-        "--bench-rounds", type=int, default=40, help="at most so many rounds each (default: 40)"
+        "--bench-rounds", type=int, default=40, help="rounds of a comparison (default: 40)"
     )
     group.addoption(
         "--bench-seed", type=int, default=1, help="seed of the order in the rounds (default: 1)"
@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Print all comparisons in one table and keep them as JSON."""
+    """Print all comparisons and write them to a JSON file."""
     comparisons = config.stash[RESULTS_KEY]
     if not comparisons:
         return
@@ -67,10 +67,10 @@ def pytest_terminal_summary(
     RESULTS.write_text(report.as_json(comparisons, settings), encoding="utf-8")
     terminalreporter.section("pools compared")
     terminalreporter.write_line(report.headline(report.machine()))
-    said = ", ".join(f"{name} {value}" for name, value in settings.items())
-    terminalreporter.write_line(f"{said}; all readings: benchmarks/results/{RESULTS.name}")
+    options = ", ".join(f"{name} {value}" for name, value in settings.items())
+    terminalreporter.write_line(f"{options}; all readings: benchmarks/results/{RESULTS.name}")
     if settings["quick"]:
-        terminalreporter.write_line("A quick run: it shows that the benchmarks run, nothing else.")
+        terminalreporter.write_line("A quick run: its figures mean nothing.")
     for line in report.table(comparisons):
         terminalreporter.write_line(line)
 
@@ -86,7 +86,7 @@ def _settings(config: pytest.Config) -> dict[str, Any]:
 
 @pytest.fixture(scope="session", autouse=True)
 def frozen_heap() -> Iterator[None]:
-    """What pytest itself keeps alive is left out of the collections before every turn."""
+    """Exclude pytest's own objects from the garbage collections before every turn."""
     gc.collect()
     gc.freeze()
     yield
@@ -95,14 +95,14 @@ def frozen_heap() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[URL]:
-    """The address of a PostgreSQL of this session's own."""
+    """The address of a PostgreSQL server started for this session."""
     with Postgres.start(settings=SERVER_SETTINGS) as postgres:
         yield make_url(postgres.url("asyncpg"))
 
 
 @pytest.fixture
 def loop(request: pytest.FixtureRequest) -> Iterator[asyncio.AbstractEventLoop]:
-    """The one event loop of a benchmark."""
+    """The event loop of one benchmark."""
     loop = _new_loop(request.config.getoption("bench_loop"))
     yield loop
     loop.run_until_complete(loop.shutdown_asyncgens())
@@ -118,8 +118,8 @@ def _new_loop(kind: str) -> asyncio.AbstractEventLoop:
 
 
 @dataclass
-class Stage:
-    """Where contestants meet: it opens them, runs their race, and keeps the result."""
+class Runner:
+    """Opens the pools of one benchmark, runs the comparison, and keeps the result."""
 
     loop: asyncio.AbstractEventLoop
     benchmark: Any
@@ -129,12 +129,12 @@ class Stage:
     results: list[Comparison] = field(default_factory=list)
 
     def scaled(self, full: int, quick: int) -> int:
-        """The size of a workload: the full one, or the one for a smoke run."""
+        """The size of a workload: `quick` in a smoke run, else `full`."""
         return quick if self.quick else full
 
     @contextmanager
     def opened(self, openers: Mapping[str, Opener], sizes: Sizes) -> Iterator[dict[str, OpenPool]]:
-        """All contestants open and warm, side by side, until the race is over."""
+        """Open and warm all pools; close them at the end."""
         pools: dict[str, OpenPool] = {}
         try:
             for name, opener in openers.items():
@@ -144,7 +144,7 @@ class Stage:
             for pool in pools.values():
                 self.loop.run_until_complete(pool.close())
 
-    def race(
+    def compare(
         self,
         title: str,
         turns: Mapping[str, Turn],
@@ -152,28 +152,30 @@ class Stage:
         *,
         rounds: int | None = None,
     ) -> None:
-        """Run one round to warm up and then the rounds that count; pytest-benchmark sees each."""
-        race = Race(turns, seed=self.seed)
+        """Run one warm-up round, then all rounds, each as a round of pytest-benchmark."""
+        measured = Rounds(turns, seed=self.seed)
 
-        def play() -> None:
-            self.loop.run_until_complete(race.play_round())
+        def run() -> None:
+            self.loop.run_until_complete(measured.run_one())
 
         if not self.quick:
-            play()
-            race.forget()
+            run()
+            measured.forget()
         planned = 1 if self.quick else min(rounds or self.rounds, self.rounds)
-        self.benchmark.pedantic(play, rounds=planned, iterations=1)
-        comparison = Comparison(title, race.readings, goals)
+        self.benchmark.pedantic(run, rounds=planned, iterations=1)
+        comparison = Comparison(title, measured.readings, goals)
         self.benchmark.extra_info["medians"] = comparison.medians()
         self.results.append(comparison)
 
 
 @pytest.fixture
-def stage(benchmark: Any, loop: asyncio.AbstractEventLoop, request: pytest.FixtureRequest) -> Stage:
-    """The stage of one benchmark."""
+def runner(
+    benchmark: Any, loop: asyncio.AbstractEventLoop, request: pytest.FixtureRequest
+) -> Runner:
+    """The runner of one benchmark."""
     option = request.config.getoption
-    benchmark.group = "rounds of all contestants together; the figures stand in the last table"
-    return Stage(
+    benchmark.group = "rounds of all pools together; the figures are in the last table"
+    return Runner(
         loop=loop,
         benchmark=benchmark,
         quick=option("quick"),

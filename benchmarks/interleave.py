@@ -1,10 +1,10 @@
-"""Contestants measured side by side, and what their readings say.
+"""Measuring several subjects in interleaved rounds, and the statistics of what was measured.
 
-A machine is never the same for a minute, and whoever runs first in a round runs on a colder or a
-warmer one. So every round runs every contestant once, in an order shuffled anew, and a contestant
-is judged by all its rounds: by their median, by their minimum, and by its ratio to another one.
+The speed of a machine changes from minute to minute, and the order of the measurements matters. So
+every round measures each subject once, in a newly shuffled order, and the result of a subject is
+computed from all rounds: the median, the minimum, and the ratio to another subject.
 
-Nothing here knows a pool, a database or pytest.
+This module knows neither pools nor databases nor pytest.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 Reading = Mapping[str, float]
-"""What one turn measured: metric (its unit in its name) -> value."""
+"""The result of one turn: metric (its name contains the unit) -> value."""
 
 Turn = Callable[[], Awaitable[Reading]]
 
 
-class Race:
-    """Runs the turns of all contestants, round by round, and keeps every reading."""
+class Rounds:
+    """Runs the turns of all subjects, round by round, and keeps every reading."""
 
     def __init__(self, turns: Mapping[str, Turn], *, seed: int) -> None:
         self._turns = dict(turns)
@@ -31,24 +31,21 @@ class Race:
         self.readings: dict[str, list[Reading]] = {}
         self.forget()
 
-    async def play_round(self) -> None:
-        """One turn of every contestant, in an order of this round's own."""
+    async def run_one(self) -> None:
+        """Run one turn of every subject, in a newly shuffled order."""
         order = list(self._turns)
         self._random.shuffle(order)
-        for contestant in order:
-            reading = await undisturbed(self._turns[contestant])
-            self.readings[contestant].append(reading)
+        for subject in order:
+            reading = await undisturbed(self._turns[subject])
+            self.readings[subject].append(reading)
 
     def forget(self) -> None:
-        """Drop all readings; called after the warm-up."""
-        self.readings = {contestant: [] for contestant in self._turns}
+        """Delete all readings; called after the warm-up."""
+        self.readings = {subject: [] for subject in self._turns}
 
 
 async def undisturbed(turn: Turn) -> Reading:
-    """Run a turn without the garbage collector, on a heap that was just collected.
-
-    The same for every contestant; what a turn leaves behind is collected after its clock stopped.
-    """
+    """Collect garbage, then run the turn with the garbage collector disabled."""
     gc.collect()
     gc.disable()
     try:
@@ -59,7 +56,7 @@ async def undisturbed(turn: Turn) -> Reading:
 
 @dataclass(frozen=True)
 class Summary:
-    """All rounds of one contestant in one metric."""
+    """One metric of one subject over all rounds."""
 
     median: float
     minimum: float
@@ -72,30 +69,30 @@ class Summary:
 
 @dataclass(frozen=True)
 class Goal:
-    """What a contestant should reach in one metric: at most `limit`.
+    """A metric of a subject should be at most `limit`.
 
-    With `compared_to` the limit is for its ratio to that contestant. Goals are shown, never
-    asserted: a busy machine is not a defect. Without a limit the ratio is shown for its own sake.
+    With `compared_to`, the limit applies to the ratio to that subject. Without a limit, the value
+    or ratio is only printed. Goals are never asserted: a busy machine is not a defect.
     """
 
     metric: str
-    contestant: str
+    subject: str
     limit: float | None = None
     compared_to: str | None = None
 
     @property
     def text(self) -> str:
         if self.compared_to is None:
-            return f"{self.contestant}, {self.metric}"
-        return f"{self.contestant} / {self.compared_to}, {self.metric}"
+            return f"{self.subject}, {self.metric}"
+        return f"{self.subject} / {self.compared_to}, {self.metric}"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A goal beside what was measured, in three ways that agree on a quiet machine.
+    """A goal and what was measured, as three ratios that agree on a quiet machine.
 
-    `medians` compares the medians of all rounds, `minima` the best rounds, `paired` is the median
-    of the ratios within each round: drift of the machine hits both sides of such a ratio.
+    `medians` is the ratio of the medians, `minima` the ratio of the minima, and `paired` the median
+    of the ratios within each round, in which changes of the machine's speed cancel out.
     """
 
     goal: Goal
@@ -105,13 +102,13 @@ class Outcome:
 
     @property
     def reached(self) -> bool | None:
-        """Whether the medians keep the limit; None without one."""
+        """Whether the ratio of the medians is within the limit; None without a limit."""
         return None if self.goal.limit is None else self.medians <= self.goal.limit
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One finished race."""
+    """All readings of one comparison, and its goals."""
 
     title: str
     readings: Mapping[str, Sequence[Reading]]
@@ -121,30 +118,29 @@ class Comparison:
     def rounds(self) -> int:
         return min(len(readings) for readings in self.readings.values())
 
-    def metrics(self, contestant: str) -> list[str]:
-        return list(self.readings[contestant][0])
+    def metrics(self, subject: str) -> list[str]:
+        return list(self.readings[subject][0])
 
-    def values(self, contestant: str, metric: str) -> list[float]:
-        return [reading[metric] for reading in self.readings[contestant]]
+    def values(self, subject: str, metric: str) -> list[float]:
+        return [reading[metric] for reading in self.readings[subject]]
 
-    def summary(self, contestant: str, metric: str) -> Summary:
-        return Summary.of(self.values(contestant, metric))
+    def summary(self, subject: str, metric: str) -> Summary:
+        return Summary.of(self.values(subject, metric))
 
     def medians(self) -> dict[str, dict[str, float]]:
-        """The figures in short: contestant -> metric -> median."""
+        """Subject -> metric -> median."""
         return {
-            contestant: {
-                metric: self.summary(contestant, metric).median
-                for metric in self.metrics(contestant)
+            subject: {
+                metric: self.summary(subject, metric).median for metric in self.metrics(subject)
             }
-            for contestant in self.readings
+            for subject in self.readings
         }
 
     def outcomes(self) -> list[Outcome]:
         return [self._outcome(goal) for goal in self.goals]
 
     def _outcome(self, goal: Goal) -> Outcome:
-        values = self.values(goal.contestant, goal.metric)
+        values = self.values(goal.subject, goal.metric)
         if goal.compared_to is None:
             own = Summary.of(values)
             return Outcome(goal, own.median, own.minimum, own.median)
@@ -163,7 +159,7 @@ def _compare(goal: Goal, values: Sequence[float], others: Sequence[float]) -> Ou
 
 
 def ratio(value: float, to: float) -> float:
-    """`value / to`; two zeros are equal, and anything is infinitely more than zero."""
+    """`value / to`; 1 if both are zero, infinite if only `to` is."""
     if to == 0:
         return 1.0 if value == 0 else math.inf
     return value / to

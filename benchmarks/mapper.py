@@ -1,8 +1,8 @@
-"""`python -m benchmarks.mapper [--rounds 40]`: the mapper alone, and other ways to the same.
+"""`python -m benchmarks.mapper [--rounds 40]`: the mapper compared with other converters.
 
-10,000 rows of 8 columns, as tuples, become dataclasses. No database, no event loop's work.
-Converters read mappings, so making those is part of their way; each is told to be as strict and as
-quick as its documentation knows how.
+10,000 rows of 8 columns, as tuples, become dataclasses, without a database. The other converters
+read mappings, so the time to make those is included. Each is configured to be as strict and as fast
+as its documentation allows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from time import perf_counter
 from typing import Any
 from uuid import UUID
 
-from benchmarks.interleave import Comparison, Goal, Race, Reading, Turn
+from benchmarks.interleave import Comparison, Goal, Reading, Rounds, Turn
 from benchmarks.report import table
 from sqla_typedpool.mapping.mapper import mapper_for
 from sqla_typedpool.mapping.plan import Column
@@ -127,8 +127,8 @@ CONVERTERS: dict[str, Callable[[], Convert]] = {
 }
 
 
-def contestants() -> Iterator[tuple[str, Convert]]:
-    """Those that are installed."""
+def subjects() -> Iterator[tuple[str, Convert]]:
+    """Our mapper, the plain constructors, and the converters that are installed."""
     yield OURS, our_mapper(Order)
     yield BY_HAND, lambda found: [Order(*row) for row in found]
     yield FROZEN_OURS, our_mapper(FrozenOrder)
@@ -159,15 +159,15 @@ def goals(names: list[str]) -> Iterator[Goal]:
 
 async def compare(rounds: int) -> Comparison:
     found = rows()
-    turns = {name: turn_of(convert, found) for name, convert in contestants()}
-    race = Race(turns, seed=SEED)
+    turns = {name: turn_of(convert, found) for name, convert in subjects()}
+    measured = Rounds(turns, seed=SEED)
     for _ in range(3):
-        await race.play_round()
-    race.forget()
+        await measured.run_one()
+    measured.forget()
     for _ in range(rounds):
-        await race.play_round()
+        await measured.run_one()
     title = f"{ROWS} rows x {len(NAMES)} columns from tuples to dataclasses"
-    return Comparison(title, race.readings, tuple(goals(list(turns))))
+    return Comparison(title, measured.readings, tuple(goals(list(turns))))
 
 
 def main() -> None:

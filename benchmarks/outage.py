@@ -1,8 +1,8 @@
-"""`python -m benchmarks.outage`: what callers see of an outage, TypedPool beside the stock pool.
+"""`python -m benchmarks.outage`: how an outage affects callers, TypedPool and the stock pool.
 
 The stock pool gets `pool_pre_ping=True`, without which it hands out dead connections; both have the
-same `pool_timeout`. Every scenario has a PostgreSQL behind a proxy with faults (`tests/proxy.py`),
-asyncpg, and one run: these are bounds and counts, not averages.
+same `pool_timeout`. Every scenario runs once, on asyncpg and a PostgreSQL behind a fault-injecting
+proxy (`tests/support/proxy.py`): the results are bounds and counts, not averages.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ POOLS: dict[str, dict[str, Any]] = {
     "TypedPool": {"poolclass": TypedPool},
     "stock + pre_ping": {"poolclass": AsyncAdaptedQueuePool, "pool_pre_ping": True},
 }
-LONG = 30.0  # seconds after which nobody watches any more
+LONG = 30.0  # seconds after which an attempt is given up
 Figures = dict[str, str]
 
 
-class Bench:
-    """One engine of one contestant, on a server behind a proxy."""
+class Setup:
+    """An engine on a server behind a proxy."""
 
     def __init__(self, server: Postgres, proxy: FaultProxy, engine: AsyncEngine) -> None:
         self.server = server
@@ -45,7 +45,7 @@ class Bench:
             return await connection.scalar(text(statement))
 
     async def attempt(self) -> tuple[float, BaseException | None]:
-        """Ask once; the seconds, and the error. `TimeoutError`: it was given up after `LONG`."""
+        """Ask once: the seconds and the error; `TimeoutError` if it was given up after `LONG`."""
         began = time.perf_counter()
         asking = asyncio.ensure_future(self.ask())
         done, _ = await asyncio.wait({asking}, timeout=LONG)
@@ -56,7 +56,7 @@ class Bench:
         return seconds, asking.exception()
 
     async def fill(self, count: int) -> set[int]:
-        """Leave so many idle connections; the pids of their backends."""
+        """Open `count` connections and leave them idle; the pids of their backends."""
         held = await asyncio.gather(*(self.engine.connect() for _ in range(count)))
         pids = {await each.scalar(text("SELECT pg_backend_pid()")) for each in held}
         await asyncio.gather(*(each.close() for each in held))
@@ -64,20 +64,20 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(pool: str, server: Postgres, **options: Any) -> AsyncIterator[Bench]:
+async def opened(pool: str, server: Postgres, **options: Any) -> AsyncIterator[Setup]:
     async with FaultProxy(server.host, server.port) as proxy:
         url = f"postgresql+asyncpg://postgres@127.0.0.1:{proxy.port}/postgres"
         engine = create_async_engine(url, **{"max_overflow": 0, **POOLS[pool], **options})
         try:
-            yield Bench(server, proxy, engine)
+            yield Setup(server, proxy, engine)
         finally:
-            proxy.reset_all()  # else the stock pool's polite farewells would take very long
+            proxy.reset_all()  # else the graceful closes of the stock pool take very long
             with suppress(Exception):
                 await asyncio.wait_for(engine.dispose(), 10)
 
 
 class Load:
-    """Clients that ask for ever; how long each checkout took, and what went wrong."""
+    """Clients that ask until stopped: how long each checkout took, and which failed."""
 
     def __init__(self, engine: AsyncEngine, clients: int, statement: str = "SELECT 1") -> None:
         self._engine = engine
@@ -138,18 +138,18 @@ def outcome(attempt: tuple[float, BaseException | None]) -> str:
 
 
 async def blackhole(pool: str, server: Postgres, length: float) -> Figures:
-    async with bench(pool, server, pool_size=5, pool_timeout=5) as it:
-        load = Load(it.engine, 10)
+    async with opened(pool, server, pool_size=5, pool_timeout=5) as setup:
+        load = Load(setup.engine, 10)
         await asyncio.sleep(1)
-        it.proxy.go_silent()
+        setup.proxy.go_silent()
         await asyncio.sleep(length)
-        it.proxy.resume()
+        setup.proxy.resume()
         back = time.perf_counter()
-        first = await it.attempt()
+        first = await setup.attempt()
         await asyncio.sleep(6)
         late = sum(began >= back for began in load.refused)
         longest = load.longest()
-        it.proxy.reset_all()
+        setup.proxy.reset_all()
         await load.stop()
     return {
         "longest checkout (pool_timeout 5 s)": seconds(longest),
@@ -160,51 +160,51 @@ async def blackhole(pool: str, server: Postgres, length: float) -> Figures:
 
 
 async def refused(pool: str, server: Postgres) -> Figures:
-    async with bench(pool, server, pool_size=5) as it:
-        await it.fill(5)
-        it.proxy.refuse()
-        it.proxy.reset_all()
+    async with opened(pool, server, pool_size=5) as setup:
+        await setup.fill(5)
+        setup.proxy.refuse()
+        setup.proxy.reset_all()
         began = time.perf_counter()
-        ends = await asyncio.gather(*(it.attempt() for _ in range(10)))
-        later = [await it.attempt()]
+        ends = await asyncio.gather(*(setup.attempt() for _ in range(10)))
+        later = [await setup.attempt()]
         while time.perf_counter() - began < 6:
-            later.append(await it.attempt())
+            later.append(await setup.attempt())
             await asyncio.sleep(0.01)
-        await it.proxy.accept()
+        await setup.proxy.accept()
         return {
             "the first ten callers end after": seconds(max(took for took, _ in ends)),
             "later ones after": seconds(max(took for took, _ in later)),
-            "first request after the return": outcome(await it.attempt()),
+            "first request after the return": outcome(await setup.attempt()),
         }
 
 
 async def reset(pool: str, server: Postgres, idle: int) -> Figures:
-    async with bench(pool, server, pool_size=idle) as it:
-        await it.fill(idle)
-        it.proxy.reset_all()
+    async with opened(pool, server, pool_size=idle) as setup:
+        await setup.fill(idle)
+        setup.proxy.reset_all()
         await asyncio.sleep(0.05)
-        return {f"first request, {idle} idle": outcome(await it.attempt())}
+        return {f"first request, {idle} idle": outcome(await setup.attempt())}
 
 
 async def slow(pool: str, server: Postgres, delay: float) -> Figures:
-    async with bench(pool, server, pool_size=1) as it:
-        it.proxy.accept_delay = delay
-        return {f"first request, {delay:g} s to accept": outcome(await it.attempt())}
+    async with opened(pool, server, pool_size=1) as setup:
+        setup.proxy.accept_delay = delay
+        return {f"first request, {delay:g} s to accept": outcome(await setup.attempt())}
 
 
 async def killed(pool: str, server: Postgres) -> Figures:
-    async with bench(pool, server, pool_size=10) as it:
-        before = await it.fill(10)
+    async with opened(pool, server, pool_size=10) as setup:
+        before = await setup.fill(10)
         admin = await asyncpg.connect(host=server.host, port=server.port, user="postgres")
         await admin.execute("SELECT pg_terminate_backend($1, 2000)", next(iter(before)))
         await admin.close()
-        after = await it.fill(10)
+        after = await setup.fill(10)
     return {"connections replaced": str(len(after - before))}
 
 
 async def restarted(pool: str, server: Postgres) -> Figures:
-    async with bench(pool, server, pool_size=10, pool_timeout=10) as it:
-        load = Load(it.engine, 50, "SELECT pg_sleep(0.005)")
+    async with opened(pool, server, pool_size=10, pool_timeout=10) as setup:
+        load = Load(setup.engine, 50, "SELECT pg_sleep(0.005)")
         await asyncio.sleep(1)
         now = time.perf_counter()
         usual = load.rate(now - 0.5, now)
@@ -234,14 +234,14 @@ SCENARIOS: dict[str, Callable[[str, Postgres], Awaitable[Figures]]] = {
 
 
 async def measured(scenario: str, server: Postgres) -> list[tuple[str, ...]]:
-    """A scenario's rows: its name and the metric, then a figure for each pool."""
+    """The rows of a scenario: its name, the metric, and a figure for each pool."""
     figures = [await SCENARIOS[scenario](pool, server) for pool in POOLS]
     metrics = list(figures[0])
     return [(scenario, metric, *(each[metric] for each in figures)) for metric in metrics]
 
 
 def main() -> None:
-    logging.disable(logging.ERROR)  # both pools have a lot to say meanwhile
+    logging.disable(logging.ERROR)  # both pools log a lot during an outage
     print(headline(machine()))
     rows: list[tuple[str, ...]] = [("scenario", "", *POOLS)]
     with Postgres.start(settings={"max_connections": "200"}) as server:

@@ -1,4 +1,4 @@
-"""Comparisons as text for people and as JSON for programs."""
+"""Comparisons as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Row = Sequence[str]
 
 
 def table(comparisons: Iterable[Comparison]) -> list[str]:
-    """Every comparison: its contestants' figures, then its goals."""
+    """For each comparison the figures of all subjects, then the goals."""
     lines: list[str] = []
     for comparison in comparisons:
         lines += ["", f"{comparison.title}   [{comparison.rounds} rounds]"]
@@ -33,11 +33,11 @@ def table(comparisons: Iterable[Comparison]) -> list[str]:
 
 
 def _figures(comparison: Comparison) -> Iterable[Row]:
-    for contestant in comparison.readings:
-        for metric in comparison.metrics(contestant):
-            summary = comparison.summary(contestant, metric)
+    for subject in comparison.readings:
+        for metric in comparison.metrics(subject):
+            summary = comparison.summary(subject, metric)
             figures = (summary.median, summary.minimum, summary.maximum)
-            yield contestant, metric, *map(_figure, figures)
+            yield subject, metric, *map(_figure, figures)
 
 
 def _goals(comparison: Comparison) -> Iterable[Row]:
@@ -57,7 +57,7 @@ def _figure(value: float) -> str:
 
 
 def aligned(rows: Sequence[Row]) -> list[str]:
-    """Columns under each other: the first two to the left, figures to the right."""
+    """The rows with aligned columns: the first two to the left, all others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  " + "  ".join(_cell(*cell) for cell in enumerate(zip(row, widths, strict=True))).rstrip()
@@ -82,11 +82,11 @@ def as_json(comparisons: Iterable[Comparison], settings: Mapping[str, Any]) -> s
 
 def _comparison(comparison: Comparison) -> dict[str, Any]:
     summaries = {
-        contestant: {
-            metric: asdict(comparison.summary(contestant, metric))
-            for metric in comparison.metrics(contestant)
+        subject: {
+            metric: asdict(comparison.summary(subject, metric))
+            for metric in comparison.metrics(subject)
         }
-        for contestant in comparison.readings
+        for subject in comparison.readings
     }
     goals = [{**asdict(outcome), "reached": outcome.reached} for outcome in comparison.outcomes()]
     return {
@@ -99,7 +99,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """What a reader must know about the machine; nothing that tells whose it is."""
+    """Hardware and versions; nothing that identifies the machine."""
     return {
         "python": sys.version.split()[0],
         "implementation": platform.python_implementation(),
@@ -119,7 +119,7 @@ def _version(package: str) -> str | None:
 
 
 def _processor() -> str:
-    """The processor's name where Linux tells it, else its family."""
+    """The processor's name from /proc/cpuinfo on Linux, else its family."""
     try:
         facts = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -129,7 +129,7 @@ def _processor() -> str:
 
 
 def headline(facts: Mapping[str, Any]) -> str:
-    """One line that says where the figures come from."""
+    """Hardware and versions in one line."""
     packages = ", ".join(f"{name} {number}" for name, number in facts["packages"].items())
     return (
         f"{facts['implementation']} {facts['python']} on {facts['system']}, {facts['cores']} x "

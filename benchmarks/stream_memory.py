@@ -1,4 +1,4 @@
-"""`python -m benchmarks.stream_memory [rows]`: memory while ten million rows are streamed.
+"""`python -m benchmarks.stream_memory [rows]`: memory used while ten million rows are streamed.
 
 Prints the resident memory after the first 100,000 rows and at the end.
 """
@@ -35,14 +35,14 @@ def resident() -> float:
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
-    raise RuntimeError("/proc/self/status does not tell VmRSS")
+    raise RuntimeError("/proc/self/status has no VmRSS")
 
 
 async def measure(url: str, rows: int) -> None:
     engine = create_async_engine(url, poolclass=TypedPool)
     started, warm, count = perf_counter(), 0.0, 0
     async with aclosing(stream(engine, User, SQL, {"rows": rows})) as users:
-        async for user in users:  # noqa: B007 - the last one is looked at
+        async for user in users:  # noqa: B007 - the last one is checked below
             count += 1
             if count == WARM:
                 warm = resident()

@@ -1,8 +1,7 @@
 """A driver without a server: `stub://` connects after a delay (or at once) and does no I/O.
 
-What is left when a checkout runs on it is the pool's own work. The dialect is a real one,
-registered with SQLAlchemy, so that every pool meets it as it meets asyncpg: adapter,
-`do_rollback`, `do_terminate` and all.
+A checkout on it costs only the pool's own work. The dialect is registered with SQLAlchemy, so every
+pool uses it as it uses asyncpg's: through the adapter, `do_rollback`, `do_terminate` and so on.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ URL = "stub://"
 
 
 class StubConnection:
-    """What a driver's `connect()` gives: the connection behind the adapter."""
+    """The driver's own connection, behind the adapter."""
 
 
 async def connect(delay: float = 0) -> StubConnection:
@@ -30,9 +29,9 @@ async def connect(delay: float = 0) -> StubConnection:
 
 
 class AdaptedStubConnection:
-    """The face SQLAlchemy sees: as sync as the adapters of real async drivers.
+    """The DB-API connection: synchronous, like the adapters of other async drivers.
 
-    Like asyncpg's it has begun no transaction as long as nothing was executed.
+    Like asyncpg's adapter, it has no transaction until a statement is executed.
     """
 
     __slots__ = ("_connection", "_transaction")
@@ -51,7 +50,7 @@ class AdaptedStubConnection:
 
 
 class StubDBAPI:
-    """The DB-API module, as far as an engine asks for one."""
+    """The part of a DB-API module that an engine uses."""
 
     paramstyle = "named"
     Error = Exception
@@ -63,7 +62,7 @@ class StubDBAPI:
 
 
 class StubDialect(DefaultDialect):
-    """An async dialect that asks its server nothing, neither at first connect nor at a ping."""
+    """An async dialect that sends nothing, neither at the first connect nor at a ping."""
 
     name = "stub"
     driver = "stub"

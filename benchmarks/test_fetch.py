@@ -1,4 +1,4 @@
-"""Typed results against the bare driver and against SQLAlchemy doing the same by hand."""
+"""Typed results compared with the bare driver and with SQLAlchemy and a constructor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sqla_typedpool import TypedPool, fetch_all, fetch_one
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
-    from benchmarks.conftest import Stage
+    from benchmarks.conftest import Runner
 
 
 @dataclass(slots=True)
@@ -74,8 +74,8 @@ SELECTED = select(users).where(users.c.id == 7)
 
 
 @dataclass
-class Scene:
-    """Everything a contestant may want, open and warm."""
+class Targets:
+    """The connections, pools and engines that are compared, open and warm."""
 
     bare: asyncpg.Connection
     pool: asyncpg.Pool
@@ -87,10 +87,10 @@ class Scene:
 
 
 def _trace(*_: Any) -> None:
-    """A listener that does nothing: SQLAlchemy calls it all the same."""
+    """A listener that does nothing."""
 
 
-async def _open(server: URL) -> Scene:
+async def _open(server: URL) -> Targets:
     dsn = server.set(drivername="postgresql").render_as_string(hide_password=False)
     bare = await asyncpg.connect(dsn)
     await bare.execute(TABLE)
@@ -99,27 +99,27 @@ async def _open(server: URL) -> Scene:
     event.listen(traced.sync_engine, "before_cursor_execute", _trace)
     stock = create_async_engine(server)
     pool = await asyncpg.create_pool(dsn, min_size=1, max_size=5)
-    return Scene(bare, pool, typed, traced, stock, await typed.connect(), await stock.connect())
+    return Targets(bare, pool, typed, traced, stock, await typed.connect(), await stock.connect())
 
 
-async def _close(scene: Scene) -> None:
-    for connection in (scene.open, scene.stock_open):
+async def _close(targets: Targets) -> None:
+    for connection in (targets.open, targets.stock_open):
         await connection.close()
-    for engine in (scene.typed, scene.traced, scene.stock):
+    for engine in (targets.typed, targets.traced, targets.stock):
         await engine.dispose()
-    await scene.pool.close()
-    await scene.bare.close()
+    await targets.pool.close()
+    await targets.bare.close()
 
 
 @pytest.fixture
-def scene(stage: Stage, server: URL) -> Iterator[Scene]:
-    opened = stage.loop.run_until_complete(_open(server))
+def targets(runner: Runner, server: URL) -> Iterator[Targets]:
+    opened = runner.loop.run_until_complete(_open(server))
     yield opened
-    stage.loop.run_until_complete(_close(opened))
+    runner.loop.run_until_complete(_close(opened))
 
 
 def timed(call: Callable[[], Awaitable[object]], times: int) -> Turn:
-    """One turn: so many calls, one after the other; microseconds each."""
+    """A turn of `times` calls, one after the other; microseconds per call."""
 
     async def turn() -> Reading:
         started = perf_counter()
@@ -137,40 +137,40 @@ def turns(calls: Mapping[str, Callable[[], Awaitable[object]]], times: int) -> d
 BARE, POOL, STOCK = "asyncpg, connection held", "asyncpg.Pool", "SQLAlchemy"
 
 
-def test_one_row_from_an_engine(stage: Stage, scene: Scene) -> None:
+def test_one_row_from_an_engine(runner: Runner, targets: Targets) -> None:
     """A checkout, a statement, a return, one row."""
 
     async def bare() -> object:
-        row = await scene.bare.fetchrow(ONE_BARE, 7)
+        row = await targets.bare.fetchrow(ONE_BARE, 7)
         return User(*row)
 
     async def pool() -> object:
-        async with scene.pool.acquire() as connection:
+        async with targets.pool.acquire() as connection:
             return User(*await connection.fetchrow(ONE_BARE, 7))
 
     async def stock() -> object:
-        async with scene.stock.connect() as connection:
+        async with targets.stock.connect() as connection:
             return User(*(await connection.execute(text(ONE), ID)).one())
 
     async def stock_rebuilt() -> object:
-        async with scene.stock.connect() as connection:
+        async with targets.stock.connect() as connection:
             statement = select(users).where(users.c.id == 7)
             return User(*(await connection.execute(statement)).one())
 
     calls = {
-        "fetch_one(engine, str)": lambda: fetch_one(scene.typed, User, ONE, ID),
-        "fetch_one(engine, select)": lambda: fetch_one(scene.typed, User, SELECTED),
+        "fetch_one(engine, str)": lambda: fetch_one(targets.typed, User, ONE, ID),
+        "fetch_one(engine, select)": lambda: fetch_one(targets.typed, User, SELECTED),
         "fetch_one(engine, select rebuilt)": lambda: fetch_one(
-            scene.typed, User, select(users).where(users.c.id == 7)
+            targets.typed, User, select(users).where(users.c.id == 7)
         ),
         BARE: bare,
         POOL: pool,
         STOCK: stock,
         "SQLAlchemy, select rebuilt": stock_rebuilt,
     }
-    stage.race(
+    runner.compare(
         "one row of six columns, engine",
-        turns(calls, stage.scaled(150, 10)),
+        turns(calls, runner.scaled(150, 10)),
         [
             Goal("us", "fetch_one(engine, str)", 1.25, compared_to=BARE),
             Goal("us", "fetch_one(engine, str)", 0.5, compared_to=POOL),
@@ -186,23 +186,23 @@ def test_one_row_from_an_engine(stage: Stage, scene: Scene) -> None:
     )
 
 
-def test_one_row_on_an_open_connection(stage: Stage, scene: Scene) -> None:
+def test_one_row_on_an_open_connection(runner: Runner, targets: Targets) -> None:
     """Inside a transaction that has begun."""
 
     async def bare() -> object:
-        return User(*await scene.bare.fetchrow(ONE_BARE, 7))
+        return User(*await targets.bare.fetchrow(ONE_BARE, 7))
 
     async def stock() -> object:
-        return User(*(await scene.stock_open.execute(text(ONE), ID)).one())
+        return User(*(await targets.stock_open.execute(text(ONE), ID)).one())
 
     calls = {
-        "fetch_one(connection, str)": lambda: fetch_one(scene.open, User, ONE, ID),
+        "fetch_one(connection, str)": lambda: fetch_one(targets.open, User, ONE, ID),
         BARE: bare,
         STOCK: stock,
     }
-    stage.race(
+    runner.compare(
         "one row of six columns, open connection",
-        turns(calls, stage.scaled(150, 10)),
+        turns(calls, runner.scaled(150, 10)),
         [
             Goal("us", "fetch_one(connection, str)", 1.2, compared_to=BARE),
             Goal("us", "fetch_one(connection, str)", 0.6, compared_to=STOCK),
@@ -211,24 +211,24 @@ def test_one_row_on_an_open_connection(stage: Stage, scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("kind", [User, FrozenUser], ids=["slots", "frozen"])
-def test_a_thousand_rows(stage: Stage, scene: Scene, kind: type[Any]) -> None:
-    """Where mapping shows."""
+def test_a_thousand_rows(runner: Runner, targets: Targets, kind: type[Any]) -> None:
+    """Here the mapping is most of the work."""
 
     async def bare() -> object:
-        return [kind(*row) for row in await scene.bare.fetch(MANY_BARE, 1000)]
+        return [kind(*row) for row in await targets.bare.fetch(MANY_BARE, 1000)]
 
     async def stock() -> object:
-        rows = await scene.stock_open.execute(text(MANY), {"most": 1000})
+        rows = await targets.stock_open.execute(text(MANY), {"most": 1000})
         return [kind(*row) for row in rows.all()]
 
     calls = {
-        "fetch_all(connection)": lambda: fetch_all(scene.open, kind, MANY, {"most": 1000}),
+        "fetch_all(connection)": lambda: fetch_all(targets.open, kind, MANY, {"most": 1000}),
         BARE: bare,
         STOCK: stock,
     }
-    stage.race(
+    runner.compare(
         f"a thousand rows, {kind.__name__}",
-        turns(calls, stage.scaled(10, 1)),
+        turns(calls, runner.scaled(10, 1)),
         [
             Goal(
                 "us",
@@ -240,35 +240,35 @@ def test_a_thousand_rows(stage: Stage, scene: Scene, kind: type[Any]) -> None:
     )
 
 
-def test_one_row_with_a_tracing_listener(stage: Stage, scene: Scene) -> None:
-    """The slow path, through SQLAlchemy, which an engine with tracing or row security uses."""
+def test_one_row_with_a_tracing_listener(runner: Runner, targets: Targets) -> None:
+    """The slow path, through SQLAlchemy, as with any listener for tracing or row security."""
 
     async def by_hand() -> object:
-        async with scene.traced.begin() as connection:
+        async with targets.traced.begin() as connection:
             return User(*(await connection.execute(text(ONE), ID)).one())
 
-    calls = {"fetch_one": lambda: fetch_one(scene.traced, User, ONE, ID), STOCK: by_hand}
-    stage.race(
+    calls = {"fetch_one": lambda: fetch_one(targets.traced, User, ONE, ID), STOCK: by_hand}
+    runner.compare(
         "one row with a tracing listener",
-        turns(calls, stage.scaled(100, 10)),
+        turns(calls, runner.scaled(100, 10)),
         [Goal("us", "fetch_one", 1.0, compared_to=STOCK)],
     )
 
 
-def test_a_thousand_rows_with_a_tracing_listener(stage: Stage, scene: Scene) -> None:
+def test_a_thousand_rows_with_a_tracing_listener(runner: Runner, targets: Targets) -> None:
     """The same for many rows."""
 
     async def by_hand() -> object:
-        async with scene.traced.begin() as connection:
+        async with targets.traced.begin() as connection:
             rows = await connection.execute(text(MANY), {"most": 1000})
             return [User(*row) for row in rows.all()]
 
     calls = {
-        "fetch_all": lambda: fetch_all(scene.traced, User, MANY, {"most": 1000}),
+        "fetch_all": lambda: fetch_all(targets.traced, User, MANY, {"most": 1000}),
         STOCK: by_hand,
     }
-    stage.race(
+    runner.compare(
         "a thousand rows with a tracing listener",
-        turns(calls, stage.scaled(10, 1)),
+        turns(calls, runner.scaled(10, 1)),
         [Goal("us", "fetch_all", 1.0, compared_to=STOCK)],
     )

@@ -1,4 +1,4 @@
-"""The runner's own tests: what it says about readings must be right."""
+"""Tests of the rounds and of their statistics."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ import math
 
 import pytest
 
-from benchmarks.interleave import Comparison, Goal, Race, Reading, Summary, Turn, percentile, ratio
+from benchmarks.interleave import (
+    Comparison,
+    Goal,
+    Reading,
+    Rounds,
+    Summary,
+    Turn,
+    percentile,
+    ratio,
+)
 
 
-def race_of(names: str, seed: int = 1) -> tuple[Race, list[str]]:
-    """A race of contestants named by one letter each, and the list of who ran when."""
+def rounds_of(names: str, seed: int = 1) -> tuple[Rounds, list[str]]:
+    """Rounds of subjects named by one letter each, and the list of those that ran."""
     ran: list[str] = []
 
     def turn_of(name: str) -> Turn:
@@ -22,45 +31,45 @@ def race_of(names: str, seed: int = 1) -> tuple[Race, list[str]]:
 
         return turn
 
-    return Race({name: turn_of(name) for name in names}, seed=seed), ran
+    return Rounds({name: turn_of(name) for name in names}, seed=seed), ran
 
 
-def play(race: Race, rounds: int) -> None:
+def run(rounds: Rounds, count: int) -> None:
     async def all_rounds() -> None:
-        for _ in range(rounds):
-            await race.play_round()
+        for _ in range(count):
+            await rounds.run_one()
 
     asyncio.run(all_rounds())
 
 
-def test_every_round_runs_every_contestant_once() -> None:
-    race, ran = race_of("abc")
-    play(race, 4)
-    rounds = [ran[start : start + 3] for start in range(0, 12, 3)]
-    assert [sorted(names) for names in rounds] == [["a", "b", "c"]] * 4
+def test_every_round_runs_every_subject_once() -> None:
+    rounds, ran = rounds_of("abc")
+    run(rounds, 4)
+    orders = [ran[start : start + 3] for start in range(0, 12, 3)]
+    assert [sorted(names) for names in orders] == [["a", "b", "c"]] * 4
 
 
 def test_the_order_changes_from_round_to_round() -> None:
-    race, ran = race_of("abc")
-    play(race, 10)
+    rounds, ran = rounds_of("abc")
+    run(rounds, 10)
     orders = {tuple(ran[start : start + 3]) for start in range(0, 30, 3)}
     assert len(orders) > 1
 
 
 def test_a_seed_fixes_the_order() -> None:
-    first, ran_first = race_of("abcdef", seed=7)
-    second, ran_second = race_of("abcdef", seed=7)
-    play(first, 5)
-    play(second, 5)
+    first, ran_first = rounds_of("abcdef", seed=7)
+    second, ran_second = rounds_of("abcdef", seed=7)
+    run(first, 5)
+    run(second, 5)
     assert ran_first == ran_second
 
 
 def test_forgetting_drops_the_warm_up_only() -> None:
-    race, _ = race_of("ab")
-    play(race, 1)
-    race.forget()
-    play(race, 3)
-    assert {name: len(readings) for name, readings in race.readings.items()} == {"a": 3, "b": 3}
+    rounds, _ = rounds_of("ab")
+    run(rounds, 1)
+    rounds.forget()
+    run(rounds, 3)
+    assert {name: len(readings) for name, readings in rounds.readings.items()} == {"a": 3, "b": 3}
 
 
 def test_turns_run_without_the_garbage_collector() -> None:
@@ -70,7 +79,7 @@ def test_turns_run_without_the_garbage_collector() -> None:
         seen.append(gc.isenabled())
         return {}
 
-    play(Race({"a": turn}, seed=1), 1)
+    run(Rounds({"a": turn}, seed=1), 1)
     assert seen == [False]
     assert gc.isenabled()
 
@@ -80,7 +89,7 @@ def test_the_garbage_collector_is_back_after_a_failed_turn() -> None:
         raise ValueError("no server")
 
     with pytest.raises(ValueError, match="no server"):
-        play(Race({"a": turn}, seed=1), 1)
+        run(Rounds({"a": turn}, seed=1), 1)
     assert gc.isenabled()
 
 
@@ -105,12 +114,12 @@ def test_a_goal_is_judged_by_the_medians(limit: float | None, reached: bool | No
     assert outcome.reached is reached
 
 
-def test_a_goal_without_a_rival_is_the_figure_itself() -> None:
+def test_a_goal_without_a_reference_is_the_figure_itself() -> None:
     outcome = comparison_of(Goal("us", "ours", 2.0)).outcomes()[0]
     assert (outcome.medians, outcome.minima, outcome.reached) == (3.0, 1.0, False)
 
 
-def test_medians_of_all_contestants() -> None:
+def test_medians_of_all_subjects() -> None:
     comparison = comparison_of(Goal("us", "ours"))
     assert comparison.medians() == {"ours": {"us": 3.0}, "theirs": {"us": 2.0}}
     assert comparison.rounds == 3

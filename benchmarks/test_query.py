@@ -1,4 +1,4 @@
-"""What ``@query`` adds to the ``fetch_*`` call it stands for."""
+"""What ``@query`` adds to the ``fetch_*`` call it makes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sqla_typedpool.fetch import routes
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
-    from benchmarks.conftest import Stage
+    from benchmarks.conftest import Runner
 
 SQL = "SELECT CAST(:a AS int) + CAST(:b AS int)"
 
@@ -50,7 +50,7 @@ def timed(call: Callable[[], Awaitable[object]], times: int) -> Turn:
 def more(
     call: Callable[[], Awaitable[object]], than: Callable[[], Awaitable[object]], times: int
 ) -> Turn:
-    """By how much one is slower than the other, measured in small portions of each."""
+    """By how much `call` is slower than `than`, measured in alternating portions of 100 calls."""
 
     async def turn() -> Reading:
         portions = [(await mean(call, 100), await mean(than, 100)) for _ in range(times // 100)]
@@ -59,8 +59,8 @@ def more(
     return turn
 
 
-def test_a_call_without_a_database(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The layer alone: what lies below answers at once."""
+def test_a_call_without_a_database(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The decorator alone: the layer below it is replaced and returns at once."""
 
     async def answer(*_: Any) -> list[int]:
         return [3]
@@ -71,9 +71,9 @@ def test_a_call_without_a_database(stage: Stage, monkeypatch: pytest.MonkeyPatch
     plain = lambda: fetch_one(db, int, SQL, {"a": 1, "b": 2})  # noqa: E731
     function = lambda: add(db, a=1, b=2)  # noqa: E731
     method = lambda: repo.add(db, a=1, b=2)  # noqa: E731
-    times = stage.scaled(20_000, 200)
-    stage.race(
-        "a declared query, nothing below it",
+    times = runner.scaled(20_000, 200)
+    runner.compare(
+        "a declared query, without a database",
         {
             "fetch_one": timed(plain, times),
             "query": timed(function, times),
@@ -88,18 +88,18 @@ def test_a_call_without_a_database(stage: Stage, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture
-def connection(stage: Stage, server: URL) -> Iterator[AsyncConnection]:
+def connection(runner: Runner, server: URL) -> Iterator[AsyncConnection]:
     engine = create_async_engine(server, poolclass=TypedPool)
-    opened = stage.loop.run_until_complete(engine.connect().start())
+    opened = runner.loop.run_until_complete(engine.connect().start())
     yield opened
-    stage.loop.run_until_complete(opened.close())
-    stage.loop.run_until_complete(engine.dispose())
+    runner.loop.run_until_complete(opened.close())
+    runner.loop.run_until_complete(engine.dispose())
 
 
-def test_a_call_on_an_open_connection(stage: Stage, connection: AsyncConnection) -> None:
-    """The same beside a round trip."""
-    times = stage.scaled(200, 10)
-    stage.race(
+def test_a_call_on_an_open_connection(runner: Runner, connection: AsyncConnection) -> None:
+    """The same with a round trip to the server."""
+    times = runner.scaled(200, 10)
+    runner.compare(
         "a declared query, open connection",
         {
             "fetch_one": timed(lambda: fetch_one(connection, int, SQL, {"a": 1, "b": 2}), times),

@@ -1,4 +1,4 @@
-"""The opposite of the spike: requests that stay, so that a careful pool must grow after all."""
+"""A ramp: many long requests on a cold pool, which has to open a connection for each."""
 
 from __future__ import annotations
 
@@ -6,42 +6,42 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from benchmarks import lineup, workloads
-from benchmarks.contestants import Opener, Sizes
+from benchmarks import pools, workloads
 from benchmarks.interleave import Goal, Reading
+from benchmarks.pools import Opener, Sizes
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
-    from benchmarks.conftest import Stage
+    from benchmarks.conftest import Runner
 
 REQUESTS = 50
 HOLD = 2.0
 SIZES = Sizes(core=50, most=50)
 CONNECT_DELAY = 0.15
 
-WITHIN_A_SECOND = [Goal("all running ms", lineup.TYPED, 1000)]
+WITHIN_A_SECOND = [Goal("all running ms", pools.TYPED, 1000)]
 
 
-def test_ramp_without_a_server(stage: Stage) -> None:
-    """Every connect takes 150 ms, however many run at a time."""
-    ramps(stage, "on the stub, each connect 150 ms", lineup.on_the_stub(), CONNECT_DELAY)
+def test_ramp_without_a_server(runner: Runner) -> None:
+    """Every connect takes 150 ms, however many run at the same time."""
+    ramps(runner, "on the stub, each connect 150 ms", pools.on_the_stub(), CONNECT_DELAY)
 
 
-def test_ramp_on_a_server(stage: Stage, server: URL) -> None:
-    """Every connect costs what PostgreSQL takes to start a backend."""
-    ramps(stage, "on PostgreSQL", lineup.on_a_server(server), 0)
+def test_ramp_on_a_server(runner: Runner, server: URL) -> None:
+    """Every connect takes as long as PostgreSQL needs to start a backend."""
+    ramps(runner, "on PostgreSQL", pools.on_a_server(server), 0)
 
 
-def ramps(stage: Stage, where: str, openers: Mapping[str, Opener], delay: float) -> None:
+def ramps(runner: Runner, where: str, openers: Mapping[str, Opener], delay: float) -> None:
     turns = {name: partial(one_ramp, opener, delay) for name, opener in openers.items()}
-    stage.race(f"ramp {where}", turns, WITHIN_A_SECOND, rounds=10)
+    runner.compare(f"ramp {where}", turns, WITHIN_A_SECOND, rounds=10)
 
 
 async def one_ramp(opener: Opener, delay: float) -> Reading:
-    """A cold pool of its own."""
+    """Open a new, cold pool and run the workload on it."""
     pool = await opener(SIZES)
-    pool.dials.delay = delay
+    pool.connects.delay = delay
     reading = await workloads.ramp(pool, REQUESTS, HOLD)
     await pool.close()
-    return {**reading, "new": pool.dials.attempts}
+    return {**reading, "new": pool.connects.attempts}

@@ -1,7 +1,7 @@
-"""What the contestants are made to do: checkouts, a spike, a ramp, a crowd, a hog.
+"""The workloads: checkouts, a spike, a ramp, many clients, a looping client, cancelled waiters.
 
-A workload drives an open pool and returns one reading. Only the clock inside it counts: opening
-and closing pools happens outside.
+A workload uses an open pool and returns one reading. It measures the time itself; opening and
+closing the pool is not part of it.
 """
 
 from __future__ import annotations
@@ -11,41 +11,45 @@ import statistics
 from collections.abc import Awaitable, Callable
 from functools import partial
 from time import perf_counter
+from typing import Any
 
-from benchmarks.contestants import OpenPool
+from sqlalchemy.pool import Pool
+from sqlalchemy.util import await_only, greenlet_spawn
+
 from benchmarks.interleave import Reading, percentile
+from benchmarks.pools import OpenPool
 
 Work = Callable[[], Awaitable[None]]
 """What is done while a connection is out."""
 
 Form = Callable[[OpenPool, Work], Awaitable[None]]
-"""How a program writes one checkout and its return."""
+"""One checkout and its return, written in one of two ways."""
 
 
 async def async_with(pool: OpenPool, work: Work) -> None:
-    """`async with engine.connect(): ...`, or the contestant's own context manager."""
+    """`async with engine.connect(): ...`, or the context manager of a driver's pool."""
     async with pool.borrow():
         await work()
 
 
 async def plain(pool: OpenPool, work: Work) -> None:
-    """`await engine.connect()` and `await connection.close()`, or the contestant's own pair."""
+    """`await engine.connect()` and `await connection.close()`, or the pair of a driver's pool."""
     connection = await pool.take()
     await work()
     await pool.give(connection)
 
 
 async def nothing() -> None:
-    """Give the connection back at once."""
+    """Return the connection at once."""
 
 
-async def one_turn_of_the_loop() -> None:
-    """Hold the connection until every other task had its turn, as any statement would."""
+async def one_loop_iteration() -> None:
+    """Hold the connection until every other task has run, as during a statement."""
     await asyncio.sleep(0)
 
 
 async def repeat(cycle: Work, tasks: int, times: int) -> None:
-    """So many cycles by each of so many tasks."""
+    """Run `times` cycles in each of `tasks` tasks."""
 
     async def worker() -> None:
         for _ in range(times):
@@ -55,20 +59,57 @@ async def repeat(cycle: Work, tasks: int, times: int) -> None:
 
 
 async def checkouts(form: Form, pool: OpenPool, tasks: int, times: int) -> Reading:
-    """Microseconds per checkout and return, hot: a short untimed run wakes up what rested.
+    """Microseconds per checkout and return, after a short untimed run that validates connections.
 
-    One task gives back at once; several hold for a turn of the loop, else they would run one after
-    the other and never meet.
+    One task returns its connection at once. Several tasks hold theirs for one iteration of the
+    event loop; otherwise they would run one after the other.
     """
-    cycle = partial(form, pool, nothing if tasks == 1 else one_turn_of_the_loop)
+    cycle = partial(form, pool, nothing if tasks == 1 else one_loop_iteration)
     await repeat(cycle, tasks, max(times // 10, 1))
     start = perf_counter()
     await repeat(cycle, tasks, times)
     return {"us": 1e6 * (perf_counter() - start) / (tasks * times)}
 
 
+def direct_cycles(pool: Pool, times: int) -> None:
+    """Check out and return `times` times; must be called in a greenlet."""
+    connect = pool.connect
+    for _ in range(times):
+        connect().close()
+
+
+def yielding_cycles(pool: Pool, times: int) -> None:
+    """As above, but hold each connection for one iteration of the event loop."""
+    connect = pool.connect
+    for _ in range(times):
+        connection = connect()
+        await_only(asyncio.sleep(0))
+        connection.close()
+
+
+async def stub_checkouts(
+    cycles: Callable[[Pool, int], None], pool: Pool, tasks: int, times: int
+) -> Reading:
+    """Microseconds per cycle; every task runs its `times` cycles in one greenlet."""
+    await asyncio.gather(*(greenlet_spawn(cycles, pool, times // 10) for _ in range(tasks)))
+    start = perf_counter()
+    await asyncio.gather(*(greenlet_spawn(cycles, pool, times) for _ in range(tasks)))
+    return {"us": 1e6 * (perf_counter() - start) / (tasks * times)}
+
+
+async def takes(
+    pool: Pool, take: Callable[[], Any], give_back: Callable[[Any], None], times: int
+) -> Reading:
+    """Microseconds per `take()` and `give_back()`, after a checkout that validates if needed."""
+    await greenlet_spawn(direct_cycles, pool, 1)
+    start = perf_counter()
+    for _ in range(times):
+        give_back(take())
+    return {"us": 1e6 * (perf_counter() - start) / times}
+
+
 async def spike(pool: OpenPool, requests: int, hold: float) -> Reading:
-    """Many short requests at once: how long until all are done, and how long one of them takes."""
+    """Many short requests at once: the time until all are done, and the time of one request."""
     latencies: list[float] = []
 
     async def request() -> None:
@@ -86,9 +127,9 @@ async def spike(pool: OpenPool, requests: int, hold: float) -> Reading:
 
 
 async def ramp(pool: OpenPool, requests: int, hold: float) -> Reading:
-    """Many long requests at once on a cold pool: when the last of them got its connection.
+    """Many long requests at once on a cold pool: the time until the last one has a connection.
 
-    They end as soon as all of them run, or after their own time.
+    The requests end when all of them run, or after `hold` seconds.
     """
     start = perf_counter()
     handed_out: list[float] = []
@@ -108,12 +149,12 @@ async def ramp(pool: OpenPool, requests: int, hold: float) -> Reading:
     }
 
 
-async def crowd(
-    form: Form, pool: OpenPool, clients: int, connections: int, laps: int, hold: float
+async def many_clients(
+    form: Form, pool: OpenPool, clients: int, connections: int, times: int, hold: float
 ) -> Reading:
-    """More clients than connections, each coming back at once: who waits how long.
+    """More clients than connections, each asking again at once: how long they wait.
 
-    Ideal is a queue without gaps: every client waits for the same `clients / connections` turns.
+    Ideal is a queue without gaps: every wait is `clients / connections` times the mean hold.
     """
     waits: list[float] = []
     holds: list[float] = []
@@ -125,7 +166,7 @@ async def crowd(
         holds.append(perf_counter() - served)
 
     async def client() -> None:
-        for _ in range(laps):
+        for _ in range(times):
             await form(pool, partial(work, perf_counter()))
 
     await asyncio.gather(*(client() for _ in range(clients)))
@@ -138,13 +179,16 @@ async def crowd(
     }
 
 
-async def hog(form: Form, pool: OpenPool, turns: int, hold: float) -> Reading:
-    """One client loops on the only connection, another waits: turns the first gets meanwhile."""
+async def looping_client(form: Form, pool: OpenPool, times: int, hold: float) -> Reading:
+    """One client checks the only connection out in a loop while another client waits for it.
+
+    Counts how often the looping client gets the connection during that wait.
+    """
     passed = 0
     somebody_waits = False
     taken = asyncio.Event()
 
-    async def turn() -> None:
+    async def work() -> None:
         nonlocal passed
         passed += somebody_waits
         taken.set()
@@ -154,9 +198,9 @@ async def hog(form: Form, pool: OpenPool, turns: int, hold: float) -> Reading:
         nonlocal somebody_waits
         somebody_waits = False
 
-    async def looper() -> None:
-        for _ in range(turns):
-            await form(pool, turn)
+    async def looping() -> None:
+        for _ in range(times):
+            await form(pool, work)
 
     async def waiter() -> None:
         nonlocal somebody_waits
@@ -164,5 +208,28 @@ async def hog(form: Form, pool: OpenPool, turns: int, hold: float) -> Reading:
         somebody_waits = True
         await form(pool, served)
 
-    await asyncio.gather(looper(), waiter())
-    return {"turns passed by": passed}
+    await asyncio.gather(looping(), waiter())
+    return {"turns while one waits": passed}
+
+
+async def cancelled_waiters(pool: OpenPool, waiters: int) -> Reading:
+    """Cancel many waiters at once: the time until all of their tasks have ended.
+
+    The pool must have one connection, which is checked out meanwhile.
+    """
+
+    async def wait() -> None:
+        async with pool.borrow():
+            raise AssertionError("a waiter got the connection")
+
+    async with pool.borrow():
+        waiting = [asyncio.ensure_future(wait()) for _ in range(waiters)]
+        for _ in range(3):  # until every task is in the queue
+            await asyncio.sleep(0)
+        start = perf_counter()
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+        elapsed = perf_counter() - start
+    assert all(task.cancelled() for task in waiting)
+    return {"ms": 1e3 * elapsed}

@@ -1,0 +1,256 @@
+"""The cases of `benchmarks.versions`: workloads on `TypedPool`.
+
+A case runs with an older version of the package too, so it uses only the public names and the
+pool's `take()` and `give_back()`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+from typing import Any, cast
+
+from sqlalchemy import text
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import Pool
+from sqlalchemy.util import greenlet_spawn
+
+from benchmarks import stub_driver, workloads
+from benchmarks.interleave import Reading, Turn
+from benchmarks.pools import TYPED_OPTIONS, OpenPool, Sizes, open_engine, stub_pool
+from sqla_typedpool import TypedPool, fetch_all, fetch_one
+
+COUNTED = 100
+"""Operations during which function calls are counted."""
+
+
+@dataclass(frozen=True)
+class OpenCase:
+    """A case that is ready to run."""
+
+    turn: Turn
+    """Measures the time of 50 to 100 ms of work; the cases with timers take longer."""
+    run: Callable[[], Awaitable[Any]]
+    """Runs `operations` operations; function calls are counted meanwhile."""
+    operations: int
+
+
+Case = Callable[[URL], AbstractAsyncContextManager[OpenCase]]
+
+
+@asynccontextmanager
+async def engine_checkouts(server: URL, *, tasks: int, size: int) -> AsyncIterator[OpenCase]:
+    """`async with engine.connect()` on asyncpg."""
+    pool = await open_engine(server, TYPED_OPTIONS, Sizes(size, size, warm=min(tasks, size)))
+    times = 2_560 // tasks
+    work = workloads.nothing if tasks == 1 else workloads.one_loop_iteration
+    cycle = partial(workloads.async_with, pool, work)
+    counted = max(COUNTED // tasks, 1)
+    yield OpenCase(
+        partial(workloads.checkouts, workloads.async_with, pool, tasks, times),
+        partial(workloads.repeat, cycle, tasks, counted),
+        tasks * counted,
+    )
+    await pool.close()
+
+
+@asynccontextmanager
+async def pool_checkouts(_: URL, *, tasks: int, size: int) -> AsyncIterator[OpenCase]:
+    """`pool.connect()` and `close()` on the stub."""
+    async with opened_stub(Sizes(size, size, warm=min(tasks, size))) as pool:
+        times = (16_000 if tasks == 1 else 6_400) // tasks
+        cycles = workloads.direct_cycles if tasks == 1 else workloads.yielding_cycles
+        counted = max(COUNTED // tasks, 1)
+
+        async def run() -> None:
+            await asyncio.gather(*(greenlet_spawn(cycles, pool, counted) for _ in range(tasks)))
+
+        turn = partial(workloads.stub_checkouts, cycles, pool, tasks, times)
+        yield OpenCase(turn, run, tasks * counted)
+
+
+@asynccontextmanager
+async def takes(_: URL) -> AsyncIterator[OpenCase]:
+    """`take()` and `give_back()` of an idle connection on the stub."""
+    async with opened_stub(Sizes(5, 10, warm=1)) as opened:
+        pool = cast(TypedPool, opened)
+
+        async def run() -> None:
+            take, give_back = pool.take, cast(Callable[[Any], None], pool.give_back)
+            for _ in range(COUNTED):
+                give_back(take())
+
+        turn = partial(workloads.takes, pool, pool.take, pool.give_back, 50_000)
+        yield OpenCase(turn, run, COUNTED)
+
+
+@asynccontextmanager
+async def opened_stub(sizes: Sizes) -> AsyncIterator[Pool]:
+    pool = await greenlet_spawn(stub_pool, TYPED_OPTIONS, sizes)
+    yield pool
+    await greenlet_spawn(pool.dispose)
+
+
+@dataclass(slots=True)
+class Item:
+    id: int
+    name: str
+    price: float
+
+
+ITEMS = """
+    CREATE TABLE IF NOT EXISTS items AS
+    SELECT id::int4, 'name ' || id AS name, id / 7.0::float8 AS price
+    FROM generate_series(1, 1000) AS id
+"""
+INDEX = "CREATE UNIQUE INDEX IF NOT EXISTS items_id ON items (id)"
+ONE = "SELECT id, name, price FROM items WHERE id = :id"
+MANY = "SELECT id, name, price FROM items WHERE id <= :most"
+
+
+@asynccontextmanager
+async def fetches_on_engine(server: URL) -> AsyncIterator[OpenCase]:
+    """`fetch_one(engine, ...)` on asyncpg."""
+    async with opened_items(server) as engine:
+        yield calls(lambda: fetch_one(engine, Item, ONE, {"id": 7}), times=1_500)
+
+
+@asynccontextmanager
+async def fetches_on_connection(server: URL) -> AsyncIterator[OpenCase]:
+    """`fetch_one(connection, ...)` on asyncpg."""
+    async with opened_items(server) as engine, engine.connect() as connection:
+        yield calls(lambda: fetch_one(connection, Item, ONE, {"id": 7}), times=1_500)
+
+
+@asynccontextmanager
+async def fetches_of_many(server: URL) -> AsyncIterator[OpenCase]:
+    """`fetch_all(connection, ...)` of 100 rows on asyncpg."""
+    async with opened_items(server) as engine, engine.connect() as connection:
+        yield calls(lambda: fetch_all(connection, Item, MANY, {"most": 100}), times=700)
+
+
+@asynccontextmanager
+async def opened_items(server: URL) -> AsyncIterator[AsyncEngine]:
+    engine = create_async_engine(server, **TYPED_OPTIONS)
+    async with engine.begin() as connection:
+        await connection.execute(text(ITEMS))
+        await connection.execute(text(INDEX))
+    yield engine
+    await engine.dispose()
+
+
+def calls(call: Callable[[], Awaitable[Any]], *, times: int) -> OpenCase:
+    """A case of calls that are made one after the other."""
+
+    async def repeat(count: int) -> None:
+        for _ in range(count):
+            await call()
+
+    async def turn() -> Reading:
+        await repeat(times // 10)
+        start = perf_counter()
+        await repeat(times)
+        return {"us": 1e6 * (perf_counter() - start) / times}
+
+    return OpenCase(turn, partial(repeat, COUNTED), COUNTED)
+
+
+@asynccontextmanager
+async def spike(_: URL) -> AsyncIterator[OpenCase]:
+    """50 requests of 2 ms on 5 warm connections, at most 50; a connect takes 150 ms."""
+    delay, requests = 0.15, 50
+
+    async def turn() -> Reading:
+        pool = await open_engine(stub_driver.URL, TYPED_OPTIONS, Sizes(5, 50, warm=5))
+        before = pool.connects.attempts
+        pool.connects.delay = delay
+        reading = await workloads.spike(pool, requests, 0.002)
+        await asyncio.sleep(1.5 * delay)  # attempts under way end
+        await pool.close()
+        return {"total ms": reading["total ms"], "new": pool.connects.attempts - before}
+
+    yield OpenCase(turn, turn, requests)
+
+
+@asynccontextmanager
+async def ramp(_: URL) -> AsyncIterator[OpenCase]:
+    """50 long requests on a cold pool of 50; a connect takes 20 ms."""
+    requests = 50
+
+    async def turn() -> Reading:
+        pool = await open_engine(stub_driver.URL, TYPED_OPTIONS, Sizes(requests, requests))
+        pool.connects.delay = 0.02
+        reading = await workloads.ramp(pool, requests, 2)
+        await pool.close()
+        return {"all running ms": reading["all running ms"]}
+
+    yield OpenCase(turn, turn, requests)
+
+
+@asynccontextmanager
+async def many_clients(server: URL) -> AsyncIterator[OpenCase]:
+    """100 clients on 5 connections of asyncpg, each with 20 checkouts of 1 ms."""
+    clients, connections, times = 100, 5, 20
+    pool = await open_engine(server, TYPED_OPTIONS, Sizes(connections, connections, connections))
+    clients_of = partial(workloads.many_clients, workloads.async_with, pool, clients, connections)
+
+    async def turn() -> Reading:
+        reading = await clients_of(times, 0.001)
+        return {"p99 / ideal": reading["p99 / ideal"]}
+
+    counted = 2
+    yield OpenCase(turn, partial(clients_of, counted, 0.001), clients * counted)
+    await pool.close()
+
+
+@asynccontextmanager
+async def cancelled_waiters(server: URL) -> AsyncIterator[OpenCase]:
+    """1,000 waiters on the only connection of asyncpg are cancelled at once."""
+    waiters = 1_000
+    pool: OpenPool = await open_engine(server, TYPED_OPTIONS, Sizes(1, 1, warm=1))
+    turn = partial(workloads.cancelled_waiters, pool, waiters)
+    yield OpenCase(turn, turn, waiters)
+    await pool.close()
+
+
+CASES: dict[str, Case] = {
+    "engine checkout, 1 task": partial(engine_checkouts, tasks=1, size=32),
+    "engine checkout, 32 tasks on 32": partial(engine_checkouts, tasks=32, size=32),
+    "engine checkout, 32 tasks on 16": partial(engine_checkouts, tasks=32, size=16),
+    "pool checkout, 1 task": partial(pool_checkouts, tasks=1, size=32),
+    "pool checkout, 32 tasks on 16": partial(pool_checkouts, tasks=32, size=16),
+    "take and give back": takes,
+    "fetch_one, engine": fetches_on_engine,
+    "fetch_one, connection": fetches_on_connection,
+    "fetch_all, 100 rows": fetches_of_many,
+    "spike": spike,
+    "ramp": ramp,
+    "many clients": many_clients,
+    "cancelled waiters": cancelled_waiters,
+}
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What is accepted of a new version."""
+
+    ratio: float = 1.03
+    """The largest new / old."""
+    calls: float = 0.5
+    """Smaller increases of the function calls per operation are ignored. In cases with timers the
+    number of calls varies from run to run."""
+
+
+BOUND = Bound()
+BOUNDS = {
+    "take and give back": Bound(ratio=1.10),
+    "spike": Bound(calls=5),
+    "ramp": Bound(calls=5),
+    "many clients": Bound(calls=5),
+}
+"""The bounds of cases that differ from `BOUND`."""
