@@ -162,3 +162,31 @@ def test_every_private_of_sqlalchemy_that_a_fetch_uses_is_listed() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
     assert sorted(name for name in used if not re.search(rf"\b{name}\b", page)) == []
     assert "_compile_w_cache" in used
+
+
+def quoted_tests(page: str, folder: Path) -> list[tuple[Path, str]]:
+    """The tests that a page names, a link to a file with parts of their names behind it."""
+    targets = dict(re.findall(r"^\[(\w+)\]: (\S+\.py)$", page, re.MULTILINE))
+    found: list[tuple[Path, str]] = []
+    pattern = r"\[(\w+)\](?:\((\S+?\.py)\))?:?\s*((?:`[\w ]+`[,\s]*)+)"
+    for name, link, parts in re.findall(pattern, page):
+        target = link or targets.get(name)
+        if target is not None:
+            file = (folder / target).resolve()
+            found += [(file, part) for part in re.findall(r"`([\w ]+)`", parts)]
+    return found
+
+
+def names_a_test(file: Path, part: str) -> bool:
+    """Whether a part of a name is that of a test, or a parameter's id, in this file."""
+    source = file.read_text()
+    return f'"{part}"' in source or bool(re.search(rf"\btest_\w*{part}", source))
+
+
+@pytest.mark.parametrize("name", ["guarantees.md", "drivers.md", "deployment.md"])
+def test_every_test_that_a_page_names_exists(name: str) -> None:
+    page = ROOT / "docs" / name
+    quoted = quoted_tests(page.read_text(), page.parent)
+    assert len(quoted) >= 10
+    missing = [f"{file.name}: {part}" for file, part in quoted if not names_a_test(file, part)]
+    assert missing == []
