@@ -36,7 +36,9 @@ def limit_resets(dialect: Any, start_timer: Callable[[Any], Cancellable]) -> Non
         limits.start_timer = start_timer
         return
     limits = dialect._typedpool_limits = _Limits(start_timer)
-    dialect.do_rollback = limits.around_rollback(dialect.do_rollback)
+    is_default = getattr(dialect.do_rollback, "__func__", None) is DefaultDialect.do_rollback
+    is_plain = is_default and not getattr(dialect, "skip_autocommit_rollback", False)
+    dialect.do_rollback = limits.around_rollback(dialect.do_rollback, is_plain=is_plain)
     dialect.do_commit = limits.around_commit(dialect.do_commit)
 
 
@@ -47,16 +49,22 @@ class _Limits:
     def __init__(self, start_timer: Callable[[Any], Cancellable]) -> None:
         self.start_timer = start_timer
 
-    def around_rollback(self, operation: _Operation) -> _Operation:
-        is_default = getattr(operation, "__func__", None) is DefaultDialect.do_rollback
+    def around_rollback(self, operation: _Operation, *, is_plain: bool) -> _Operation:
+        """Wrap a dialect's rollback.
+
+        :param is_plain: it does no more than to call ``rollback()``.
+        """
 
         def do_rollback(subject: Any) -> None:
-            connection = getattr(subject, "dbapi_connection", subject)
-            # asyncpg's adapter does nothing without a transaction: there is nothing to limit
-            if is_default and getattr(connection, "_transaction", self) is None:
-                operation(subject)
+            try:
+                # asyncpg's adapter does nothing without a transaction: there is nothing to limit
+                nothing_begun = is_plain and subject.dbapi_connection._transaction is None
+            except AttributeError:
+                nothing_begun = False
+            if nothing_begun:
+                subject.rollback()
             else:
-                self.run(operation, subject, connection)
+                self.run(operation, subject, getattr(subject, "dbapi_connection", subject))
 
         return do_rollback
 

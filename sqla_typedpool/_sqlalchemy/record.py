@@ -49,11 +49,6 @@ class HookedRecord(_ConnectionRecord):
         return connection if connection is not None else self.reconnect()
 
     def checkin(self, _fairy_was_created: bool = True) -> None:
-        pool = self.pool
-        if self.fairy_ref is not None and not (self.finalize_callback or pool.dispatch.checkin):
-            self.fairy_ref = None  # all that an ordinary return does
-            pool._return_conn(self)
-            return
         try:
             super().checkin(_fairy_was_created)
         except BaseException:

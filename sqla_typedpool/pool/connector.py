@@ -38,13 +38,11 @@ class ConnectDemand(Protocol):
     queue: WaitQueue
     reports: Reports
 
-    def unserved(self) -> int:
-        """Waiters that no ping is expected to serve."""
-        ...
+    # Waiters that no ping is expected to serve.
+    def unserved(self) -> int: ...
 
-    def missing(self) -> int:
-        """Connections missing from the minimum size."""
-        ...
+    # Connections missing from the minimum size.
+    def missing(self) -> int: ...
 
     def begin_opening(self) -> PoolEntry | None:
         """Take a slot for an attempt; None if none may be opened."""

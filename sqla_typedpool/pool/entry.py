@@ -149,6 +149,18 @@ class PoolEntry(HookedRecord):
 
     # ------------------------------------------------------------ SQLAlchemy's hooks
 
+    def checkin(self, _fairy_was_created: bool = True) -> None:
+        has_listeners = self.finalize_callback or self.pool.dispatch.checkin
+        try:
+            is_here = self.owner.loop is asyncio.get_running_loop()
+        except RuntimeError:
+            is_here = False
+        if is_here and not has_listeners and self.fairy_ref is not None:
+            self.fairy_ref = None  # all that an ordinary return does
+            self.owner.checkin(self)
+        else:
+            super().checkin(_fairy_was_created)
+
     def reconnect(self) -> Any:
         return self.owner.reconnect(self)
 

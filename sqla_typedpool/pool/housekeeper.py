@@ -119,7 +119,7 @@ def _reason_to_close(pool: LoopPool, entry: PoolEntry, now: float) -> CloseReaso
         return entry.evicted
     if now >= entry.expires_at:
         return CloseReason.LIFETIME
-    open_or_opening = pool.slots.total() - pool.slots.closing
+    open_or_opening = pool.slots.total - pool.slots.closing
     timeout = options.pool_idle_timeout
     if timeout is None or open_or_opening <= options.pool_min_size:
         return None

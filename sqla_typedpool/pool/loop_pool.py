@@ -226,14 +226,18 @@ class LoopPool:
         entry.idle_since = entry.validated_at = now
         if since < self.disconnected_at:
             entry.mark(Condition.SUSPECT)
+        slots = self.slots
         if (
             entry.condition
             or now >= entry.expires_at
             or entry.dbapi_connection is None
-            or not self.slots.checkin_idle(entry)
+            or slots.waiters
+            or len(slots.idle) >= slots.max_idle
         ):
-            self.slots.checkin()
+            slots.checkin()
             self._checkin_slowly(entry)
+        else:
+            slots.checkin_idle(entry)
         if leak is not None:
             entry.is_leak_reported = False
             self.reports.leak_returned(leak)
@@ -344,19 +348,18 @@ class LoopPool:
     # ---------------------------------------------- what the connector is told
 
     def unserved(self) -> int:
-        expected = self.slots.validating - len(self._likely_dead)
-        return len(self.slots.waiters) - expected
+        return len(self.slots.waiters) - (self.slots.validating - len(self._likely_dead))
 
     def missing(self) -> int:
         if not self.shared.options.pool_min_size or self.is_disposed or self.refusal is not None:
             return 0
-        return self.shared.options.pool_min_size - self.slots.total()
+        return self.shared.options.pool_min_size - self.slots.total
 
     def begin_opening(self) -> PoolEntry | None:
         if not self.slots.has_free():
             return None
         if self.shared.backend.in_memory:
-            fault = self.shared.backend.check_single_connection(self.slots.total())
+            fault = self.shared.backend.check_single_connection(self.slots.total)
             if fault is not None:
                 self.slots.fail_oldest(fault)
                 return None
@@ -588,7 +591,7 @@ class LoopPool:
 
     async def _open_again(self, entry: PoolEntry) -> None:
         # the server may have room for one connection only
-        while self.slots.total() > self.slots.limits.max_total and self.slots.closing:
+        while self.slots.total > self.slots.limits.max_total and self.slots.closing:
             await self.tasks.wait_closed(self.shared.options.pool_reset_timeout)
             await asyncio.sleep(0)
         deadline = Deadline(self.loop, self.connector.connect_timeout)

@@ -326,14 +326,8 @@ class TypedPool(QueuePoolApi):
     def _return_conn(self, record: Any) -> None:
         if type(record) is not PoolEntry:
             record.close()  # it is not pooled
-            return
-        owner = record.owner
-        try:
-            is_here = owner.loop is get_running_loop()
-        except RuntimeError:
-            is_here = False
-        if is_here:
-            owner.checkin(record)
+        elif record.owner.loop is running_loop():
+            record.owner.checkin(record)
         else:
             self._do_return_conn(record)
 

@@ -22,6 +22,7 @@ transition is atomic, so nothing needs a lock.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -32,13 +33,11 @@ E_contra = TypeVar("E_contra", contravariant=True)
 class Waiter(Protocol[E_contra]):
     """Somebody in the queue."""
 
-    def serve(self, entry: E_contra) -> bool:
-        """Hand over a connection; False if this waiter does not wait any more."""
-        ...
+    # Hand over a connection; False if this waiter does not wait any more.
+    def serve(self, entry: E_contra) -> bool: ...
 
-    def fail(self, error: BaseException) -> bool:
-        """Hand over an error; False if this waiter does not wait any more."""
-        ...
+    # Hand over an error; False if this waiter does not wait any more.
+    def fail(self, error: BaseException) -> bool: ...
 
 
 @dataclass
@@ -70,42 +69,32 @@ class Slots(Generic[E]):
         self.max_idle: float = limits.size or float("inf")
         self.idle: deque[E] = deque()  # in the order of their last use, the latest at the right
         self.next_index = -1 if lifo else 0  # of the idle entry that is checked out next
-        self._pop_idle = self.idle.pop if lifo else self.idle.popleft
         self.waiters: OrderedDict[Waiter[E], None] = OrderedDict()
-        self.in_use = 0
+        self.total = 0  # slots that are not free; those in no other state are in use
         self.opening = 0
         self.reserved = 0
         self.validating = 0
         self.closing = 0
+        # The two changes of every request are methods of the deque itself, without a call between:
+        # idle -> in use, of ``idle[next_index]``
+        self.checkout: Callable[[], E] = self.idle.pop if lifo else self.idle.popleft
+        # in use -> idle, if nobody waits and fewer than ``max_idle`` are idle
+        self.checkin_idle: Callable[[E], None] = self.idle.append
 
-    def total(self) -> int:
-        """How many slots are not free."""
+    @property
+    def in_use(self) -> int:
+        """How many connections are checked out."""
         working = self.opening + self.reserved + self.validating + self.closing
-        return len(self.idle) + self.in_use + working
+        return self.total - len(self.idle) - working
 
     def has_free(self) -> bool:
         """Whether one more connection may be opened."""
-        return self.total() < self.limits.max_total
+        return self.total < self.limits.max_total
 
-    # ------------------------------------------------------- check out, check in
-
-    def checkout(self) -> E:
-        """idle -> in use: the next entry, ``idle[next_index]``."""
-        entry = self._pop_idle()
-        self.in_use += 1
-        return entry
-
-    def checkin_idle(self, entry: E) -> bool:
-        """in use -> idle; False if it must not be idle: somebody waits, or enough are idle."""
-        if self.waiters or len(self.idle) >= self.max_idle:
-            return False
-        self.in_use -= 1
-        self.idle.append(entry)
-        return True
+    # ------------------------------------------------------------------ check in
 
     def checkin(self) -> None:
         """in use -> reserved."""
-        self.in_use -= 1
         self.reserved += 1
 
     # ------------------------------------------------------------------ reserved
@@ -125,7 +114,6 @@ class Slots(Generic[E]):
             waiter, _ = self.waiters.popitem(last=False)
             if waiter.serve(entry):
                 self.reserved -= 1
-                self.in_use += 1
                 return True
         return False
 
@@ -137,12 +125,14 @@ class Slots(Generic[E]):
     def release_empty(self) -> None:
         """reserved -> free: the entry has no connection."""
         self.reserved -= 1
+        self.total -= 1
 
     # ------------------------------------------------- opening, validating, closing
 
     def start_opening(self) -> None:
         """free -> opening."""
         self.opening += 1
+        self.total += 1
 
     def opened(self) -> None:
         """opening -> reserved."""
@@ -152,6 +142,7 @@ class Slots(Generic[E]):
     def opening_failed(self) -> None:
         """opening -> free."""
         self.opening -= 1
+        self.total -= 1
 
     def start_validating(self) -> None:
         """reserved -> validating."""
@@ -171,10 +162,12 @@ class Slots(Generic[E]):
     def start_terminating(self) -> None:
         """free -> closing: of a connection whose entry is still in use, without it."""
         self.closing += 1
+        self.total += 1
 
     def closed(self) -> None:
         """closing -> free."""
         self.closing -= 1
+        self.total -= 1
 
     # --------------------------------------------------------------------- queue
 

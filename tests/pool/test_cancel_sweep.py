@@ -403,7 +403,7 @@ def test_the_sweep_detects_a_connection_that_is_not_passed_on(
     def withdraw_and_lose_a_slot(self: Any, waiter: Any, error: BaseException) -> None:
         withdraw(self, waiter, error)
         if waiter.future.done() and not waiter.future.cancelled():
-            self.slots.in_use += 1  # as if the assigned connection had not been released
+            self.slots.total += 1  # as if the assigned connection had not been released
 
     monkeypatch.setattr(LoopPool, "_withdraw", withdraw_and_lose_a_slot)
     with pytest.raises(AssertionError):

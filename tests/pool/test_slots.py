@@ -136,7 +136,7 @@ def test_the_stock_values_for_unlimited_are_honoured(
 def test_a_changed_limit_applies_at_once() -> None:
     limits = Limits(1, 0)
     slots: Slots[str] = Slots(limits)
-    slots.in_use = 1
+    park(slots, "a")
     assert not slots.has_free()
     limits.max_overflow = 1
     assert slots.has_free()
@@ -181,9 +181,8 @@ class SlotsAgainstAModel(RuleBasedStateMachine):
     @rule(data=st.data())
     def check_in_to_idle(self, data: st.DataObject) -> None:
         entry = data.draw(st.sampled_from(self.used))
-        may_be_idle = not self.slots.waiters and len(self.idle) < self.limits.size
-        assert self.slots.checkin_idle(entry) == may_be_idle
-        if may_be_idle:
+        if not self.slots.waiters and len(self.idle) < self.slots.max_idle:
+            self.slots.checkin_idle(entry)
             self.used.remove(entry)
             self.idle.append(entry)
 
@@ -304,8 +303,8 @@ class SlotsAgainstAModel(RuleBasedStateMachine):
         assert slots.in_use == len(self.used)
         assert slots.reserved == len(self.reserved)
         working = sum(self.busy.values()) + len(self.reserved)
-        assert slots.total() == len(self.idle) + len(self.used) + working
-        assert slots.has_free() == (slots.total() < self.limits.max_total)
+        assert slots.total == len(self.idle) + len(self.used) + working
+        assert slots.has_free() == (slots.total < self.limits.max_total)
         waiting = [each for each in slots.waiters if not each.is_done]  # type: ignore[attr-defined]
         assert waiting == [each for each in self.queue if not each.is_done]
 

@@ -15,7 +15,7 @@ import pytest
 from tests.support.imports import PACKAGE_ROOT
 
 SLOTS_FILE = PACKAGE_ROOT / "pool" / "slots.py"
-COUNTERS = {"in_use", "opening", "reserved", "validating", "closing"}
+COUNTERS = {"total", "opening", "reserved", "validating", "closing"}
 QUEUES = {"idle", "waiters"}
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 # The methods of a deque and an OrderedDict that change it.
@@ -144,16 +144,16 @@ def test_only_slots_changes_its_counters_and_queues() -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "self.slots.in_use += 1",
+        "self.slots.total += 1",
         "slots.opening -= 1",
         "self._loop_pool.slots.reserved = 0",
         "self._slots.validating += 1",
         "house.slots.closing, x = 1, 2",
-        "del slots.in_use",
+        "del slots.total",
         "slots.idle = deque()",
-        "setattr(self.slots, 'in_use', 3)",
-        "delattr(slots, 'in_use')",
-        "for slots.in_use in range(3): pass",
+        "setattr(self.slots, 'total', 3)",
+        "delattr(slots, 'total')",
+        "for slots.total in range(3): pass",
         "self.slots.idle.append(entry)",
         "self.slots.idle.pop()",
         "self.slots.idle.popleft()",
@@ -171,12 +171,12 @@ def test_only_slots_changes_its_counters_and_queues() -> None:
         "take = self.slots.idle.pop",
         "def f(self):\n    idle = self.slots.idle\n    idle.append(1)",
         "async def f(self):\n    waiters = self.slots.waiters\n    waiters.clear()",
-        "def f(self):\n    s, q = self.slots, 1\n    s.in_use += 1",
+        "def f(self):\n    s, q = self.slots, 1\n    s.total += 1",
         "def f(self):\n    s = self.slots\n    idle = s.idle\n    del idle[0]",
         "def f(self):\n    idle = self.slots.idle\n    def g():\n        idle.pop()",
         "def f(self):\n    idle = self.slots.idle\n    idle += [1]",
         "lambda: self.slots.idle.pop()",
-        "@decorated\nclass A:\n    def f(self):\n        self.slots.in_use = 1",
+        "@decorated\nclass A:\n    def f(self):\n        self.slots.total = 1",
         "def f(self):\n    if (idle := self.slots.idle):\n        idle.pop()",
     ],
 )
@@ -187,16 +187,16 @@ def test_a_change_of_slots_elsewhere_is_found(source: str) -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "if slots.in_use and not slots.waiters: pass",
+        "if slots.total and not slots.waiters: pass",
         "count = len(self.slots.idle) + self.slots.opening",
         "entry = self.slots.idle[-1]",
         "for entry in list(self.slots.idle): self.slots.reserve(entry)",
         "self.slots.checkin()",
         "self.slots.limits.max_overflow = 3",
         "self.slots = Slots(limits)",
-        "self.in_use = 3",
+        "self.total = 3",
         "self.opening += 1",
-        "stats.in_use += 1",
+        "stats.total += 1",
         "self.idle.append(entry)",
         "setattr(self, 'in_use', 3)",
         "setattr(self.slots, name, 3)",
