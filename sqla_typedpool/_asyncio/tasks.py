@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context
 from logging import Logger
 from typing import Any
@@ -100,8 +101,13 @@ class BackgroundTasks:
             task.cancel()
 
     def forget(self) -> None:
-        """The loop is closed: none of them will run again."""
-        self._running.clear()
+        """The loop is closed: none of them will run again, and what they hold is released."""
+        while self._running:
+            task = self._running.pop()
+            with suppress(Exception, asyncio.CancelledError):  # a driver may need its loop
+                task.get_coro().close()
+            # asyncio would complain of it, and it cannot be cancelled any more
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
 def error_of(task: asyncio.Task[Any]) -> BaseException | None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from sqla_typedpool import TypedPool
+from tests.chaos.measurements import count_descriptors
 from tests.support.engines import (
     admin_of,
     ask,
@@ -23,6 +26,7 @@ from tests.support.engines import (
     fill,
     make_engine,
     new_name,
+    no_gc,
     run,
     until,
 )
@@ -282,6 +286,39 @@ def test_a_manually_closed_loop_leaves_no_session(postgres: Postgres, driver: st
     assert count_backends(postgres, name) == 0
     run(use(engine))
     assert count_backends(postgres, name) == 0
+
+
+def test_a_psycopg_connect_cancelled_in_a_manually_closed_loop_leaves_no_socket(
+    postgres: Postgres,
+) -> None:
+    """At any await. (asyncio closes the socket of its own transports when they are collected.)"""
+    pytest.importorskip("psycopg")
+
+    async def main(iterations: int) -> int:
+        first = await engine.connect()
+        second = asyncio.ensure_future(engine.connect())
+        for _ in range(iterations):
+            await asyncio.sleep(0)
+        now_connecting = TypedPool.of(engine).stats().connecting
+        second.cancel()
+        with suppress(asyncio.CancelledError):
+            await (await second).close()
+        await first.close()
+        return now_connecting
+
+    connecting, left = 0, list[int]()
+    for iterations in (*range(1, 12), *range(12, 100, 4)):
+        engine = make_engine(postgres.url("psycopg"), pool_size=3, max_overflow=0)
+        with no_gc():
+            before = count_descriptors()
+            loop = asyncio.new_event_loop()
+            connecting += loop.run_until_complete(main(iterations))
+            loop.close()
+            del loop
+            left.append(count_descriptors() - before)
+    gc.collect()
+    assert connecting > 10
+    assert not any(left), left
 
 
 @by_driver
