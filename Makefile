@@ -41,7 +41,7 @@ soak: $(VENV)/.test ## load and injected faults for SECONDS (600), repeated with
 
 fuzz: $(VENV)/.test ## random statements against the describer for SECONDS (600), repeated with SEED
 	SQLA_TYPEDPOOL_FUZZ_SECONDS=$(SECONDS) SQLA_TYPEDPOOL_FUZZ_SEED=$(SEED) \
-		$(BIN)/python -m pytest tests/test_nullability_fuzz.py -s -k random $(ARGS)
+		$(BIN)/python -m pytest tests/describe/soundness/test_fuzz.py -s -k random $(ARGS)
 
 lint: $(VENV)/.lint ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -64,7 +64,7 @@ def run(folder: Path, *arguments: str) -> tuple[float, str]:
 
 def commands(names: list[str], url: str) -> dict[str, tuple[str, ...]]:
     modules = [f"{name}.{each}" for name in names for each in ("catalogue", "orders", "reports")]
-    imported = ", ".join(["asyncpg", "sqla_typedpool.check.run", *modules])
+    imported = ", ".join(["asyncpg", "sqla_typedpool.check.runner", *modules])
     tool = ("-m", "sqla_typedpool")
     return {
         "imports": ("-c", f"import {imported}"),

@@ -37,7 +37,7 @@ from sqla_typedpool.mapping.mapper import explain_mapping
 from sqla_typedpool.mapping.markers import ByName, Col, Decode, Flatten, Json
 from sqla_typedpool.pool.pool import TypedPool
 from sqla_typedpool.pool.stats import PoolStats
-from sqla_typedpool.query import RowCount, query, query_info
+from sqla_typedpool.queries import RowCount, query, query_info
 
 __version__ = "0.1.0"
 

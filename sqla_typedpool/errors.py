@@ -10,7 +10,10 @@
     ├── StatementTimeout  a call exceeded its timeout (also the built-in TimeoutError)
     ├── RowShapeError     the columns do not fit the row type
     ├── RowValueError     a value does not have the declared type
-    └── DeclarationError  a function decorated with @query is wrong (also TypeError)
+    ├── DeclarationError  a function decorated with @query is wrong (also TypeError)
+    ├── CannotRun         a check cannot be done at all
+    ├── Refused           the database does not accept a statement
+    └── SnapshotError     a snapshot cannot be used
 
 The pool's errors are subclasses of the SQLAlchemy exceptions that applications already
 catch, so existing ``except`` clauses still work.
@@ -26,14 +29,17 @@ from typing import Any, TypeVar
 from sqlalchemy import exc
 
 __all__ = [
+    "CannotRun",
     "DeclarationError",
     "Holder",
     "PoolClosed",
     "PoolOptionError",
     "PoolSaturated",
     "PoolTimeout",
+    "Refused",
     "RowShapeError",
     "RowValueError",
+    "SnapshotError",
     "StatementTimeout",
     "TypedPoolError",
     "copy_error",
@@ -255,3 +261,33 @@ def copy_error(error: _E) -> _E:
     copy.__suppress_context__ = error.__suppress_context__
     result: _E = copy.with_traceback(error.__traceback__)
     return result
+
+
+class CannotRun(TypedPoolError):
+    """The check cannot be done at all (exit code 2): one sentence, and the next step."""
+
+
+class Refused(TypedPoolError):
+    """The database does not accept the statement; the run goes on with the next one."""
+
+    message: str
+    """The database's own words."""
+    position: int | None
+    """Where in the sent SQL, in characters from 0; None = it does not say."""
+    hint: str
+    """The next step, or ""."""
+    code: str | None
+    """SQLSTATE or the like."""
+
+    def __init__(
+        self, message: str, *, position: int | None = None, hint: str = "", code: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.position = position
+        self.hint = hint
+        self.code = code
+
+
+class SnapshotError(TypedPoolError):
+    """A snapshot cannot be used; the message names what is wrong in the file."""

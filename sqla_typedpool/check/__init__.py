@@ -1,15 +1,9 @@
 """What the database says of statements that are not run, compared with what was declared."""
 
-from .describe import describe
-from .model import (
-    CannotRun,
-    ColumnDescription,
-    Description,
-    Finding,
-    ParameterDescription,
-    Refused,
-    Severity,
-)
+from sqla_typedpool.check.model import Finding, Severity
+from sqla_typedpool.describe import describe
+from sqla_typedpool.describe.model import ColumnDescription, Description, ParameterDescription
+from sqla_typedpool.errors import CannotRun, Refused
 
 __all__ = [
     "CannotRun",

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from sqlalchemy.exc import SQLAlchemyError
 
 from sqla_typedpool._sqlalchemy.compiling import compile_statement
-from sqla_typedpool.check.codes import finding
-from sqla_typedpool.check.locate import (
+from sqla_typedpool.check.locations import (
     offset_as_written,
     place_in_sql,
     place_of_column,
@@ -21,25 +20,25 @@ from sqla_typedpool.check.locate import (
     sent_span,
     word_at,
 )
-from sqla_typedpool.check.model import Description, Finding, Place, Refused, Severity
-from sqla_typedpool.check.nullability import null_findings
+from sqla_typedpool.check.model import Finding, Location, Severity
+from sqla_typedpool.check.null_checks import null_findings
 from sqla_typedpool.check.parameters import compare_parameters
-from sqla_typedpool.errors import DeclarationError, RowShapeError
-from sqla_typedpool.mapping.faults import Fault, FaultKind
-from sqla_typedpool.mapping.plan import Column, draft_plan
-from sqla_typedpool.query import Cardinality, QueryInfo
+from sqla_typedpool.check.rules import finding
+from sqla_typedpool.describe.model import Description
+from sqla_typedpool.errors import DeclarationError, Refused, RowShapeError
+from sqla_typedpool.mapping.plan import Column, partial_plan
+from sqla_typedpool.mapping.shape_error import ShapeIssue, ShapeIssueKind
+from sqla_typedpool.queries import Cardinality, QueryInfo
 from sqla_typedpool.tokens import stars
 
-__all__ = ["compare", "misdeclared", "refused"]
-
 _FAULTS = {
-    FaultKind.COUNT: "TP106",
-    FaultKind.MISSING: "TP102",
-    FaultKind.EXTRA: "TP103",
-    FaultKind.DUPLICATE: "TP104",
-    FaultKind.IMPOSSIBLE: "TP105",
-    FaultKind.AMBIGUOUS: "TP110",
-    FaultKind.ROW_TYPE: "TP303",
+    ShapeIssueKind.COUNT: "TP106",
+    ShapeIssueKind.MISSING: "TP102",
+    ShapeIssueKind.EXTRA: "TP103",
+    ShapeIssueKind.DUPLICATE: "TP104",
+    ShapeIssueKind.IMPOSSIBLE: "TP105",
+    ShapeIssueKind.AMBIGUOUS: "TP110",
+    ShapeIssueKind.ROW_TYPE: "TP303",
 }
 # What PostgreSQL says when nothing tells a parameter's type: 42P18 indeterminate_datatype,
 # 42P08 ambiguous_parameter.
@@ -120,9 +119,9 @@ def _name(info: QueryInfo) -> str:
 
 
 def _compare_columns(info: QueryInfo, description: Description) -> Iterator[Finding]:
-    columns = tuple(Column(each.name, each.delivered) for each in description.columns)
+    columns = tuple(Column(each.name, each.db_type) for each in description.columns)
     try:
-        draft = draft_plan(info.row_type, columns, description.family)
+        draft = partial_plan(info.row_type, columns, description.family)
     except RowShapeError as error:
         yield from misdeclared(info, error)
         return
@@ -131,13 +130,13 @@ def _compare_columns(info: QueryInfo, description: Description) -> Iterator[Find
     impossible = {
         place
         for fault in draft.faults
-        if fault.kind is FaultKind.IMPOSSIBLE
+        if fault.kind is ShapeIssueKind.IMPOSSIBLE
         for place in fault.columns
     }
     yield from null_findings(info, description, draft, impossible)
 
 
-def _of_fault(info: QueryInfo, description: Description, fault: Fault) -> Finding:
+def _of_fault(info: QueryInfo, description: Description, fault: ShapeIssue) -> Finding:
     return finding(
         _FAULTS[fault.kind],
         fault.message,
@@ -150,7 +149,9 @@ def _of_fault(info: QueryInfo, description: Description, fault: Fault) -> Findin
     )
 
 
-def _details_of_fault(info: QueryInfo, description: Description, fault: Fault) -> dict[str, str]:
+def _details_of_fault(
+    info: QueryInfo, description: Description, fault: ShapeIssue
+) -> dict[str, str]:
     if info.is_text:
         return {}
     if not fault.columns:
@@ -158,16 +159,16 @@ def _details_of_fault(info: QueryInfo, description: Description, fault: Fault) -
     return sent_column(description.sql, fault.columns[0], len(description.columns))
 
 
-def _place_of_fault(info: QueryInfo, description: Description, fault: Fault) -> Place:
-    if fault.kind is FaultKind.ROW_TYPE:
+def _place_of_fault(info: QueryInfo, description: Description, fault: ShapeIssue) -> Location:
+    if fault.kind is ShapeIssueKind.ROW_TYPE:
         return place_of_query(info)
     if not fault.columns:
         return place_of_output(info)
-    first_wrong = 1 if fault.kind is FaultKind.DUPLICATE else 0
+    first_wrong = 1 if fault.kind is ShapeIssueKind.DUPLICATE else 0
     return place_of_column(info, fault.columns[first_wrong], len(description.columns))
 
 
-def _subject(description: Description, fault: Fault) -> str:
+def _subject(description: Description, fault: ShapeIssue) -> str:
     return description.columns[fault.columns[0]].name if fault.columns else fault.subject
 
 
@@ -213,7 +214,7 @@ def _sent_word(as_sent: str, offset: int | None) -> dict[str, str]:
     return {} if offset is None else sent_span(offset, word_at(as_sent, offset))
 
 
-def _place_in_sent(info: QueryInfo, as_sent: str, offset: int | None) -> Place | None:
+def _place_in_sent(info: QueryInfo, as_sent: str, offset: int | None) -> Location | None:
     """Where an offset of the sent text stands in a file; None = nowhere."""
     if offset is None or not info.is_text:
         return None

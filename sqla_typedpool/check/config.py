@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqla_typedpool.check.model import CannotRun
-from sqla_typedpool.check.snapshot import FOLDER
-
-__all__ = ["Settings", "settings_of"]
+from sqla_typedpool.check.snapshots import FOLDER
+from sqla_typedpool.errors import CannotRun
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from sqla_typedpool.check.model import CannotRun
-
-__all__ = ["connected", "database_url", "is_of_driver", "said", "shown"]
+from sqla_typedpool.errors import CannotRun
 
 T = TypeVar("T")
 

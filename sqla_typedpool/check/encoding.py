@@ -10,11 +10,9 @@ from hashlib import sha256
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqla_typedpool.check.model import ColumnDescription, Description, ParameterDescription
-from sqla_typedpool.errors import TypedPoolError
-from sqla_typedpool.mapping.delivered import Delivered
-
-__all__ = ["FORMAT", "Damaged", "decoded", "encoded", "sealed"]
+from sqla_typedpool.describe.model import ColumnDescription, Description, ParameterDescription
+from sqla_typedpool.errors import SnapshotError
+from sqla_typedpool.mapping.dbtypes import DbType
 
 T = TypeVar("T")
 
@@ -27,10 +25,6 @@ _TYPES: dict[str, type] = {
         *(Decimal, datetime, date, time, timedelta, UUID),
     )
 }
-
-
-class Damaged(TypedPoolError):
-    """A snapshot that cannot be understood; the message says what is wrong with it."""
 
 
 def encoded(description: Description) -> dict[str, Any]:
@@ -48,7 +42,7 @@ def encoded(description: Description) -> dict[str, Any]:
 def _encoded_parameter(each: ParameterDescription) -> dict[str, Any]:
     return {
         "name": each.name,
-        "type": None if each.delivered is None else _encoded_type(each.delivered),
+        "type": None if each.db_type is None else _encoded_type(each.db_type),
         "is_list": each.is_list,
         "is_processed": each.is_processed,
     }
@@ -57,7 +51,7 @@ def _encoded_parameter(each: ParameterDescription) -> dict[str, Any]:
 def _encoded_column(each: ColumnDescription) -> dict[str, Any]:
     return {
         "name": each.name,
-        "type": _encoded_type(each.delivered),
+        "type": _encoded_type(each.db_type),
         "nullable": each.nullable,
         "why": each.why,
         "origin": each.origin,
@@ -65,7 +59,7 @@ def _encoded_column(each: ColumnDescription) -> dict[str, Any]:
     }
 
 
-def _encoded_type(each: Delivered) -> dict[str, Any]:
+def _encoded_type(each: DbType) -> dict[str, Any]:
     """What is usual is left out."""
     found: dict[str, Any] = {"name": each.name}
     if each.python is not None:
@@ -93,10 +87,10 @@ def decoded(text: str) -> Description:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise Damaged(f"it is not JSON: {error}") from error
+        raise SnapshotError(f"it is not JSON: {error}") from error
     entries = _Entries(document, "the file")
     if (found := entries.get("format", int)) != FORMAT:
-        raise Damaged(f"it has the format {found}, and this version reads {FORMAT}")
+        raise SnapshotError(f"it has the format {found}, and this version reads {FORMAT}")
     description = Description(
         family=entries.get("family", str),
         sql=entries.get("sql", str),
@@ -106,7 +100,7 @@ def decoded(text: str) -> Description:
         notes=entries.texts("notes"),
     )
     if entries.get("digest", str) != _digest_of(document):
-        raise Damaged("it is not as it was written: somebody has edited or merged it")
+        raise SnapshotError("it is not as it was written: somebody has edited or merged it")
     return description
 
 
@@ -125,14 +119,14 @@ class _Entries:
 
     def __init__(self, found: Any, where: str) -> None:
         if not isinstance(found, dict):
-            raise Damaged(f"{where} is not an object")
+            raise SnapshotError(f"{where} is not an object")
         self._found = found
         self._where = where
 
     def get(self, name: str, kind: type[T]) -> T:
         value = self._found.get(name)
         if type(value) is not kind:
-            raise Damaged(f'"{name}" of {self._where} is not a {kind.__name__}')
+            raise SnapshotError(f'"{name}" of {self._where} is not a {kind.__name__}')
         return value
 
     def maybe(self, name: str, kind: type[T]) -> T | None:
@@ -147,10 +141,10 @@ class _Entries:
     def texts(self, name: str) -> tuple[str, ...]:
         found = self.maybe(name, list) or ()
         if not all(isinstance(each, str) for each in found):
-            raise Damaged(f'"{name}" of {self._where} is not a list of texts')
+            raise SnapshotError(f'"{name}" of {self._where} is not a list of texts')
         return tuple(found)
 
-    def type(self, name: str) -> Delivered:
+    def type(self, name: str) -> DbType:
         return _type(_Entries(self._found.get(name), f'"{name}" of {self._where}'))
 
 
@@ -167,7 +161,7 @@ def _parameter(entries: _Entries) -> ParameterDescription:
 def _column(entries: _Entries) -> ColumnDescription:
     return ColumnDescription(
         name=entries.get("name", str),
-        delivered=entries.type("type"),
+        db_type=entries.type("type"),
         nullable=entries.get("nullable", bool),
         why=entries.get("why", str),
         origin=entries.maybe("origin", str),
@@ -175,12 +169,12 @@ def _column(entries: _Entries) -> ColumnDescription:
     )
 
 
-def _type(entries: _Entries) -> Delivered:
+def _type(entries: _Entries) -> DbType:
     python = entries.maybe("python", str)
     if python is not None and python not in _TYPES:
-        raise Damaged(f"{python} is not a type that a column arrives as")
+        raise SnapshotError(f"{python} is not a type that a column arrives as")
     element = None if entries.maybe("element", dict) is None else entries.type("element")
-    return Delivered(
+    return DbType(
         name=entries.get("name", str),
         python=None if python is None else _TYPES[python],
         element=element,
@@ -192,8 +186,8 @@ def _type(entries: _Entries) -> Delivered:
     )
 
 
-def _field(found: Any) -> tuple[str, Delivered]:
+def _field(found: Any) -> tuple[str, DbType]:
     if not (isinstance(found, list) and len(found) == 2 and isinstance(found[0], str)):
-        raise Damaged("a field of a composite type is not a pair of name and type")
+        raise SnapshotError("a field of a composite type is not a pair of name and type")
     name, kind = found
     return name, _type(_Entries(kind, f'the field "{name}"'))

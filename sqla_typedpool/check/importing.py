@@ -14,10 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from sqla_typedpool.check.model import CannotRun
-from sqla_typedpool.errors import DeclarationError
-
-__all__ = ["import_file", "import_name", "name_of_file", "searched", "to_standard_error"]
+from sqla_typedpool.errors import CannotRun, DeclarationError
 
 _NOT_OWN = tuple(
     sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from sqla_typedpool.check.codes import finding
-from sqla_typedpool.check.model import ColumnDescription, Finding, Place, Severity
-from sqla_typedpool.mapping.members import literal_keys, member_keys
-from sqla_typedpool.mapping.wanted import Kind, Wanted
-from sqla_typedpool.query import QueryInfo
-
-__all__ = ["label_findings", "labels_of"]
+from sqla_typedpool.check.model import Finding, Location, Severity
+from sqla_typedpool.check.rules import finding
+from sqla_typedpool.describe.model import ColumnDescription
+from sqla_typedpool.mapping.enums import literal_keys, member_keys
+from sqla_typedpool.mapping.typespec import Kind, TypeSpec
+from sqla_typedpool.queries import QueryInfo
 
 
 def label_findings(
-    info: QueryInfo, wanted: Wanted, column: ColumnDescription, place: Callable[[], Place]
+    info: QueryInfo, wanted: TypeSpec, column: ColumnDescription, place: Callable[[], Location]
 ) -> Iterator[Finding]:
     """Where a column's labels and what is declared differ.
 
     :param place: where the column stands; asked only where there is something to say.
     """
-    delivered = column.delivered
-    while wanted.kind is Kind.ARRAY and wanted.of and delivered.element is not None:
-        (wanted,), delivered = wanted.of, delivered.element
+    db_type = column.db_type
+    while wanted.kind is Kind.ARRAY and wanted.of and db_type.element is not None:
+        (wanted,), db_type = wanted.of, db_type.element
     known = labels_of(wanted)
-    if known is None or not delivered.labels:
+    if known is None or not db_type.labels:
         return
-    name, reason = column.name, f"the type {delivered.name} has {_list(delivered.labels)}"
-    unknown = [label for label in delivered.labels if label not in known]
+    name, reason = column.name, f"the type {db_type.name} has {_list(db_type.labels)}"
+    unknown = [label for label in db_type.labels if label not in known]
     if unknown:
         yield finding(
             "TP111",
@@ -38,7 +37,7 @@ def label_findings(
             hint=f"add {_list(unknown)} to {wanted.text}",
             subject=name,
         )
-    if unused := [label for label in known if label not in delivered.labels]:
+    if unused := [label for label in known if label not in db_type.labels]:
         yield finding(
             "TP111",
             f'"{name}" is never {_list(unused)}, which {wanted.text} knows',
@@ -46,12 +45,12 @@ def label_findings(
             query=info.name,
             severity=Severity.WARNING,
             reason=reason,
-            hint=f"remove it, or ALTER TYPE {delivered.name} ADD VALUE",
+            hint=f"remove it, or ALTER TYPE {db_type.name} ADD VALUE",
             subject=name,
         )
 
 
-def labels_of(wanted: Wanted) -> list[str] | None:
+def labels_of(wanted: TypeSpec) -> list[str] | None:
     """The texts that stand for what is declared; None = it is not a matter of texts."""
     if wanted.json or wanted.decode:
         return None

@@ -8,18 +8,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Union
 
-from sqla_typedpool.check.codes import finding
-from sqla_typedpool.check.comparisons import never_true_for_null
 from sqla_typedpool.check.labels import labels_of
-from sqla_typedpool.check.locate import place_of_bind
-from sqla_typedpool.check.model import Description, Finding, ParameterDescription, Severity
-from sqla_typedpool.check.passing import Objection, enum_base, objection_to
-from sqla_typedpool.mapping.annotations import AnnotationError, wanted_of
-from sqla_typedpool.mapping.delivered import Delivered
-from sqla_typedpool.mapping.wanted import Kind, Wanted, is_union
-from sqla_typedpool.query import Bind, QueryInfo
-
-__all__ = ["compare_parameters"]
+from sqla_typedpool.check.locations import place_of_bind
+from sqla_typedpool.check.model import Finding, Severity
+from sqla_typedpool.check.null_comparisons import never_true_for_null
+from sqla_typedpool.check.parameter_types import Unsupported, enum_base, objection_to
+from sqla_typedpool.check.rules import finding
+from sqla_typedpool.describe.model import Description, ParameterDescription
+from sqla_typedpool.mapping.annotations import AnnotationError, spec_of
+from sqla_typedpool.mapping.dbtypes import DbType
+from sqla_typedpool.mapping.typespec import Kind, TypeSpec, is_union
+from sqla_typedpool.queries import Bind, QueryInfo
 
 
 def compare_parameters(info: QueryInfo, description: Description) -> list[Finding]:
@@ -54,7 +53,7 @@ class _Look:
         wanted = _wanted(self.bind.annotation)
         if wanted is None:
             return
-        if self.described.delivered is None and self.family == "postgresql":
+        if self.described.db_type is None and self.family == "postgresql":
             yield self.untold()
             return
         yield from self.at_value(wanted)
@@ -83,16 +82,16 @@ class _Look:
 
     # ------------------------------------------------------------------------ values
 
-    def at_value(self, wanted: Wanted) -> Iterator[Finding]:
-        delivered = self.described.delivered
+    def at_value(self, wanted: TypeSpec) -> Iterator[Finding]:
+        db_type = self.described.db_type
         if self.described.is_list:
-            yield from self.at_elements(wanted, delivered, "IN takes a list")
-        elif delivered is not None and delivered.element is not None:
-            yield from self.at_elements(wanted, delivered.element, "it is an array")
+            yield from self.at_elements(wanted, db_type, "IN takes a list")
+        elif db_type is not None and db_type.element is not None:
+            yield from self.at_elements(wanted, db_type.element, "it is an array")
         else:
-            yield from self.at_single(wanted, delivered)
+            yield from self.at_single(wanted, db_type)
 
-    def at_elements(self, wanted: Wanted, element: Delivered | None, why: str) -> Iterator[Finding]:
+    def at_elements(self, wanted: TypeSpec, element: DbType | None, why: str) -> Iterator[Finding]:
         if wanted.kind in (Kind.ARRAY, Kind.TUPLE):
             parts = wanted.of
             while parts and parts[0].kind is Kind.ARRAY and not self.described.is_list:
@@ -104,20 +103,20 @@ class _Look:
             message = f"{self.declared()}, and one value is no list"
             yield self.found("TP201", message, why, f"declare it list[{wanted.text}]")
 
-    def at_single(self, wanted: Wanted, delivered: Delivered | None) -> Iterator[Finding]:
+    def at_single(self, wanted: TypeSpec, db_type: DbType | None) -> Iterator[Finding]:
         if wanted.kind is Kind.UNION:
             for each in wanted.of:
-                yield from self.at_single(each, delivered)
+                yield from self.at_single(each, db_type)
         elif wanted.kind is Kind.ENUM:
-            yield from self.at_enum(wanted, delivered)
+            yield from self.at_enum(wanted, db_type)
         elif wanted.kind is Kind.LITERAL:
-            yield from self.at_literal(wanted, delivered)
+            yield from self.at_literal(wanted, db_type)
         elif wanted.kind is Kind.EXACT:
-            yield from self.objected(objection_to(wanted.annotation, delivered, self.family))
+            yield from self.objected(objection_to(wanted.annotation, db_type, self.family))
         elif wanted.kind in (Kind.NESTED, Kind.MAPPING, Kind.ARRAY, Kind.TUPLE):
-            yield from self.at_structure(wanted, delivered)
+            yield from self.at_structure(wanted, db_type)
 
-    def at_enum(self, wanted: Wanted, delivered: Delivered | None) -> Iterator[Finding]:
+    def at_enum(self, wanted: TypeSpec, db_type: DbType | None) -> Iterator[Finding]:
         base = enum_base(wanted.annotation, self.family)
         if base is None:
             yield self.unpassable(
@@ -126,50 +125,50 @@ class _Look:
                 "SQLAlchemy's Enum type: text(...).bindparams(bindparam(name, type_=...))",
             )
             return
-        objection = objection_to(base, delivered, self.family)
+        objection = objection_to(base, db_type, self.family)
         yield from self.objected(objection)
-        if objection is None and delivered is not None:
-            yield from self.at_labels(wanted, delivered)
+        if objection is None and db_type is not None:
+            yield from self.at_labels(wanted, db_type)
 
-    def at_literal(self, wanted: Wanted, delivered: Delivered | None) -> Iterator[Finding]:
+    def at_literal(self, wanted: TypeSpec, db_type: DbType | None) -> Iterator[Finding]:
         types = {type(value) for value in typing.get_args(wanted.annotation)}
-        objections = {objection_to(each, delivered, self.family) for each in types} - {None}
+        objections = {objection_to(each, db_type, self.family) for each in types} - {None}
         for objection in sorted(filter(None, objections), key=lambda each: each.reason):
             yield from self.objected(objection)
-        if not objections and delivered is not None:
-            yield from self.at_labels(wanted, delivered)
+        if not objections and db_type is not None:
+            yield from self.at_labels(wanted, db_type)
 
-    def at_labels(self, wanted: Wanted, delivered: Delivered) -> Iterator[Finding]:
+    def at_labels(self, wanted: TypeSpec, db_type: DbType) -> Iterator[Finding]:
         given = labels_of(wanted) or []
-        unknown = [f"'{each}'" for each in given if each not in delivered.labels]
-        if delivered.labels and unknown:
+        unknown = [f"'{each}'" for each in given if each not in db_type.labels]
+        if db_type.labels and unknown:
             listed = ", ".join(unknown)
             yield self.found(
                 "TP111",
-                f":{self.bind.name} may be {listed}, which {delivered.name} does not know",
-                f"the type {delivered.name} has {', '.join(map(repr, delivered.labels))}",
-                f"ALTER TYPE {delivered.name} ADD VALUE, or take {listed} out of {wanted.text}",
+                f":{self.bind.name} may be {listed}, which {db_type.name} does not know",
+                f"the type {db_type.name} has {', '.join(map(repr, db_type.labels))}",
+                f"ALTER TYPE {db_type.name} ADD VALUE, or take {listed} out of {wanted.text}",
             )
 
-    def at_structure(self, wanted: Wanted, delivered: Delivered | None) -> Iterator[Finding]:
+    def at_structure(self, wanted: TypeSpec, db_type: DbType | None) -> Iterator[Finding]:
         """Lists, dicts, classes with fields, where a single value is meant."""
-        if delivered is not None and delivered.json:
+        if db_type is not None and db_type.json:
             yield self.unpassable(
                 "JSON is passed as text",
                 "pass json.dumps(...), declared str; or bind it with SQLAlchemy's JSON type: "
                 "text(...).bindparams(bindparam(name, type_=JSON))",
             )
         elif wanted.kind in (Kind.ARRAY, Kind.TUPLE):
-            objection = objection_to(list, delivered, self.family)
+            objection = objection_to(list, db_type, self.family)
             hint = f"= ANY(:{self.bind.name}), or bindparam({self.bind.name!r}, expanding=True)"
             if objection is not None:
                 yield self.mistyped(objection.reason, f"for one of several write {hint}")
-        elif objection_to(dict, delivered, self.family) is not None:
+        elif objection_to(dict, db_type, self.family) is not None:
             yield self.unpassable("drivers know plain values only", "pass its parts one by one")
 
     # ---------------------------------------------------------------------- findings
 
-    def objected(self, objection: Objection | None) -> Iterator[Finding]:
+    def objected(self, objection: Unsupported | None) -> Iterator[Finding]:
         if objection is None:
             return
         if self.family == "postgresql" and self.is_in_list:
@@ -236,10 +235,10 @@ _LISTS = (
 )
 
 
-def _wanted(annotation: Any) -> Wanted | None:
+def _wanted(annotation: Any) -> TypeSpec | None:
     """What is passed; None = nothing can be told of it."""
     try:
-        return wanted_of(_as_list(annotation))
+        return spec_of(_as_list(annotation))
     except AnnotationError:
         return None
 

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqla_typedpool.check.codes import CODES
-from sqla_typedpool.check.model import Finding, Place, Severity
-from sqla_typedpool.check.snippets import Paint, sent_lines, snippet, wrapped
-
-__all__ = ["Report", "as_github", "as_json", "as_text", "counted", "shown_path"]
+from sqla_typedpool.check.model import Finding, Location, Severity
+from sqla_typedpool.check.rules import CODES
+from sqla_typedpool.check.terminal import Paint, sent_lines, snippet, wrapped
 
 _JSON_VERSION = 1
 
@@ -116,7 +114,7 @@ def _span(each: Finding) -> tuple[int | None, int]:
     return None if offset is None else int(offset), int(each.details.get("length", 1))
 
 
-def shown_place(place: Place) -> str:
+def shown_place(place: Location) -> str:
     """``app/users.py:14:12``."""
     parts = [shown_path(place.file), place.line, place.column]
     return ":".join(str(part) for part in parts if part is not None)

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 from sqla_typedpool import __version__
-from sqla_typedpool.check.model import CannotRun
 from sqla_typedpool.cli import check, demo, describe
 from sqla_typedpool.cli.exits import COULD_NOT_RUN, DISTRIBUTION, INTERRUPTED, complain
+from sqla_typedpool.errors import CannotRun
 
 __all__ = ["build_parser", "main"]
 

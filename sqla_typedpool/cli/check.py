@@ -9,20 +9,18 @@ import shutil
 import sys
 from pathlib import Path
 
-from sqla_typedpool.check import preparing, run
-from sqla_typedpool.check.codes import explain
+from sqla_typedpool.check import prepare, runner
 from sqla_typedpool.check.config import Settings
-from sqla_typedpool.check.discover import Discovered, discover
-from sqla_typedpool.check.ignores import Selection
-from sqla_typedpool.check.model import CannotRun
+from sqla_typedpool.check.discovery import Discovered, discover
 from sqla_typedpool.check.report import Report, as_github, as_json, as_text
-from sqla_typedpool.check.snapshot import Snapshots
+from sqla_typedpool.check.rules import explain
+from sqla_typedpool.check.snapshots import Snapshots
+from sqla_typedpool.check.suppressions import Selection
 from sqla_typedpool.cli.database import VARIABLE, asks_for_database, database
 from sqla_typedpool.cli.exits import FOUND, OK
 from sqla_typedpool.cli.options import add_modules, add_report
 from sqla_typedpool.cli.project import settings
-
-__all__ = ["add"]
+from sqla_typedpool.errors import CannotRun
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -43,7 +41,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     add_report(check)
     check.set_defaults(command=_check)
 
-    prepare = commands.add_parser(
+    parser = commands.add_parser(
         "prepare",
         help="write snapshots of declared queries, for checks without a database",
         description=(
@@ -51,12 +49,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
             " .sqla_typedpool/, to be committed. Nothing is written when a statement is refused."
         ),
     )
-    add_modules(prepare)
-    prepare.add_argument(
+    add_modules(parser)
+    parser.add_argument(
         "--check", action="store_true", help="write nothing; 1 if the snapshots are out of date"
     )
-    add_report(prepare)
-    prepare.set_defaults(command=_prepare, offline=False, strict=False)
+    add_report(parser)
+    parser.set_defaults(command=_prepare, offline=False, strict=False)
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -69,10 +67,10 @@ def _check(arguments: argparse.Namespace) -> int:
     is_offline = _is_offline(arguments, snapshots)
     found = _found(arguments, project)
     if is_offline:
-        report = run.check_snapshots(found, snapshots, selection)
+        report = runner.check_snapshots(found, snapshots, selection)
     else:
         with database(arguments, project) as source:
-            report = asyncio.run(run.check_database(found, source, selection))
+            report = asyncio.run(runner.check_database(found, source, selection))
     return _print(report, arguments, is_strict=arguments.strict or project.strict)
 
 
@@ -100,9 +98,9 @@ def _prepare(arguments: argparse.Namespace) -> int:
     found = _found(arguments, project)
     with database(arguments, project) as source:
         if arguments.check:
-            report = asyncio.run(preparing.prepare_check(found, source, snapshots, selection))
+            report = asyncio.run(prepare.prepare_check(found, source, snapshots, selection))
             return _print(report, arguments)
-        done = asyncio.run(preparing.prepare(found, source, snapshots, selection))
+        done = asyncio.run(prepare.prepare(found, source, snapshots, selection))
     if not done.is_written:
         code = _print(done.report, arguments)
         print("nothing was written: a statement was refused", file=sys.stderr)
@@ -127,7 +125,7 @@ def _found(arguments: argparse.Namespace, project: Settings) -> Discovered:
         )
     exclude = arguments.exclude if arguments.exclude is not None else project.exclude
     found = discover(modules, exclude)
-    run.require_queries(found)  # before a database is started
+    runner.require_queries(found)  # before a database is started
     return found
 
 

@@ -10,13 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from sqla_typedpool.check.asking import Source
 from sqla_typedpool.check.config import Settings
 from sqla_typedpool.check.database import database_url
-from sqla_typedpool.check.model import CannotRun
+from sqla_typedpool.check.describing import DatabaseTarget
 from sqla_typedpool.cli.project import read_env_file
-
-__all__ = ["VARIABLE", "asks_for_database", "database"]
+from sqla_typedpool.errors import CannotRun
 
 VARIABLE = "DATABASE_URL"
 _SHOW_PROGRESS_AFTER = 1.0  # seconds
@@ -33,13 +31,13 @@ def _schemas(arguments: argparse.Namespace) -> tuple[str | None, ...]:
 
 
 @contextlib.contextmanager
-def database(arguments: argparse.Namespace, project: Settings) -> Iterator[Source]:
+def database(arguments: argparse.Namespace, project: Settings) -> Iterator[DatabaseTarget]:
     """The database of this run.
 
     :raises CannotRun: there is none, or it cannot be started.
     """
     progress = _Progress(is_wanted=not getattr(arguments, "quiet", False))
-    common = _Common(arguments.timeout, arguments.allow_server_log, progress)
+    common = _Common(arguments.timeout, progress)
     try:
         if not arguments.ephemeral:
             yield common.source(_given_url(arguments))
@@ -53,12 +51,11 @@ def database(arguments: argparse.Namespace, project: Settings) -> Iterator[Sourc
 @dataclass(frozen=True)
 class _Common:
     seconds: float
-    allow_server_log: bool
     progress: Callable[[int, int], None]
 
-    def source(self, url: str, name: str = "") -> Source:
+    def source(self, url: str, name: str = "") -> DatabaseTarget:
         parsed = database_url(url)
-        return Source(parsed, name, self.seconds, self.allow_server_log, self.progress)
+        return DatabaseTarget(parsed, name, self.seconds, self.progress)
 
 
 def _given_url(arguments: argparse.Namespace) -> str:

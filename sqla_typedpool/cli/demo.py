@@ -8,8 +8,6 @@ from pathlib import Path
 from sqla_typedpool.cli.exits import COULD_NOT_RUN, OK, complain
 from sqla_typedpool.cli.numbers import number, whole_number
 
-__all__ = ["add"]
-
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The subcommand `demo`."""

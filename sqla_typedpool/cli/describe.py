@@ -7,16 +7,14 @@ import asyncio
 import sys
 from pathlib import Path
 
-from sqla_typedpool.check.asking import describe_one
-from sqla_typedpool.check.model import CannotRun
+from sqla_typedpool.check.describing import describe_one
 from sqla_typedpool.cli.database import database
 from sqla_typedpool.cli.exits import OK
 from sqla_typedpool.cli.options import add_database
 from sqla_typedpool.cli.project import settings
 from sqla_typedpool.cli.table import as_json, as_table
+from sqla_typedpool.errors import CannotRun
 from sqla_typedpool.tokens import tokens
-
-__all__ = ["add"]
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

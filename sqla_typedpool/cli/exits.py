@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import sys
 
-__all__ = ["COULD_NOT_RUN", "DISTRIBUTION", "FOUND", "INTERRUPTED", "OK", "complain"]
-
 OK = 0
 FOUND = 1
 COULD_NOT_RUN = 2

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-__all__ = ["number", "whole_number"]
-
 
 def number(least: float, most: float) -> Callable[[str], float]:
     """An argument type: a number within bounds, else a usage error that names them."""

@@ -9,8 +9,6 @@ from sqla_typedpool.check.database import CONNECT_SECONDS
 from sqla_typedpool.cli.database import VARIABLE
 from sqla_typedpool.cli.numbers import number
 
-__all__ = ["add_database", "add_modules", "add_report"]
-
 
 def add_modules(parser: argparse.ArgumentParser) -> None:
     """Which queries, which snapshots, which database."""
@@ -42,12 +40,6 @@ def add_database(parser: argparse.ArgumentParser) -> None:
         default=CONNECT_SECONDS,
         metavar="SECONDS",
         help="how long to wait for the server, and for each answer (default: %(default)g)",
-    )
-    group.add_argument(
-        "--allow-server-log",
-        action="store_true",
-        help="where temporary functions are forbidden (read-only roles, standbys), let PostgreSQL"
-        " print its analysis, which goes to the server's log too",
     )
     group.add_argument(
         "--ephemeral", action="store_true", help="start a throw-away PostgreSQL, and stop it"

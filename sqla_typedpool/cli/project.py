@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sqla_typedpool.check.config import Settings, settings_of
-from sqla_typedpool.check.model import CannotRun
-
-__all__ = ["read_env_file", "settings"]
+from sqla_typedpool.errors import CannotRun
 
 FILE = "pyproject.toml"
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from sqla_typedpool.check.model import ColumnDescription, Description, ParameterDescription
-
-__all__ = ["as_json", "as_table"]
+from sqla_typedpool.describe.model import ColumnDescription, Description, ParameterDescription
 
 
 def as_table(description: Description) -> str:
@@ -27,14 +25,14 @@ def as_table(description: Description) -> str:
 
 def _column(each: ColumnDescription) -> tuple[str, ...]:
     nullable = "yes" if each.nullable else "no"
-    kind = str(each.delivered)
+    kind = str(each.db_type)
     return each.name, kind, _python(each.python_type), nullable, each.why, each.origin or ""
 
 
 def _parameter(each: ParameterDescription) -> tuple[str, ...]:
-    delivered = each.delivered
-    kind = "?" if delivered is None else str(delivered)
-    python = None if delivered is None else delivered.python
+    db_type = each.db_type
+    kind = "?" if db_type is None else str(db_type)
+    python = None if db_type is None else db_type.python
     return each.name, f"list of {kind}" if each.is_list else kind, _python(python)
 
 

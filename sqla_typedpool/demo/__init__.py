@@ -6,7 +6,7 @@ rows, and one refused), `logbook` (what was logged meanwhile), `report`, `show` 
 printed), `interrupt` (a clean stop), and `run`, which tells the story with all of them.
 """
 
-from .run import Options, run
-from .target import DemoError
+from sqla_typedpool.demo.run import Options, run
+from sqla_typedpool.demo.target import DemoError
 
 __all__ = ["DemoError", "Options", "run"]

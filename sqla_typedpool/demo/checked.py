@@ -12,8 +12,7 @@ from sqla_typedpool import Executor, TypedPool, query, query_info
 from sqla_typedpool.check import CannotRun, describe
 from sqla_typedpool.check.compare import compare
 from sqla_typedpool.check.report import Report, as_text
-
-from .target import DemoError
+from sqla_typedpool.demo.target import DemoError
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,9 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from sqla_typedpool import TypedPool
-
-from .figures import LegFigures, Outage, Windows, figures, percentile
-from .load import Load, Workload, clock
-from .target import DemoError, accepts, connections_of
+from sqla_typedpool.demo.figures import LegFigures, Outage, Windows, figures, percentile
+from sqla_typedpool.demo.load import Load, Workload, clock
+from sqla_typedpool.demo.target import DemoError, accepts, connections_of
 
 POOL_SIZE = 10
 POOL_TIMEOUT = 5.0

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from .leg import CONTENDERS, Progress
-from .report import Row, milliseconds
-from .show import wrapped
+from sqla_typedpool.demo.leg import CONTENDERS, Progress
+from sqla_typedpool.demo.report import Row, milliseconds
+from sqla_typedpool.demo.show import wrapped
 
 if TYPE_CHECKING:
     from rich.live import Live

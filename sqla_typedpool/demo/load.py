@@ -16,7 +16,15 @@ from sqlalchemy import TextClause, event, text
 from sqlalchemy.exc import TimeoutError as PoolTimedOut
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from .figures import CUT_OFF, NOT_CONNECTED, TIMED_OUT, Answer, Checkout, Failure, Records
+from sqla_typedpool.demo.figures import (
+    CUT_OFF,
+    NOT_CONNECTED,
+    TIMED_OUT,
+    Answer,
+    Checkout,
+    Failure,
+    Records,
+)
 
 SEED = 2024
 MEAN_PAUSE = 0.05

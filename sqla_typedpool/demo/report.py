@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import sqlalchemy
 
-from .figures import LegFigures
-from .leg import AWAY, IDLE_TIMEOUT, MIN_SIZE, POOL_SIZE, POOL_TIMEOUT, Stage
-from .load import MEAN_PAUSE, PAUSE_AFTER_FAILURE, SEED
+from sqla_typedpool.demo.figures import LegFigures
+from sqla_typedpool.demo.leg import AWAY, IDLE_TIMEOUT, MIN_SIZE, POOL_SIZE, POOL_TIMEOUT, Stage
+from sqla_typedpool.demo.load import MEAN_PAUSE, PAUSE_AFTER_FAILURE, SEED
 
 
 class Row(NamedTuple):

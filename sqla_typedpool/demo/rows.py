@@ -8,8 +8,7 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from sqla_typedpool import RowValueError, TypedPool, fetch_all
-
-from .target import DemoError
+from sqla_typedpool.demo.target import DemoError
 
 QUESTION = (
     "SELECT name, setting, unit, pending_restart FROM pg_settings"

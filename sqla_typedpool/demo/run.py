@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, make_url
 
-from .checked import finding
-from .interrupt import StopOnce
-from .leg import AWAY, CONTENDERS, Leg, Stage, Timetable
-from .load import Workload
-from .logbook import Logbook, digest, logbook
-from .report import as_json, comparison, reading_notes, script_notes
-from .rows import DECLARED, typed_rows
-from .scene import timeout_message
-from .show import WIDTH, Show, make_show
-from .target import (
+from sqla_typedpool.demo.checked import finding
+from sqla_typedpool.demo.interrupt import StopOnce
+from sqla_typedpool.demo.leg import AWAY, CONTENDERS, Leg, Stage, Timetable
+from sqla_typedpool.demo.load import Workload
+from sqla_typedpool.demo.logbook import Logbook, digest, logbook
+from sqla_typedpool.demo.report import as_json, comparison, reading_notes, script_notes
+from sqla_typedpool.demo.rows import DECLARED, typed_rows
+from sqla_typedpool.demo.scene import timeout_message
+from sqla_typedpool.demo.show import WIDTH, Show, make_show
+from sqla_typedpool.demo.target import (
     DemoError,
     at_the_door,
     observer_engine,

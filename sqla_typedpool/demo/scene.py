@@ -8,8 +8,7 @@ from sqlalchemy import URL, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from sqla_typedpool import PoolTimeout, TypedPool
-
-from .target import DemoError, within
+from sqla_typedpool.demo.target import DemoError, within
 
 PATIENCE = 0.2
 HOLDER = "nightly-report"

@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
 from typing import Protocol, TextIO
 
-from .leg import Progress
-from .report import Row
+from sqla_typedpool.demo.leg import Progress
+from sqla_typedpool.demo.report import Row
 
 WIDTH = 79
 PROGRESS_SECONDS = 2.0
@@ -42,7 +42,7 @@ def make_show(stream: TextIO, *, plain: bool) -> Show:
     dumb = os.environ.get("TERM") in ("dumb", "unknown")
     if plain or dumb or not stream.isatty() or find_spec("rich") is None:
         return PlainShow(stream)
-    from .live import LiveShow
+    from sqla_typedpool.demo.live import LiveShow
 
     return LiveShow(stream)
 

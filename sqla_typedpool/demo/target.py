@@ -12,7 +12,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from .load import brief
+from sqla_typedpool.demo.load import brief
 
 T = TypeVar("T")
 

@@ -10,8 +10,8 @@ Example:
     ...     engine = create_async_engine(server.url("asyncpg"), poolclass=TypedPool)
 """
 
-from .binaries import Source
-from .process import EmbeddedServerError
-from .server import Postgres
+from sqla_typedpool.embedded.binaries import Source
+from sqla_typedpool.embedded.process import EmbeddedServerError
+from sqla_typedpool.embedded.server import Postgres
 
 __all__ = ["EmbeddedServerError", "Postgres", "Source"]

@@ -15,7 +15,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from .process import EmbeddedServerError
+from sqla_typedpool.embedded.process import EmbeddedServerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,9 +11,15 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from . import process as processes
-from .binaries import Source, find_bindir, open_to_all, reachable_bindir, version_of
-from .process import EmbeddedServerError
+from sqla_typedpool.embedded import process as processes
+from sqla_typedpool.embedded.binaries import (
+    Source,
+    find_bindir,
+    open_to_all,
+    reachable_bindir,
+    version_of,
+)
+from sqla_typedpool.embedded.process import EmbeddedServerError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

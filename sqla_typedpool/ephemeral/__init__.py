@@ -9,7 +9,7 @@ Example:
     ...     engine = create_async_engine(url, poolclass=TypedPool)
 """
 
-from .building import build
-from .server import database
+from sqla_typedpool.ephemeral.building import build
+from sqla_typedpool.ephemeral.server import database
 
 __all__ = ["build", "database"]

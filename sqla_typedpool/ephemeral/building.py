@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from sqla_typedpool.check.model import CannotRun
+from sqla_typedpool.errors import CannotRun
 
 if TYPE_CHECKING:
     import os
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 T = TypeVar("T")
-
-__all__ = ["BUILD_SECONDS", "build", "connection_to", "run_apart", "the_one_of"]
 
 BUILD_SECONDS = 300.0
 """The longest that building a schema may take."""
@@ -62,15 +60,15 @@ def build(
     kind, source = the_one_of(metadata=metadata, alembic=alembic, schema=schema)
     _require_asyncpg()
     if kind == "metadata":
-        from .models import create
+        from sqla_typedpool.ephemeral.models import create
 
         run_apart(lambda: create(url, source))
     elif kind == "alembic":
-        from .migrations import upgrade
+        from sqla_typedpool.ephemeral.migrations import upgrade
 
         upgrade(url, Path(source))
     else:
-        from .script import run_script
+        from sqla_typedpool.ephemeral.script import run_script
 
         run_script(url, Path(source))
     _must_have_something(url, f"{kind} {source}" if isinstance(source, str | Path) else kind)

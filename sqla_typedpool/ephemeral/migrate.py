@@ -19,7 +19,7 @@ from sqlalchemy import URL, event, make_url
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import MissingGreenlet
 
-from .migrations import URL_VARIABLE
+from sqla_typedpool.ephemeral.migrations import URL_VARIABLE
 
 if TYPE_CHECKING:
     from alembic.config import Config

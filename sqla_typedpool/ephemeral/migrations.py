@@ -12,11 +12,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from sqla_typedpool.check.model import CannotRun
-
-from .building import BUILD_SECONDS
-
-__all__ = ["URL_VARIABLE", "upgrade"]
+from sqla_typedpool.ephemeral.building import BUILD_SECONDS
+from sqla_typedpool.errors import CannotRun
 
 URL_VARIABLE = "SQLA_TYPEDPOOL_MIGRATE_URL"
 """Tells the process its database: an argument would show a password to everybody."""

@@ -16,11 +16,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.schema import CreateSchema
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from sqla_typedpool.check.model import CannotRun
-
-from .building import connection_to
-
-__all__ = ["create", "find"]
+from sqla_typedpool.ephemeral.building import connection_to
+from sqla_typedpool.errors import CannotRun
 
 _EXTENSIONS: dict[type[TypeEngine[Any]], str] = {CITEXT: "citext", HSTORE: "hstore"}
 

@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from sqla_typedpool.check.model import CannotRun
 from sqla_typedpool.embedded import EmbeddedServerError
 from sqla_typedpool.embedded.binaries import find_bindir
-
-from .building import BUILD_SECONDS, CONNECT_SECONDS, connection_to, run_apart
+from sqla_typedpool.ephemeral.building import (
+    BUILD_SECONDS,
+    CONNECT_SECONDS,
+    connection_to,
+    run_apart,
+)
+from sqla_typedpool.errors import CannotRun
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-__all__ = ["run_script"]
 
 # pg_dump of August 2025 and later; a psql of before does not know them, and they change no table.
 _RESTRICT = re.compile(r"^\\(?:un)?restrict [A-Za-z0-9]+[ \t]*$", re.MULTILINE)

@@ -8,18 +8,15 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sqla_typedpool.check.model import CannotRun
 from sqla_typedpool.embedded import EmbeddedServerError, Postgres
-
-from .building import build, the_one_of
+from sqla_typedpool.ephemeral.building import build, the_one_of
+from sqla_typedpool.errors import CannotRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
     from sqlalchemy import MetaData
-
-__all__ = ["database", "unwinding"]
 
 _ENDINGS = (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
 

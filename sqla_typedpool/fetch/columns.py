@@ -8,7 +8,7 @@ from typing import Any
 
 from sqla_typedpool._sqlalchemy.results import DECODED_JSON, shape_of
 from sqla_typedpool.errors import RowShapeError
-from sqla_typedpool.mapping.delivered import Delivered, delivered_as, postgresql_type
+from sqla_typedpool.mapping.dbtypes import DbType, db_type_of, postgresql_type
 from sqla_typedpool.mapping.mapper import Mapper, mapper_for
 from sqla_typedpool.mapping.plan import Column
 
@@ -16,7 +16,7 @@ __all__ = ["columns_of_prepared", "mapper_for_result", "with_sqlalchemy_names"]
 
 _MAX_MAPPERS = 1000
 _FAMILIES = {"mariadb": "mysql"}
-_DECODED = Delivered("json", json=True)
+_DECODED = DbType("json", json=True)
 _NO_ROWS = "the statement returns no rows; next: run it with execute()"
 
 
@@ -30,11 +30,11 @@ def columns_of_prepared(attributes: Sequence[Any]) -> tuple[Column, ...]:
     return tuple([Column(each.name, _delivered(each.type)) for each in attributes])
 
 
-def _delivered(described: Any) -> Delivered:
+def _delivered(described: Any) -> DbType:
     """Find a type by its OID, because an application's type may have any name."""
-    delivered = postgresql_type(described.oid)
-    is_known = delivered.python or delivered.json or delivered.is_range
-    return delivered if is_known else Delivered(described.name)
+    db_type = postgresql_type(described.oid)
+    is_known = db_type.python or db_type.json or db_type.is_range
+    return db_type if is_known else DbType(described.name)
 
 
 def with_sqlalchemy_names(
@@ -49,7 +49,7 @@ def with_sqlalchemy_names(
     processors = processors or (None,) * len(columns)
     return tuple(
         [
-            Column(entry.keyname, None if processor else column.delivered)
+            Column(entry.keyname, None if processor else column.db_type)
             for column, entry, processor in zip(columns, entries, processors, strict=True)
         ]
     )
@@ -85,8 +85,8 @@ def _make_mapper(
 _cached_mapper = lru_cache(_MAX_MAPPERS)(_make_mapper)
 
 
-def _by_code(code: Any, family: str) -> Delivered | None:
+def _by_code(code: Any, family: str) -> DbType | None:
     """Return the type that a driver's type code stands for; None if it is unknown."""
     if code is DECODED_JSON:
         return _DECODED
-    return delivered_as(code, family) if isinstance(code, int) else None
+    return db_type_of(code, family) if isinstance(code, int) else None

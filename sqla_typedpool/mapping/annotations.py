@@ -1,4 +1,4 @@
-"""Annotation -> ``Wanted``.
+"""Annotation -> ``TypeSpec``.
 
 Classes with fields are only named here: their fields are looked at in ``targets``,
 when they are needed, so that types may contain themselves.
@@ -12,11 +12,9 @@ from dataclasses import replace
 from enum import Enum
 from typing import Annotated, Any, Literal, TypeVar, Union
 
-from sqla_typedpool.mapping.classes import has_fields, is_mapped, is_range
+from sqla_typedpool.mapping.introspection import has_fields, is_mapped, is_range
 from sqla_typedpool.mapping.markers import ByName, Col, Decode, Flatten, Json
-from sqla_typedpool.mapping.wanted import Kind, Wanted, is_union, type_name
-
-__all__ = ["AnnotationError", "Bindings", "is_qualifier", "substituted", "wanted_of"]
+from sqla_typedpool.mapping.typespec import Kind, TypeSpec, is_union, type_name
 
 Bindings = Mapping[Any, Any]
 """What the type variables of a generic class stand for."""
@@ -35,7 +33,7 @@ def is_qualifier(origin: Any, *names: str) -> bool:
     return getattr(origin, "_name", None) in (names or _QUALIFIERS)
 
 
-def wanted_of(annotation: Any, bindings: Bindings | None = None) -> Wanted:
+def spec_of(annotation: Any, bindings: Bindings | None = None) -> TypeSpec:
     """What a value has to be to be of this type.
 
     :param bindings: what type variables stand for.
@@ -44,7 +42,7 @@ def wanted_of(annotation: Any, bindings: Bindings | None = None) -> Wanted:
     return _wanted(annotation, bindings or {})
 
 
-def _wanted(annotation: Any, bindings: Bindings) -> Wanted:
+def _wanted(annotation: Any, bindings: Bindings) -> TypeSpec:
     if isinstance(annotation, TypeVar):
         return _wanted(substituted(annotation, bindings), bindings)
     origin = typing.get_origin(annotation)
@@ -63,7 +61,7 @@ def _wanted(annotation: Any, bindings: Bindings) -> Wanted:
     return _of_class(annotation, origin, bindings)
 
 
-def _annotated(annotation: Any, bindings: Bindings) -> Wanted:
+def _annotated(annotation: Any, bindings: Bindings) -> TypeSpec:
     inner, *metadata = typing.get_args(annotation)
     wanted = _wanted(inner, bindings)
     for mark in metadata:
@@ -71,7 +69,7 @@ def _annotated(annotation: Any, bindings: Bindings) -> Wanted:
     return wanted
 
 
-def _marked(wanted: Wanted, mark: Any) -> Wanted:
+def _marked(wanted: TypeSpec, mark: Any) -> TypeSpec:
     if isinstance(mark, type) and mark in (Json, Flatten, ByName, Col, Decode):
         raise AnnotationError(f"{mark.__name__} stands there as a class; write {mark.__name__}()")
     if isinstance(mark, Json):
@@ -87,13 +85,13 @@ def _marked(wanted: Wanted, mark: Any) -> Wanted:
     return wanted  # somebody else's metadata
 
 
-def _flattened(wanted: Wanted, mark: Flatten) -> Wanted:
+def _flattened(wanted: TypeSpec, mark: Flatten) -> TypeSpec:
     if wanted.kind is not Kind.NESTED:
         raise AnnotationError(f"Flatten() is for classes with fields, not {wanted.text}")
     return replace(wanted, flatten=mark)
 
 
-def _named(wanted: Wanted) -> Wanted:
+def _named(wanted: TypeSpec) -> TypeSpec:
     if wanted.kind is Kind.ENUM:
         return replace(wanted, by_name=True)
     if wanted.kind in (Kind.ARRAY, Kind.TUPLE, Kind.MAPPING):
@@ -101,7 +99,7 @@ def _named(wanted: Wanted) -> Wanted:
     raise AnnotationError(f"ByName() is for Enums, not {wanted.text}")
 
 
-def _union(annotation: Any, bindings: Bindings) -> Wanted:
+def _union(annotation: Any, bindings: Bindings) -> TypeSpec:
     wanted = [_wanted(each, bindings) for each in typing.get_args(annotation)]
     members = tuple(each for each in wanted if each.kind is not Kind.NULL)
     if len(members) == 1:
@@ -114,18 +112,18 @@ def _union(annotation: Any, bindings: Bindings) -> Wanted:
         )
     optional = len(members) < len(wanted) or any(each.optional for each in members)
     plain = _UNION[tuple(each.annotation for each in members)]
-    return Wanted(Kind.UNION, plain, of=members, optional=optional)
+    return TypeSpec(Kind.UNION, plain, of=members, optional=optional)
 
 
-def _literal(annotation: Any) -> Wanted:
+def _literal(annotation: Any) -> TypeSpec:
     values = tuple(value for value in typing.get_args(annotation) if value is not None)
     if not values:
         return _NULL
     optional = len(values) < len(typing.get_args(annotation))
-    return Wanted(Kind.LITERAL, Literal[values], optional=optional)
+    return TypeSpec(Kind.LITERAL, Literal[values], optional=optional)
 
 
-def _alias(annotation: Any, origin: Any, bindings: Bindings) -> Wanted:
+def _alias(annotation: Any, origin: Any, bindings: Bindings) -> TypeSpec:
     if origin is None:
         return _wanted(annotation.__value__, bindings)
     arguments = (substituted(each, bindings) for each in typing.get_args(annotation))
@@ -133,13 +131,13 @@ def _alias(annotation: Any, origin: Any, bindings: Bindings) -> Wanted:
     return _wanted(origin.__value__, given)
 
 
-def _of_class(annotation: Any, origin: Any, bindings: Bindings) -> Wanted:
+def _of_class(annotation: Any, origin: Any, bindings: Bindings) -> TypeSpec:
     arguments = typing.get_args(annotation)
     python = origin or annotation
     if annotation is None or annotation is type(None):
         return _NULL
     if annotation is Any or annotation is object:
-        return Wanted(Kind.ANYTHING, Any, optional=True)
+        return TypeSpec(Kind.ANYTHING, Any, optional=True)
     if not isinstance(python, type):
         raise AnnotationError(f"{type_name(annotation)} is not a type a column can have")
     if python in (list, tuple, dict):
@@ -150,15 +148,15 @@ def _of_class(annotation: Any, origin: Any, bindings: Bindings) -> Wanted:
             "declare a dataclass of the columns, or use session.scalars(select(...))"
         )
     if has_fields(python) and not is_range(python):
-        return Wanted(Kind.NESTED, substituted(annotation, bindings))
+        return TypeSpec(Kind.NESTED, substituted(annotation, bindings))
     if issubclass(python, Enum):
-        return Wanted(Kind.ENUM, python)
+        return TypeSpec(Kind.ENUM, python)
     if is_range(python):
-        return Wanted(Kind.RANGE, annotation, of=_all(arguments, bindings))
+        return TypeSpec(Kind.RANGE, annotation, of=_all(arguments, bindings))
     return _exact(python, annotation, arguments)
 
 
-def _exact(python: type, annotation: Any, arguments: Any) -> Wanted:
+def _exact(python: type, annotation: Any, arguments: Any) -> TypeSpec:
     if getattr(python, "__abstractmethods__", None) or getattr(python, "_is_protocol", False):
         raise AnnotationError(
             f"no value is exactly of type {type_name(annotation)}; "
@@ -169,22 +167,24 @@ def _exact(python: type, annotation: Any, arguments: Any) -> Wanted:
             f"nothing is known of what a {python.__name__} holds; declare list[...], "
             "or convert it: Annotated[..., Decode(function)]"
         )
-    return Wanted(Kind.EXACT, python)
+    return TypeSpec(Kind.EXACT, python)
 
 
-def _container(python: type, annotation: Any, arguments: Any, bindings: Bindings) -> Wanted:
+def _container(python: type, annotation: Any, arguments: Any, bindings: Bindings) -> TypeSpec:
     if python is list:
-        return Wanted(Kind.ARRAY, substituted(annotation, bindings), of=_all(arguments, bindings))
+        return TypeSpec(Kind.ARRAY, substituted(annotation, bindings), of=_all(arguments, bindings))
     if python is tuple:
         repeats = len(arguments) == 2 and arguments[1] is ...
         of = _all(arguments[:1] if repeats else arguments, bindings)
-        return Wanted(Kind.TUPLE, substituted(annotation, bindings), of=of, repeats=repeats)
+        return TypeSpec(Kind.TUPLE, substituted(annotation, bindings), of=of, repeats=repeats)
     if arguments and arguments[0] is not str:
         raise AnnotationError(f"{type_name(annotation)}: the keys of JSON and hstore are str")
-    return Wanted(Kind.MAPPING, substituted(annotation, bindings), of=_all(arguments[1:], bindings))
+    return TypeSpec(
+        Kind.MAPPING, substituted(annotation, bindings), of=_all(arguments[1:], bindings)
+    )
 
 
-def _all(arguments: Any, bindings: Bindings) -> tuple[Wanted, ...]:
+def _all(arguments: Any, bindings: Bindings) -> tuple[TypeSpec, ...]:
     wanted = tuple(_wanted(each, bindings) for each in arguments)
     if any(each.flatten for each in wanted):
         raise AnnotationError("Flatten() is for the fields of a class")
@@ -201,4 +201,4 @@ def substituted(annotation: Any, bindings: Bindings) -> Any:
     return annotation[tuple(substituted(each, bindings) for each in parameters)]
 
 
-_NULL = Wanted(Kind.NULL, None, optional=True)
+_NULL = TypeSpec(Kind.NULL, None, optional=True)

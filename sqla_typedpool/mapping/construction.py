@@ -21,12 +21,10 @@ from inspect import Parameter
 from types import MemberDescriptorType
 from typing import Any
 
-from sqla_typedpool.mapping.classes import Library
-
-__all__ = ["Construction", "Way", "construction_of", "is_name", "parameters_of"]
+from sqla_typedpool.mapping.introspection import Library
 
 
-class Way(Enum):
+class Strategy(Enum):
     """How one row becomes one object."""
 
     VALUE = "the value itself"
@@ -41,7 +39,7 @@ class Way(Enum):
 class Construction:
     """How instances of one class are made."""
 
-    way: Way
+    way: Strategy
 
     draft: type | None = None
     """With ``DRAFT``: the class that allows stores."""
@@ -58,16 +56,16 @@ def construction_of(
     :param fields: the fields' names and what the constructor calls them.
     """
     if library == "TypedDict":
-        return Construction(Way.DICT), []
+        return Construction(Strategy.DICT), []
     if library == "pydantic":
-        return Construction(Way.CALL), []
+        return Construction(Strategy.CALL), []
     names = [name for name, _ in fields]
     if library == "dataclass" and all(map(is_name, names)) and _is_plain(cls):
         if not cls.__dataclass_params__.frozen:
-            return Construction(Way.STORES), []
+            return Construction(Strategy.STORES), []
         draft = _draft_of(cls) if all(_is_plain_store(cls, name) for name in names) else None
         if draft is not None:
-            return Construction(Way.DRAFT, draft), []
+            return Construction(Strategy.DRAFT, draft), []
     return _call(cls, fields)
 
 
@@ -91,14 +89,14 @@ def parameters_of(cls: type) -> Mapping[str, Parameter] | None:
 def _call(cls: type, fields: Sequence[tuple[str, str]]) -> tuple[Construction, list[str]]:
     parameters = parameters_of(cls)
     if parameters is None:
-        return Construction(Way.CALL), []
+        return Construction(Strategy.CALL), []
     names = {parameter: name for name, parameter in fields}
     positional = []
     for each in parameters.values():
         if each.kind is not Parameter.POSITIONAL_OR_KEYWORD or each.name not in names:
             break
         positional.append(names[each.name])
-    return Construction(Way.CALL, positional=tuple(positional)), _misfits(parameters, names)
+    return Construction(Strategy.CALL, positional=tuple(positional)), _misfits(parameters, names)
 
 
 def _misfits(parameters: Mapping[str, Parameter], names: Mapping[str, str]) -> list[str]:

@@ -10,8 +10,6 @@ from typing import Any
 
 from sqla_typedpool.mapping.annotations import AnnotationError, Bindings, substituted
 
-__all__ = ["Hints"]
-
 
 class Hints:
     """The resolved annotations of one class, which may be generic: ``Page[int]``."""

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
-from sqla_typedpool.mapping.compile import MapRows, compile_plan
-from sqla_typedpool.mapping.delivered import delivered_as
+from sqla_typedpool.mapping.codegen import MapRows, compile_plan
+from sqla_typedpool.mapping.dbtypes import db_type_of
 from sqla_typedpool.mapping.plan import Column, Plan, make_plan
-from sqla_typedpool.mapping.targets import Field, class_target, target_of
-
-__all__ = ["Mapper", "explain", "explain_mapping", "mapper_for"]
+from sqla_typedpool.mapping.rowtype import Field, class_row_type, row_type_of
 
 T = TypeVar("T")
 
@@ -85,13 +83,13 @@ def explain_mapping(
 
 def _described(columns: Sequence[str | tuple[str, str]], family: str) -> tuple[Column, ...]:
     return tuple(
-        Column(each) if isinstance(each, str) else Column(each[0], delivered_as(each[1], family))
+        Column(each) if isinstance(each, str) else Column(each[0], db_type_of(each[1], family))
         for each in columns
     )
 
 
 def _own_columns(row_type: Any) -> tuple[Column, ...]:
-    fields = target_of(row_type).fields
+    fields = row_type_of(row_type).fields
     if not fields[0].name:
         return tuple(Column(f"column{place}") for place, _ in enumerate(fields, start=1))
     return tuple(Column(name) for name in _names(fields, ""))
@@ -103,6 +101,6 @@ def _names(fields: Sequence[Field], prefix: str) -> list[str]:
         if field.wanted.flatten is None:
             names.append(f"{prefix}{field.column}")
         else:
-            inner = class_target(field.wanted.annotation).fields
+            inner = class_row_type(field.wanted.annotation).fields
             names += _names(inner, f"{prefix}{field.wanted.flatten.prefix}")
     return names

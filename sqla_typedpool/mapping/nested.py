@@ -8,17 +8,15 @@ from functools import cached_property
 from typing import Any
 
 from sqla_typedpool.mapping.markers import Json
-from sqla_typedpool.mapping.mismatch import (
+from sqla_typedpool.mapping.rowtype import Field, class_row_type
+from sqla_typedpool.mapping.typespec import TypeSpec
+from sqla_typedpool.mapping.value_error import (
+    ConversionError,
     Convert,
-    Mismatch,
+    conversion_error,
     converted_part,
     key_step,
-    mismatch_of,
 )
-from sqla_typedpool.mapping.targets import Field, class_target
-from sqla_typedpool.mapping.wanted import Wanted
-
-__all__ = ["Nested"]
 
 
 class Nested:
@@ -29,7 +27,7 @@ class Nested:
     """
 
     def __init__(
-        self, wanted: Wanted, family: str, converter: Callable[[Wanted], Convert], options: Json
+        self, wanted: TypeSpec, family: str, converter: Callable[[TypeSpec], Convert], options: Json
     ) -> None:
         self._wanted = wanted
         self._family = family
@@ -40,7 +38,7 @@ class Nested:
     @cached_property
     def _parts(self) -> list[tuple[Field, str, Convert]]:
         # looked at with the first value: a class may contain itself
-        fields = class_target(self._wanted.annotation).fields
+        fields = class_row_type(self._wanted.annotation).fields
         return [(each, key_step(each.column), self._converter(each.wanted)) for each in fields]
 
     def __call__(self, value: Any) -> Any:
@@ -51,7 +49,7 @@ class Nested:
                 part = given.pop(field.column)
                 arguments[field.parameter] = converted_part(step, convert, part)
             elif not self._may_miss(field):
-                raise Mismatch(field.wanted.text, "no such key", path=step)
+                raise ConversionError(field.wanted.text, "no such key", path=step)
         if given and not self._options.extra:
             raise _surplus(given)
         return self._cls(**arguments)
@@ -63,12 +61,12 @@ class Nested:
                 return dict(value)
         elif type(value) is not dict and hasattr(value, "keys"):
             return {key: value[key] for key in value.keys()}  # noqa: SIM118 - not a mapping
-        raise mismatch_of(self._wanted, value, self._family)
+        raise conversion_error(self._wanted, value, self._family)
 
     def _may_miss(self, field: Field) -> bool:
         return field.may_miss or (self._options.defaults and field.has_default)
 
 
-def _surplus(given: dict[str, Any]) -> Mismatch:
+def _surplus(given: dict[str, Any]) -> ConversionError:
     hint = "declare a field for it, or annotate with Json(extra=True)"
-    return Mismatch("no such key", "one", hint, path=key_step(next(iter(given))))
+    return ConversionError("no such key", "one", hint, path=key_step(next(iter(given))))

@@ -1,4 +1,4 @@
-"""Value -> what is wanted, or ``Mismatch``: the slow half of a mapper.
+"""Value -> what is wanted, or ``ConversionError``: the slow half of a mapper.
 
 Generated code looks at types inline and comes here with whatever is not plainly
 right: stored forms, Enums, lists, JSON, and values that are wrong.
@@ -11,27 +11,25 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from sqla_typedpool.mapping.coercions import conversions_to, is_exactly
+from sqla_typedpool.mapping.enums import enum_converter, literal_converter
 from sqla_typedpool.mapping.judgement import JSON_AS_TEXT
 from sqla_typedpool.mapping.markers import Json
-from sqla_typedpool.mapping.members import enum_converter, literal_converter
-from sqla_typedpool.mapping.mismatch import (
+from sqla_typedpool.mapping.nested import Nested
+from sqla_typedpool.mapping.typespec import Kind, TypeSpec
+from sqla_typedpool.mapping.value_error import (
+    ConversionError,
     Convert,
-    Mismatch,
+    conversion_error,
     converted_each,
     converted_part,
     key_step,
-    mismatch_of,
     type_of,
 )
-from sqla_typedpool.mapping.nested import Nested
-from sqla_typedpool.mapping.rules import conversions_to, is_exactly
-from sqla_typedpool.mapping.wanted import Kind, Wanted
-
-__all__ = ["converter_of"]
 
 
-def converter_of(wanted: Wanted, family: str, *, is_decoded: bool = False) -> Convert:
-    """What makes a column's value into what is wanted, or raises ``Mismatch``.
+def converter_of(wanted: TypeSpec, family: str, *, is_decoded: bool = False) -> Convert:
+    """What makes a column's value into what is wanted, or raises ``ConversionError``.
 
     :param is_decoded: whether JSON arrives decoded even where the family keeps text.
     """
@@ -47,26 +45,26 @@ class _Converters:
         self._is_text = is_text
         self._nested: dict[Any, Nested] = {}
 
-    def of(self, wanted: Wanted) -> Convert:
+    def of(self, wanted: TypeSpec) -> Convert:
         """The converter for one place in the type."""
         convert = self._marked(wanted)
         if not wanted.optional:
             return convert
         return lambda value: None if value is None else convert(value)
 
-    def _marked(self, wanted: Wanted) -> Convert:
+    def _marked(self, wanted: TypeSpec) -> Convert:
         if wanted.decode is not None:
             return self._decoded(wanted, wanted.decode.function)
         if wanted.json is not None and self._family != "json":
             return self._document(wanted, wanted.json)
         return _MAKERS[wanted.kind](self, wanted)
 
-    def _fail(self, wanted: Wanted, value: object) -> Mismatch:
-        return mismatch_of(wanted, value, self._family)
+    def _fail(self, wanted: TypeSpec, value: object) -> ConversionError:
+        return conversion_error(wanted, value, self._family)
 
     # ------------------------------------------------------------- by marker
 
-    def _decoded(self, wanted: Wanted, function: Convert) -> Convert:
+    def _decoded(self, wanted: TypeSpec, function: Convert) -> Convert:
         def convert(value: Any) -> Any:
             if value is None:
                 raise self._fail(wanted, value)
@@ -74,11 +72,11 @@ class _Converters:
                 return function(value)
             except Exception as error:  # somebody's function: it may raise anything
                 found = f"{type_of(value)} that it refuses ({type(error).__name__})"
-                raise Mismatch(f"what {wanted.decode} takes", found) from error
+                raise ConversionError(f"what {wanted.decode} takes", found) from error
 
         return convert
 
-    def _document(self, wanted: Wanted, options: Json) -> Convert:
+    def _document(self, wanted: TypeSpec, options: Json) -> Convert:
         build = _Converters("json", options).of(replace(wanted, json=None))
 
         def convert(value: Any) -> Any:
@@ -92,7 +90,7 @@ class _Converters:
 
     # --------------------------------------------------------------- by kind
 
-    def to_anything(self, wanted: Wanted) -> Convert:
+    def to_anything(self, wanted: TypeSpec) -> Convert:
         def convert(value: Any) -> Any:
             if value is None and not wanted.optional:
                 raise self._fail(wanted, value)
@@ -100,13 +98,13 @@ class _Converters:
 
         return convert
 
-    def to_null(self, wanted: Wanted) -> Convert:
+    def to_null(self, wanted: TypeSpec) -> Convert:
         def convert(value: Any) -> Any:
             raise self._fail(wanted, value)  # NULL has not come this far
 
         return convert
 
-    def to_exact(self, wanted: Wanted) -> Convert:
+    def to_exact(self, wanted: TypeSpec) -> Convert:
         cls = wanted.annotation
         rules = conversions_to(cls, self._family)
 
@@ -118,18 +116,18 @@ class _Converters:
                 raise self._fail(wanted, value)
             converted = rule.convert(value)
             if converted is None:
-                raise Mismatch(wanted.text, f"{type_of(value)} that is not {rule.words}")
+                raise ConversionError(wanted.text, f"{type_of(value)} that is not {rule.words}")
             return converted
 
         return convert
 
-    def to_enum(self, wanted: Wanted) -> Convert:
+    def to_enum(self, wanted: TypeSpec) -> Convert:
         return enum_converter(wanted, self._family)
 
-    def to_literal(self, wanted: Wanted) -> Convert:
+    def to_literal(self, wanted: TypeSpec) -> Convert:
         return literal_converter(wanted, self._family)
 
-    def to_union(self, wanted: Wanted) -> Convert:
+    def to_union(self, wanted: TypeSpec) -> Convert:
         plain = {each.annotation for each in wanted.of if each.kind is Kind.EXACT}
         converters = [self.of(each) for each in wanted.of]
 
@@ -139,13 +137,13 @@ class _Converters:
             for each in converters:
                 try:
                     return each(value)
-                except Mismatch:
+                except ConversionError:
                     continue
             raise self._fail(wanted, value)
 
         return convert
 
-    def to_array(self, wanted: Wanted) -> Convert:
+    def to_array(self, wanted: TypeSpec) -> Convert:
         element = self.of(wanted.of[0]) if wanted.of else None
 
         def convert(value: Any) -> Any:
@@ -155,7 +153,7 @@ class _Converters:
 
         return convert
 
-    def to_tuple(self, wanted: Wanted) -> Convert:
+    def to_tuple(self, wanted: TypeSpec) -> Convert:
         container = list if self._family == "json" else tuple
         elements = [self.of(each) for each in wanted.of]
 
@@ -167,13 +165,13 @@ class _Converters:
             if wanted.repeats:
                 return tuple(converted_each(value, elements[0]))
             if len(value) != len(elements):
-                raise Mismatch(wanted.text, f"{len(value)} elements")
+                raise ConversionError(wanted.text, f"{len(value)} elements")
             places = range(len(elements))
             return tuple([converted_part(f"[{i}]", elements[i], value[i]) for i in places])
 
         return convert
 
-    def to_mapping(self, wanted: Wanted) -> Convert:
+    def to_mapping(self, wanted: TypeSpec) -> Convert:
         converter = self.of(wanted.of[0]) if wanted.of else None
 
         def convert(value: Any) -> Any:
@@ -185,7 +183,7 @@ class _Converters:
 
         return convert
 
-    def to_range(self, wanted: Wanted) -> Convert:
+    def to_range(self, wanted: TypeSpec) -> Convert:
         cls = wanted.annotation.__origin__ if wanted.of else wanted.annotation
         bound = self.of(replace(wanted.of[0], optional=True)) if wanted.of else None
 
@@ -199,7 +197,7 @@ class _Converters:
 
         return convert
 
-    def to_nested(self, wanted: Wanted) -> Convert:
+    def to_nested(self, wanted: TypeSpec) -> Convert:
         known = self._nested.get(wanted.annotation)
         if known is None:
             plain = replace(wanted, optional=False)
@@ -213,7 +211,7 @@ def _converted_values(values: dict[str, Any], convert: Convert) -> dict[str, Any
     for key, value in values.items():
         try:
             made[key] = convert(value)
-        except Mismatch as mismatch:
+        except ConversionError as mismatch:
             mismatch.step_out(key_step(key))
             raise
     return made
@@ -223,10 +221,10 @@ def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise Mismatch("JSON", "text that is not JSON") from error
+        raise ConversionError("JSON", "text that is not JSON") from error
 
 
-_MAKERS: dict[Kind, Callable[[_Converters, Wanted], Convert]] = {
+_MAKERS: dict[Kind, Callable[[_Converters, TypeSpec], Convert]] = {
     Kind.ANYTHING: _Converters.to_anything,
     Kind.NULL: _Converters.to_null,
     Kind.EXACT: _Converters.to_exact,

@@ -30,7 +30,7 @@ E = TypeVar("E")
 E_contra = TypeVar("E_contra", contravariant=True)
 
 
-class Waiter(Protocol[E_contra]):
+class SlotWaiter(Protocol[E_contra]):
     """Somebody in the queue."""
 
     # Hand over a connection; False if this waiter does not wait any more.
@@ -69,7 +69,7 @@ class Slots(Generic[E]):
         self.max_idle: float = limits.size or float("inf")
         self.idle: deque[E] = deque()  # in the order of their last use, the latest at the right
         self.next_index = -1 if lifo else 0  # of the idle entry that is checked out next
-        self.waiters: OrderedDict[Waiter[E], None] = OrderedDict()
+        self.waiters: OrderedDict[SlotWaiter[E], None] = OrderedDict()
         self.total = 0  # slots that are not free; those in no other state are in use
         self.opening = 0
         self.reserved = 0
@@ -171,17 +171,17 @@ class Slots(Generic[E]):
 
     # --------------------------------------------------------------------- queue
 
-    def enqueue(self, waiter: Waiter[E], *, first: bool = False) -> None:
+    def enqueue(self, waiter: SlotWaiter[E], *, first: bool = False) -> None:
         """Add a waiter; ``first`` gives one its place back whose connection was unusable."""
         self.waiters[waiter] = None
         if first:
             self.waiters.move_to_end(waiter, last=False)
 
-    def dequeue(self, waiter: Waiter[E]) -> None:
+    def dequeue(self, waiter: SlotWaiter[E]) -> None:
         """Remove a waiter, wherever it stands; no error if it is not there."""
         self.waiters.pop(waiter, None)
 
-    def position_of(self, waiter: Waiter[E]) -> int:
+    def position_of(self, waiter: SlotWaiter[E]) -> int:
         """How many waiters are served before this one."""
         for position, other in enumerate(list(self.waiters)):
             if other is waiter:

@@ -5,6 +5,6 @@ the options and fixtures, and imports from here what they need when they are use
 uses none of it does not even import SQLAlchemy.
 """
 
-from .databases import Database
+from sqla_typedpool.pytest_plugin.databases import Database
 
 __all__ = ["Database"]

@@ -12,17 +12,14 @@ from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from sqla_typedpool.pool.pool import TypedPool
-
-from .leaks import Watch
-from .schemas import build_schema
-from .servers import ask, drop_database, make_database
+from sqla_typedpool.pytest_plugin.leaks import Watch
+from sqla_typedpool.pytest_plugin.schemas import build_schema
+from sqla_typedpool.pytest_plugin.servers import ask, drop_database, make_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sqlalchemy.ext.asyncio import AsyncEngine
-
-__all__ = ["Database", "Databases"]
 
 
 class Database:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Engine
 
 from sqla_typedpool.pool.pool import TypedPool
-
-from .servers import ask
+from sqla_typedpool.pytest_plugin.servers import ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,9 +18,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import RowMapping
 
-    from .databases import Database
-
-__all__ = ["Watch"]
+    from sqla_typedpool.pytest_plugin.databases import Database
 
 GRACE_SECONDS = 2.0
 """How long a connection that was closed may take to disappear from the server."""

@@ -10,24 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sqla_typedpool.check.asking import Source
 from sqla_typedpool.check.config import Settings
 from sqla_typedpool.check.database import database_url
-from sqla_typedpool.check.discover import Discovered, discover
-from sqla_typedpool.check.ignores import Selection
-from sqla_typedpool.check.model import CannotRun, Finding, Severity
+from sqla_typedpool.check.describing import DatabaseTarget
+from sqla_typedpool.check.discovery import Discovered, discover
+from sqla_typedpool.check.model import Finding, Severity
 from sqla_typedpool.check.report import Report, as_text
-from sqla_typedpool.check.run import check_database, check_snapshots
-from sqla_typedpool.check.snapshot import Snapshots
+from sqla_typedpool.check.runner import check_database, check_snapshots
+from sqla_typedpool.check.snapshots import Snapshots
+from sqla_typedpool.check.suppressions import Selection
 from sqla_typedpool.cli.project import settings
 from sqla_typedpool.ephemeral.building import run_apart
+from sqla_typedpool.errors import CannotRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqla_typedpool.query import QueryInfo
-
-__all__ = ["query_items"]
+    from sqla_typedpool.queries import QueryInfo
 
 OTHERS = "other-findings"
 """The item of what belongs to no single query."""
@@ -85,7 +84,7 @@ class Queries(pytest.Collector):
         try:
             selection = Selection.of(self.settings.select, self.settings.ignore)
             if url:
-                source = Source(database_url(url))
+                source = DatabaseTarget(database_url(url))
                 return run_apart(lambda: check_database(self.found, source, selection))
             folder = self.config.getini("typedpool_snapshots") or self.settings.snapshots
             snapshots = Snapshots(self.config.rootpath / folder)

@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sqla_typedpool.check.model import CannotRun
 from sqla_typedpool.ephemeral import build
 from sqla_typedpool.ephemeral.building import run_apart
+from sqla_typedpool.errors import CannotRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sqla_typedpool.check.config import Settings
-
-__all__ = ["build_schema", "configured_schema"]
 
 _KINDS = ("metadata", "alembic", "schema")
 

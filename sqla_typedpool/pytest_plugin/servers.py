@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import RowMapping
 
-__all__ = ["URL_VARIABLE", "ask", "running_server"]
-
 URL_VARIABLE = "SQLA_TYPEDPOOL_TEST_DATABASE_URL"
 """Not DATABASE_URL: tests must not make databases where the application has its own."""
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from sqla_typedpool.tokens.reading import Token, tokens
 
-__all__ = ["output_items", "stars"]
-
 _OPENING, _CLOSING = ("(", "[", "{"), (")", "]", "}")
 _STATEMENTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "VALUES", "TABLE")
 _AFTER_SELECT_LIST = (

@@ -13,15 +13,6 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 
-__all__ = [
-    "Token",
-    "TokenKind",
-    "binds",
-    "hidden_binds",
-    "second_statement",
-    "tokens",
-]
-
 
 class TokenKind(Enum):
     """What a token is."""

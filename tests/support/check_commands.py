@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sqla_typedpool import cli
-from sqla_typedpool.query import declare as registry
+from sqla_typedpool.queries import declare as registry
 
 
 @dataclass

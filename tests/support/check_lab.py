@@ -8,14 +8,10 @@ from typing import Any
 
 from sqla_typedpool import Executor, query
 from sqla_typedpool.check.compare import compare
-from sqla_typedpool.check.model import (
-    ColumnDescription,
-    Description,
-    Finding,
-    ParameterDescription,
-)
-from sqla_typedpool.mapping.delivered import Delivered, delivered_as
-from sqla_typedpool.query import QueryInfo, query_info
+from sqla_typedpool.check.model import Finding
+from sqla_typedpool.describe.model import ColumnDescription, Description, ParameterDescription
+from sqla_typedpool.mapping.dbtypes import DbType, db_type_of
+from sqla_typedpool.queries import QueryInfo, query_info
 
 
 def declare(statement: Any, returns: Any, **binds: Any) -> QueryInfo:
@@ -39,28 +35,28 @@ def in_file(file: Path, source: str, name: str = "declared") -> QueryInfo:
     return query_info(names[name])
 
 
-def never(name: str, kind: str | Delivered, why: str = "t.x is NOT NULL") -> ColumnDescription:
+def never(name: str, kind: str | DbType, why: str = "t.x is NOT NULL") -> ColumnDescription:
     """A column that is never NULL."""
     return ColumnDescription(name, _delivered(kind), False, why)
 
 
 def maybe(
-    name: str, kind: str | Delivered, why: str = "t.x may be NULL", missing: str | None = None
+    name: str, kind: str | DbType, why: str = "t.x may be NULL", missing: str | None = None
 ) -> ColumnDescription:
     """A column that may be NULL."""
     return ColumnDescription(name, _delivered(kind), True, why, missing_with=missing)
 
 
 def takes(
-    name: str, kind: str | Delivered | None, *, is_list: bool = False, is_processed: bool = False
+    name: str, kind: str | DbType | None, *, is_list: bool = False, is_processed: bool = False
 ) -> ParameterDescription:
     """A parameter of a database type."""
-    delivered = None if kind is None else _delivered(kind)
-    return ParameterDescription(name, delivered, is_list, is_processed)
+    db_type = None if kind is None else _delivered(kind)
+    return ParameterDescription(name, db_type, is_list, is_processed)
 
 
-def _delivered(kind: str | Delivered) -> Delivered:
-    return delivered_as(kind, "postgresql") if isinstance(kind, str) else kind
+def _delivered(kind: str | DbType) -> DbType:
+    return db_type_of(kind, "postgresql") if isinstance(kind, str) else kind
 
 
 def described(

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from typing_extensions import assert_type
 
 from sqla_typedpool import Executor, RowCount, query, query_info
-from sqla_typedpool.query import Bind, Cardinality, QueryInfo, declared
+from sqla_typedpool.queries import Bind, Cardinality, QueryInfo, declared
 
 UserId = NewType("UserId", int)
 T = TypeVar("T")

@@ -1,0 +1,1 @@
+"""Statements described by MySQL and MariaDB."""

@@ -1,0 +1,1 @@
+"""Statements described by SQLite."""

@@ -1,0 +1,209 @@
+"""Database type -> the Python value it arrives as, through SQLAlchemy's drivers.
+
+Only what is certain is told: ``python`` is None wherever it depends on the driver
+(asyncpg's bit strings and ranges), on the value (``inet``), or where the database
+does not hold itself to declared types (SQLite).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+
+@dataclass(frozen=True)
+class DbType:
+    """What a column's values arrive as."""
+
+    name: str
+    """The database type as people write it: ``int8``, ``text[]``, ``timestamptz``."""
+
+    python: type | None = None
+    """The exact type of every value that is not NULL; None = not known."""
+
+    element: DbType | None = None
+    """Of an array: its elements, whatever the number of its dimensions."""
+
+    labels: tuple[str, ...] = ()
+    """Of a database enum."""
+
+    fields: tuple[tuple[str, DbType], ...] = ()
+    """Of a composite type: names and types in order."""
+
+    aware: bool | None = None
+    """Of moments: whether they carry a time zone."""
+
+    json: bool = False
+    """The value is JSON, decoded by driver or SQLAlchemy already."""
+
+    is_range: bool = False
+    """The value is a range of the driver's own class."""
+
+    def __str__(self) -> str:
+        zone = {None: "", True: " (aware)", False: " (naive)"}[self.aware]
+        return f"{self.name}{zone}"
+
+
+def db_type_of(name: str | int, family: str) -> DbType:
+    """What a type arrives as in one family of databases.
+
+    :param name: the type's name or its number (PostgreSQL's OID, MySQL's type code).
+    :param family: ``"postgresql"``, ``"mysql"`` or ``"sqlite"``; of others nothing is known.
+    """
+    of_family = _FAMILIES.get(family)
+    return DbType(str(name)) if of_family is None else of_family(name)
+
+
+# ------------------------------------------------------------------ PostgreSQL
+
+# (OID, OID of its array, internal name, further names, Python type); JSON apart
+_POSTGRESQL: tuple[tuple[int, int, str, tuple[str, ...], type | None], ...] = (
+    (16, 1000, "bool", ("boolean",), bool),
+    (17, 1001, "bytea", (), bytes),
+    (18, 1002, "char", (), None),  # bytes or str, and in SQL the word means bpchar
+    (19, 1003, "name", (), str),
+    (20, 1016, "int8", ("bigint", "bigserial"), int),
+    (21, 1005, "int2", ("smallint", "smallserial"), int),
+    (23, 1007, "int4", ("integer", "int", "serial"), int),
+    (25, 1009, "text", (), str),
+    (26, 1028, "oid", (), int),
+    (142, 143, "xml", (), str),
+    (650, 651, "cidr", (), None),
+    (700, 1021, "float4", ("real",), float),
+    (701, 1022, "float8", ("double precision", "float"), float),
+    (790, 791, "money", (), str),
+    (829, 1040, "macaddr", (), str),
+    (869, 1041, "inet", (), None),
+    (1042, 1014, "bpchar", ("character",), str),
+    (1043, 1015, "varchar", ("character varying",), str),
+    (1082, 1182, "date", (), date),
+    (1083, 1183, "time", ("time without time zone",), time),
+    (1114, 1115, "timestamp", ("timestamp without time zone",), datetime),
+    (1184, 1185, "timestamptz", ("timestamp with time zone",), datetime),
+    (1186, 1187, "interval", (), timedelta),
+    (1266, 1270, "timetz", ("time with time zone",), time),
+    (1560, 1561, "bit", (), None),
+    (1562, 1563, "varbit", ("bit varying",), None),
+    (1700, 1231, "numeric", ("decimal",), Decimal),
+    (2950, 2951, "uuid", (), UUID),
+    (3904, 3905, "int4range", (), None),
+    (3906, 3907, "numrange", (), None),
+    (3908, 3909, "tsrange", (), None),
+    (3910, 3911, "tstzrange", (), None),
+    (3912, 3913, "daterange", (), None),
+    (3926, 3927, "int8range", (), None),
+)
+_JSON = ((114, 199, "json"), (3802, 3807, "jsonb"))
+_RANGES = frozenset({"int4range", "int8range", "numrange", "tsrange", "tstzrange", "daterange"})
+_AWARE = {"timestamp": False, "time": False, "timestamptz": True, "timetz": True}
+
+
+def _by_name_and_oid() -> dict[str | int, DbType]:
+    known: dict[str | int, DbType] = {}
+    for oid, array_oid, name, further, python in _POSTGRESQL:
+        scalar = DbType(name, python, aware=_AWARE.get(name), is_range=name in _RANGES)
+        known.update(dict.fromkeys((oid, name, *further), scalar))
+        known[array_oid] = _array_of(scalar)
+    for oid, array_oid, name in _JSON:
+        document = DbType(name, json=True)
+        known.update(dict.fromkeys((oid, name), document))
+        known[array_oid] = _array_of(document)
+    return known
+
+
+def _array_of(element: DbType) -> DbType:
+    return DbType(f"{element.name}[]", list, element=element)
+
+
+_POSTGRESQL_TYPES = _by_name_and_oid()
+
+
+def postgresql_type(
+    name: str | int,
+    *,
+    labels: tuple[str, ...] = (),
+    fields: tuple[tuple[str, DbType], ...] = (),
+) -> DbType:
+    """What a PostgreSQL type arrives as.
+
+    :param name: internal (``_int4``) or SQL (``integer[]``), or the OID of a built-in type.
+    :param labels: of an enum.
+    :param fields: of a composite type.
+
+    A domain arrives as its base type: ask for that one.
+    """
+    if labels:
+        return DbType(str(name), str, labels=labels)
+    if fields:
+        return DbType(str(name), fields=fields)
+    known = _POSTGRESQL_TYPES.get(name)
+    if known is not None or isinstance(name, int):
+        return known or DbType(str(name))
+    if name.endswith("[]") or name.startswith("_"):
+        return _named_array(name)
+    return _POSTGRESQL_TYPES.get(_without_length(name)) or DbType(name)
+
+
+def _named_array(name: str) -> DbType:
+    inner = name.rstrip("[]") if name.endswith("[]") else name[1:]
+    element = postgresql_type(inner)
+    if _without_length(inner) in _POSTGRESQL_TYPES:
+        return _array_of(element)
+    return DbType(f"{inner}[]", element=element)  # psycopg delivers it as text
+
+
+def _without_length(name: str) -> str:
+    return name.partition("(")[0].strip().lower()  # numeric(10,2), varchar(20)
+
+
+# ----------------------------------------------------------------------- MySQL
+
+# (type code, name, Python type). Text and bytes share codes, and ENUM, SET, JSON look like text.
+_MYSQL: tuple[tuple[int, str, type | None], ...] = (
+    (0, "decimal", Decimal),
+    (1, "tinyint", int),
+    (2, "smallint", int),
+    (3, "int", int),
+    (4, "float", float),
+    (5, "double", float),
+    (7, "timestamp", datetime),
+    (8, "bigint", int),
+    (9, "mediumint", int),
+    (10, "date", date),
+    (11, "time", timedelta),
+    (12, "datetime", datetime),
+    (13, "year", int),
+    (16, "bit", bytes),
+    (245, "json", None),
+    (246, "decimal", Decimal),
+    (252, "text or blob", None),
+    (253, "varchar or varbinary", None),
+    (254, "char or binary", None),
+)
+_MYSQL_TYPES: dict[str | int, DbType] = {
+    key: DbType(name, python, aware=False if python is datetime else None)
+    for code, name, python in _MYSQL
+    for key in (code, name)
+}
+
+
+def mysql_type(name: str | int) -> DbType:
+    """What a MySQL or MariaDB field type arrives as.
+
+    :param name: the type's name, or the type code of a cursor's description.
+    """
+    known = _MYSQL_TYPES.get(_without_length(name) if isinstance(name, str) else name)
+    return known or DbType(str(name))
+
+
+# ---------------------------------------------------------------------- SQLite
+
+
+def sqlite_type(name: str | int) -> DbType:
+    """A declared type of SQLite; any value may stand in any column."""
+    return DbType(str(name))
+
+
+_FAMILIES = {"postgresql": postgresql_type, "mysql": mysql_type, "sqlite": sqlite_type}

@@ -1,0 +1,250 @@
+"""The throw-away PostgreSQL: what it promises to demos and to fault tests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import asyncpg
+import pytest
+from sqlalchemy import make_url
+
+from sqla_typedpool.embedded import EmbeddedServerError, Postgres, binaries, process
+from tests.support.servers.mariadb import MariaDB
+from tests.support.servers.pgbouncer import PgBouncer
+
+
+def answer(server: Postgres | PgBouncer, timeout: float = 5.0) -> int:
+    """What the server says to `select 42` over a new connection."""
+
+    async def ask() -> int:
+        connection = await asyncpg.connect(
+            host=server.host, port=server.port, user="postgres", timeout=timeout
+        )
+        try:
+            return int(await connection.fetchval("select 42"))
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())
+
+
+def test_a_started_server_answers_and_says_where_it_is(postgres: Postgres) -> None:
+    assert answer(postgres) == 42
+    url = make_url(postgres.url("psycopg", database="other"))
+    assert (url.drivername, url.host, url.port) == (
+        "postgresql+psycopg",
+        "127.0.0.1",
+        postgres.port,
+    )
+    assert (url.username, url.database) == ("postgres", "other")
+    assert int(postgres.version.split(".")[0]) >= 12
+    assert f"{postgres.port}, running" in repr(postgres)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("source", ["system", "wheel"])
+def test_a_stopped_server_leaves_no_process_and_no_folder(source: binaries.Source) -> None:
+    try:
+        server = Postgres.start(binaries=source)
+    except EmbeddedServerError as error:
+        pytest.skip(str(error))
+    with server:
+        assert answer(server) == 42
+        family = [server.pid, *process.children_of(server.pid)]
+        folder = server.data_directory.parent
+        assert len(family) > 3
+    assert not any(map(process.alive, family))
+    assert not folder.exists()
+    server.stop()
+
+
+def test_restart_keeps_the_port_and_the_data(own_postgres: Postgres) -> None:
+    port, pid = own_postgres.port, own_postgres.pid
+
+    async def create() -> None:
+        connection = await asyncpg.connect(
+            host=own_postgres.host, port=own_postgres.port, user="postgres"
+        )
+        try:
+            await connection.execute("create table kept()")
+        finally:
+            await connection.close()
+
+    asyncio.run(create())
+    own_postgres.restart("fast")
+    assert (own_postgres.port, own_postgres.pid != pid) == (port, True)
+    own_postgres.restart("immediate")
+    assert answer(own_postgres) == 42
+    with pytest.raises(asyncpg.DuplicateTableError):
+        asyncio.run(create())
+
+
+def test_a_frozen_server_answers_again_after_thaw(own_postgres: Postgres) -> None:
+    own_postgres.freeze()
+    with pytest.raises((asyncio.TimeoutError, TimeoutError)):
+        answer(own_postgres, timeout=0.3)
+    own_postgres.thaw()
+    assert answer(own_postgres) == 42
+
+
+def test_a_killed_server_takes_its_backends_along_and_can_be_restarted(
+    own_postgres: Postgres,
+) -> None:
+    backends = process.children_of(own_postgres.pid)
+    own_postgres.kill()
+    assert not any(map(process.alive, backends))
+    with pytest.raises(EmbeddedServerError, match="does not run"):
+        own_postgres.freeze()
+    own_postgres.restart()
+    assert answer(own_postgres) == 42
+
+
+def test_a_frozen_server_is_stopped_all_the_same(own_postgres: Postgres) -> None:
+    pid = own_postgres.pid
+    own_postgres.freeze()
+    began = time.monotonic()
+    own_postgres.stop()
+    assert time.monotonic() - began < 5
+    assert not process.alive(pid)
+
+
+def test_a_taken_port_is_not_the_end(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = process.free_port()
+    ports = iter([postgres.port, free])
+    monkeypatch.setattr(process, "free_port", lambda: next(ports))
+    with Postgres.start() as server:
+        assert server.port == free
+        assert answer(server) == 42
+
+
+def test_a_server_that_does_not_start_says_why_and_leaves_nothing(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders: list[str] = []
+    make = tempfile.mkdtemp
+
+    def remember(prefix: str, dir: str) -> str:  # noqa: A002
+        folders.append(make(prefix=prefix, dir=dir))
+        return folders[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", remember)
+    with pytest.raises(EmbeddedServerError) as caught:
+        Postgres.start(settings={"no_such_setting": "1"})
+    assert 'unrecognized configuration parameter "no_such_setting"' in str(caught.value)
+    assert "Next:" in str(caught.value)
+    assert [Path(folder).exists() for folder in folders] == [False]
+
+
+def test_missing_binaries_are_told_readably(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(binaries.BINDIR_VARIABLE, str(tmp_path))
+    with pytest.raises(EmbeddedServerError) as caught:
+        Postgres.start(binaries="system")
+    message = str(caught.value)
+    assert str(tmp_path) in message
+    assert "pip install 'sqla-typedpool[embedded]'" in message
+    assert binaries.BINDIR_VARIABLE in message
+
+
+def test_a_folder_closed_to_others_is_noticed(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    program = closed / "postgres"
+    program.touch(mode=0o755)
+    assert not binaries.open_to_all(program)
+    assert binaries.open_to_all(Path("/tmp").resolve())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as another account")
+@pytest.mark.postgres
+def test_a_wheel_below_a_closed_home_is_copied_and_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        prefix = binaries.find_bindir("wheel").parent
+    except EmbeddedServerError as error:
+        pytest.skip(str(error))
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    copy = binaries._copy_installation(prefix, home)
+    monkeypatch.setenv(binaries.BINDIR_VARIABLE, str(copy / "bin"))
+    with Postgres.start() as server:
+        assert answer(server) == 42
+        assert server._bindir.is_relative_to(server.data_directory.parent)
+
+
+PROGRAM = """
+import sys, time
+from sqla_typedpool.embedded import Postgres
+
+server = Postgres.start()
+print(server.pid, server.data_directory.parent, flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("ending", ["exit", "interrupt"])
+def test_a_program_that_ends_without_stop_leaves_nothing(postgres: Postgres, ending: str) -> None:
+    with _program(PROGRAM) as program:
+        assert program.stdout is not None
+        pid, folder = program.stdout.readline().split()
+        if ending == "interrupt":
+            program.send_signal(signal.SIGINT)
+        program.communicate("\n", timeout=20)
+    assert not process.alive(int(pid))
+    assert not Path(folder).exists()
+
+
+def test_an_interrupt_during_the_start_leaves_nothing(postgres: Postgres) -> None:
+    with _program("import sys; print(flush=True)\n" + PROGRAM) as program:
+        assert program.stdout is not None
+        program.stdout.readline()
+        assert process.wait_until(lambda: bool(process.children_of(program.pid)), 10)
+        family = process.children_of(program.pid)
+        time.sleep(0.1)
+        program.send_signal(signal.SIGINT)
+        _, errors = program.communicate(timeout=20)
+    assert "KeyboardInterrupt" in errors
+    assert process.wait_until(lambda: not any(map(process.alive, family)), 2)
+
+
+def _program(source: str) -> subprocess.Popen[str]:
+    """Run Python source with the package importable, all ends piped."""
+    root = str(Path(__file__).parents[2])
+    return subprocess.Popen(
+        [sys.executable, "-c", source],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([root, *sys.path])},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_mariadb_can_be_asked_over_tcp(mariadb: MariaDB) -> None:
+    aiomysql = pytest.importorskip("aiomysql")
+
+    async def ask() -> object:
+        url = make_url(mariadb.url())
+        connection = await aiomysql.connect(
+            host=url.host, port=url.port, user=url.username, password=url.password, db=url.database
+        )
+        async with connection.cursor() as cursor:
+            await cursor.execute("select 42")
+            row = await cursor.fetchone()
+        await connection.ensure_closed()
+        return row
+
+    assert asyncio.run(ask()) == (42,)
+
+
+def test_a_pgbouncer_passes_questions_on(pgbouncer: PgBouncer) -> None:
+    assert answer(pgbouncer) == 42

