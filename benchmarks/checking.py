@@ -43,9 +43,12 @@ async def make_tables(url: str) -> None:
     await engine.dispose()
 
 
-def run(folder: Path, *arguments: str) -> tuple[float, str]:
-    """Run Python in the folder; the seconds it took and its output."""
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", "NO_COLOR": "1"}
+def run(folder: Path, *arguments: str, checkout: Path = ROOT) -> tuple[float, str]:
+    """Run Python in the folder; the seconds it took and its output.
+
+    :param checkout: where `sqla_typedpool` is imported from.
+    """
+    environment = os.environ | {"PYTHONPATH": f"{checkout}{os.pathsep}{folder}", "NO_COLOR": "1"}
     began = time.perf_counter()
     ended = subprocess.run(
         [sys.executable, *arguments],
@@ -64,7 +67,7 @@ def run(folder: Path, *arguments: str) -> tuple[float, str]:
 
 def commands(names: list[str], url: str) -> dict[str, tuple[str, ...]]:
     modules = [f"{name}.{each}" for name in names for each in ("catalogue", "orders", "reports")]
-    imported = ", ".join(["asyncpg", "sqla_typedpool.check.runner", *modules])
+    imported = ", ".join(["asyncpg", "sqla_typedpool.cli", *modules])
     tool = ("-m", "sqla_typedpool")
     return {
         "imports": ("-c", f"import {imported}"),

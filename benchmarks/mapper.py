@@ -11,15 +11,17 @@ import argparse
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from datetime import datetime, timezone
 from decimal import Decimal
+from enum import Enum
 from time import perf_counter
-from typing import Any
+from typing import Annotated, Any, get_type_hints
 from uuid import UUID
 
 from benchmarks.interleave import Comparison, Goal, Reading, Rounds, Turn
 from benchmarks.report import table
+from sqla_typedpool import Json
 from sqla_typedpool.mapping.mapper import mapper_for
 from sqla_typedpool.mapping.plan import Column
 
@@ -52,6 +54,29 @@ class FrozenOrder:
     token: UUID
 
 
+class Mood(Enum):
+    GOOD = "good"
+    BAD = "bad"
+
+
+@dataclass(slots=True)
+class Address:
+    street: str
+    number: int
+
+
+@dataclass(slots=True)
+class StoredOrder:
+    """An order as SQLite stores it: with an Enum, a nested object in JSON, and stored forms."""
+
+    id: int
+    mood: Mood
+    paid: bool
+    total: Decimal
+    placed: datetime
+    address: Annotated[Address, Json()]
+
+
 NAMES = tuple(Order.__dataclass_fields__)
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
@@ -76,6 +101,26 @@ def rows() -> Rows:
         )
         for number in range(ROWS)
     ]
+
+
+def stored_rows() -> Rows:
+    """The rows of `StoredOrder`."""
+    moods = tuple(each.value for each in Mood)
+    address = '{"street": "Main Street", "number": 5}'
+    return [
+        (number, moods[number % 2], number % 2, number / 100, "2026-01-31 12:00:00", address)
+        for number in range(ROWS)
+    ]
+
+
+def our_converting_mapper() -> Convert:
+    columns = tuple(map(Column, StoredOrder.__dataclass_fields__))
+    return mapper_for(StoredOrder, columns, "sqlite").map_rows
+
+
+def new_class() -> type:
+    """A dataclass with the fields of `Order` that no mapper was made for."""
+    return make_dataclass("Order", list(get_type_hints(Order).items()))
 
 
 def our_mapper(cls: type) -> Convert:

@@ -1,7 +1,7 @@
-"""The cases of `benchmarks.versions`: workloads on `TypedPool`.
+"""The cases of `benchmarks.versions`: workloads on `TypedPool`, the mapper, and the commands.
 
-A case runs with an older version of the package too, so it uses only the public names and the
-pool's `take()` and `give_back()`.
+A case runs with an older version of the package too, so it uses only the public names, the pool's
+`take()` and `give_back()`, and `mapper_for()` with its `Column`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any, cast
 
@@ -20,7 +22,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import Pool
 from sqlalchemy.util import greenlet_spawn
 
-from benchmarks import stub_driver, workloads
+import sqla_typedpool
+from benchmarks import checking, mapper, stub_driver, workloads
 from benchmarks.interleave import Reading, Turn
 from benchmarks.pools import TYPED_OPTIONS, OpenPool, Sizes, open_engine, stub_pool
 from sqla_typedpool import TypedPool, fetch_all, fetch_one
@@ -161,6 +164,70 @@ def calls(call: Callable[[], Awaitable[Any]], *, times: int) -> OpenCase:
 
 
 @asynccontextmanager
+async def mapped_rows(_: URL, *, row_type: type) -> AsyncIterator[OpenCase]:
+    """10,000 rows of 8 columns, without a database."""
+    convert, found = mapper.our_mapper(row_type), mapper.rows()
+
+    async def run() -> None:
+        convert(found[:COUNTED])
+
+    yield OpenCase(mapper.turn_of(convert, found), run, COUNTED)
+
+
+@asynccontextmanager
+async def converted_rows(_: URL) -> AsyncIterator[OpenCase]:
+    """10,000 rows with an Enum, a nested object in JSON, and the forms in which SQLite stores."""
+    convert, found = mapper.our_converting_mapper(), mapper.stored_rows()
+
+    async def run() -> None:
+        convert(found[:COUNTED])
+
+    yield OpenCase(mapper.turn_of(convert, found), run, COUNTED)
+
+
+@asynccontextmanager
+async def new_mapper(_: URL) -> AsyncIterator[OpenCase]:
+    """A mapper for a class that is seen for the first time."""
+
+    async def make(count: int) -> None:
+        for _ in range(count):
+            mapper.our_mapper(mapper.new_class())
+
+    async def turn() -> Reading:
+        start = perf_counter()
+        await make(50)
+        return {"us": 1e6 * (perf_counter() - start) / 50}
+
+    yield OpenCase(turn, partial(make, 10), 10)
+
+
+@asynccontextmanager
+async def command(server: URL, *, offline: bool) -> AsyncIterator[OpenCase]:
+    """`sqla-typedpool check` of 66 queries in a process of its own, imports included.
+
+    Function calls are not counted: they happen in another process.
+    """
+    url = server.render_as_string(hide_password=False)
+    with TemporaryDirectory() as made:
+        folder = Path(made)
+        names = checking.copy_queries(folder, 3)
+        await checking.make_tables(url)
+        commands = checking.commands(names, url)
+        run = partial(checking.run, folder, checkout=Path(sqla_typedpool.__file__).parents[1])
+        run(*commands["prepare"])
+        arguments = commands["check, offline" if offline else "check, database"]
+
+        async def turn() -> Reading:
+            return {"ms": 1000 * run(*arguments)[0]}
+
+        yield OpenCase(turn, _nothing, 1)
+
+
+async def _nothing() -> None:
+    pass
+
+
+@asynccontextmanager
 async def spike(_: URL) -> AsyncIterator[OpenCase]:
     """50 requests of 2 ms on 5 warm connections, at most 50; a connect takes 150 ms."""
     delay, requests = 0.15, 50
@@ -228,6 +295,12 @@ CASES: dict[str, Case] = {
     "fetch_one, engine": fetches_on_engine,
     "fetch_one, connection": fetches_on_connection,
     "fetch_all, 100 rows": fetches_of_many,
+    "mapper, slots": partial(mapped_rows, row_type=mapper.Order),
+    "mapper, frozen": partial(mapped_rows, row_type=mapper.FrozenOrder),
+    "mapper, conversions": converted_rows,
+    "mapper, new class": new_mapper,
+    "check, database": partial(command, offline=False),
+    "check, offline": partial(command, offline=True),
     "spike": spike,
     "ramp": ramp,
     "many clients": many_clients,
