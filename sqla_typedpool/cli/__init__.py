@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from sqla_typedpool import __version__
-from sqla_typedpool.cli import check, demo, describe
+from sqla_typedpool.cli import check, describe
 from sqla_typedpool.cli.exits import COULD_NOT_RUN, DISTRIBUTION, INTERRUPTED, complain
 from sqla_typedpool.errors import CannotRun
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Example::
 
-        >>> main(["demo", "--seconds", "5"])
+        >>> main(["check", "app", "--offline"])
         0
     """
     _print_anything()
@@ -56,7 +56,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"{DISTRIBUTION} {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    demo.add(commands)
     check.add(commands)
     describe.add(commands)
     return parser

@@ -17,14 +17,3 @@ def number(least: float, most: float) -> Callable[[str], float]:
 
     read.__name__ = "number"  # argparse: "invalid number value: 'x'"
     return read
-
-
-def whole_number(least: int, most: int) -> Callable[[str], int]:
-    """As `number`, without a fraction."""
-
-    def read(given: str) -> int:
-        number(least, most)(given)
-        return int(given)
-
-    read.__name__ = "whole number"
-    return read

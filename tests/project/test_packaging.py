@@ -54,7 +54,7 @@ def test_sqlalchemy_is_the_only_hard_dependency() -> None:
 
 
 def test_every_promised_extra_exists() -> None:
-    promised = "asyncpg psycopg aiosqlite aiomysql asyncmy check embedded cli demo"
+    promised = "asyncpg psycopg aiosqlite aiomysql asyncmy check embedded cli"
     assert set(promised.split()) <= set(PROJECT["optional-dependencies"])
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C, a terminal closed, a polite kill: each ends the run once, with its clean-up done."""
+"""Stop on a signal: Ctrl-C, SIGTERM or SIGHUP ends the run once, and its clean-up is completed."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-CLEAN_UP_PATIENCE = 15.0
+IGNORE_SECONDS = 15.0
+"""How long further signals are ignored after one that stops the run."""
 SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
 
 
-class StopOnce:
-    """While entered, the first signal raises KeyboardInterrupt; those soon after it are ignored.
+class StopOnSignal:
+    """While entered, the first signal raises KeyboardInterrupt, and those soon after are ignored.
 
-    An impatient second Ctrl-C would otherwise break the clean-up of the first, and leave a server
-    behind; one after `CLEAN_UP_PATIENCE` seconds counts again, should the clean-up hang. Within
-    `run()` the coroutine is cancelled, so that its own `finally` blocks are awaited.
+    A second Ctrl-C would interrupt the clean-up and leave a server running. After
+    `IGNORE_SECONDS` a signal counts again, in case the clean-up hangs. Within `run()` a signal
+    cancels the coroutine, so that its `finally` blocks are awaited.
     """
 
     def __init__(self) -> None:
-        self._stopped = float("-inf")
+        self._stopped_at = float("-inf")
         self._task: asyncio.Task[Any] | None = None
         self._previous: dict[int, Any] = {}
 
-    def __enter__(self) -> StopOnce:
+    def __enter__(self) -> StopOnSignal:
         self._previous = {number: signal.signal(number, self._stop) for number in SIGNALS}
         return self
 
@@ -44,13 +45,16 @@ class StopOnce:
             signal.signal(number, handler)
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
-        """`asyncio.run(main)`; a signal cancels `main`, and KeyboardInterrupt comes out here."""
+        """Run `main` like `asyncio.run`.
+
+        :raises KeyboardInterrupt: a signal has cancelled `main`.
+        """
         try:
-            return asyncio.run(self._watched(main))
+            return asyncio.run(self._run(main))
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
 
-    async def _watched(self, main: Coroutine[Any, Any, T]) -> T:
+    async def _run(self, main: Coroutine[Any, Any, T]) -> T:
         self._task = asyncio.current_task()
         try:
             return await main
@@ -59,9 +63,9 @@ class StopOnce:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if now - self._stopped < CLEAN_UP_PATIENCE:
+        if now - self._stopped_at < IGNORE_SECONDS:
             return
-        self._stopped = now
+        self._stopped_at = now
         if self._task is None:
             raise KeyboardInterrupt
         self._task.get_loop().call_soon_threadsafe(self._task.cancel)

@@ -1,4 +1,4 @@
-"""The database of a run: the embedded server's URL, or the user's own, checked at the door."""
+"""The database of a run: the URL of the temporary server, or the one given with --url."""
 
 from __future__ import annotations
 
@@ -12,54 +12,58 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from sqla_typedpool.demo.load import brief
-
 T = TypeVar("T")
 
 CONNECT_SECONDS = 8
 """The longest wait for the first answer of a database given with --url."""
-NEEDS_ASYNCPG = "The demo needs the driver asyncpg: pip install 'sqla-typedpool[demo]'."
 
 
 class DemoError(Exception):
-    """The demo cannot run; the message is one sentence with the next step."""
+    """The demo cannot run; the message states the reason and the next step."""
 
 
 def parse_url(given: str) -> URL:
-    """The URL for asyncpg, from any way PostgreSQL URLs are commonly written."""
+    """Return a PostgreSQL URL, in any of the common forms, as a URL for asyncpg.
+
+    :raises DemoError: it is not a URL, or a URL of another database.
+    """
     scheme, separator, rest = given.partition("://")
     if separator and scheme == "postgres":
         given = f"postgresql://{rest}"
     try:
         url = make_url(given)
     except (ArgumentError, ValueError):
-        # The text is not repeated: what does not parse may still hold a password.
+        # The text is not repeated, because it may contain a password.
         raise DemoError(
-            "The --url is not a database URL; write it as postgresql://user:password@host/database."
+            "--url is not a database URL; next: write it as"
+            " postgresql://user:password@host/database"
         ) from None
     if url.get_backend_name() != "postgresql":
         raise DemoError(
-            f"The demo runs on PostgreSQL only, and {shown(url)} is not; leave --url out to run"
-            " it on an embedded PostgreSQL."
+            f"the demo needs PostgreSQL, and --url is {without_passwords(url)}; next: leave --url"
+            " out to use a temporary PostgreSQL"
         )
     return _for_asyncpg(url)
 
 
-def shown(url: URL) -> str:
-    """A URL as people may see it: without its password, nor one hidden in the query string."""
+def without_passwords(url: URL) -> str:
+    """Return a URL as text, with *** for its password and those in its query string."""
     secrets = [key for key in url.query if "pass" in key.lower()]
     hidden = url.update_query_dict(dict.fromkeys(secrets, "***"))
     return hidden.render_as_string(hide_password=True)
 
 
 def require_asyncpg() -> None:
-    """Fail early, and with the command to type, where the driver is missing."""
+    """Raise `DemoError` if asyncpg is not installed."""
     if find_spec("asyncpg") is None:
-        raise DemoError(NEEDS_ASYNCPG)
+        raise DemoError(
+            "asyncpg is not installed; next: run `make demo`, which installs it, or"
+            " pip install 'sqla-typedpool[asyncpg,cli,embedded]'"
+        )
 
 
 def observer_engine(url: URL) -> AsyncEngine:
-    """An engine of its own for looking on: it keeps no connection and is in neither pool."""
+    """Return an engine that observes the server; it uses neither of the two pools."""
     return create_async_engine(
         url,
         poolclass=NullPool,
@@ -67,29 +71,40 @@ def observer_engine(url: URL) -> AsyncEngine:
     )
 
 
-async def at_the_door(url: URL, asking: Coroutine[Any, Any, T]) -> T:
-    """The first things asked of a database; if it cannot answer them, a `DemoError` says why."""
+async def first_answer(url: URL, querying: Coroutine[Any, Any, T]) -> T:
+    """Await the first query on a database.
+
+    :raises DemoError: the database cannot be used; the message states the driver's reason.
+    """
     try:
-        return await within(CONNECT_SECONDS, asking)
+        return await within(CONNECT_SECONDS, querying)
     except asyncio.TimeoutError:
         reason = f"no answer within {CONNECT_SECONDS} s"
-    except Exception as error:  # noqa: BLE001 - drivers raise what they like while connecting
+    except Exception as error:  # noqa: BLE001 - drivers raise errors of many types in a connect
         reason = brief(error)
     if url.password:
         reason = reason.replace(str(url.password), "***")
     raise DemoError(
-        f"Could not use {shown(url)} ({reason}); check host, port, user and password, or leave"
-        " --url out to run the demo on an embedded PostgreSQL."
+        f"cannot use {without_passwords(url)} ({reason}); next: check the host, port, user and"
+        " password, or leave --url out to use a temporary PostgreSQL"
     )
 
 
-async def within(seconds: float, asking: Coroutine[Any, Any, T]) -> T:
-    """The answer, or `asyncio.TimeoutError`.
+def brief(error: BaseException, limit: int = 200) -> str:
+    """Return an error's type and the first line of its message."""
+    line, *_ = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {line}"[:limit]
 
-    Not `asyncio.wait_for`: before Python 3.12 it swallows a cancellation that comes together with
-    the answer, and a Ctrl-C must not get lost.
+
+async def within(seconds: float, awaitable: Coroutine[Any, Any, T]) -> T:
+    """Await a coroutine for a limited time.
+
+    `asyncio.wait_for` is not used: before Python 3.12 it ignores a cancellation that arrives
+    together with the result, and a Ctrl-C would be lost.
+
+    :raises asyncio.TimeoutError: it has not ended in time, and was cancelled.
     """
-    task = asyncio.create_task(asking)
+    task = asyncio.create_task(awaitable)
     try:
         done, _ = await asyncio.wait({task}, timeout=seconds)
         if not done:
@@ -100,16 +115,16 @@ async def within(seconds: float, asking: Coroutine[Any, Any, T]) -> T:
 
 
 async def server_version(observer: AsyncEngine) -> str:
-    """The server's version as it names it, such as "16.4"."""
+    """Return the server's version, such as "16.4"."""
     async with observer.connect() as connection:
         return str(await connection.scalar(text("SHOW server_version")))
 
 
 async def connections_of(observer: AsyncEngine, application_name: str) -> int | None:
-    """How many connections the server holds for this name; None while it does not answer."""
+    """Count the server's connections with this application name; None = the server is down."""
     try:
         return await within(2, _count(observer, application_name))
-    except Exception:  # noqa: BLE001 - the server is away, which is the answer
+    except Exception:  # noqa: BLE001 - any error means that the server is down
         return None
 
 
@@ -123,20 +138,20 @@ async def _count(observer: AsyncEngine, application_name: str) -> int:
 
 
 async def accepts(observer: AsyncEngine) -> bool:
-    """Whether a bare connection gets through right now, within a second."""
+    """Whether the server accepts a connection within a second."""
     try:
-        await within(1, _touch(observer))
-    except Exception:  # noqa: BLE001 - refused, reset, starting up, silent: all mean "not now"
+        await within(1, _connect(observer))
+    except Exception:  # noqa: BLE001 - refused, reset, starting up or silent
         return False
     return True
 
 
-async def _touch(observer: AsyncEngine) -> None:
+async def _connect(observer: AsyncEngine) -> None:
     async with observer.connect():
         pass
 
 
 def _for_asyncpg(url: URL) -> URL:
-    """The same database through asyncpg, with libpq's `sslmode` under asyncpg's name."""
+    """Return the URL for asyncpg, which calls libpq's option `sslmode` `ssl`."""
     renamed = {("ssl" if key == "sslmode" else key): url.query[key] for key in url.query}
     return url.set(drivername="postgresql+asyncpg", query=renamed)

@@ -1,22 +1,32 @@
-"""The same output on a terminal, with rich: a table that moves while the legs run."""
+"""The output on a terminal, with rich: a table that is updated while the load runs."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, TextIO
 
-from sqla_typedpool.demo.leg import CONTENDERS, Progress
-from sqla_typedpool.demo.report import Row, milliseconds
-from sqla_typedpool.demo.show import wrapped
+from examples.demo.output import Output, PlainOutput, wrapped
+from examples.demo.pool_run import STOCK, TYPED, Progress
+from examples.demo.report import Row, milliseconds
 
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
 
-class LiveShow:
-    """Prints through a rich console, which honours NO_COLOR and the terminal's width."""
+def output_for(stream: TextIO, *, plain: bool) -> Output:
+    """Return the terminal's output if `stream` is a terminal and rich is installed, else plain."""
+    is_dumb = os.environ.get("TERM") in ("dumb", "unknown")
+    if plain or is_dumb or not stream.isatty() or find_spec("rich") is None:
+        return PlainOutput(stream)
+    return TerminalOutput(stream)
+
+
+class TerminalOutput:
+    """Prints through a rich console, which respects NO_COLOR and the terminal's width."""
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
@@ -25,20 +35,20 @@ class LiveShow:
         self._live: Live | None = None
         self._shown: dict[str, Progress] = {}
 
-    def say(self, text: str = "") -> None:
+    def paragraph(self, text: str = "") -> None:
         """Print one paragraph, wrapped."""
         self._console.print(wrapped(text))
 
-    def quote(self, text: str) -> None:
-        """Print text that a program said, indented."""
+    def indented(self, text: str) -> None:
+        """Print code, values or messages: indented."""
         from rich.padding import Padding
         from rich.text import Text
 
         self._console.print(Padding(Text(text, style="yellow"), (0, 0, 0, 4)))
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Keep a table at the bottom of the screen, until the final one takes its place."""
+    def showing_progress(self) -> Iterator[None]:
+        """Keep a table at the bottom of the screen, and remove it at the end."""
         from rich.live import Live
 
         live = Live(live_table({}), console=self._console, auto_refresh=False, transient=True)
@@ -47,37 +57,37 @@ class LiveShow:
         self._live = None
 
     def progress(self, progress: Progress) -> None:
-        """Draw the table anew."""
+        """Update the table."""
         self._shown[progress.pool] = progress
         if self._live:
             self._live.update(live_table(self._shown), refresh=True)
 
-    def compare(self, names: tuple[str, str], rows: Sequence[Row]) -> None:
+    def table(self, names: tuple[str, str], rows: Sequence[Row]) -> None:
         """Print the final table."""
         self._console.print(final_table(names, rows))
 
 
 def live_table(shown: dict[str, Progress]) -> Table:
-    """How each leg stands; one that has not begun has a row too, so that nothing jumps."""
+    """Return the table of both runs; the second has a row from the start, so nothing moves."""
     table = _empty_table()
     table.add_column("pool")
-    table.add_column("now", min_width=18)
-    for heading in ("time", "answered", "failed", "checkout p50", "connections"):
+    table.add_column("phase", min_width=18)
+    for heading in ("time", "completed", "failed", "checkout p50", "connections"):
         table.add_column(heading, justify="right")
-    for contender in CONTENDERS:
-        progress = shown.get(contender.name)
-        cells = live_cells(progress) if progress else ["waits for its turn"]
+    for setup in (STOCK, TYPED):
+        progress = shown.get(setup.name)
+        cells = live_cells(progress) if progress else ["not started"]
         style = "red" if progress and progress.failed else None
-        table.add_row(contender.name, *cells, style=style)
+        table.add_row(setup.name, *cells, style=style)
     return table
 
 
 def live_cells(progress: Progress) -> list[str]:
-    """One row of the live table."""
+    """Return the cells of one row of the live table, without the pool's name."""
     return [
         progress.phase,
         f"{progress.elapsed:.0f} s",
-        f"{progress.answered:,}",
+        f"{progress.completed:,}",
         f"{progress.failed:,}",
         milliseconds(progress.p50_ms),
         "no answer" if progress.connections is None else str(progress.connections),
@@ -85,7 +95,7 @@ def live_cells(progress: Progress) -> list[str]:
 
 
 def final_table(names: tuple[str, str], rows: Sequence[Row]) -> Table:
-    """The comparison; its headings are the rows without figures."""
+    """Return the comparison as a table of rich, with its headings in bold."""
     table = _empty_table()
     table.add_column("")
     for name in names:

@@ -1,4 +1,4 @@
-"""A short scene: what TypedPool says when a caller waits in vain."""
+"""A short example: the message of the error that a caller gets if no connection becomes free."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import asyncio
 from sqlalchemy import URL, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from examples.demo.database import DemoError, within
 from sqla_typedpool import PoolTimeout, TypedPool
-from sqla_typedpool.demo.target import DemoError, within
 
-PATIENCE = 0.2
+POOL_TIMEOUT = 0.2
 HOLDER = "nightly-report"
 CALLER = "web-request"
 
 
 async def timeout_message(url: URL) -> str:
-    """One connection, held by a task with a name; the error that a second caller gets."""
+    """Return the message of `PoolTimeout` while a named task holds the only connection."""
     engine = create_async_engine(
-        url, poolclass=TypedPool, pool_size=1, max_overflow=0, pool_timeout=PATIENCE
+        url, poolclass=TypedPool, pool_size=1, max_overflow=0, pool_timeout=POOL_TIMEOUT
     )
     held, finish = asyncio.Event(), asyncio.Event()
     holder = asyncio.create_task(_hold(engine, held, finish), name=HOLDER)
     try:
         await within(10, held.wait())
-        return await asyncio.create_task(_ask(engine), name=CALLER)
+        return await asyncio.create_task(_wait_in_vain(engine), name=CALLER)
     finally:
         finish.set()
         await holder
@@ -38,9 +38,9 @@ async def _hold(engine: AsyncEngine, held: asyncio.Event, finish: asyncio.Event)
         await finish.wait()
 
 
-async def _ask(engine: AsyncEngine) -> str:
+async def _wait_in_vain(engine: AsyncEngine) -> str:
     try:
         async with engine.connect():
-            raise DemoError("The pool of one connection handed out two; please report this.")
+            raise DemoError("a pool of one connection handed out two; please report this")
     except PoolTimeout as error:
         return str(error)

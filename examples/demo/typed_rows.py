@@ -1,4 +1,4 @@
-"""A short scene: rows that become what was declared, and one that does not."""
+"""A short example: rows become a declared class, and an undeclared NULL is an error."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from examples.demo.database import DemoError
 from sqla_typedpool import RowValueError, TypedPool, fetch_all
-from sqla_typedpool.demo.target import DemoError
 
-QUESTION = (
+SETTINGS = (
     "SELECT name, setting, unit, pending_restart FROM pg_settings"
     " WHERE name IN ('max_connections', 'shared_buffers') ORDER BY name"
 )
@@ -25,7 +25,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A row of PostgreSQL's view pg_settings; where the value is a plain number it has no unit."""
+    """A row of PostgreSQL's view pg_settings; a plain number has no unit."""
 
     name: str
     setting: str
@@ -35,7 +35,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class SettingWithUnit:
-    """The same, by somebody who did not know that."""
+    """The same row with a wrong type: `unit` may be NULL."""
 
     name: str
     setting: str
@@ -44,14 +44,14 @@ class SettingWithUnit:
 
 
 async def typed_rows(url: URL) -> tuple[list[str], str]:
-    """The rows as Python prints them, and the error for the class that allows no NULL."""
+    """Return the rows as Python prints them, and the error of the class with the wrong type."""
     engine = create_async_engine(url, poolclass=TypedPool)
     try:
-        settings = await fetch_all(engine, Setting, QUESTION)
+        settings = await fetch_all(engine, Setting, SETTINGS)
         try:
-            await fetch_all(engine, SettingWithUnit, QUESTION)
+            await fetch_all(engine, SettingWithUnit, SETTINGS)
         except RowValueError as error:
             return [repr(setting) for setting in settings], str(error)
     finally:
         await engine.dispose()
-    raise DemoError("A NULL was let through where none was declared; please report this.")
+    raise DemoError("a NULL in a column that is declared str was accepted; please report this")

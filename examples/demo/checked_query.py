@@ -1,4 +1,4 @@
-"""A short scene: a declared query is checked by the database, which does not run it."""
+"""A short example: the database describes a declared query, and the checker finds an error."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from examples.demo.database import DemoError
 from sqla_typedpool import Executor, TypedPool, query, query_info
 from sqla_typedpool.check import CannotRun, describe
 from sqla_typedpool.check.compare import compare
 from sqla_typedpool.check.report import Report, as_text
-from sqla_typedpool.demo.target import DemoError
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table and where it is kept, by somebody who did not know that most have no tablespace."""
+    """A table and its tablespace. The type is wrong: most tables have no tablespace."""
 
     name: str
     tablespace: str
@@ -29,12 +29,15 @@ class Table:
     WHERE t.relkind = 'r' ORDER BY t.relname
 """)
 async def tables(db: Executor) -> list[Table]:
-    """Every table."""
+    """All tables of the database."""
     raise NotImplementedError
 
 
 async def finding(url: URL, width: int) -> str:
-    """What the checker says of it: the NULL that nobody thought of."""
+    """Check `tables` on a database and return the checker's report.
+
+    :param width: the longest line of the report, in characters.
+    """
     began = time.perf_counter()
     engine = create_async_engine(url, poolclass=TypedPool)
     try:
@@ -46,7 +49,7 @@ async def finding(url: URL, width: int) -> str:
         await engine.dispose()
     findings = compare(info, description)
     if not findings:
-        raise DemoError("A column that may be NULL was declared str, unseen; please report this.")
+        raise DemoError("the checker did not find the column that may be NULL; please report this")
     took = time.perf_counter() - began
     report = Report(tuple(findings), 1, description.server, took)
     return as_text(report, colour=False, width=width)

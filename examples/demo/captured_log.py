@@ -1,4 +1,4 @@
-"""What the pools logged during a leg, kept for the end: lines in between would break the table."""
+"""Log records of the runs, kept for the end: printed at once they would break the live table."""
 
 from __future__ import annotations
 
@@ -7,44 +7,45 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 
-class Logbook(logging.Handler):
-    """Keeps every warning and error, of whatever logger, as (message template, line)."""
+class CapturedLog(logging.Handler):
+    """Keeps every warning and error of all loggers."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.entries: list[tuple[str, str]] = []
+        """Each record as (message template, formatted line)."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep one record; called by logging, from any thread."""
+        """Keep one record; `logging` calls this, in any thread."""
         line = f"{record.levelname} {record.name}: {self.format(record)}"
         self.entries.append((str(record.msg), line))
 
     @property
     def lines(self) -> list[str]:
-        """Everything that was logged."""
+        """The formatted lines of all records."""
         return [line for _, line in self.entries]
 
 
 @contextmanager
-def logbook() -> Iterator[Logbook]:
+def captured_log() -> Iterator[CapturedLog]:
     """Within this context log records are kept instead of printed."""
-    book = Logbook()
+    log = CapturedLog()
     root = logging.getLogger()
-    root.addHandler(book)  # with a handler there, logging prints nothing of its own accord
+    root.addHandler(log)  # `logging` prints to standard error only if the root has no handler
     try:
-        yield book
+        yield log
     finally:
-        root.removeHandler(book)
+        root.removeHandler(log)
 
 
-def digest(entries: Sequence[tuple[str, str]]) -> list[str]:
-    """One line for each kind of message, the first of its kind, with how many more came."""
+def summary(entries: Sequence[tuple[str, str]]) -> list[str]:
+    """Return the first line of each message template, with the number of further ones."""
     first: dict[str, str] = {}
     more: dict[str, int] = {}
     for template, line in entries:
         more[template] = more.get(template, -1) + 1
         first.setdefault(template, line)
     return [
-        line + (f" (and {more[template]} more like it)" if more[template] else "")
+        line + (f" (and {more[template]} similar)" if more[template] else "")
         for template, line in first.items()
     ]
