@@ -117,7 +117,7 @@ _COLUMNS = (
         "a column can never become its field",
         (ERROR,),
         "Every call raises RowShapeError. Types are exact: a Decimal is no float, a datetime no "
-        "date, and JSON is built into a type only with Json(); see docs/mapping.md.",
+        "date, and JSON is built into a type only with Json(); see docs/guide/typed-results.md.",
         '@query("SELECT sum(price) FROM orders HAVING count(*) > 0")  # numeric\n'
         "async def total(db: Executor) -> float | None:" + _BODY,
         '@query("SELECT sum(price) FROM orders HAVING count(*) > 0")\n'

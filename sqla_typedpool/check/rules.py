@@ -106,7 +106,7 @@ def _silenced(code: str) -> str:
 
 
 def page() -> str:
-    """docs/findings.md."""
+    """docs/reference/findings.md."""
     parts = [_HEAD, _overview()]
     for group, title in _GROUPS.items():
         parts.append(f"## {title}")
@@ -117,7 +117,7 @@ def page() -> str:
 
 _HEAD = """\
 # Findings
-<!-- written from sqla_typedpool/check/explanations.py: print(codes.page(), end="") -->
+<!-- written from sqla_typedpool/check/rules.py: print(page(), end="") -->
 
 What `sqla-typedpool check` can say, by code. Codes are stable. `sqla-typedpool check --explain TP101` prints the same in a terminal.
 

@@ -68,7 +68,7 @@ async def fetch_all(
         statement runs in its transaction).
     :param row_type: a dataclass, an attrs class, a ``NamedTuple``, a ``TypedDict``, a
         ``msgspec.Struct``, a pydantic model, ``tuple[int, str]``, or the type of a single
-        column such as ``int`` or ``str | None``; see docs/mapping.md.
+        column such as ``int`` or ``str | None``; see docs/guide/typed-results.md.
     :param statement: SQL text with ``:name`` parameters, or any SQLAlchemy statement
         that returns rows.
     :param parameters: the values of the parameters, by name.

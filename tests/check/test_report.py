@@ -295,9 +295,9 @@ def test_a_finding_has_only_severities_of_its_code() -> None:
 
 
 def test_the_page_of_findings_is_the_one_that_is_in_force() -> None:
-    assert (ROOT / "docs" / "findings.md").read_text() == page(), (
+    assert (ROOT / "docs" / "reference" / "findings.md").read_text() == page(), (
         'python -c "from sqla_typedpool.check.rules import page; '
-        "print(page(), end='')\" > docs/findings.md"
+        "print(page(), end='')\" > docs/reference/findings.md"
     )
 
 

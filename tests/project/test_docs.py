@@ -1,7 +1,8 @@
-"""The examples of the documentation compile, and print what the documentation shows.
+"""The examples of the documentation run, and its links, paths and test names exist.
 
-A ```python block that is directly followed by a ```text block is run, on SQLite. In the ```text
-block the message of an uncaught error may be wrapped.
+A ```python block that is directly followed by a ```text block is run, on SQLite, and its output is
+compared with that block, in which the message of an uncaught error may be wrapped. All other
+```python blocks are compiled.
 """
 
 from __future__ import annotations
@@ -22,10 +23,30 @@ import pytest
 from sqla_typedpool.mapping.coercions import rule_table
 
 ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 README = ROOT / "README.md"
-MAPPING = ROOT / "docs" / "mapping.md"
-QUERIES = ROOT / "docs" / "queries.md"
+TYPED_RESULTS = DOCS / "guide" / "typed-results.md"
+QUERIES = DOCS / "guide" / "queries.md"
+PRIVATES = DOCS / "internals" / "sqlalchemy.md"
+PAGES = [
+    README,
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "benchmarks" / "README.md",
+    ROOT / "examples" / "bookshop" / "README.md",
+    *sorted(DOCS.rglob("*.md")),
+]
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+
+
+def name_of(file: Path) -> str:
+    """The path of a file from the root of the repository."""
+    return file.relative_to(ROOT).as_posix()
+
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
+
+# ----------------------------------------------------------------------------------- examples
 
 
 class Example(NamedTuple):
@@ -33,10 +54,11 @@ class Example(NamedTuple):
     line: int
     code: str
     printed: str
-    """What it prints; "" where it is not run."""
+    """The output; "" = the example is not run."""
 
 
 def examples(file: Path) -> list[Example]:
+    """Return the ```python blocks of a page."""
     page = file.read_text()
     return [
         Example(file, page[: found.start()].count("\n") + 2, found[1], found[2] or "")
@@ -45,18 +67,18 @@ def examples(file: Path) -> list[Example]:
 
 
 def compiled(example: Example) -> Any:
+    """Compile an example, which may contain `await` outside functions."""
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT  # as in `python -m asyncio`
     code = "\n" * (example.line - 1) + example.code
     return compile(code, str(example.file), "exec", flags=flags, dont_inherit=True)
 
 
-def of_an_error(error: Exception) -> str:
-    """What a traceback ends with."""
+def last_line_of_traceback(error: Exception) -> str:
     return f"{type(error).__module__}.{type(error).__qualname__}: {error}\n"
 
 
 async def run_example(example: Example, names: dict[str, Any]) -> str:
-    """What it prints."""
+    """Run an example and return its output."""
     printed = io.StringIO()
     with redirect_stdout(printed):
         try:
@@ -64,37 +86,35 @@ async def run_example(example: Example, names: dict[str, Any]) -> str:
             if iscoroutine(running):
                 await running
         except Exception as error:
-            printed.write(of_an_error(error))
+            printed.write(last_line_of_traceback(error))
     return printed.getvalue()
 
 
 def unwrapped(text: str) -> str:
-    """Lines that are shown wrapped, as they were printed."""
+    """Join the lines of a wrapped error message."""
     if not text.startswith("sqla_typedpool.errors."):
         return text.rstrip()
     return " ".join(text.split())
 
 
-@pytest.mark.parametrize(
-    "file", [README, *sorted((ROOT / "docs").glob("*.md"))], ids=lambda f: f.name
-)
-def test_every_python_example_compiles(file: Path) -> None:
-    for example in examples(file):
+@every_page
+def test_every_python_example_compiles(page: Path) -> None:
+    for example in examples(page):
         compiled(example)
 
 
-@pytest.mark.parametrize("page", [MAPPING, QUERIES], ids=lambda page: page.name)
-def test_the_examples_of_a_page_print_what_is_shown(
+@pytest.mark.parametrize("page", [TYPED_RESULTS, QUERIES], ids=name_of)
+def test_the_examples_of_a_page_print_the_output_beside_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: Path
 ) -> None:
     pytest.importorskip("aiosqlite")
     monkeypatch.chdir(tmp_path)
-    shown = [example for example in examples(page) if example.printed]
+    with_output = [example for example in examples(page) if example.printed]
 
     async def main() -> None:
         names: dict[str, Any] = {"__name__": "examples"}
         try:
-            for example in shown:
+            for example in with_output:
                 where = f"{example.file.name}:{example.line}"
                 printed = await run_example(example, names)
                 assert unwrapped(printed) == unwrapped(example.printed), where
@@ -102,10 +122,10 @@ def test_the_examples_of_a_page_print_what_is_shown(
             await names["engine"].dispose()
 
     asyncio.run(main())
-    assert len(shown) >= 9
+    assert len(with_output) >= 9
 
 
-def test_the_example_of_the_readme_prints_what_is_shown(tmp_path: Path) -> None:
+def test_the_example_of_the_readme_prints_the_output_beside_it(tmp_path: Path) -> None:
     pytest.importorskip("aiosqlite")
     (example,) = [each for each in examples(README) if each.printed]
     script = tmp_path / "example.py"
@@ -123,23 +143,129 @@ def test_the_example_of_the_readme_prints_what_is_shown(tmp_path: Path) -> None:
     assert ended.returncode == 1
 
 
-def test_the_rule_table_is_the_one_that_is_in_force() -> None:
-    page = MAPPING.read_text()
+def test_the_rule_table_in_the_documentation_is_the_one_of_the_code() -> None:
+    page = TYPED_RESULTS.read_text()
     shown = re.search(r"<!-- the rule table: .*? -->\n(.*?)\n<!--", page, re.DOTALL)
     assert shown is not None
     assert shown[1] == rule_table(), "print rule_table() and paste it"
 
 
+# ------------------------------------------------------------------------------ links and paths
+
+LINK = re.compile(r"\]\((?!https?:)([^)\s]*)\)|^\[[\w-]+\]: (?!https?:)(\S+)$", re.MULTILINE)
+
+# Files that name paths of this repository, from its root.
+FILES_WITH_PATHS = [
+    ROOT / "setup.cfg",
+    ROOT / "pyproject.toml",
+    ROOT / "Makefile",
+    ROOT / ".ci" / "run",
+    *PAGES,
+]
+FOLDERS = ("tests", "docs", "sqla_typedpool", "examples", "benchmarks")
+PATH = re.compile(rf"(?<![\w/.\[@-])(?:{'|'.join(FOLDERS)})/[\w./*-]*[\w*/]")
+MODULE = re.compile(rf"(?<![\w/.])(?:{'|'.join(FOLDERS)})(?:\.[a-z_]\w*)+")
+# Code, settings and files of the reader's own project.
+READERS_PATHS = {"tests/test_users.py"}
+READERS_BLOCKS = re.compile(r"^```(?:python|toml|diff)\n.*?^```$", re.MULTILINE | re.DOTALL)
+
+
+def broken_links(page: Path) -> list[str]:
+    """Return the links of a page to files or headings that do not exist."""
+    links = [found[1] or found[2] for found in LINK.finditer(page.read_text())]
+    return [link for link in links if not leads_somewhere(page, link)]
+
+
+def leads_somewhere(page: Path, link: str) -> bool:
+    path, _, heading = link.partition("#")
+    target = page.parent / path if path else page
+    if not target.exists():
+        return False
+    return not heading or heading in anchors(target)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {
+        re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings
+    }
+
+
+def missing_paths(text: str, folder: Path = ROOT) -> list[str]:
+    """Return the paths and modules that a text names and that do not exist.
+
+    :param folder: paths may also be relative to this folder.
+    """
+    text = READERS_BLOCKS.sub("", text)
+    paths = sorted(set(PATH.findall(text)) - READERS_PATHS)
+    missing = [path for path in paths if not path_exists(path, ROOT, folder)]
+    return missing + [module for module in MODULE.findall(text) if not module_exists(module)]
+
+
+def path_exists(path: str, *folders: Path) -> bool:
+    """Whether a path, which may contain wildcards, exists in one of the folders."""
+    return any(any(folder.glob(path.rstrip("/."))) for folder in folders)
+
+
+def module_exists(dotted: str) -> bool:
+    """Whether a dotted name is a module, a package, a file, or an attribute of a module."""
+    path = ROOT / dotted.replace(".", "/")
+    candidates = [path, path.with_suffix(".py"), path.parent, path.parent.with_suffix(".py")]
+    return (ROOT / dotted).exists() or any(each.exists() for each in candidates)
+
+
+@every_page
+def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    assert broken_links(page) == []
+
+
+@pytest.mark.parametrize("file", FILES_WITH_PATHS, ids=name_of)
+def test_every_path_that_a_file_names_exists(file: Path) -> None:
+    assert missing_paths(file.read_text(), file.parent) == []
+
+
 @pytest.mark.parametrize(
-    "file", [README, *sorted((ROOT / "docs").glob("*.md"))], ids=lambda f: f.name
+    "text",
+    [
+        "read `docs/nowhere.md`",
+        "[a page](docs/nowhere.md)",
+        "pytest tests/nowhere/test_x.py -s",
+        'files = ["sqla_typedpool/nowhere"]',
+        '"tests/nowhere/**" = ["T201"]',
+        "python -m tests.nowhere.command",
+        "requirement_cls = tests.nowhere.requirements:Requirements",
+    ],
 )
-def test_every_link_to_a_file_leads_somewhere(file: Path) -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", file.read_text())
-    assert [link for link in links if not (file.parent / link).exists()] == []
+def test_a_path_that_does_not_exist_is_found(text: str) -> None:
+    assert len(missing_paths(text)) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "docs/tutorial.md, tests/pool and examples/bookshop/.",
+        '"sqla_typedpool/cli/**" = ["T201"]',
+        "python -m tests.support.code_size sqla_typedpool/pool",
+        "https://example.org/docs/nowhere.html",
+        "`sqla_typedpool.errors.PoolTimeout`",
+    ],
+)
+def test_a_path_that_exists_is_accepted(text: str) -> None:
+    assert missing_paths(text) == []
+
+
+def test_a_link_to_a_missing_heading_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# One Title: `code`\n[a](#one-title-code) [b](#other) [c](page.md#other)\n")
+    assert broken_links(page) == ["#other", "page.md#other"]
+
+
+# ------------------------------------------------------------------- private names of SQLAlchemy
 
 
 def privates_of(source: str) -> set[str]:
-    """The private attributes that a file uses of others."""
+    """Return the private attributes that a file uses of other objects."""
     return {
         node.attr
         for node in ast.walk(ast.parse(source))
@@ -149,23 +275,26 @@ def privates_of(source: str) -> set[str]:
     }
 
 
-# The modules of _sqlalchemy/ that fetch and the checker use.
+# The modules of _sqlalchemy/ that typed results and the checker use.
 MODULES = (
     *("eligibility", "driver_statement", "asyncpg_adapter", "driver_errors", "results"),
     "compiling",
 )
 
 
-def test_every_private_of_sqlalchemy_that_a_fetch_uses_is_listed() -> None:
+def test_every_private_name_of_sqlalchemy_that_typed_results_use_is_listed() -> None:
     package = ROOT / "sqla_typedpool" / "_sqlalchemy"
     used = privates_of("\n".join((package / f"{name}.py").read_text() for name in MODULES))
-    page = (ROOT / "docs" / "architecture.md").read_text()
+    page = PRIVATES.read_text()
     assert sorted(name for name in used if not re.search(rf"\b{name}\b", page)) == []
     assert "_compile_w_cache" in used
 
 
+# ---------------------------------------------------------------------------------- test names
+
+
 def quoted_tests(page: str, folder: Path) -> list[tuple[Path, str]]:
-    """The tests that a page names, a link to a file with parts of their names behind it."""
+    """Return the tests that a page names: links to files, followed by parts of test names."""
     targets = dict(re.findall(r"^\[(\w+)\]: (\S+\.py)$", page, re.MULTILINE))
     found: list[tuple[Path, str]] = []
     pattern = r"\[(\w+)\](?:\((\S+?\.py)\))?:?\s*((?:`[\w ]+`[,\s]*)+)"
@@ -178,14 +307,16 @@ def quoted_tests(page: str, folder: Path) -> list[tuple[Path, str]]:
 
 
 def names_a_test(file: Path, part: str) -> bool:
-    """Whether a part of a name is that of a test, or a parameter's id, in this file."""
+    """Whether a test of this file, or the id of a parameter, has this part in its name."""
     source = file.read_text()
     return f'"{part}"' in source or bool(re.search(rf"\btest_\w*{part}", source))
 
 
-@pytest.mark.parametrize("name", ["guarantees.md", "drivers.md", "deployment.md"])
+@pytest.mark.parametrize(
+    "name", ["reference/guarantees.md", "reference/drivers.md", "guide/deployment.md"]
+)
 def test_every_test_that_a_page_names_exists(name: str) -> None:
-    page = ROOT / "docs" / name
+    page = DOCS / name
     quoted = quoted_tests(page.read_text(), page.parent)
     assert len(quoted) >= 10
     missing = [f"{file.name}: {part}" for file, part in quoted if not names_a_test(file, part)]

@@ -1,7 +1,7 @@
 """Which package may import which, which file of `pool` may import which, and no import circles.
 
-The layers are drawn in docs/architecture.md. Imports are read from the source and not run; imports
-inside functions and under `if TYPE_CHECKING` count too.
+docs/internals/architecture.md shows the layers. The source is parsed and not run. Imports
+inside functions and under `if TYPE_CHECKING` count.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ LOGGER = "sqla_typedpool.pool"
 DEBUG_MESSAGES = r"(?m)^Executing <.* took .*\n"
 # logged by the pool when the loop was blocked
 BLOCKED = r"(?m)^the event loop was blocked for .*\n"
-# printed by drivers, SQLAlchemy and uvloop, with any pool; see docs/drivers.md (f)
+# printed by drivers, SQLAlchemy and uvloop, with any pool; see docs/reference/drivers.md (f)
 MESSAGES_OF_OTHERS = (
     r"(?s)Future exception was never retrieved\n.*?connection_lost\(\) call\n(?!source_)",
     r"(query cancellation|query not terminated)[^\n]*closing connection\n",
