@@ -18,7 +18,7 @@ from enum import Enum
 from typing import Any
 
 
-class Kind(Enum):
+class ErrorKind(Enum):
     """What a connect error means for the next attempt."""
 
     # The server did not answer, or not yet: try again.
@@ -59,10 +59,10 @@ _TRANSIENT_ERRNOS = frozenset(
 _FULL_TEXTS = ("too many clients already", "remaining connection slots are reserved")
 
 
-def classify(error: BaseException) -> Kind:
+def classify(error: BaseException) -> ErrorKind:
     """The kind of a connect error; its causes are looked at as well."""
     kinds = (_kind_of(each) for each in _chain(error))
-    return next((kind for kind in kinds if kind is not None), Kind.FATAL)
+    return next((kind for kind in kinds if kind is not None), ErrorKind.FATAL)
 
 
 def is_read_only(error: BaseException) -> bool:
@@ -73,7 +73,7 @@ def is_read_only(error: BaseException) -> bool:
     return _sqlstate_of(error) == "25006"
 
 
-def _kind_of(error: BaseException) -> Kind | None:
+def _kind_of(error: BaseException) -> ErrorKind | None:
     # MySQL's numbers first: its errors carry SQLSTATEs too, and vaguer ones
     number = _mysql_number(error)
     if number is not None:
@@ -88,40 +88,40 @@ def _sqlstate_of(error: BaseException) -> object:
     return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
 
 
-def _by_sqlstate(state: str) -> Kind:
+def _by_sqlstate(state: str) -> ErrorKind:
     if state in _FULL_STATES:
-        return Kind.FULL
-    return Kind.TRANSIENT if state in _TRANSIENT_STATES else Kind.FATAL
+        return ErrorKind.FULL
+    return ErrorKind.TRANSIENT if state in _TRANSIENT_STATES else ErrorKind.FATAL
 
 
-def _by_number(number: int, error: BaseException) -> Kind:
+def _by_number(number: int, error: BaseException) -> ErrorKind:
     if number in _FULL_MYSQL:
-        return Kind.FULL
+        return ErrorKind.FULL
     if number == _USER_LIMIT_MYSQL:
-        return Kind.FULL if "max_user_connections" in str(error) else Kind.FATAL
+        return ErrorKind.FULL if "max_user_connections" in str(error) else ErrorKind.FATAL
     if error.__cause__ is not None and _is_tls(error.__cause__):
-        return Kind.FATAL  # the drivers report every OSError as 2003, also those of TLS
-    return Kind.TRANSIENT if number in _TRANSIENT_MYSQL else Kind.FATAL
+        return ErrorKind.FATAL  # the drivers report every OSError as 2003, also those of TLS
+    return ErrorKind.TRANSIENT if number in _TRANSIENT_MYSQL else ErrorKind.FATAL
 
 
-def _by_type(error: BaseException) -> Kind | None:
+def _by_type(error: BaseException) -> ErrorKind | None:
     if _is_tls(error):
-        return Kind.FATAL
+        return ErrorKind.FATAL
     if isinstance(error, (ConnectionError, TimeoutError, asyncio.TimeoutError, socket.gaierror)):
-        return Kind.TRANSIENT
+        return ErrorKind.TRANSIENT
     # a Unix socket is gone while its server restarts; a missing file has a name
     if isinstance(error, FileNotFoundError) and error.filename is None:
-        return Kind.TRANSIENT
+        return ErrorKind.TRANSIENT
     if isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNOS:
-        return Kind.TRANSIENT
+        return ErrorKind.TRANSIENT
     return None
 
 
-def _by_text(text: str) -> Kind | None:
+def _by_text(text: str) -> ErrorKind | None:
     if any(each in text for each in _FULL_TEXTS):
-        return Kind.FULL
+        return ErrorKind.FULL
     if any(each in text for each in _TRANSIENT_TEXTS):
-        return Kind.TRANSIENT
+        return ErrorKind.TRANSIENT
     return None
 
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from sqla_typedpool.pool.connect_errors import Kind
+from sqla_typedpool.pool.connect_errors import ErrorKind
 
 # Seconds that waiters go unserved before a fresh attempt is started.
 HEDGE_INTERVAL = 1.0
@@ -124,7 +124,7 @@ class ConnectPolicy:
         self.parallel = min(self.parallel * 2, _PARALLEL_MAX) if remains else _PARALLEL_START
 
     def failed(
-        self, error: BaseException, kind: Kind, started: float, now: float, in_use: int
+        self, error: BaseException, kind: ErrorKind, started: float, now: float, in_use: int
     ) -> Decision:
         """An attempt has failed.
 
@@ -137,11 +137,11 @@ class ConnectPolicy:
         self.last_error = error
         self._refill_at = now + self._refill_pause
         self._refill_pause = min(self._refill_pause * 2, _REFILL_PAUSE_MAX)
-        if kind is Kind.FATAL:
+        if kind is ErrorKind.FATAL:
             return Decision(Tell.OLDEST, _FATAL_PAUSE) if in_use else Decision(Tell.ALL)
         return self._retry_or_tell(kind, now, in_use)
 
-    def _retry_or_tell(self, kind: Kind, now: float, in_use: int) -> Decision:
+    def _retry_or_tell(self, kind: ErrorKind, now: float, in_use: int) -> Decision:
         last = self._last_failure_at
         if self._outage_since is None or last is None or now - last > _OUTAGE_FORGOTTEN:
             self._outage_since, self._failures = now, 1
@@ -150,7 +150,7 @@ class ConnectPolicy:
         pause = max(_PAUSE_MIN, min(_PAUSE_MAX, (now - self._outage_since) * _PAUSE_SHARE))
         if left > _PAUSE_MIN:
             return Decision(Tell.NOBODY, min(left, pause))
-        if kind is Kind.FULL and in_use:
+        if kind is ErrorKind.FULL and in_use:
             return Decision(Tell.NOBODY, pause)
         return Decision(Tell.JOINED_BEFORE)
 

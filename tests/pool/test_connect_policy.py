@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqla_typedpool.pool.connect_errors import Kind
+from sqla_typedpool.pool.connect_errors import ErrorKind
 from sqla_typedpool.pool.connect_policy import ConnectPolicy, Decision, Outage, Tell
 
 RETRY = 5.0  # pool_connect_retry
@@ -18,7 +18,7 @@ ERROR = ConnectionRefusedError("refused")
 def fail(
     policy: ConnectPolicy,
     now: float,
-    kind: Kind = Kind.TRANSIENT,
+    kind: ErrorKind = ErrorKind.TRANSIENT,
     *,
     started: float | None = None,
     in_use: int = 0,
@@ -60,8 +60,8 @@ def test_growth_starts_again_with_two_attempts_when_no_waiter_remains() -> None:
     assert policy.parallel == 2
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_one_attempt_may_run_after_a_failure(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", ErrorKind)
+def test_one_attempt_may_run_after_a_failure(kind: ErrorKind) -> None:
     policy = ConnectPolicy(RETRY)
     for _ in range(5):
         policy.demand_after_success(remains=True)
@@ -120,23 +120,23 @@ def test_an_outage_is_forgotten_after_thirty_seconds_without_an_attempt() -> Non
 @pytest.mark.parametrize(
     ("kind", "in_use", "age", "expected"),
     [
-        (Kind.TRANSIENT, 0, 0.0, Tell.NOBODY),
-        (Kind.TRANSIENT, 1, 0.0, Tell.NOBODY),
-        (Kind.TRANSIENT, 0, 4.9, Tell.NOBODY),
-        (Kind.TRANSIENT, 0, 5.0, Tell.JOINED_BEFORE),
-        (Kind.TRANSIENT, 1, 5.0, Tell.JOINED_BEFORE),
-        (Kind.FULL, 0, 0.0, Tell.NOBODY),
-        (Kind.FULL, 1, 0.0, Tell.NOBODY),
-        (Kind.FULL, 0, 5.0, Tell.JOINED_BEFORE),
-        (Kind.FULL, 1, 5.0, Tell.NOBODY),
-        (Kind.FATAL, 0, 0.0, Tell.ALL),
-        (Kind.FATAL, 1, 0.0, Tell.OLDEST),
-        (Kind.FATAL, 0, 5.0, Tell.ALL),
-        (Kind.FATAL, 1, 5.0, Tell.OLDEST),
+        (ErrorKind.TRANSIENT, 0, 0.0, Tell.NOBODY),
+        (ErrorKind.TRANSIENT, 1, 0.0, Tell.NOBODY),
+        (ErrorKind.TRANSIENT, 0, 4.9, Tell.NOBODY),
+        (ErrorKind.TRANSIENT, 0, 5.0, Tell.JOINED_BEFORE),
+        (ErrorKind.TRANSIENT, 1, 5.0, Tell.JOINED_BEFORE),
+        (ErrorKind.FULL, 0, 0.0, Tell.NOBODY),
+        (ErrorKind.FULL, 1, 0.0, Tell.NOBODY),
+        (ErrorKind.FULL, 0, 5.0, Tell.JOINED_BEFORE),
+        (ErrorKind.FULL, 1, 5.0, Tell.NOBODY),
+        (ErrorKind.FATAL, 0, 0.0, Tell.ALL),
+        (ErrorKind.FATAL, 1, 0.0, Tell.OLDEST),
+        (ErrorKind.FATAL, 0, 5.0, Tell.ALL),
+        (ErrorKind.FATAL, 1, 5.0, Tell.OLDEST),
     ],
 )
 def test_whom_to_tell_depends_on_the_kind_the_connections_in_use_and_the_age_of_the_outage(
-    kind: Kind, in_use: int, age: float, expected: Tell
+    kind: ErrorKind, in_use: int, age: float, expected: Tell
 ) -> None:
     policy = policy_in_an_outage(age)
     assert fail(policy, age, kind, in_use=in_use).tell is expected
@@ -146,13 +146,13 @@ def test_the_next_attempt_waits_a_moment_after_a_fatal_error_that_only_one_waite
     None
 ):
     policy = ConnectPolicy(RETRY)
-    assert fail(policy, 1.0, Kind.FATAL, in_use=3) == Decision(Tell.OLDEST, 0.1)
-    assert fail(policy, 2.0, Kind.FATAL) == Decision(Tell.ALL, None)
+    assert fail(policy, 1.0, ErrorKind.FATAL, in_use=3) == Decision(Tell.OLDEST, 0.1)
+    assert fail(policy, 2.0, ErrorKind.FATAL) == Decision(Tell.ALL, None)
 
 
 def test_a_full_server_is_asked_again_each_second_while_a_connection_is_in_use() -> None:
     policy = policy_in_an_outage(100.0)
-    assert fail(policy, 100.0, Kind.FULL, in_use=1) == Decision(Tell.NOBODY, 1.0)
+    assert fail(policy, 100.0, ErrorKind.FULL, in_use=1) == Decision(Tell.NOBODY, 1.0)
 
 
 def test_with_a_retry_time_of_zero_waiters_are_told_of_the_first_error() -> None:
@@ -161,13 +161,13 @@ def test_with_a_retry_time_of_zero_waiters_are_told_of_the_first_error() -> None
 
 def test_a_fatal_error_begins_no_outage() -> None:
     policy = ConnectPolicy(RETRY)
-    fail(policy, 0.0, Kind.FATAL)
+    fail(policy, 0.0, ErrorKind.FATAL)
     assert not policy.is_outage
     assert fail(policy, 6.0) == Decision(Tell.NOBODY, 0.01)
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_nobody_is_told_of_an_attempt_that_began_before_the_last_success(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", ErrorKind)
+def test_nobody_is_told_of_an_attempt_that_began_before_the_last_success(kind: ErrorKind) -> None:
     """It may have hung for long, and the server has answered since."""
     policy = ConnectPolicy(RETRY)
     policy.succeeded(10.0, 10.1)
@@ -180,14 +180,14 @@ def test_nobody_is_told_of_an_attempt_that_began_before_the_last_success(kind: K
 def test_an_attempt_as_old_as_the_last_success_counts() -> None:
     policy = ConnectPolicy(RETRY)
     policy.succeeded(10.0, 10.1)
-    assert fail(policy, 10.2, Kind.FATAL, started=10.0).tell is Tell.ALL
+    assert fail(policy, 10.2, ErrorKind.FATAL, started=10.0).tell is Tell.ALL
 
 
 def test_a_late_success_of_an_older_attempt_does_not_revive_what_a_newer_one_outdated() -> None:
     policy = ConnectPolicy(RETRY)
     policy.succeeded(10.0, 10.1)
     policy.succeeded(5.0, 10.2)
-    assert fail(policy, 11.0, Kind.FATAL, started=9.0).tell is Tell.NOBODY
+    assert fail(policy, 11.0, ErrorKind.FATAL, started=9.0).tell is Tell.NOBODY
 
 
 # ----------------------------------------------------------------------- refill
@@ -344,7 +344,7 @@ class Result:
 
     seconds_later: float
     took: float
-    kind: Kind | None  # None = it succeeded
+    kind: ErrorKind | None  # None = it succeeded
     in_use: int
     waiters_remain: bool
 
@@ -354,7 +354,7 @@ RESULTS = st.lists(
         Result,
         seconds_later=st.one_of(st.just(0.0), st.floats(0, 0.1), st.floats(0, 60)),
         took=st.one_of(st.just(0.0), st.floats(0, 10)),
-        kind=st.sampled_from([None, *Kind]),
+        kind=st.sampled_from([None, *ErrorKind]),
         in_use=st.integers(0, 3),
         waiters_remain=st.booleans(),
     ),
@@ -386,11 +386,11 @@ class Run:
         assert 1 <= self.policy.parallel <= 1024
         assert 1.0 <= self.policy.silent_after <= 3.0
 
-    def _check(self, decision: Decision, kind: Kind, started: float) -> None:
+    def _check(self, decision: Decision, kind: ErrorKind, started: float) -> None:
         proven = self.observer.last_success_started
         if proven is not None and started < proven:
             assert decision == Decision(Tell.NOBODY)
-        elif kind is Kind.FATAL:
+        elif kind is ErrorKind.FATAL:
             assert decision.tell in (Tell.ALL, Tell.OLDEST)
         else:
             self.observer.failed(self.now)

@@ -22,7 +22,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from sqla_typedpool.pool.backend import Backend, CloseMode
-from sqla_typedpool.pool.connect_errors import Kind, classify
+from sqla_typedpool.pool.connect_errors import ErrorKind, classify
 from sqla_typedpool.pool.drivers.base import Probe, always_alive
 from sqla_typedpool.pool.drivers.registry import driver_of
 
@@ -366,35 +366,35 @@ def error_of_connect(driver: str, answer: Any) -> BaseException:
 
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg", *MYSQL])
 def test_a_refused_connect_is_transient(driver: str) -> None:
-    assert classify(error_of_connect(driver, None)) is Kind.TRANSIENT
+    assert classify(error_of_connect(driver, None)) is ErrorKind.TRANSIENT
 
 
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg", *MYSQL])
 def test_a_server_that_closes_the_socket_during_the_handshake_is_transient(driver: str) -> None:
     error = error_of_connect(driver, close_socket)
-    assert classify(error) is Kind.TRANSIENT, repr(error)
+    assert classify(error) is ErrorKind.TRANSIENT, repr(error)
 
 
 @by_mysql
 @pytest.mark.parametrize(
     ("number", "state", "message", "kind"),
     [
-        (1040, "08004", "Too many connections", Kind.FULL),
-        (1203, "42000", "already has more than 'max_user_connections'", Kind.FULL),
-        (1226, "42000", "has exceeded the 'max_user_connections' resource", Kind.FULL),
-        (1226, "42000", "has exceeded the 'max_queries_per_hour' resource", Kind.FATAL),
-        (1045, "28000", "Access denied for user 'u'@'h' (using password: YES)", Kind.FATAL),
-        (1049, "42000", "Unknown database 'd'", Kind.FATAL),
-        (1044, "42000", "Access denied for user 'u'@'h' to database 'd'", Kind.FATAL),
-        (1053, "08S01", "Server shutdown in progress", Kind.TRANSIENT),
-        (1130, "HY000", "Host 'h' is not allowed to connect", Kind.FATAL),
-        (1159, "08S01", "Got timeout reading communication packets", Kind.TRANSIENT),
-        (1927, "70100", "Connection was killed", Kind.TRANSIENT),
+        (1040, "08004", "Too many connections", ErrorKind.FULL),
+        (1203, "42000", "already has more than 'max_user_connections'", ErrorKind.FULL),
+        (1226, "42000", "has exceeded the 'max_user_connections' resource", ErrorKind.FULL),
+        (1226, "42000", "has exceeded the 'max_queries_per_hour' resource", ErrorKind.FATAL),
+        (1045, "28000", "Access denied for user 'u'@'h' (using password: YES)", ErrorKind.FATAL),
+        (1049, "42000", "Unknown database 'd'", ErrorKind.FATAL),
+        (1044, "42000", "Access denied for user 'u'@'h' to database 'd'", ErrorKind.FATAL),
+        (1053, "08S01", "Server shutdown in progress", ErrorKind.TRANSIENT),
+        (1130, "HY000", "Host 'h' is not allowed to connect", ErrorKind.FATAL),
+        (1159, "08S01", "Got timeout reading communication packets", ErrorKind.TRANSIENT),
+        (1927, "70100", "Connection was killed", ErrorKind.TRANSIENT),
     ],
     ids=lambda value: str(value) if isinstance(value, int) else "",
 )
 def test_a_mysql_connect_error_is_classified_by_its_number_whatever_its_sqlstate(
-    driver: str, number: int, state: str, message: str, kind: Kind
+    driver: str, number: int, state: str, message: str, kind: ErrorKind
 ) -> None:
     error = error_of_connect(driver, mysql_error(number, state, message))
     assert error.args[0] == number
@@ -405,19 +405,19 @@ def test_a_mysql_connect_error_is_classified_by_its_number_whatever_its_sqlstate
 @pytest.mark.parametrize(
     ("state", "message", "kind"),
     [
-        ("57P03", "the database system is starting up", Kind.TRANSIENT),
-        ("57P03", "the database system is not yet accepting connections", Kind.TRANSIENT),
-        ("57P01", "terminating connection due to administrator command", Kind.TRANSIENT),
-        ("53300", "sorry, too many clients already", Kind.FULL),
-        ("53300", "remaining connection slots are reserved for superusers", Kind.FULL),
-        ("28P01", 'password authentication failed for user "u"', Kind.FATAL),
-        ("28000", 'role "u" does not exist', Kind.FATAL),
-        ("3D000", 'database "d" does not exist', Kind.FATAL),
+        ("57P03", "the database system is starting up", ErrorKind.TRANSIENT),
+        ("57P03", "the database system is not yet accepting connections", ErrorKind.TRANSIENT),
+        ("57P01", "terminating connection due to administrator command", ErrorKind.TRANSIENT),
+        ("53300", "sorry, too many clients already", ErrorKind.FULL),
+        ("53300", "remaining connection slots are reserved for superusers", ErrorKind.FULL),
+        ("28P01", 'password authentication failed for user "u"', ErrorKind.FATAL),
+        ("28000", 'role "u" does not exist', ErrorKind.FATAL),
+        ("3D000", 'database "d" does not exist', ErrorKind.FATAL),
     ],
     ids=lambda value: value.replace(" ", "-")[:24] if isinstance(value, str) else "",
 )
 def test_a_postgresql_connect_error_is_classified_by_its_sqlstate_or_its_message(
-    driver: str, state: str, message: str, kind: Kind
+    driver: str, state: str, message: str, kind: ErrorKind
 ) -> None:
     error = error_of_connect(driver, postgres_error(state, message))
     assert classify(error) is kind, repr(error)
@@ -439,8 +439,8 @@ def test_a_sqlite_connect_error_is_fatal() -> None:
 
     error = asyncio.run(main())
     assert isinstance(error, sqlite3.OperationalError)
-    assert classify(error) is Kind.FATAL
-    assert classify(sqlite3.OperationalError("database is locked")) is Kind.FATAL
+    assert classify(error) is ErrorKind.FATAL
+    assert classify(sqlite3.OperationalError("database is locked")) is ErrorKind.FATAL
 
 
 @by_mysql
@@ -448,6 +448,6 @@ def test_a_tls_error_is_fatal_although_the_driver_reports_it_as_2003(driver: str
     name = {"aiomysql": "pymysql.err", "asyncmy": "asyncmy.errors"}[driver]
     error = pytest.importorskip(name).OperationalError(2003, "Can't connect to MySQL server")
     error.__cause__ = ssl.SSLCertVerificationError("certificate verify failed")
-    assert classify(error) is Kind.FATAL
+    assert classify(error) is ErrorKind.FATAL
     error.__cause__ = ConnectionResetError()
-    assert classify(error) is Kind.TRANSIENT
+    assert classify(error) is ErrorKind.TRANSIENT

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sqla_typedpool import PoolTimeout
-from sqla_typedpool.pool.connect_errors import Kind, classify
+from sqla_typedpool.pool.connect_errors import ErrorKind, classify
 from tests.support.fake_driver import (
     Connect,
     Server,
@@ -366,48 +366,48 @@ def _mysql(number: int) -> Exception:
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (ConnectionRefusedError(), Kind.TRANSIENT),
-        (ConnectionResetError(), Kind.TRANSIENT),
-        (TimeoutError(), Kind.TRANSIENT),
-        (asyncio.TimeoutError(), Kind.TRANSIENT),
-        (OSError("Multiple exceptions: [Errno 111] Connect call failed"), Kind.TRANSIENT),
-        (__import__("socket").gaierror(-2, "Name or service not known"), Kind.TRANSIENT),
-        (_with(Exception(), sqlstate="57P03"), Kind.TRANSIENT),
-        (_with(Exception(), sqlstate="53300"), Kind.FULL),
-        (_with(Exception(), sqlstate="28P01"), Kind.FATAL),
-        (_with(Exception(), sqlstate="3D000"), Kind.FATAL),
-        (_mysql(1040), Kind.FULL),
-        (_mysql(2003), Kind.TRANSIENT),
-        (_mysql(2013), Kind.TRANSIENT),
-        (_mysql(1045), Kind.FATAL),
-        (_mysql(1049), Kind.FATAL),
-        (Exception('connection failed: FATAL: database "x" does not exist'), Kind.FATAL),
-        (Exception("connection failed: Connection refused"), Kind.TRANSIENT),
-        (Exception("FATAL: the database system is starting up"), Kind.TRANSIENT),
-        (Exception("FATAL: sorry, too many clients already"), Kind.FULL),
-        (Exception("FATAL: password authentication failed for user"), Kind.FATAL),
-        (__import__("ssl").SSLError("certificate verify failed"), Kind.FATAL),
-        (_chained(Exception("wrapped"), ConnectionRefusedError()), Kind.TRANSIENT),
+        (ConnectionRefusedError(), ErrorKind.TRANSIENT),
+        (ConnectionResetError(), ErrorKind.TRANSIENT),
+        (TimeoutError(), ErrorKind.TRANSIENT),
+        (asyncio.TimeoutError(), ErrorKind.TRANSIENT),
+        (OSError("Multiple exceptions: [Errno 111] Connect call failed"), ErrorKind.TRANSIENT),
+        (__import__("socket").gaierror(-2, "Name or service not known"), ErrorKind.TRANSIENT),
+        (_with(Exception(), sqlstate="57P03"), ErrorKind.TRANSIENT),
+        (_with(Exception(), sqlstate="53300"), ErrorKind.FULL),
+        (_with(Exception(), sqlstate="28P01"), ErrorKind.FATAL),
+        (_with(Exception(), sqlstate="3D000"), ErrorKind.FATAL),
+        (_mysql(1040), ErrorKind.FULL),
+        (_mysql(2003), ErrorKind.TRANSIENT),
+        (_mysql(2013), ErrorKind.TRANSIENT),
+        (_mysql(1045), ErrorKind.FATAL),
+        (_mysql(1049), ErrorKind.FATAL),
+        (Exception('connection failed: FATAL: database "x" does not exist'), ErrorKind.FATAL),
+        (Exception("connection failed: Connection refused"), ErrorKind.TRANSIENT),
+        (Exception("FATAL: the database system is starting up"), ErrorKind.TRANSIENT),
+        (Exception("FATAL: sorry, too many clients already"), ErrorKind.FULL),
+        (Exception("FATAL: password authentication failed for user"), ErrorKind.FATAL),
+        (__import__("ssl").SSLError("certificate verify failed"), ErrorKind.FATAL),
+        (_chained(Exception("wrapped"), ConnectionRefusedError()), ErrorKind.TRANSIENT),
         (
             _chained(Exception("x"), _with(ConnectionRefusedError(), sqlstate="28000")),
-            Kind.FATAL,
+            ErrorKind.FATAL,
         ),
-        (Exception("an unknown error"), Kind.FATAL),
-        (PermissionError(13, "denied"), Kind.FATAL),
-        (FileNotFoundError(2, "No such file or directory"), Kind.TRANSIENT),
-        (FileNotFoundError(2, "No such file or directory", "root.crt"), Kind.FATAL),
+        (Exception("an unknown error"), ErrorKind.FATAL),
+        (PermissionError(13, "denied"), ErrorKind.FATAL),
+        (FileNotFoundError(2, "No such file or directory"), ErrorKind.TRANSIENT),
+        (FileNotFoundError(2, "No such file or directory", "root.crt"), ErrorKind.FATAL),
         (
             Exception(
                 'connection to server on socket "/run/.s.PGSQL.5432" failed: No such file or '
                 "directory\n\tIs the server running locally and accepting connections on that "
                 "socket?"
             ),
-            Kind.TRANSIENT,
+            ErrorKind.TRANSIENT,
         ),
     ],
-    ids=lambda value: value.value if isinstance(value, Kind) else repr(value)[:40],
+    ids=lambda value: value.value if isinstance(value, ErrorKind) else repr(value)[:40],
 )
-def test_connect_errors_are_classified(error: BaseException, kind: Kind) -> None:
+def test_connect_errors_are_classified(error: BaseException, kind: ErrorKind) -> None:
     assert classify(error) is kind
 
 
@@ -415,7 +415,7 @@ def test_an_error_whose_causes_form_a_cycle_is_classified() -> None:
     first, second = Exception("a"), Exception("b")
     first.__cause__, second.__cause__ = second, first
     started = time.monotonic()
-    assert classify(first) is Kind.FATAL
+    assert classify(first) is ErrorKind.FATAL
     assert time.monotonic() - started < 1
 
 
