@@ -1,8 +1,14 @@
-"""The functions of the core packages stay within limits on their size."""
+"""Limits on the code: the size of the package and of its functions, and unique class names.
+
+`python -m tests.support.code_size sqla_typedpool` prints the figures.
+"""
 
 from __future__ import annotations
 
+import ast
 import statistics
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -16,7 +22,8 @@ from tests.support.code_size import (
 )
 from tests.support.imports import PACKAGE_ROOT
 
-PACKAGES = ["pool", "fetch", "_sqlalchemy"]
+PACKAGES = sorted(init.parent.name for init in PACKAGE_ROOT.glob("*/__init__.py"))
+MOST_CODE_LINES = 14_900
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -27,6 +34,36 @@ def test_functions_are_short(package: str) -> None:
     assert [str(each) for each in functions if each.lines > 50] == []
     assert statistics.median(sizes) <= 8
     assert nine_in_ten(sizes) <= 25
+
+
+def test_the_package_is_small() -> None:
+    lines = sum(code_lines(file.read_text()) for file in python_files([PACKAGE_ROOT]))
+    assert lines <= MOST_CODE_LINES
+
+
+def duplicate_classes(files: Iterable[Path]) -> dict[str, list[str]]:
+    """Return the names that several classes have, with the places of these classes."""
+    places: defaultdict[str, list[str]] = defaultdict(list)
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(f"{file}:{node.lineno}")
+    return {name: found for name, found in places.items() if len(found) > 1}
+
+
+def test_no_two_classes_of_the_package_have_the_same_name() -> None:
+    assert duplicate_classes(python_files([PACKAGE_ROOT])) == {}
+
+
+def test_two_duplicate_classes_are_found(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.py", tmp_path / "b.py"
+    first.write_text("class A: ...\nclass B: ...\n")
+    second.write_text("def f():\n    class A: ...\n")
+    assert duplicate_classes([first, second]) == {"A": [f"{first}:1", f"{second}:2"]}
+
+
+def test_the_limits_hold_for_all_packages() -> None:
+    assert {"pool", "mapping", "check", "describe", "pytest_plugin"} <= set(PACKAGES)
 
 
 SAMPLE = '''"""A docstring
@@ -56,7 +93,7 @@ def one(): "a docstring on the line of its function"
 '''
 
 
-def test_blank_lines_comments_and_docstrings_are_no_code() -> None:
+def test_blank_lines_comments_and_docstrings_are_not_code_lines() -> None:
     assert code_lines(SAMPLE) == 9
     assert code_lines("") == 0
 
@@ -77,7 +114,7 @@ def test_functions_inside_functions_are_measured_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sizes", "expected"), [([7], 7), ([*range(1, 11)], 9), ([*range(11, 0, -1)], 10)]
 )
-def test_nine_in_ten_sizes_are_no_larger(sizes: list[int], expected: int) -> None:
+def test_nine_in_ten_sizes_do_not_exceed_the_result(sizes: list[int], expected: int) -> None:
     assert nine_in_ten(sizes) == expected
     assert sum(size <= expected for size in sizes) >= 0.9 * len(sizes)
 

@@ -1,4 +1,4 @@
-"""What is shipped, and where each tool finds its settings."""
+"""The contents of the distribution, and the files with the settings of the tools."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_each_tool_is_configured_in_one_file_only() -> None:
     assert doubled == []
     setup_cfg = configparser.ConfigParser()
     setup_cfg.read(ROOT / "setup.cfg")
-    # Setuptools would drop [metadata] and [options] without a word; pytest would ignore its own.
+    # Setuptools would ignore [metadata] and [options] silently; pytest would ignore its section.
     assert set(setup_cfg.sections()) <= {"sqla_testing", "db"}
 
 
@@ -43,40 +43,40 @@ def test_the_version_is_the_one_in_pyproject() -> None:
     assert sqla_typedpool.__version__ == PROJECT["version"]
 
 
-def test_the_changelog_speaks_of_this_version() -> None:
+def test_the_changelog_has_an_entry_for_this_version() -> None:
     assert PROJECT["version"] in (ROOT / "CHANGELOG.md").read_text()
 
 
-def test_sqlalchemy_is_the_only_hard_dependency() -> None:
+def test_sqlalchemy_is_the_only_required_dependency() -> None:
     (dependency,) = PROJECT["dependencies"]
     assert dependency.startswith("sqlalchemy[asyncio]>=2.0.56,<2.2,")
     assert all(f"!=2.1.{patch}" in dependency for patch in range(7))
 
 
-def test_every_promised_extra_exists() -> None:
-    promised = "asyncpg psycopg aiosqlite aiomysql asyncmy check embedded cli"
-    assert set(promised.split()) <= set(PROJECT["optional-dependencies"])
+def test_the_extras_are_the_documented_ones() -> None:
+    extras = "asyncpg psycopg aiosqlite aiomysql asyncmy check embedded cli"
+    assert set(PROJECT["optional-dependencies"]) == set(extras.split())
 
 
-def test_the_package_says_that_it_is_typed() -> None:
+def test_the_package_is_marked_as_typed() -> None:
     assert (ROOT / "sqla_typedpool" / "py.typed").is_file()
     assert "py.typed" in PYPROJECT["tool"]["setuptools"]["package-data"]["sqla_typedpool"]
 
 
 def entry_points() -> list[str]:
-    """Every script and plugin, as module:attribute."""
+    """Return the targets of all scripts and plugins, as module:attribute."""
     groups = [PROJECT.get("scripts", {}), *PROJECT.get("entry-points", {}).values()]
     return [target for group in groups for target in group.values()]
 
 
 @pytest.mark.parametrize("target", entry_points())
-def test_an_entry_point_leads_somewhere(target: str) -> None:
+def test_the_target_of_an_entry_point_exists(target: str) -> None:
     module, _, attribute = target.partition(":")
     found = importlib.import_module(module)
     assert not attribute or callable(getattr(found, attribute))
 
 
-def test_an_installed_package_is_this_one() -> None:
+def test_the_installed_version_is_the_one_of_the_source() -> None:
     try:
         installed = metadata.version("sqla-typedpool")
     except metadata.PackageNotFoundError:

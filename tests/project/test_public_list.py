@@ -1,4 +1,4 @@
-"""The public surface is a list and a test."""
+"""The public names."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ POOL_NAMES = {
     "TypedPoolError",
 }
 
-# Everything the plan promises.
-PROMISED = POOL_NAMES | {
+PUBLIC = POOL_NAMES | {
     "ByName",
     "Col",
     "Decode",
@@ -48,9 +47,9 @@ PROMISED = POOL_NAMES | {
 }
 
 
-def test_the_list_is_what_was_promised() -> None:
+def test_the_public_names_are_the_documented_ones() -> None:
     names = set(sqla_typedpool.__all__)
-    assert names == PROMISED
+    assert names == PUBLIC
 
 
 def test_the_list_is_sorted_and_every_name_exists() -> None:
@@ -96,6 +95,6 @@ def test_the_package_is_typed() -> None:
 @pytest.mark.parametrize(
     "driver", ["asyncpg", "psycopg", "aiosqlite", "aiomysql", "asyncmy", "rich", "uvloop"]
 )
-def test_importing_it_imports_nothing_optional(driver: str) -> None:
+def test_importing_the_package_imports_no_optional_package(driver: str) -> None:
     code = f"import sys, sqla_typedpool; sys.exit({driver!r} in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

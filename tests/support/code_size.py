@@ -1,9 +1,10 @@
-"""How much code there is, and how long its functions are.
+"""The number of code lines, and the sizes of functions.
 
 `python -m tests.support.code_size sqla_typedpool/pool [more paths]` prints them for each path.
 
-A code line holds something other than a comment or a docstring. The size of a function is its
-lines from `def` to its end, blank lines and comments included, its docstring and decorators not.
+A code line contains something other than a comment or a docstring. The size of a function is the
+number of lines from `def` to its end, with blank lines and comments, without its docstring and
+decorators.
 """
 
 from __future__ import annotations
@@ -43,13 +44,13 @@ class FunctionSize:
 
 
 def python_files(paths: Sequence[Path]) -> list[Path]:
-    """The Python files among these files and folders."""
+    """Return the Python files among these files and in these folders."""
     found = {file for path in paths for file in ([path] if path.is_file() else path.rglob("*.py"))}
     return sorted(found)
 
 
 def code_lines(source: str) -> int:
-    """How many lines of a source hold code."""
+    """Count the code lines of a source."""
     docstrings = {
         (docstring.lineno, docstring.col_offset)
         for node in ast.walk(ast.parse(source))
@@ -63,7 +64,7 @@ def code_lines(source: str) -> int:
 
 
 def function_sizes(file: Path) -> Iterator[FunctionSize]:
-    """Every function and method of a file, those inside functions too."""
+    """Yield the functions and methods of a file, including those inside functions."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield FunctionSize(file, node.lineno, node.name, _lines(node) - _docstring_lines(node))
@@ -88,12 +89,12 @@ def _lines(node: ast.stmt) -> int:
 
 
 def nine_in_ten(sizes: Sequence[int]) -> int:
-    """The size that at least 90 % of the functions do not exceed."""
+    """Return the size that at least 90 % of the functions do not exceed."""
     return sorted(sizes)[math.ceil(0.9 * len(sizes)) - 1]
 
 
 def report(path: Path) -> str:
-    """The figures of one file or folder."""
+    """Return the figures of one file or folder."""
     files = python_files([path])
     functions = [size for file in files for size in function_sizes(file)]
     title = f"{path}: {sum(code_lines(file.read_text()) for file in files)} code lines"

@@ -1,7 +1,6 @@
-"""What the files of the package import. The source is read and never run.
+"""The imports of the files of the package. The source is parsed and not run.
 
-Imports inside functions and under `if TYPE_CHECKING` count like any other: a file depends on
-whatever it names.
+Imports inside functions and under `if TYPE_CHECKING` count like all others.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ PACKAGE_ROOT = ROOT / PACKAGE
 
 @dataclass(frozen=True)
 class Import:
-    """One import of a module; `names` is what `from module import ...` takes from it."""
+    """One import of a module; `names` are the names in `from module import names`."""
 
     module: str
     names: tuple[str, ...]
@@ -33,7 +32,7 @@ class Import:
 
 
 def imports_of(path: Path, package_root: Path) -> Iterator[Import]:
-    """Every import of one file, with relative module names made absolute."""
+    """Yield the imports of one file, with absolute module names."""
     parents = (PACKAGE, *path.relative_to(package_root).parts[:-1])
     tree = ast.parse(path.read_text())
     types_only = {id(node) for block in _type_checking_blocks(tree) for node in ast.walk(block)}
@@ -55,11 +54,10 @@ def _type_checking_blocks(tree: ast.AST) -> Iterator[ast.stmt]:
 
 
 def module_graph(package_root: Path) -> dict[str, set[str]]:
-    """Which modules of the package each module imports.
+    """Return for each module of the package the modules that it imports.
 
-    `from package import name` leads to the module `package.name` if there is one, else to the
-    `__init__` of `package`. An `__init__` that imports its own submodules depends on nothing by
-    that: such imports are left out.
+    `from package import name` means the module `package.name` if there is one, else the `__init__`
+    of `package`. The imports of an `__init__` from its own package are left out.
     """
     modules = {_module_name(path, package_root): path for path in package_root.rglob("*.py")}
     return {
@@ -89,7 +87,9 @@ def _targets(imported: Import, modules: Mapping[str, object]) -> Iterator[str]:
 
 
 def circles(graph: Mapping[str, Iterable[str]]) -> set[frozenset[str]]:
-    """The import circles: the largest sets of modules that all reach each other."""
+    """Return the import circles: the largest sets of modules that all import each other, directly
+    or through others.
+    """
     reached = {module: _reachable(graph, module) for module in graph}
     return {
         frozenset(other for other in reached[module] if module in reached[other])
