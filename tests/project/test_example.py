@@ -1,7 +1,7 @@
-"""The example is whole: it runs, its queries pass every kind of check, and what is broken is found.
+"""The example runs, its queries pass all checks, and the checker finds errors that are put into it.
 
-All breaks are put into one copy of the application, which is checked twice: against a database, and
-offline against the committed snapshots.
+All errors are put into one copy of the application, which is checked twice: against a database, and
+against the committed snapshots.
 """
 
 from __future__ import annotations
@@ -30,24 +30,27 @@ pytestmark = pytest.mark.timeout(120)
 
 
 class Shop(NamedTuple):
-    """A copy of the example, which a test may break."""
+    """A copy of the example, which a test may change."""
 
     folder: Path
 
     def run(self, *command: str, url: str | None = None) -> CompletedProcess[str]:
-        """`python -m ...` in its folder, with DATABASE_URL or without."""
+        """Run `python -m ...` in its folder.
+
+        :param url: the value of DATABASE_URL; None = it is not set.
+        """
         pytest.importorskip("asyncpg")
         return run_module(self.folder, *command, **({"DATABASE_URL": url} if url else {}))
 
     def tool(self, *arguments: str, url: str | None = None) -> CompletedProcess[str]:
-        """The command of this package."""
+        """Run the command `sqla-typedpool` in its folder."""
         return self.run("sqla_typedpool", *arguments, url=url)
 
     def replace(self, file: str, old: str, new: str) -> None:
-        """Break something."""
+        """Replace a text that the file contains once."""
         path = self.folder / file
         source = path.read_text()
-        assert source.count(old) == 1, f"{file} has {source.count(old)} times: {old}"
+        assert source.count(old) == 1, f"{file} contains {source.count(old)} times: {old}"
         path.write_text(source.replace(old, new))
 
 
@@ -64,14 +67,14 @@ def shop(tmp_path: Path) -> Shop:
 
 @pytest.fixture(scope="module")
 def empty_url(postgres: Postgres) -> Iterator[str]:
-    """An empty database."""
+    """The URL of an empty database."""
     name = f"bookshop_{os.getpid()}"
-    _on_the_server(postgres, f"CREATE DATABASE {name}")
+    _execute_on(postgres, f"CREATE DATABASE {name}")
     yield postgres.url("asyncpg", name)
-    _on_the_server(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+    _execute_on(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def _on_the_server(server: Postgres, statement: str) -> None:
+def _execute_on(server: Postgres, statement: str) -> None:
     async def main() -> None:
         engine = create_async_engine(server.url("asyncpg"), isolation_level="AUTOCOMMIT")
         try:
@@ -85,16 +88,16 @@ def _on_the_server(server: Postgres, statement: str) -> None:
 
 @pytest.fixture(scope="module")
 def filled(empty_url: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """The database after a day in the shop, and what was printed on that day."""
+    """The URL of the database after a run of the application, and the output of that run."""
     ended = copy_to(tmp_path_factory.mktemp("day")).run("bookshop", url=empty_url)
     assert (ended.returncode, ended.stderr) == (0, "")
     return empty_url, ended.stdout
 
 
-# ----------------------------------------------------------------------------------- as it is
+# ------------------------------------------------------------------------- without changes
 
 
-def test_a_day_in_the_shop(filled: tuple[str, str]) -> None:
+def test_the_application_runs(filled: tuple[str, str]) -> None:
     _, printed = filled
     assert "author=Author(id=2, name='Stanisław Lem', born=datetime.date(1921, 9, 12))" in printed
     assert "title='Beowulf', price=Decimal('9.80'), author=None" in printed
@@ -104,27 +107,27 @@ def test_a_day_in_the_shop(filled: tuple[str, str]) -> None:
     assert printed.endswith("orders of Bo: 0\n")
 
 
-def test_the_queries_pass_without_a_database(shop: Shop) -> None:
+def test_the_queries_pass_the_check_without_a_database(shop: Shop) -> None:
     ended = shop.tool("check", "--strict")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert f"{QUERIES} queries" in ended.stdout
 
 
-def test_the_queries_pass_on_a_database(shop: Shop, filled: tuple[str, str]) -> None:
+def test_the_queries_pass_the_check_on_a_database(shop: Shop, filled: tuple[str, str]) -> None:
     ended = shop.tool("check", "--strict", url=filled[0])
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert f"{QUERIES} queries" in ended.stdout
 
 
-@pytest.mark.usefixtures("postgres")  # there is one to start
-def test_the_committed_snapshots_are_those_of_a_throw_away_database(shop: Shop) -> None:
+@pytest.mark.usefixtures("postgres")  # the command starts one
+def test_the_committed_snapshots_are_up_to_date(shop: Shop) -> None:
     ended = shop.tool("prepare", "--check", "--ephemeral")
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 @pytest.mark.usefixtures("postgres")
 @pytest.mark.slow
-def test_its_own_tests_pass_and_each_query_is_one(shop: Shop) -> None:
+def test_its_own_tests_pass_and_check_each_query(shop: Shop) -> None:
     ended = shop.run("pytest", "-q", "--typedpool-check", "-p", "no:cacheprovider")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     passed = re.search(r"(\d+) passed", ended.stdout)
@@ -132,20 +135,20 @@ def test_its_own_tests_pass_and_each_query_is_one(shop: Shop) -> None:
     assert int(passed[1]) > QUERIES
 
 
-# ---------------------------------------------------------------------------------- as it is not
+# -------------------------------------------------------------------------- with errors
 
 
-class Break(NamedTuple):
-    """Something wrong, the finding it must give, and the file that this points to."""
+class Mistake(NamedTuple):
+    """A change of one file, and the finding that it must cause."""
 
     code: str
     query: str | None
-    """None = the finding belongs to a file, not to a query."""
+    """None = the finding is about a file, not about a query."""
     file: str
     old: str
     new: str
     is_of_sql: bool = False
-    """Whether the SQL changes, so that there is no snapshot of it."""
+    """Whether the SQL changes, so that no snapshot matches."""
 
 
 CATALOGUE = "bookshop/catalogue.py"
@@ -154,42 +157,42 @@ REPORTS = "bookshop/reports.py"
 SCHEMA = "bookshop/schema.py"
 BESTSELLERS = "bookshop/sql/bestsellers.sql"
 
-BREAKS = [
+MISTAKES = [
     # the Python side
-    Break(
+    Mistake(
         "TP001",
         None,
         ORDERS,
         "address ->> 'city' = :city\")",
         "address ->> 'city' = :city\")  # typedpool: ignore[TP101]",
     ),
-    Break("TP101", "orders.Orders.lines", ORDERS, "author: str | None", "author: str"),
-    Break("TP101", "reports.turnover", REPORTS, "-> Decimal | None", "-> Decimal"),
-    Break("TP102", "reports.sales", REPORTS, "book_id: int", "book: int"),
-    Break("TP105", "catalogue.take", CATALOGUE, "copies: int) -> int", "copies: int) -> str"),
-    Break("TP105", "orders.Orders.recent", ORDERS, "tuple[int, datetime]", "tuple[int, str]"),
-    Break("TP105", "reports.bestsellers", REPORTS, "copies: int", "copies: str"),
-    Break("TP106", "catalogue.tags", CATALOGUE, "list[tuple[str, int]]", "list[tuple[str]]"),
-    Break("TP107", "reports.months", REPORTS, "orders: int", "orders: int | None"),
-    Break(
+    Mistake("TP101", "orders.Orders.lines", ORDERS, "author: str | None", "author: str"),
+    Mistake("TP101", "reports.turnover", REPORTS, "-> Decimal | None", "-> Decimal"),
+    Mistake("TP102", "reports.sales", REPORTS, "book_id: int", "book: int"),
+    Mistake("TP105", "catalogue.take", CATALOGUE, "copies: int) -> int", "copies: int) -> str"),
+    Mistake("TP105", "orders.Orders.recent", ORDERS, "tuple[int, datetime]", "tuple[int, str]"),
+    Mistake("TP105", "reports.bestsellers", REPORTS, "copies: int", "copies: str"),
+    Mistake("TP106", "catalogue.tags", CATALOGUE, "list[tuple[str, int]]", "list[tuple[str]]"),
+    Mistake("TP107", "reports.months", REPORTS, "orders: int", "orders: int | None"),
+    Mistake(
         "TP110",
         "catalogue.page",
         CATALOGUE,
         "id: int\n    name: str\n",
         "id: int | None\n    name: str | None\n",
     ),
-    Break("TP111", "orders.Orders.get", SCHEMA, '    CANCELLED = "cancelled"\n', ""),
-    Break(
+    Mistake("TP111", "orders.Orders.get", SCHEMA, '    CANCELLED = "cancelled"\n', ""),
+    Mistake(
         "TP201",
         "catalogue.title_of",
         CATALOGUE,
         "*, book_id: int) -> str | None",
         "*, book_id: str) -> str | None",
     ),
-    Break(
+    Mistake(
         "TP201", "orders.Orders.set_status", ORDERS, "status: Status) -> Row", "status: int) -> Row"
     ),
-    Break(
+    Mistake(
         "TP302",
         "orders.Orders.forget_cancelled",
         ORDERS,
@@ -197,8 +200,8 @@ BREAKS = [
         "db: Executor) -> int",
     ),
     # the SQL
-    Break("TP108", "reports.by_price", REPORTS, "AS cheaper", 'AS "cheaper!"', is_of_sql=True),
-    Break(
+    Mistake("TP108", "reports.by_price", REPORTS, "AS cheaper", 'AS "cheaper!"', is_of_sql=True),
+    Mistake(
         "TP109",
         "catalogue.add",
         CATALOGUE,
@@ -206,7 +209,7 @@ BREAKS = [
         'RETURNING id AS "id!"\n',
         is_of_sql=True,
     ),
-    Break(
+    Mistake(
         "TP112",
         "catalogue.by_ids",
         CATALOGUE,
@@ -214,8 +217,8 @@ BREAKS = [
         "SELECT * FROM books WHERE id",
         is_of_sql=True,
     ),
-    Break("TP202", "catalogue.search", CATALOGUE, "CAST(:tag AS text)", ":tag", is_of_sql=True),
-    Break(
+    Mistake("TP202", "catalogue.search", CATALOGUE, "CAST(:tag AS text)", ":tag", is_of_sql=True),
+    Mistake(
         "TP301",
         "catalogue.is_empty",
         CATALOGUE,
@@ -223,7 +226,7 @@ BREAKS = [
         "(SELECT FROM book)",
         is_of_sql=True,
     ),
-    Break(
+    Mistake(
         "TP302",
         "catalogue.change_prices",
         CATALOGUE,
@@ -232,25 +235,25 @@ BREAKS = [
         is_of_sql=True,
     ),
 ]
-OF_PYTHON = [each for each in BREAKS if not each.is_of_sql]
-OF_SQL = [each for each in BREAKS if each.is_of_sql]
+OF_PYTHON = [each for each in MISTAKES if not each.is_of_sql]
+OF_SQL = [each for each in MISTAKES if each.is_of_sql]
 
 
-def name_of(broken: Break) -> str:
-    return f"{broken.code}-{broken.query or broken.file}"
+def name_of(mistake: Mistake) -> str:
+    return f"{mistake.code}-{mistake.query or mistake.file}"
 
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """The example with every break."""
+    """A copy of the example with all mistakes."""
     shop = copy_to(tmp_path_factory.mktemp("broken"))
-    for each in BREAKS:
+    for each in MISTAKES:
         shop.replace(each.file, each.old, each.new)
     return shop
 
 
 def findings(ended: CompletedProcess[str]) -> list[dict[str, Any]]:
-    """Of the JSON report."""
+    """Return the findings of a JSON report."""
     assert ended.returncode == 1, ended.stdout + ended.stderr
     found: list[dict[str, Any]] = json.loads(ended.stdout)["findings"]
     return found
@@ -266,34 +269,32 @@ def found_offline(broken: Shop) -> list[dict[str, Any]]:
     return findings(broken.tool("check", "--format", "json"))
 
 
-def of_break(found: list[dict[str, Any]], wrong: Break) -> dict[str, dict[str, Any]]:
-    """What was found in its query, or without one in its file, by code."""
-    if wrong.query is None:
-        there = [each for each in found if (each["query"], each["file"]) == (None, wrong.file)]
+def findings_of(mistake: Mistake, found: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the findings about the mistake's query, or about its file, by code."""
+    if mistake.query is None:
+        own = [each for each in found if (each["query"], each["file"]) == (None, mistake.file)]
     else:
-        there = [each for each in found if each["query"] == f"bookshop.{wrong.query}"]
-    return {each["code"]: each for each in there}
+        own = [each for each in found if each["query"] == f"bookshop.{mistake.query}"]
+    return {each["code"]: each for each in own}
 
 
-@pytest.mark.parametrize("wrong", BREAKS, ids=name_of)
-def test_what_is_broken_is_found_on_a_database(
-    wrong: Break, found_on_a_database: list[dict[str, Any]]
+@pytest.mark.parametrize("mistake", MISTAKES, ids=name_of)
+def test_a_mistake_is_found_on_a_database(
+    mistake: Mistake, found_on_a_database: list[dict[str, Any]]
 ) -> None:
-    assert wrong.code in of_break(found_on_a_database, wrong)
+    assert mistake.code in findings_of(mistake, found_on_a_database)
 
 
-@pytest.mark.parametrize("wrong", OF_PYTHON, ids=name_of)
-def test_what_is_broken_in_python_is_found_without_a_database(
-    wrong: Break, found_offline: list[dict[str, Any]]
+@pytest.mark.parametrize("mistake", OF_PYTHON, ids=name_of)
+def test_a_mistake_in_python_is_found_without_a_database(
+    mistake: Mistake, found_offline: list[dict[str, Any]]
 ) -> None:
-    assert wrong.code in of_break(found_offline, wrong)
+    assert mistake.code in findings_of(mistake, found_offline)
 
 
-@pytest.mark.parametrize("wrong", OF_SQL, ids=name_of)
-def test_sql_that_was_changed_has_no_snapshot(
-    wrong: Break, found_offline: list[dict[str, Any]]
-) -> None:
-    assert "TP401" in of_break(found_offline, wrong)
+@pytest.mark.parametrize("mistake", OF_SQL, ids=name_of)
+def test_changed_sql_has_no_snapshot(mistake: Mistake, found_offline: list[dict[str, Any]]) -> None:
+    assert "TP401" in findings_of(mistake, found_offline)
 
 
 POINTED_AT = {
@@ -304,31 +305,31 @@ POINTED_AT = {
 }
 
 
-@pytest.mark.parametrize("wrong", BREAKS, ids=name_of)
-def test_a_finding_points_at_the_words_that_are_wrong(
-    wrong: Break, broken: Shop, found_on_a_database: list[dict[str, Any]]
+@pytest.mark.parametrize("mistake", MISTAKES, ids=name_of)
+def test_a_finding_points_at_the_wrong_words(
+    mistake: Mistake, broken: Shop, found_on_a_database: list[dict[str, Any]]
 ) -> None:
-    found = of_break(found_on_a_database, wrong)[wrong.code]
+    found = findings_of(mistake, found_on_a_database)[mistake.code]
     line = (broken.folder / found["file"]).read_text().splitlines()[found["line"] - 1]
     start = found["column"] - 1
     pointed_at = line[start : start + found["length"]]
     assert pointed_at
-    assert pointed_at == POINTED_AT.get((wrong.code, wrong.query or ""), pointed_at)
+    assert pointed_at == POINTED_AT.get((mistake.code, mistake.query or ""), pointed_at)
 
 
-def test_nothing_is_found_where_nothing_is_broken(
+def test_nothing_else_is_found(
     found_on_a_database: list[dict[str, Any]], found_offline: list[dict[str, Any]]
 ) -> None:
-    hurt = {f"bookshop.{each.query}" for each in BREAKS if each.query}
+    wrong = {f"bookshop.{each.query}" for each in MISTAKES if each.query}
     both = [*found_on_a_database, *found_offline]
-    elsewhere = [each for each in both if each["query"] not in hurt]
+    elsewhere = [each for each in both if each["query"] not in wrong]
     assert {each["code"] for each in elsewhere} == {"TP001"}
 
 
 # --------------------------------------------------------------------------------- snapshots
 
 
-def test_snapshots_that_are_missing_or_damaged_are_found(shop: Shop) -> None:
+def test_missing_and_damaged_snapshots_are_found(shop: Shop) -> None:
     folder = shop.folder / ".sqla_typedpool" / "postgresql"
     by_name = {file.name.rpartition("-")[0]: file for file in folder.iterdir()}
     by_name["bookshop.catalogue.tags"].unlink()
@@ -342,18 +343,18 @@ def test_snapshots_that_are_missing_or_damaged_are_found(shop: Shop) -> None:
 
 @pytest.mark.usefixtures("postgres")
 @pytest.mark.slow
-def test_snapshots_that_are_older_than_the_schema_or_nobodys_are_found_and_replaced(
+def test_stale_and_unused_snapshots_are_found_and_replaced(
     shop: Shop,
 ) -> None:
     (page,) = (shop.folder / ".sqla_typedpool").glob("*/bookshop.catalogue.page-*.json")
-    nobodys = page.with_name("bookshop.gone-00000000.json")
-    shutil.copy(page, nobodys)
+    unused = page.with_name("bookshop.gone-00000000.json")
+    shutil.copy(page, unused)
     name, born = 'Column("name", Text, nullable=False)', ',\n    Column("born"'
     shop.replace(SCHEMA, name + born, 'Column("name", Text)' + born)
     ended = shop.tool("prepare", "--check", "--ephemeral", "--format", "json")
     assert {each["code"] for each in findings(ended)} == {"TP402", "TP404"}
     assert shop.tool("prepare", "--ephemeral").returncode == 0
-    assert not nobodys.exists()
+    assert not unused.exists()
     found = findings(shop.tool("check", "--format", "json"))
     assert {(each["code"], each["query"]) for each in found} == {
         ("TP101", "bookshop.catalogue.page")
@@ -363,7 +364,7 @@ def test_snapshots_that_are_older_than_the_schema_or_nobodys_are_found_and_repla
 # ------------------------------------------------------------------------------ declarations
 
 
-def test_a_declaration_that_cannot_be_one_stops_the_run_with_its_line(shop: Shop) -> None:
+def test_a_wrong_declaration_stops_the_check_and_is_named(shop: Shop) -> None:
     shop.replace(CATALOGUE, "*, tag: str, factor: Decimal", "*, factor: Decimal")
     ended = shop.tool("check")
     assert ended.returncode == 2

@@ -1,9 +1,9 @@
-"""The tutorial is real: its files are written, its commands run, and their output is compared.
+"""The commands of the tutorial print the output that the page shows.
 
-A ```python or ```toml block that begins with a comment naming a file is that file from then on, a
-```diff block changes one. A ```console block runs its command. After a change that is meant,
-`SQLA_TYPEDPOOL_WRITE_TUTORIAL=1 pytest tests/project/test_tutorial.py` puts the new output into the
-page.
+A ```python or ```toml block that begins with a comment with a file name is written to that file, a
+```diff block changes a file, and a ```console block runs a command. After an intended change,
+`SQLA_TYPEDPOOL_WRITE_TUTORIAL=1 pytest tests/project/test_tutorial.py` writes the new output into
+the page.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ VARYING = [
 
 
 def write(folder: Path, block: str) -> None:
-    """A file, if the block begins with its name."""
+    """Write the file whose name is in the first line of the block, if there is one."""
     named = re.match(r"# (\S+)\n", block)
     if named is not None:
         file = folder / named[1]
@@ -38,17 +38,17 @@ def write(folder: Path, block: str) -> None:
 
 
 def change(folder: Path, block: str) -> None:
-    """Replace the one place where the lines with `-` stand by those with `+`."""
+    """Replace the lines with `-` by those with `+`."""
     first, *lines = block.splitlines(keepends=True)
     file = folder / first.removeprefix("--- ").strip()
     old = "".join(line[1:] for line in lines if line[0] in " -")
     new = "".join(line[1:] for line in lines if line[0] in " +")
-    assert file.read_text().count(old) == 1, f"{file.name} has not one place with:\n{old}"
+    assert file.read_text().count(old) == 1, f"{file.name} must contain this text once:\n{old}"
     file.write_text(file.read_text().replace(old, new))
 
 
 def run(folder: Path, block: str) -> str:
-    """The block with what its command prints now."""
+    """Run the command of a block, and return the block with the output."""
     command = block.splitlines()[0]
     program, *arguments = shlex.split(command.removeprefix("$ "))
     if program == "python":
@@ -60,7 +60,7 @@ def run(folder: Path, block: str) -> str:
     return f"{command}\n{printed}\n"
 
 
-DOING: dict[str, Callable[[Path, str], str | None]] = {
+ACTIONS: dict[str, Callable[[Path, str], str | None]] = {
     "python": write,
     "toml": write,
     "diff": change,
@@ -68,41 +68,45 @@ DOING: dict[str, Callable[[Path, str], str | None]] = {
 }
 
 
-def lived_through(page: str, folder: Path) -> str:
-    """The page, with what its commands print now."""
+def page_with_new_output(page: str, folder: Path) -> str:
+    """Process all blocks of a page, and return it with the new output of its commands."""
 
-    def live(found: re.Match[str]) -> str:
+    def process(found: re.Match[str]) -> str:
         kind, block = found.groups()
-        return f"```{kind}\n{DOING[kind](folder, block) or block}```"
+        return f"```{kind}\n{ACTIONS[kind](folder, block) or block}```"
 
-    return BLOCK.sub(live, page)
+    return BLOCK.sub(process, page)
 
 
-def steady(text: str) -> str:
-    """Without what differs from run to run."""
-    for pattern, stand_in in VARYING:
-        text = pattern.sub(stand_in, text)
+def without_varying_parts(text: str) -> str:
+    """Replace times and versions, which differ from run to run."""
+    for pattern, replacement in VARYING:
+        text = pattern.sub(replacement, text)
     return text
 
 
-def consoles(page: Path) -> list[str]:
-    return [steady(block) for kind, block in BLOCK.findall(page.read_text()) if kind == "console"]
+def console_blocks(page: Path) -> list[str]:
+    return [
+        without_varying_parts(block)
+        for kind, block in BLOCK.findall(page.read_text())
+        if kind == "console"
+    ]
 
 
-def test_the_readme_shows_what_the_tutorial_does() -> None:
-    (shown,) = [block for block in consoles(README) if "TP101" in block]
-    assert shown in consoles(PAGE)
+def test_the_output_in_the_readme_is_that_of_the_tutorial() -> None:
+    (shown,) = [block for block in console_blocks(README) if "TP101" in block]
+    assert shown in console_blocks(PAGE)
 
 
-@pytest.mark.usefixtures("postgres")  # there is one to start
+@pytest.mark.usefixtures("postgres")  # the commands start one
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_the_commands_of_the_tutorial_print_what_is_shown(tmp_path: Path) -> None:
+def test_the_commands_of_the_tutorial_print_the_output_on_the_page(tmp_path: Path) -> None:
     pytest.importorskip("asyncpg")
     shown = PAGE.read_text()
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "__init__.py").touch()
-    now = lived_through(shown, tmp_path)
+    now = page_with_new_output(shown, tmp_path)
     if os.environ.get(WRITE):
         PAGE.write_text(now)
-    assert steady(now) == steady(shown)
+    assert without_varying_parts(now) == without_varying_parts(shown)
