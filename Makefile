@@ -1,21 +1,20 @@
-# On a fresh machine: git, make and a Python >= 3.10 with venv. Everything else goes into .venv.
-#   make test PYTHON=/path/to/python3.12    choose the interpreter (only when .venv is made)
+# Needs git, make and a Python >= 3.10 with venv. Everything else is installed into .venv.
+#   make test PYTHON=/path/to/python3.12    choose the interpreter (when .venv is created)
 #   make test ARGS="-k fairness -x"         arguments for pytest
 #   make test JOBS=0 ARGS=--pdb             in one process
 
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
-# Processes that share the tests, each with servers of its own: most tests wait most of the time.
+# The number of processes that share the tests, each with its own servers.
 JOBS   ?= 3
 # Further requirements for this venv, such as "sqlalchemy<2.1"; used by .ci/run.
 PINS   ?=
-# Of the soak and the fuzzer: how long it takes in all, and which chance it is (none = another one
-# each time).
+# The duration of soak and fuzz in seconds, and the seed of their random numbers (none = a new one).
 SECONDS ?= 600
 SEED    ?=
 
-# The newest interpreter that really runs: a version manager's shim may exist and yet refuse.
+# The newest interpreter that runs: the shim of a version manager may exist without a Python.
 PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 python3.10 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null \
 	&& echo $$python && break; done)
@@ -29,17 +28,17 @@ help: ## this list
 demo: $(VENV)/.demo ## compare the stock pool with TypedPool on a temporary PostgreSQL
 	$(BIN)/python -m examples.demo $(ARGS)
 
-test: $(VENV)/.test ## both rings of tests; rings without their server are skipped with a reason
+test: $(VENV)/.test ## all tests; tests whose server cannot be started are skipped with the reason
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-sqlalchemy-suite: $(VENV)/.test ## SQLAlchemy's own tests on this pool; ARGS=--compare: beside the stock pool
+sqlalchemy-suite: $(VENV)/.test ## SQLAlchemy's own tests with this pool; ARGS=--compare: with the stock pool too
 	$(BIN)/python -m tests.sqlalchemy_suite $(ARGS)
 
-soak: $(VENV)/.test ## load and injected faults for SECONDS (600), repeated with SEED
+soak: $(VENV)/.test ## load with injected faults for SECONDS (600); SEED repeats a run
 	SQLA_TYPEDPOOL_SOAK_SECONDS=$(SECONDS) SQLA_TYPEDPOOL_SOAK_SEED=$(SEED) \
 		$(BIN)/python -m pytest tests/chaos/test_chaos.py -s $(ARGS)
 
-fuzz: $(VENV)/.test ## random statements against the describer for SECONDS (600), repeated with SEED
+fuzz: $(VENV)/.test ## check random statements for SECONDS (600); SEED repeats a run
 	SQLA_TYPEDPOOL_FUZZ_SECONDS=$(SECONDS) SQLA_TYPEDPOOL_FUZZ_SEED=$(SEED) \
 		$(BIN)/python -m pytest tests/describe/soundness/test_fuzz.py -s -k random $(ARGS)
 
@@ -51,20 +50,20 @@ types: $(VENV)/.test $(VENV)/.lint ## mypy --strict and pyright
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-bench: $(VENV)/.bench ## compare pools; ARGS=--quick for a smoke run
+bench: $(VENV)/.bench ## compare the speed of pools; ARGS=--quick for a short trial
 	$(BIN)/python -m pytest benchmarks $(ARGS)
 
-clean: ## remove the venvs, caches and build products
+clean: ## remove the virtual environments, caches and build products
 	rm -rf $(VENV) .venvs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
 		.benchmarks .cache .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Stamps: a venv is made once, and each group is installed again only when pyproject.toml changes.
+# Stamp files: the venv is created once, and a group is installed again when pyproject.toml changes.
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "No Python >= 3.10 found. Install one, or say which: make PYTHON=/path/to/python3.12" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$(PYTHON) does not run, or is older than Python 3.10. Say which to use: make PYTHON=/path/to/python3.12" >&2; exit 1; }
-	@echo "making $(VENV) with $(PYTHON): $$($(PYTHON) --version)"
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments. Debian and Ubuntu: apt-get install python3-venv (or pythonX.Y-venv for that version)." >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "No Python >= 3.10 found; next: install one, or give its path: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$(PYTHON) does not run, or is older than 3.10; next: give another: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@echo "creating $(VENV) with $(PYTHON): $$($(PYTHON) --version)"
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot create virtual environments; next, on Debian and Ubuntu: apt-get install python3-venv (or pythonX.Y-venv for that version)" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.pip: $(BIN)/python
