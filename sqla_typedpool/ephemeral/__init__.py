@@ -1,7 +1,8 @@
-"""A throw-away PostgreSQL that has the application's schema, for a check or a run of tests.
+"""A temporary PostgreSQL database with the application's schema, for a check or a test run.
 
-The schema comes from SQLAlchemy's metadata, from Alembic's migrations or from a file of SQL. Needs
-asyncpg, and a server: the machine's own or `pip install "sqla-typedpool[embedded]"`.
+The schema comes from SQLAlchemy's metadata, from Alembic's migrations or from a SQL file. This
+needs asyncpg and a PostgreSQL server: an installed one, or the one of
+`pip install "sqla-typedpool[embedded]"`.
 
 Example:
     >>> from sqla_typedpool import ephemeral

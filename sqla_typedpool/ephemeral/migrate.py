@@ -1,9 +1,9 @@
 """The process that runs Alembic's migrations: `python -m sqla_typedpool.ephemeral.migrate INI`.
 
-The URL is given to ``env.py`` in every customary way: as ``sqlalchemy.url`` of its configuration,
-as DATABASE_URL and as libpq's PG variables. It is written with the driver that stood there before,
-since that is what ``env.py`` expects. An ``env.py`` that connects elsewhere all the same is
-stopped before it has: the development database must not be migrated by a check.
+``env.py`` gets the URL in each of the usual ways: as ``sqlalchemy.url`` of the configuration, as
+DATABASE_URL and as libpq's PG variables. The URL names the driver that the configured URL named,
+because ``env.py`` expects that driver. If ``env.py`` connects to another database, the process
+stops before it has connected: a check must not migrate the development database.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from configparser import Error as ConfigError
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,80 +20,72 @@ from sqlalchemy import URL, event, make_url
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import MissingGreenlet
 
+from sqla_typedpool.ephemeral.connecting import libpq_variables
 from sqla_typedpool.ephemeral.migrations import URL_VARIABLE
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-_ASYNC_WORDS = ("async_engine_from_config", "create_async_engine", "AsyncEngine")
+_ASYNC_NAMES = ("async_engine_from_config", "create_async_engine", "AsyncEngine")
 
 
-def main(ini: str) -> int:
-    """Run all migrations; the last line of what is printed says why it failed."""
+def main(ini: str) -> str | None:
+    """Run all migrations, and return what is wrong; None if nothing is.
+
+    :param ini: the path of an ``alembic.ini``.
+    """
     from alembic import command
     from alembic.config import Config
 
     target = make_url(os.environ.pop(URL_VARIABLE))
     config = Config(ini)
     try:
-        guard(target)
-        give(target, config)
+        refuse_other_databases(target)
+        configure_url(target, config)
         command.upgrade(config, "heads")
     except MissingGreenlet:
-        return _failed(
-            f"env.py makes a sync engine, and its URL says {target.drivername}. Next: pip install"
-            " 'psycopg[binary]', which serves both sync and async engines."
+        return (
+            f"env.py creates a sync engine, but its URL names {target.drivername}; next: pip"
+            " install 'psycopg[binary]', which works with sync and async engines"
         )
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a migration may raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a migration may raise anything
         traceback.print_exc()
-        return _failed(traceback.format_exception_only(type(error), error)[-1].strip())
-    return 0
+        return traceback.format_exception_only(type(error), error)[-1].strip()
+    return None
 
 
-def _failed(why: str) -> int:
-    sys.stderr.write(f"{why}\n")
-    return 1
-
-
-def give(target: URL, config: Config) -> None:
-    """Tell ``env.py`` its database, in all the ways that it may ask."""
-    written = _option(config, "sqlalchemy.url")
+def configure_url(target: URL, config: Config) -> None:
+    """Set the URL of the database everywhere that an ``env.py`` may read it."""
+    configured = _option(config, "sqlalchemy.url")
     variable = os.environ.get("DATABASE_URL", "")
     preferred = _preferred_driver(config)
-    for_config = _in_words_of(written or variable, target, preferred)
+    for_config = _with_scheme_of(configured or variable, target, preferred)
     config.set_main_option("sqlalchemy.url", for_config.replace("%", "%%"))
-    os.environ["DATABASE_URL"] = _in_words_of(variable or written, target, preferred)
-    values = {
-        "PGHOST": target.host,
-        "PGPORT": target.port,
-        "PGUSER": target.username,
-        "PGPASSWORD": target.password,
-        "PGDATABASE": target.database,
-    }
-    os.environ.update({name: str(value) for name, value in values.items() if value is not None})
+    os.environ["DATABASE_URL"] = _with_scheme_of(variable or configured, target, preferred)
+    os.environ.update(libpq_variables(target))
 
 
-def guard(target: URL) -> None:
-    """From now on this process connects to `target`, or not at all (through SQLAlchemy)."""
+def refuse_other_databases(target: URL) -> None:
+    """Make SQLAlchemy refuse to connect to any database but `target`, for the whole process."""
     expected = (target.host, target.port or 5432, target.database)
 
-    def look(dialect: Any, record: Any, arguments: Any, options: dict[str, Any]) -> None:
+    def check(dialect: Any, record: Any, arguments: Any, options: dict[str, Any]) -> None:
         database = options.get("database", options.get("dbname"))
         port = options.get("port") or 5432
         if (options.get("host"), int(port), database) != expected:
-            where = f"{options.get('host', dialect.name)}:{port}/{database or ''}"
+            other = f"{options.get('host', dialect.name)}:{port}/{database or ''}"
             raise ConnectionRefusedError(
-                f"env.py connects to {where}, not to the throw-away database; it was stopped"
-                " before. Next: let env.py take its URL from sqlalchemy.url of the"
-                " configuration, or from DATABASE_URL."
+                f"env.py connects to {other}, not to the temporary database; it was stopped before"
+                " it connected; next: let env.py read its URL from sqlalchemy.url of the"
+                " configuration, or from DATABASE_URL"
             )
 
-    event.listen(Dialect, "do_connect", look)
+    event.listen(Dialect, "do_connect", check)
 
 
-def _in_words_of(before: str, target: URL, preferred: str) -> str:
-    """The URL of `target`, with the scheme of the PostgreSQL URL that stood there before."""
-    scheme = before.partition("://")[0]
+def _with_scheme_of(configured: str, target: URL, preferred: str) -> str:
+    """Return the URL of `target` with the scheme of `configured`, if that is PostgreSQL's."""
+    scheme = configured.partition("://")[0]
     rendered = target.set(drivername=preferred).render_as_string(hide_password=False)
     if scheme.partition("+")[0] not in {"postgresql", "postgres"}:
         return rendered
@@ -100,15 +93,16 @@ def _in_words_of(before: str, target: URL, preferred: str) -> str:
 
 
 def _preferred_driver(config: Config) -> str:
-    """Where nothing tells: psycopg, which is sync and async, else what ``env.py`` looks like."""
+    """Return the driver to use if no URL names one.
+
+    It is psycopg if installed, because it is sync and async; otherwise the text of ``env.py``
+    shows whether an async driver is needed.
+    """
     if find_spec("psycopg") is not None:
         return "postgresql+psycopg"
-    folder = _option(config, "script_location")
-    script = Path(folder or ".", "env.py")
-    is_async = script.is_file() and any(
-        word in script.read_text(errors="replace") for word in _ASYNC_WORDS
-    )
-    if not is_async:
+    script = Path(_option(config, "script_location") or ".", "env.py")
+    source = script.read_text(errors="replace") if script.is_file() else ""
+    if not any(name in source for name in _ASYNC_NAMES):
         for driver in ("psycopg2", "pg8000"):
             if find_spec(driver) is not None:
                 return f"postgresql+{driver}"
@@ -116,14 +110,12 @@ def _preferred_driver(config: Config) -> str:
 
 
 def _option(config: Config, name: str) -> str:
-    """A value of the configuration; "" where it refers to what is only known elsewhere."""
-    from configparser import Error
-
+    """Return an option of the configuration; "" if it is missing or cannot be interpolated."""
     try:
         return config.get_main_option(name) or ""
-    except Error:
+    except ConfigError:
         return ""
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1]))  # prints the message to stderr; the exit code is then 1

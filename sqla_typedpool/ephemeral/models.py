@@ -1,4 +1,4 @@
-"""A schema from SQLAlchemy's metadata: found by its name, and created."""
+"""Build a schema from SQLAlchemy's metadata, which may be given by its name."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 
 from sqlalchemy import ARRAY, MetaData, text
 from sqlalchemy.dialects.postgresql import CITEXT, HSTORE
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateSchema
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from sqla_typedpool.ephemeral.building import connection_to
+from sqla_typedpool.ephemeral.connecting import connection_to, driver_message
 from sqla_typedpool.errors import CannotRun
 
 _EXTENSIONS: dict[type[TypeEngine[Any]], str] = {CITEXT: "citext", HSTORE: "hstore"}
@@ -25,9 +25,13 @@ _EXTENSIONS: dict[type[TypeEngine[Any]], str] = {CITEXT: "citext", HSTORE: "hsto
 async def create(url: str, source: str | MetaData) -> None:
     """Create all tables, and the schemas and extensions that they need.
 
-    :raises CannotRun: the metadata is not there or empty, or the database refuses it.
+    :param source: a MetaData, or its name such as ``"app.models:Base.metadata"``.
+    :raises CannotRun: there is no such metadata, it has no tables, or the database reports an
+        error.
     """
-    metadata = find(source) if isinstance(source, str) else _metadata_in(source, "metadata")
+    metadata = (
+        import_metadata(source) if isinstance(source, str) else _metadata_in(source, "metadata")
+    )
     try:
         async with connection_to(url) as connection:
             for extension in sorted(_extensions(metadata)):
@@ -36,63 +40,63 @@ async def create(url: str, source: str | MetaData) -> None:
                 await connection.execute(CreateSchema(name, if_not_exists=True))
             await connection.run_sync(metadata.create_all)
     except (OSError, SQLAlchemyError) as error:
-        raise CannotRun(_refusal(source, error)) from error
+        raise CannotRun(_failure(source, error)) from error
 
 
-def find(target: str) -> MetaData:
+def import_metadata(name: str) -> MetaData:
     """Import ``"app.models:Base.metadata"``, with the working directory on the path.
 
-    :raises CannotRun: it is not written so, cannot be imported, or holds no table.
+    :raises CannotRun: the name has another form, cannot be imported, or is no MetaData with tables.
     """
-    module, _, attributes = target.partition(":")
+    module, _, attributes = name.partition(":")
     if not module or not attributes:
         raise CannotRun(
-            f"The metadata {target!r} does not say where it is. Next: write MODULE:ATTRIBUTE, such"
-            " as app.models:Base.metadata."
+            f"the metadata {name!r} is not a module and an attribute; next: write it as"
+            " MODULE:ATTRIBUTE, such as app.models:Base.metadata"
         )
-    imported = _imported(module)
+    imported = _import_module(module)
     try:
         found = reduce(getattr, attributes.split("."), imported)
     except AttributeError as error:
         raise CannotRun(
-            f"The metadata {target!r} is not there: {error}. Next: look at its name."
+            f"the metadata {name!r} does not exist: {error}; next: correct the name"
         ) from None
-    return _metadata_in(found, target)
+    return _metadata_in(found, name)
 
 
-def _imported(module: str) -> Any:
+def _import_module(module: str) -> Any:
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
         return importlib.import_module(module)
-    except (Exception, SystemExit) as error:  # whatever the application's code may raise
+    except (Exception, SystemExit) as error:  # the application's code may raise anything
         *_, last = traceback.extract_tb(error.__traceback__)
-        says = traceback.format_exception_only(type(error), error)[-1].strip()
+        reason = traceback.format_exception_only(type(error), error)[-1].strip()
         raise CannotRun(
-            f"The module {module} cannot be imported: {says} ({last.filename}:{last.lineno})."
-            " Next: mend it, or name another module."
+            f"the module {module} cannot be imported: {reason} ({last.filename}:{last.lineno});"
+            " next: correct it, or name another module"
         ) from error
 
 
-def _metadata_in(found: Any, target: str) -> MetaData:
-    """The metadata, also where a declarative base or a registry is given."""
+def _metadata_in(found: Any, name: str) -> MetaData:
+    """Return the MetaData, or the one of a declarative base or a registry."""
     metadata = found if isinstance(found, MetaData) else getattr(found, "metadata", None)
     if not isinstance(metadata, MetaData):
         raise CannotRun(
-            f"{target} is {type(found).__name__}, not MetaData. Next: name the MetaData, such as"
-            " app.models:Base.metadata."
+            f"{name} is {type(found).__name__}, not MetaData; next: name the MetaData, such as"
+            " app.models:Base.metadata"
         )
     if not metadata.tables:
         raise CannotRun(
-            f"{target} has no tables. Next: name a module that imports every model, such as"
-            " app.models:Base.metadata."
+            f"{name} has no tables; next: name a module that imports all models, such as"
+            " app.models:Base.metadata"
         )
     return metadata
 
 
 def _types(metadata: MetaData) -> Iterator[TypeEngine[Any]]:
-    """The types of all columns, those inside decorators and arrays included."""
+    """Yield the type of each column, and the types inside decorators and arrays."""
     for table in metadata.tables.values():
         for column in table.columns:
             inner: TypeEngine[Any] = column.type
@@ -117,13 +121,13 @@ def _extensions(metadata: MetaData) -> set[str]:
     }
 
 
-def _refusal(source: object, error: Exception) -> str:
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    says = " ".join(str(getattr(cause, "__cause__", None) or cause).split())  # the driver's words
+def _failure(source: str | MetaData, error: Exception) -> str:
+    name = source if isinstance(source, str) else "the metadata"
     statement = " ".join((getattr(error, "statement", None) or "").split())
     shown = statement if len(statement) <= 200 else f"{statement[:200]} ..."
     return (
-        f"The tables of {source if isinstance(source, str) else 'the metadata'} cannot be created:"
-        f" {says}" + (f" [{shown}]" if shown else "") + ". Next: create the extensions and types"
-        " that it needs in a before_create event of the metadata, or build from alembic or schema."
+        f"the tables of {name} cannot be created: {driver_message(error)}"
+        + (f" [{shown}]" if shown else "")
+        + "; next: create the extensions and types that they need in a before_create event of the"
+        " metadata, or build from alembic or schema"
     )

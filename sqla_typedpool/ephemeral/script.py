@@ -1,4 +1,4 @@
-"""A schema from a file of SQL: run by psql, or by asyncpg where there is no psql."""
+"""Build a schema from a SQL file, with psql, or with asyncpg if there is no psql."""
 
 from __future__ import annotations
 
@@ -7,27 +7,25 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from sqla_typedpool.embedded import EmbeddedServerError
 from sqla_typedpool.embedded.binaries import find_bindir
-from sqla_typedpool.ephemeral.building import (
+from sqla_typedpool.ephemeral.connecting import (
     BUILD_SECONDS,
     CONNECT_SECONDS,
     connection_to,
-    run_apart,
+    libpq_variables,
+    run_in_thread,
 )
 from sqla_typedpool.errors import CannotRun
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-# pg_dump of August 2025 and later; a psql of before does not know them, and they change no table.
+# Written by pg_dump since August 2025. They change no table, and an older psql rejects them.
 _RESTRICT = re.compile(r"^\\(?:un)?restrict [A-Za-z0-9]+[ \t]*$", re.MULTILINE)
 _CONNECT = re.compile(r"^\\c(?:onnect)?\b.*$", re.MULTILINE)
 _META_COMMAND = re.compile(r"^[ \t]*\\[A-Za-z!?.]\S*", re.MULTILINE)
@@ -36,16 +34,17 @@ _PSQL_ERROR = re.compile(r"^psql:<stdin>:(\d+): (?:ERROR|FATAL|error):\s*(.*)$",
 
 
 def run_script(url: str, file: Path) -> None:
-    """Run all statements of a file in the database at `url`.
+    """Run all statements of a SQL file in the database at `url`.
 
-    :raises CannotRun: the file cannot be read, or a statement failed; names file and line.
+    :raises CannotRun: the file cannot be read, or a statement failed. The message names the
+        file and, if known, the line.
     """
-    script = _text_of(file)
+    script = _read(file)
     connect = _CONNECT.search(script)
     if connect is not None:
         raise CannotRun(
-            f"{_place(file, script, connect.start())}: {connect[0]!r} goes to another database."
-            " Next: dump one database, without --create."
+            f"{_location(file, script, connect.start())}: {connect[0]!r} connects to another"
+            " database; next: dump one database, without --create"
         )
     script = _RESTRICT.sub("", script)
     psql = _find_psql()
@@ -55,23 +54,23 @@ def run_script(url: str, file: Path) -> None:
         _run_with_asyncpg(url, file, script)
 
 
-def _text_of(file: Path) -> str:
+def _read(file: Path) -> str:
     try:
         return file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise CannotRun(
-            f"{file}:{line}: not UTF-8 (byte {error.object[error.start]:#04x} at {error.start})."
-            " Next: dump it with --encoding=UTF8, or convert it."
+            f"{file}:{line}: not UTF-8 (byte {error.object[error.start]:#04x} at {error.start});"
+            " next: dump it with --encoding=UTF8, or convert it"
         ) from None
     except OSError as error:
         raise CannotRun(
-            f"The schema cannot be read: {error.strerror or error}: {file}. Next: name a file."
+            f"{file} cannot be read: {error.strerror or error}; next: name a readable SQL file"
         ) from None
 
 
 def _find_psql() -> str | None:
-    """The one that came with the server, else the one of the machine."""
+    """Return the psql beside the PostgreSQL server's programs, else the one on the PATH."""
     with suppress(EmbeddedServerError):
         beside = find_bindir() / "psql"
         if os.access(beside, os.X_OK):
@@ -80,48 +79,42 @@ def _find_psql() -> str | None:
 
 
 def _run_with_psql(psql: str, url: str, file: Path, script: str) -> None:
-    command = [psql, "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-f", "-"]
     try:
         ended = subprocess.run(
-            command,
+            [psql, "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-f", "-"],
             input=script.encode(),
-            env=_libpq_environment(url),
+            env=_psql_environment(url),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            cwd=file.resolve().parent,  # where its \i looks
+            cwd=file.resolve().parent,  # \i finds files relative to it
             check=False,
             timeout=BUILD_SECONDS,
         )
     except subprocess.TimeoutExpired:
         raise CannotRun(
-            f"The statements of {file} took over {BUILD_SECONDS:g} s. Next: see what they wait for."
+            f"{file} took longer than {BUILD_SECONDS:g} s; next: check what its statements wait for"
         ) from None
     except OSError as error:
         raise CannotRun(
-            f"{file}: {psql} cannot be run: {error.strerror or error}. Next: mend or remove it."
+            f"{file}: {psql} cannot be run: {error.strerror or error}; next: repair or remove it"
         ) from None
     if ended.returncode != 0:
         output = ended.stderr.decode(errors="replace").strip()
-        raise CannotRun(_psql_failure(file, output or _silent_end(psql, ended.returncode)))
+        raise CannotRun(_psql_failure(file, output or _exit_status(psql, ended.returncode)))
 
 
-def _libpq_environment(url: str) -> Mapping[str, str]:
-    """Where psql connects to; nothing of the user's own PG variables, which may lead elsewhere."""
+def _psql_environment(url: str) -> Mapping[str, str]:
+    """Return the environment for psql, without the user's own PG variables."""
     target = make_url(url)
     ssl = target.query.get("ssl", target.query.get("sslmode"))
-    values = {
-        "PGHOST": target.host,
-        "PGPORT": target.port,
-        "PGUSER": target.username,
-        "PGPASSWORD": target.password,
-        "PGDATABASE": target.database,
-        "PGSSLMODE": ssl if isinstance(ssl, str) else None,
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("PG")},
+        **libpq_variables(target),
+        **({"PGSSLMODE": ssl} if isinstance(ssl, str) else {}),
         "PGCLIENTENCODING": "UTF8",
-        "PGCONNECT_TIMEOUT": int(CONNECT_SECONDS),
+        "PGCONNECT_TIMEOUT": str(int(CONNECT_SECONDS)),
         "LC_ALL": "C",
     }
-    others = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    return others | {name: str(value) for name, value in values.items() if value is not None}
 
 
 def _psql_failure(file: Path, output: str) -> str:
@@ -129,56 +122,56 @@ def _psql_failure(file: Path, output: str) -> str:
     if found is None:
         return f"{file}: psql failed: {output}"
     detail = " ".join(line.strip() for line in output[found.end() :].splitlines()[:1])
-    return _failure(f"{file}:{found[1]}", found[2], detail)
+    message = f"{found[2]} ({detail})" if detail else found[2]
+    return f"{file}:{found[1]}: {_with_hint(message)}"
 
 
-def _silent_end(psql: str, code: int) -> str:
+def _exit_status(psql: str, code: int) -> str:
     end = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
-    return f"{psql} {end}, without a word. Next: see whether `{psql} --version` runs."
+    return f"{psql} {end} and printed nothing; next: check that `{psql} --version` runs"
 
 
 def _run_with_asyncpg(url: str, file: Path, script: str) -> None:
     import asyncpg
 
-    # Data of a COPY would look like commands, so it is looked for first.
+    # COPY first: its data may look like psql commands.
     for pattern in (_COPY_DATA, _META_COMMAND):
         needs_psql = pattern.search(script)
         if needs_psql is not None:
             raise CannotRun(
-                f"{_place(file, script, needs_psql.start())}: {needs_psql[0].strip()!r} needs psql,"
-                " and there is none on the PATH. Next: install PostgreSQL's client, or take the"
-                " line out."
+                f"{_location(file, script, needs_psql.start())}: {needs_psql[0].strip()!r} needs"
+                " psql, which is not on the PATH; next: install psql, or remove the line"
             )
     try:
-        run_apart(lambda: _execute(url, script))
+        run_in_thread(lambda: _execute(url, script))
     except asyncpg.PostgresError as error:
         position = getattr(error, "position", None)
-        place = _place(file, script, int(position) - 1) if position else str(file)
-        raise CannotRun(_failure(place, str(error), "")) from error
+        place = _location(file, script, int(position) - 1) if position else str(file)
+        raise CannotRun(f"{place}: {_with_hint(str(error))}") from error
     except (OSError, SQLAlchemyError, asyncio.TimeoutError) as error:
         raise CannotRun(f"{file} cannot be run: {type(error).__name__}: {error}") from error
 
 
 async def _execute(url: str, script: str) -> None:
-    """All statements in one message: the simple query protocol knows where each ends."""
+    """Run all statements in one message of the simple query protocol: the server splits them."""
     async with connection_to(url, isolation_level="AUTOCOMMIT") as connection:
         driver = (await connection.get_raw_connection()).driver_connection
         assert driver is not None
-        # asyncpg fails on a script of comments alone, so that a statement is added.
+        # asyncpg fails on a script of comments alone, so a statement is added.
         await driver.execute(f"{script}\n;SELECT 1")
 
 
-def _place(file: Path, script: str, offset: int) -> str:
+def _location(file: Path, script: str, offset: int) -> str:
+    """Return ``file:line`` of an offset, in characters from 0."""
     return f"{file}:{script.count(chr(10), 0, offset) + 1}"
 
 
-def _failure(place: str, says: str, detail: str) -> str:
-    hint = ""
-    if re.search(r"role .* does not exist", says):
-        hint = " Next: dump with --no-owner --no-privileges."
-    elif "extension" in says and "not available" in says:
-        hint = (
-            " Next: install that extension's package for this PostgreSQL, or check against a"
-            " database that has it."
+def _with_hint(message: str) -> str:
+    if re.search(r"role .* does not exist", message):
+        return f"{message}; next: dump with --no-owner --no-privileges"
+    if "extension" in message and "not available" in message:
+        return (
+            f"{message}; next: install the package of that extension for this PostgreSQL, or check"
+            " against a database that has it"
         )
-    return f"{place}: {says}{f' ({detail})' if detail else ''}.{hint}"
+    return message

@@ -1,24 +1,21 @@
-"""The server of an ephemeral database: started, filled, and stopped whatever happens."""
+"""Start the server of an ephemeral database, and stop it however the block ends."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from types import FrameType
+
+from sqlalchemy import MetaData
 
 from sqla_typedpool.embedded import EmbeddedServerError, Postgres
-from sqla_typedpool.ephemeral.building import build, the_one_of
+from sqla_typedpool.ephemeral.building import build, exactly_one_source
 from sqla_typedpool.errors import CannotRun
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import FrameType
-
-    from sqlalchemy import MetaData
-
-_ENDINGS = (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+_SIGNALS = {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
 
 
 @contextmanager
@@ -28,14 +25,15 @@ def database(
     alembic: str | os.PathLike[str] | None = None,
     schema: str | os.PathLike[str] | None = None,
 ) -> Iterator[str]:
-    """Start an embedded PostgreSQL, build a schema in it, yield its URL, and stop it at the end.
+    """Start an embedded PostgreSQL, build a schema in it, and yield its URL.
 
-    It is stopped after an error, a Ctrl-C and a SIGTERM too. Exactly one of the three is given.
+    The server is stopped at the end of the block, also after an error, a Ctrl-C or a SIGTERM.
+    Exactly one of the three sources is given.
 
-    :param metadata: ``"app.models:Base.metadata"``, or the object; see `build`.
-    :param alembic: an ``alembic.ini``, whose migrations are run up to the newest ones.
-    :param schema: a file of SQL, such as `pg_dump --schema-only` writes it.
-    :raises CannotRun: no server to start, or the schema could not be built; says what to do.
+    :param metadata: a MetaData, or its name such as ``"app.models:Base.metadata"``; see `build`.
+    :param alembic: the path of an ``alembic.ini``. All its migrations are run.
+    :param schema: the path of a SQL file, such as `pg_dump --schema-only` writes.
+    :raises CannotRun: no server could be started, or the schema could not be built.
 
     Example::
 
@@ -43,40 +41,43 @@ def database(
         ...     print(url)
         postgresql+asyncpg://postgres@127.0.0.1:40123/postgres
     """
-    the_one_of(metadata=metadata, alembic=alembic, schema=schema)  # before a server is started
+    # Check the arguments before a server is started.
+    exactly_one_source(metadata=metadata, alembic=alembic, schema=schema)
     try:
         server = Postgres.start()
     except EmbeddedServerError as error:
-        raise CannotRun(f"No PostgreSQL could be started: {error}") from None
-    with unwinding(SystemExit), server:
+        raise CannotRun(f"no PostgreSQL server could be started: {error}") from None
+    with signals_unwind(SystemExit), server:
         url = server.url("asyncpg")
         build(url, metadata=metadata, alembic=alembic, schema=schema)
         yield url
 
 
 @contextmanager
-def unwinding(raised: type[BaseException]) -> Iterator[None]:
-    """Let SIGTERM and SIGHUP unwind the stack, as a Ctrl-C does: the server must not outlive us.
+def signals_unwind(raised: type[BaseException]) -> Iterator[None]:
+    """Make SIGTERM and SIGHUP raise an exception, so that ``finally`` blocks stop the server.
 
-    Handlers of the application stay; only the main thread may set any.
+    Signal handlers of the application are not replaced. In a thread other than the main
+    thread nothing is changed, because only the main thread may set signal handlers.
 
-    :param raised: called with the exit code, 128 + the signal's number.
+    :param raised: the exception class. It is called with the exit code, 128 + the signal's
+        number.
     """
     owner = os.getpid()
 
     def unwind(number: int, frame: FrameType | None) -> None:
         if os.getpid() == owner:
             raise raised(128 + number)
-        signal.signal(number, signal.SIG_DFL)  # a forked child ends as it would without us
+        signal.signal(number, signal.SIG_DFL)  # in a forked child: end as it would by default
         os.kill(os.getpid(), number)
 
-    ours: list[int] = []
+    replaced: list[int] = []
     if threading.current_thread() is threading.main_thread():
-        ours = [each for each in set(_ENDINGS) if signal.getsignal(each) is signal.SIG_DFL]
-    for each in ours:
+        replaced = [each for each in _SIGNALS if signal.getsignal(each) is signal.SIG_DFL]
+    for each in replaced:
         signal.signal(each, unwind)
     try:
         yield
     finally:
-        for each in ours:
+        for each in replaced:
             signal.signal(each, signal.SIG_DFL)

@@ -1,78 +1,30 @@
-"""Fresh databases: one template for the session, and a copy of it for each test."""
+"""Create databases: one template for the session, and a copy of it for each test."""
 
 from __future__ import annotations
 
 import os
 import secrets
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import make_url
-from sqlalchemy.ext.asyncio import create_async_engine
 
-from sqla_typedpool.pool.pool import TypedPool
-from sqla_typedpool.pytest_plugin.leaks import Watch
+from sqla_typedpool.ephemeral.connecting import run_statements
+from sqla_typedpool.pytest_plugin.database import Database
+from sqla_typedpool.pytest_plugin.leaks import LeakDetector
 from sqla_typedpool.pytest_plugin.schemas import build_schema
-from sqla_typedpool.pytest_plugin.servers import ask, drop_database, make_database
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from sqlalchemy.ext.asyncio import AsyncEngine
-
-
-class Database:
-    """The database of one test. Attributes: `name`, and `url` for asyncpg.
-
-    Example::
-
-        def test_a_user_is_found(typedpool_database):
-            async def main():
-                engine = typedpool_database.engine()
-                assert await get_user(engine, user_id=1) is None
-                await engine.dispose()
-
-            asyncio.run(main())
-    """
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.name = make_url(url).database or ""
-        self.engines: list[AsyncEngine] = []
-
-    def engine(self, **options: Any) -> AsyncEngine:
-        """A new engine of this database, with TypedPool and asyncpg.
-
-        Connections that are idle in its pool at the end of the test are no leak; they are closed.
-
-        :param options: those of `create_async_engine`.
-
-        Example::
-
-            engine = typedpool_database.engine(pool_size=2)
-        """
-        arguments = dict(options.pop("connect_args", {}))
-        settings = {"application_name": self.application_name}
-        arguments["server_settings"] = settings | arguments.get("server_settings", {})
-        options = {"poolclass": TypedPool, **options}
-        engine = create_async_engine(self.url, connect_args=arguments, **options)
-        self.engines.append(engine)
-        return engine
-
-    @property
-    def application_name(self) -> str:
-        """What the connections of its own engines are known by on the server."""
-        return f"{self.name} engine"
-
-    def __repr__(self) -> str:
-        return f"<Database {make_url(self.url).render_as_string(hide_password=True)}>"
+from sqla_typedpool.pytest_plugin.servers import create_database, drop_database
 
 
 class Databases:
-    """The databases of one test process: their names are its own on a shared server."""
+    """The databases of one test process. Their names are unique on a shared server."""
 
     def __init__(self, server: str) -> None:
+        """
+        :param server: the URL of a database on the server.
+        """
         worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
         self._server = server
         self._prefix = f"typedpool_{secrets.token_hex(4)}_{worker}"
@@ -82,13 +34,13 @@ class Databases:
     @classmethod
     @contextmanager
     def on(cls, server: str, schema: Any) -> Iterator[Databases]:
-        """Build the template on a server, and drop it at the end.
+        """Create the template database on a server, and drop it at the end.
 
-        :param schema: what the fixture `typedpool_schema` returns.
+        :param schema: the value of the fixture `typedpool_schema`.
         """
         databases = cls(server)
         template = databases._template
-        make_database(server, template)
+        create_database(server, template)
         try:
             build_schema(databases._url_of(template), schema)
             databases._lock_template()
@@ -98,13 +50,13 @@ class Databases:
 
     @contextmanager
     def fresh(self) -> Iterator[tuple[Database, Callable[[], str]]]:
-        """A copy of the template, and a function that tells what is still connected to it."""
+        """Yield a copy of the template, and a function that reports its open connections."""
         name = f"{self._prefix}_{next(self._numbers)}"
-        make_database(self._server, name, self._template)
+        create_database(self._server, name, self._template)
         database = Database(self._url_of(name))
         try:
-            with Watch(self._server, database) as watch:
-                yield database, watch.report
+            with closing(LeakDetector(self._server, database)) as detector:
+                yield database, detector.report
         finally:
             drop_database(self._server, name)
 
@@ -112,8 +64,8 @@ class Databases:
         return make_url(self._server).set(database=name).render_as_string(hide_password=False)
 
     def _lock_template(self) -> None:
-        """Nobody stays connected to it, or comes: a database in use cannot be copied."""
-        ask(
+        """End and forbid connections to the template: a database in use cannot be copied."""
+        run_statements(
             self._server,
             f'ALTER DATABASE "{self._template}" ALLOW_CONNECTIONS false',
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"

@@ -1,28 +1,22 @@
-"""Connections that a test has left open: found on the server, and explained from here."""
+"""Report the connections that a test has left open, and who holds them."""
 
 from __future__ import annotations
 
 import gc
 import logging
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, RowMapping
 
+from sqla_typedpool.ephemeral.connecting import run_statements
 from sqla_typedpool.pool.pool import TypedPool
-from sqla_typedpool.pytest_plugin.servers import ask
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import TracebackType
-
-    from sqlalchemy import RowMapping
-
-    from sqla_typedpool.pytest_plugin.databases import Database
+from sqla_typedpool.pytest_plugin.database import Database
 
 GRACE_SECONDS = 2.0
-"""How long a connection that was closed may take to disappear from the server."""
+"""How long the server may take to end the session of a closed connection, in seconds."""
 
+_POOL_LOG = logging.getLogger(TypedPool.__module__.rpartition(".")[0])
 _SESSIONS = """
     SELECT pid, application_name, state, left(query, 200) AS query
     FROM pg_stat_activity
@@ -31,71 +25,67 @@ _SESSIONS = """
     ORDER BY backend_start
 """
 _NEXT = (
-    "Next: close what the test opens (async with engine.connect(), async with Session()), and"
-    " dispose of its engines (await engine.dispose())."
+    "next: close what the test opens (async with engine.connect(), async with Session()), and"
+    " dispose of its engines (await engine.dispose())"
 )
 
 
-class Watch(logging.Handler):
-    """Looks at one test's database from its beginning to its end.
+class LeakDetector(logging.Handler):
+    """Collects the connections to one database that a test leaves open.
 
-    As a handler of the pool's log it hears of connections that were out when their event loop
-    ended: the pool closes those itself, and the server no longer knows of them.
+    It is a handler of the pool's log, because the pool closes and logs the connections that
+    are in use when their event loop ends. The server no longer lists those. ``close()`` removes
+    the handler.
     """
 
     def __init__(self, server: str, database: Database) -> None:
         super().__init__(logging.WARNING)
         self._server = server
         self._database = database
-        self._heard: list[str] = []
-        self._log = logging.getLogger(TypedPool.__module__.rpartition(".")[0])
+        self._logged: list[str] = []
+        _POOL_LOG.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         if str(record.msg).startswith("leak: the event loop ends"):
-            self._heard.append(record.getMessage())
+            self._logged.append(record.getMessage())
 
-    def __enter__(self) -> Watch:
-        self._log.addHandler(self)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._log.removeHandler(self)
+    def close(self) -> None:
+        _POOL_LOG.removeHandler(self)
+        super().close()
 
     def report(self) -> str:
-        """What is still connected, and who holds it; "" = nothing."""
-        sessions = self._sessions_after_grace()
-        held = list(self._held(everywhere=bool(sessions)))
-        if not (sessions or held or self._heard):
+        """Return a report on the open connections and their holders; "" if there are none."""
+        sessions = self._open_sessions()
+        holders = list(self._holders(all_engines=bool(sessions)))
+        if not (sessions or holders or self._logged):
             return ""
         return "\n".join(
             [
-                f"Connections to {self._database.name} were left open by this test.",
-                *(_written(session) for session in sessions),
-                *held,
-                *(f"  {heard}" for heard in self._heard),
+                f"Connections to {self._database.name} were left open by this test:",
+                *map(_describe_session, sessions),
+                *holders,
+                *(f"  {message}" for message in self._logged),
                 _NEXT,
             ]
         )
 
-    def _sessions_after_grace(self) -> list[RowMapping]:
-        """Sessions on the server, but for the idle ones of `Database.engine()`."""
+    def _open_sessions(self) -> list[RowMapping]:
+        """Return the sessions on the server, except idle ones of `Database.engine()`."""
         name, own = self._database.name, self._database.application_name
         deadline = time.monotonic() + GRACE_SECONDS
-        while found := list(ask(self._server, _SESSIONS, name=name, own=own)):
+        while found := list(run_statements(self._server, _SESSIONS, name=name, own=own)):
             if time.monotonic() > deadline:
                 break
             time.sleep(0.02)
         return found
 
-    def _held(self, everywhere: bool) -> Iterator[str]:
-        """The holders of TypedPools: those of its own engines, or of all that can be found."""
+    def _holders(self, *, all_engines: bool) -> Iterator[str]:
+        """Describe the tasks that hold connections of TypedPools to the database.
+
+        :param all_engines: True = of all engines in the process, False = of `Database.engine()`.
+        """
         engines = [engine.sync_engine for engine in self._database.engines]
-        if everywhere:
+        if all_engines:
             engines = [each for each in gc.get_objects() if issubclass(type(each), Engine)]
         for engine in engines:
             pool = engine.pool
@@ -103,8 +93,8 @@ class Watch(logging.Handler):
                 yield from (f"  held in a TypedPool: {holder}" for holder in pool.holders())
 
 
-def _written(session: RowMapping) -> str:
+def _describe_session(session: RowMapping) -> str:
     query = " ".join((session["query"] or "").split()) or "none"
     name = session["application_name"]
-    who = f" ({name})" if name else ""
-    return f"  session {session['pid']}{who}: {session['state']}, last statement: {query}"
+    shown_name = f" ({name})" if name else ""
+    return f"  session {session['pid']}{shown_name}: {session['state']}, last statement: {query}"

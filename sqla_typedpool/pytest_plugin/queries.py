@@ -1,12 +1,13 @@
-"""Declared queries as test items: one each, all checked in one go when the first of them runs."""
+"""Declared queries as test items. The first item that runs checks all queries at once."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -20,31 +21,27 @@ from sqla_typedpool.check.runner import check_database, check_snapshots
 from sqla_typedpool.check.snapshots import Snapshots
 from sqla_typedpool.check.suppressions import Selection
 from sqla_typedpool.cli.project import settings
-from sqla_typedpool.ephemeral.building import run_apart
+from sqla_typedpool.ephemeral.connecting import run_in_thread
 from sqla_typedpool.errors import CannotRun
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from sqla_typedpool.queries import QueryInfo
+from sqla_typedpool.queries import QueryInfo
 
 OTHERS = "other-findings"
-"""The item of what belongs to no single query."""
+"""The name of the item for findings that belong to no query."""
 
 
 def query_items(session: pytest.Session) -> list[pytest.Item]:
-    """An item for each declared query of the configured modules.
+    """Return an item for each declared query of the configured modules.
 
-    Where they cannot even be found there is one item, which fails with the reason.
+    If the queries cannot be found, return one item that fails with the reason.
     """
-    parent = Queries.from_parent(session, name="typedpool", nodeid="typedpool")
+    parent = QueryCollector.from_parent(session, name="typedpool", nodeid="typedpool")
     collected = session.ihook.pytest_make_collect_report(collector=parent)
-    session.ihook.pytest_collectreport(report=collected)  # so that they are counted
+    session.ihook.pytest_collectreport(report=collected)  # so that pytest counts the items
     return list(collected.result)
 
 
-class Queries(pytest.Collector):
-    """What the items hang from, and the one check that they share."""
+class QueryCollector(pytest.Collector):
+    """The parent of the items. It runs the check that they share."""
 
     def collect(self) -> Iterator[pytest.Item]:
         try:
@@ -52,7 +49,8 @@ class Queries(pytest.Collector):
         except CannotRun as error:
             yield QueryItem.from_parent(self, name="check", only=None, error=error)
             return
-        for name, info in {info.name: info for info in queries}.items():  # some share a name
+        # Queries of one name share an item.
+        for name, info in {info.name: info for info in queries}.items():
             yield QueryItem.from_parent(self, name=name, only=info, error=None)
         yield QueryItem.from_parent(self, name=OTHERS, only=None, error=None)
 
@@ -62,11 +60,11 @@ class Queries(pytest.Collector):
         modules = self.config.getini("typedpool_modules") or self.settings.modules
         if not modules:
             raise CannotRun(
-                "--typedpool-check does not know what to check. Next: set typedpool_modules in"
-                " pytest's ini-file, or modules in [tool.sqla_typedpool] of pyproject.toml."
+                "--typedpool-check has no modules to check; next: set typedpool_modules in pytest's"
+                " ini-file, or modules in [tool.sqla_typedpool] of pyproject.toml"
             )
         here = Path.cwd()
-        os.chdir(self.config.rootpath)  # settings and snapshots are there, so modules are too
+        os.chdir(self.config.rootpath)  # modules are found there, like settings and snapshots
         try:
             return discover(modules, self.settings.exclude)
         finally:
@@ -74,18 +72,18 @@ class Queries(pytest.Collector):
 
     @cached_property
     def settings(self) -> Settings:
-        """What the command would go by, in pytest's root directory."""
+        """The settings of the project in pytest's root directory."""
         return settings(self.config.rootpath)
 
     @cached_property
     def outcome(self) -> Report | CannotRun:
-        """The report on all queries, made once."""
+        """The report on all queries, or the error that prevented it."""
         url = self.config.getoption("typedpool_database_url") or os.environ.get("DATABASE_URL")
         try:
             selection = Selection.of(self.settings.select, self.settings.ignore)
             if url:
                 source = DatabaseTarget(database_url(url))
-                return run_apart(lambda: check_database(self.found, source, selection))
+                return run_in_thread(lambda: check_database(self.found, source, selection))
             folder = self.config.getini("typedpool_snapshots") or self.settings.snapshots
             snapshots = Snapshots(self.config.rootpath / folder)
             return check_snapshots(self.found, snapshots, selection)
@@ -93,14 +91,14 @@ class Queries(pytest.Collector):
             return error
 
 
-class Found(Exception):
-    """A query has findings: the message is the report on them."""
+class QueryCheckFailed(Exception):
+    """A query has findings, or the check could not be done. The message is the whole report."""
 
 
 class QueryItem(pytest.Item):
-    """One query, or what belongs to none."""
+    """The test of one query, or of the findings that belong to no query."""
 
-    parent: Queries
+    parent: QueryCollector
 
     def __init__(self, *, only: QueryInfo | None, error: CannotRun | None, **others: Any) -> None:
         super().__init__(**others)
@@ -110,26 +108,27 @@ class QueryItem(pytest.Item):
     def runtest(self) -> None:
         outcome = self._error or self.parent.outcome
         if isinstance(outcome, CannotRun):
-            raise Found(str(outcome))
-        mine = tuple(each for each in outcome.findings if self._is_mine(each))
-        if any(self._counts(each) for each in mine):
-            raise Found(as_text(replace(outcome, findings=mine, queries=1), colour=False))
+            raise QueryCheckFailed(str(outcome))
+        findings = tuple(each for each in outcome.findings if self._is_own(each))
+        if any(self._is_failure(each) for each in findings):
+            report = replace(outcome, findings=findings, queries=1)
+            raise QueryCheckFailed(as_text(report, colour=False))
 
-    def _counts(self, finding: Finding) -> bool:
+    def _is_failure(self, finding: Finding) -> bool:
         return finding.severity is not Severity.NOTE or self.parent.settings.strict
 
-    def _is_mine(self, finding: Finding) -> bool:
+    def _is_own(self, finding: Finding) -> bool:
         if self._info is not None:
             return finding.query == self._info.name
         return finding.query not in {info.name for info in self.parent.found.queries}
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        if isinstance(excinfo.value, Found):
+        if isinstance(excinfo.value, QueryCheckFailed):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         if self._info is None:
             return self.path, None, self.name
-        # With the very name of the item, pytest would write its dots as colons.
+        # Not the name alone: pytest would replace its dots by colons.
         return self._info.origin.file, self._info.origin.line - 1, f"query {self.name}"

@@ -1,86 +1,87 @@
-"""What a test's database has in it: said by a fixture or by settings, and built once."""
+"""The schema of a test's database: read from a fixture or from settings, and built once."""
 
 from __future__ import annotations
 
 import inspect
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from sqla_typedpool.ephemeral import build
-from sqla_typedpool.ephemeral.building import run_apart
+from sqla_typedpool.ephemeral.connecting import run_in_thread
 from sqla_typedpool.errors import CannotRun
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sqla_typedpool.check.config import Settings
 
 _KINDS = ("metadata", "alembic", "schema")
 
 
-class Configured(dict[str, Any]):
-    """The arguments of `build`, as settings give them."""
+class ConfiguredSchema(dict[str, Any]):
+    """The arguments of `build`, read from settings."""
 
 
-def configured_schema(config: pytest.Config) -> Configured | None:
-    """What pytest's settings say, else those of the command; None = nothing."""
-    given = Configured({kind: config.getini(f"typedpool_{kind}") or None for kind in _KINDS})
+def configured_schema(config: pytest.Config) -> ConfiguredSchema | None:
+    """Return the schema of pytest's ini-file, else of pyproject.toml; None if there is none."""
+    given = ConfiguredSchema({kind: config.getini(f"typedpool_{kind}") or None for kind in _KINDS})
     if not any(given.values()):
-        found = _project_settings(config.rootpath)
-        given = Configured({kind: getattr(found, kind) for kind in _KINDS})
+        from sqla_typedpool.cli.project import settings  # takes long to import
+
+        with _errors_fail_the_test():
+            found = settings(config.rootpath)
+        given = ConfiguredSchema({kind: getattr(found, kind) for kind in _KINDS})
     for kind in ("alembic", "schema"):
         if given[kind] is not None:
             given[kind] = config.rootpath / given[kind]
     return given if any(given.values()) else None
 
 
-def _project_settings(folder: Path) -> Settings:
-    from sqla_typedpool.cli.project import settings  # the command, which is much to import
-
+@contextmanager
+def _errors_fail_the_test() -> Iterator[None]:
+    """Make a CannotRun fail the test with its message alone, without a traceback."""
     try:
-        return settings(folder)
+        yield
     except CannotRun as error:
-        says = str(error)
-    pytest.fail(f"typedpool_schema: {says}", pytrace=False)
+        raise pytest.fail.Exception(f"typedpool_schema: {error}", pytrace=False) from None
 
 
 def build_schema(url: str, schema: Any) -> None:
-    """Build in the empty database at `url` what the fixture `typedpool_schema` has returned.
+    """Build a schema in the empty database at `url`.
 
-    An error fails the test with one sentence; a function of the user's keeps its traceback.
+    An error of `build` fails the test with one sentence. An error that a function of the user
+    raises keeps its traceback.
+
+    :param schema: the value of the fixture `typedpool_schema`.
     """
     if schema is None:
         return
     if inspect.isfunction(schema) or inspect.ismethod(schema):
         _call(schema, url)
         return
-    try:
+    with _errors_fail_the_test():
         build(url, **_arguments(schema))
-        return
-    except CannotRun as error:
-        says = str(error)
-    pytest.fail(f"typedpool_schema: {says}", pytrace=False)
 
 
-def _call(build_it: Callable[[str], Any], url: str) -> None:
+def _call(function: Callable[[str], Any], url: str) -> None:
     async def call() -> None:
-        await build_it(url)
+        await function(url)
 
-    if inspect.iscoroutinefunction(build_it):
-        run_apart(call)
+    if inspect.iscoroutinefunction(function):
+        run_in_thread(call)
     else:
-        build_it(url)
+        function(url)
 
 
 def _arguments(schema: Any) -> dict[str, Any]:
-    if isinstance(schema, Configured):
+    """Return the arguments of `build` for the value of the fixture.
+
+    :raises CannotRun: the value is none that the fixture may return.
+    """
+    if isinstance(schema, ConfiguredSchema):
         return dict(schema)
     if isinstance(schema, str | os.PathLike):
-        kinds = {".ini": "alembic", ".sql": "schema"}
-        kind = kinds.get(Path(schema).suffix)
+        kind = {".ini": "alembic", ".sql": "schema"}.get(Path(schema).suffix)
         if kind is not None:
             return {kind: schema}
         if isinstance(schema, str) and ":" in schema:
@@ -88,6 +89,6 @@ def _arguments(schema: Any) -> dict[str, Any]:
     elif hasattr(schema, "tables") or hasattr(schema, "metadata"):
         return {"metadata": schema}
     raise CannotRun(
-        f"it returned {schema!r}. Next: return a MetaData, 'app.models:Base.metadata', the path of"
-        " an .ini (Alembic) or .sql file, a function of the URL, or None."
+        f"the fixture returned {schema!r}; next: return a MetaData, 'app.models:Base.metadata', the"
+        " path of an .ini file (Alembic) or .sql file, a function of the URL, or None"
     )

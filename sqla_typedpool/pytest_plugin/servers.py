@@ -1,106 +1,80 @@
-"""The PostgreSQL server of a test session, and statements that databases are made with."""
+"""The PostgreSQL server of a test session, and the statements that create and drop databases."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from sqla_typedpool.embedded import EmbeddedServerError, Postgres
-from sqla_typedpool.ephemeral.building import connection_to, run_apart
-from sqla_typedpool.ephemeral.server import unwinding
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from sqlalchemy import RowMapping
+from sqla_typedpool.ephemeral.connecting import driver_message, run_statements
+from sqla_typedpool.ephemeral.server import signals_unwind
 
 URL_VARIABLE = "SQLA_TYPEDPOOL_TEST_DATABASE_URL"
-"""Not DATABASE_URL: tests must not make databases where the application has its own."""
-
-ADMIN_SECONDS = 60.0
-"""The longest that making or dropping a database may take."""
+"""Not DATABASE_URL: tests must not create databases on the server of the application."""
 
 
 @contextmanager
 def running_server() -> Iterator[str]:
-    """The URL of the server that is named, or of one that is started and stopped here."""
-    named = os.environ.get(URL_VARIABLE)
-    if named:
-        yield _for_asyncpg(named)
+    """Yield the URL of the configured server, or start one and stop it at the end."""
+    configured = os.environ.get(URL_VARIABLE)
+    if configured:
+        yield _asyncpg_url(configured)
         return
-    server = _started()
-    with unwinding(KeyboardInterrupt), server:  # what pytest ends a session by
+    server = _start_server()
+    with signals_unwind(KeyboardInterrupt), server:  # KeyboardInterrupt makes pytest end
         yield server.url("asyncpg")
 
 
-def ask(url: str, *statements: str, **values: Any) -> Sequence[RowMapping]:
-    """Run statements, each on its own, and return the rows of the last one.
+def create_database(url: str, name: str, template: str = "template1") -> None:
+    """Create a database, or fail the test.
 
-    :raises SQLAlchemyError: or OSError, as the driver raises it.
+    :param url: the URL of another database on the server.
     """
-
-    async def main() -> Sequence[RowMapping]:
-        async with connection_to(url, isolation_level="AUTOCOMMIT") as connection:
-            rows: Sequence[RowMapping] = ()
-            for statement in statements:
-                result = await connection.execute(text(statement), values)
-                rows = result.mappings().all() if result.returns_rows else ()
-            return rows
-
-    return run_apart(main, ADMIN_SECONDS)
-
-
-def make_database(url: str, name: str, template: str = "template1") -> None:
-    """Create a database, or fail the test with the reason."""
     try:
-        ask(url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        return
+        run_statements(url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     except (OSError, SQLAlchemyError) as error:
-        says = _words_of(error)
-    # Out of the block: pytest shows the error that another one was raised in.
-    shown = make_url(url).render_as_string(hide_password=True)
-    pytest.fail(
-        f"No database can be made on {shown}: {says}. Next: see that the server runs and the role"
-        f" may create databases (ALTER ROLE ... CREATEDB), or unset {URL_VARIABLE} to have a"
-        " throw-away server.",
-        pytrace=False,
-    )
+        shown = make_url(url).render_as_string(hide_password=True)
+        raise pytest.fail.Exception(
+            f"no database can be created on {shown}: {driver_message(error)}; next: check that the"
+            " server is running and that the role may create databases (ALTER ROLE ... CREATEDB),"
+            f" or unset {URL_VARIABLE} to start a temporary server",
+            pytrace=False,
+        ) from None
 
 
 def drop_database(url: str, name: str) -> None:
-    """Drop a database with whatever is connected to it."""
-    ask(url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    """Drop a database and end all connections to it."""
+    run_statements(url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
-def _for_asyncpg(given: str) -> str:
-    scheme, separator, rest = given.partition("://")
-    if separator and scheme == "postgres":
-        given = f"postgresql://{rest}"
+def _asyncpg_url(configured: str) -> str:
+    if configured.startswith("postgres://"):
+        configured = configured.replace("postgres", "postgresql", 1)
     try:
-        url = make_url(given)
+        url = make_url(configured)
     except (ArgumentError, ValueError):
         url = None
     if url is None or url.get_backend_name() != "postgresql":
-        # The text is not repeated: what does not parse may still hold a password.
-        pytest.fail(f"{URL_VARIABLE} is not the URL of a PostgreSQL database.", pytrace=False)
+        # The value is not shown: even a malformed URL may contain a password.
+        pytest.fail(
+            f"{URL_VARIABLE} is not the URL of a PostgreSQL database; next: write it as"
+            " postgresql://user:password@host/database",
+            pytrace=False,
+        )
     return url.set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
 
 
-def _words_of(error: BaseException) -> str:
-    cause = getattr(error, "orig", None) or error
-    return " ".join(str(getattr(cause, "__cause__", None) or cause).split())
-
-
-def _started() -> Postgres:
+def _start_server() -> Postgres:
+    """Start a server; without PostgreSQL skip the test, or fail it if CI is set."""
     try:
         return Postgres.start(settings={"max_connections": "200"})
     except EmbeddedServerError as error:
-        says = str(error)
+        message = str(error)
     if os.environ.get("CI", "").lower() in {"1", "true", "yes"}:
-        pytest.fail(f"CI is set, and there is no PostgreSQL: {says}", pytrace=False)
-    pytest.skip(f"typedpool_postgres: {says.splitlines()[0]}")
+        pytest.fail(f"CI is set, but no PostgreSQL can be started: {message}", pytrace=False)
+    pytest.skip(f"typedpool_postgres: {message.splitlines()[0]}")

