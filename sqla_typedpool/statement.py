@@ -15,8 +15,6 @@ from sqlalchemy import Engine, Executable, TextClause, text
 
 from sqla_typedpool._sqlalchemy.driver_statement import DriverStatement, compile_for_driver
 
-__all__ = ["StatementCache", "as_executable", "is_safe_without_transaction"]
-
 _CACHE_SIZE = 500  # statements; SQLAlchemy's compiled cache has the same size
 
 # Statements that have the same effect with and without a transaction block. CALL is not one

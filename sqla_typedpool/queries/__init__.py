@@ -1,7 +1,7 @@
-"""Declared queries: SQL with a name, a signature and a type of rows.
+"""Declared queries: SQL with a name, a signature and a row type.
 
-``declare`` is the door. A declaration is checked where it stands, without a database; the
-checker (``sqla_typedpool.check``) asks a database about the rest.
+A declaration is checked by the decorator ``query``, without a database. The checker
+(``sqla_typedpool.check``) compares it with a database.
 """
 
 from __future__ import annotations

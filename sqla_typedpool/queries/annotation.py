@@ -1,4 +1,4 @@
-"""An annotation of a declared function: resolved at once, or when its names are known."""
+"""Annotations of a declared function. Names that are defined later are resolved later."""
 
 from __future__ import annotations
 
@@ -10,71 +10,61 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from sqla_typedpool.mapping.typespec import is_union
 
-_NOT_YET: Any = object()
-
 
 class Unresolved(Exception):
-    """An annotation means nothing, or not yet; the message says why and what to do."""
+    """An annotation uses a name that is not defined. The message names it and the next step."""
 
 
 class DeferredAnnotation:
-    """One annotation. What it names may be defined further down the module."""
+    """One annotation. It may use names that are defined later in the module."""
 
-    def __init__(
-        self,
-        function: Any,
-        name: str,
-        enclosing: Mapping[str, Any],
-        *,
-        is_none_default: bool = False,
-    ) -> None:
+    def __init__(self, function: Any, name: str, enclosing: Mapping[str, Any]) -> None:
         """
-        :param name: of the parameter, or ``"return"``.
-        :param enclosing: the names of the classes and functions around the declaration.
-        :param is_none_default: whether the parameter may be left out, and is None then.
+        :param name: the name of the parameter, or ``"return"``.
+        :param enclosing: the names defined in the classes and functions around the declaration.
         """
         self._function = function
         self._name = name
-        self._value = _NOT_YET
-        self.is_none_default = is_none_default
-        self.fault = ""
-        """Why it will never mean anything, or ""."""
+        self._type: Any = None
+        self.is_resolved = False
+        """Whether the type is known."""
+        self.error = ""
+        """Why the annotation can never be a type, or ""."""
         try:
-            self._value = _evaluated(function, name, enclosing)
+            self._type = _evaluate(function, name, enclosing)
+            self.is_resolved = True
         except (NameError, AttributeError):
-            pass  # asked again when it is needed
-        except Exception as error:  # noqa: BLE001 - an annotation is any code at all
-            self.fault = f"{self.text} is no type ({type(error).__name__}: {error})"
+            pass  # resolved when it is needed
+        except Exception as error:  # noqa: BLE001 - an annotation may be any code
+            reason = f"{type(error).__name__}: {error}"
+            self.error = f"the annotation {self.text} is not a type ({reason}); next: correct it"
 
     @property
     def text(self) -> str:
-        """As it was written, if it was written as a string."""
+        """The annotation as the source code has it, if it is a string there."""
         annotation = self._function.__annotations__[self._name]
         return repr(getattr(annotation, "__forward_arg__", annotation))
 
-    @property
-    def is_resolved(self) -> bool:
-        """Whether it is known what it means."""
-        return self._value is not _NOT_YET
+    def resolve(self) -> Any:
+        """Return the type.
 
-    def resolved(self) -> Any:
-        """What it means.
-
-        :raises Unresolved: naming it, and what is not known.
+        :raises Unresolved: a name in the annotation is not defined.
         """
         if not self.is_resolved:
             try:
-                self._value = _evaluated(self._function, self._name, {})
+                self._type = _evaluate(self._function, self._name, {})
             except Exception as error:
                 raise Unresolved(
-                    f"{self.text} is not known ({type(error).__name__}: {error}); next: define "
-                    "or import it at the top level of the module, outside `if TYPE_CHECKING:`"
+                    f"{self.text} cannot be resolved ({type(error).__name__}: {error}); next: "
+                    "define or import the name at the top level of the module, outside "
+                    "`if TYPE_CHECKING:`"
                 ) from error
-        return self._value
+            self.is_resolved = True
+        return self._type
 
 
-def _evaluated(function: Any, name: str, enclosing: Mapping[str, Any]) -> Any:
-    """As ``typing.get_type_hints`` would, which takes all annotations or none."""
+def _evaluate(function: Any, name: str, enclosing: Mapping[str, Any]) -> Any:
+    """Evaluate one annotation. ``typing.get_type_hints`` would evaluate all or none."""
     holder = type("Declared", (), {"__annotations__": {name: function.__annotations__[name]}})
     variables = {each.__name__: each for each in getattr(function, "__type_params__", ())}
     names = {**_class_names(function), **enclosing, **variables}
@@ -82,7 +72,7 @@ def _evaluated(function: Any, name: str, enclosing: Mapping[str, Any]) -> Any:
 
 
 def _class_names(function: Any) -> Mapping[str, Any]:
-    """The names in the class the function stands in, if that can be found by its name."""
+    """Return the names defined in the function's class; none if the class cannot be found."""
     *parents, _ = function.__qualname__.split(".")
     found: Any = sys.modules.get(function.__module__)
     for parent in parents:
@@ -91,9 +81,9 @@ def _class_names(function: Any) -> Mapping[str, Any]:
 
 
 def enclosing_names(frame: types.FrameType | None, function: Callable[..., Any]) -> dict[str, Any]:
-    """What is defined so far in the classes and functions around a declaration.
+    """Return the names defined so far in the classes and functions around a declaration.
 
-    :param frame: the one that declares.
+    :param frame: the frame in which the decorator is called.
     """
     names: dict[str, Any] = {}
     *parents, _ = function.__qualname__.split(".")
@@ -106,7 +96,7 @@ def enclosing_names(frame: types.FrameType | None, function: Callable[..., Any])
 
 
 def allows_none(annotation: Any) -> bool:
-    """Whether a value of this type may be None."""
+    """Return whether None is a value of this type."""
     if annotation in (None, type(None), Any, object):
         return True
     if isinstance(annotation, TypeVar):
@@ -119,7 +109,6 @@ def allows_none(annotation: Any) -> bool:
         return any(map(allows_none, arguments))
     if origin is Literal:
         return None in arguments
-    inner = getattr(annotation, "__supertype__", None) or getattr(
-        origin or annotation, "__value__", 0
-    )
+    supertype = getattr(annotation, "__supertype__", None)  # of a NewType
+    inner = supertype or getattr(origin or annotation, "__value__", None)  # of a type alias
     return bool(inner) and allows_none(inner)

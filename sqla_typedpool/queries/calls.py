@@ -1,8 +1,8 @@
-"""The function that takes a declared one's place.
+"""Build the function that replaces a declared one and runs its query.
 
-It is generated with the same parameters, so that Python itself binds the arguments: a call
-costs one dict more than the ``fetch_*`` it makes. No text from outside becomes code but the
-names of parameters, which are names.
+The function is generated with the same parameters, so that Python itself binds the arguments.
+A call costs one dict more than the ``fetch_*`` call that it makes. The only text that becomes
+code is the names of the parameters, which are identifiers.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from sqla_typedpool.queries.returns import Cardinality
 from sqla_typedpool.queries.signature import Signature
 
 INFO = "__typedpool_query__"
-"""The attribute of a query's function that holds what is known of it."""
+"""The attribute of a query's function that holds its ``QueryInfo``."""
 
 _RUN = "{own}run({executor}, {own}row_type, {own}statement, {values}, timeout={own}timeout)"
 _ASYNC = """\
-async def declared({parameters}):
+async def declared{parameters}:
     try:
         return await {run}
     except {own}errors as {own}error:
@@ -33,60 +33,58 @@ async def declared({parameters}):
         raise
 """
 _STREAM = """\
-def declared({parameters}):
+def declared{parameters}:
     return {run}
 """
 
 
-def function_for(info: QueryInfo, signature: Signature, statement: Any) -> Any:
-    """The function that runs a query.
+def build_function(info: QueryInfo, signature: Signature, statement: Any) -> Any:
+    """Build the function that runs a query.
 
-    :param statement: what the ``fetch_*`` functions are given: a text as ``str``, which
-        takes the shortest way.
+    :param statement: the argument of the ``fetch_*`` functions. For SQL text it is a ``str``,
+        which they run fastest.
     """
-    own = _prefix(signature)
+    own = _own_prefix(signature)
     declared: Any = info.function
-    fixed = {
-        "statement": statement,
-        "timeout": info.timeout,
-        "name": info.name,
-        "errors": (RowValueError, RowShapeError),
+    namespace = {
+        f"{own}statement": statement,
+        f"{own}timeout": info.timeout,
+        f"{own}name": info.name,
+        f"{own}errors": (RowValueError, RowShapeError),
     }
-    space: dict[str, Any] = {f"{own}{key}": value for key, value in fixed.items()}
-    _prepare(space, own, info)
-    code = _placed(_compiled(_source(info, signature, own)), declared)
-    made: Any = types.FunctionType(code, space, declared.__name__, declared.__defaults__)
-    made.__kwdefaults__ = declared.__kwdefaults__
-    functools.update_wrapper(made, declared)
-    setattr(made, INFO, info)
-    return made
+    _add_run(namespace, own, info)
+    code = _compile(_source(info, signature, own)).replace(  # tracebacks show the decorator
+        co_name=declared.__name__,
+        co_filename=declared.__code__.co_filename,
+        co_firstlineno=declared.__code__.co_firstlineno,
+    )
+    function: Any = types.FunctionType(code, namespace, declared.__name__, declared.__defaults__)
+    function.__kwdefaults__ = declared.__kwdefaults__
+    functools.update_wrapper(function, declared)
+    setattr(function, INFO, info)
+    return function
 
 
 def _source(info: QueryInfo, signature: Signature, own: str) -> str:
-    executor, values = signature.executor, _values(signature.names)
-    run = _RUN.format(own=own, executor=executor, values=values)
+    values = ", ".join(f"{name!r}: {name}" for name in signature.names)
+    values = f"{{{values}}}" if values else "None"
+    run = _RUN.format(own=own, executor=signature.executor, values=values)
     return (_ASYNC if info.is_async else _STREAM).format(
         parameters=signature.source(), own=own, run=run
     )
 
 
-def _prefix(signature: Signature) -> str:
-    """What the function's own names begin with, and no parameter's does."""
+def _own_prefix(signature: Signature) -> str:
+    """Return a prefix for the names that are not parameters; no parameter begins with it."""
     prefix = "_query_"
     while any(each.name.startswith(prefix) for each in signature.parameters):
         prefix += "_"
     return prefix
 
 
-def _values(names: tuple[str, ...]) -> str:
-    """``{"user_id": user_id}``"""
-    pairs = ", ".join(f"{name!r}: {name}" for name in names)
-    return f"{{{pairs}}}" if pairs else "None"
-
-
 @functools.lru_cache(200)
-def _compiled(source: str) -> types.CodeType:
-    """The code of the function, all of it on one line."""
+def _compile(source: str) -> types.CodeType:
+    """Compile the function, with all of its code on line 1."""
     tree: Any = ast.parse(source)
     node: Any
     for node in ast.walk(tree):
@@ -98,66 +96,60 @@ def _compiled(source: str) -> types.CodeType:
     return code
 
 
-def _placed(code: types.CodeType, declared: Any) -> types.CodeType:
-    """As if it stood where the function is declared, so that tracebacks show its decorator."""
-    return code.replace(
-        co_name=declared.__name__,
-        co_filename=declared.__code__.co_filename,
-        co_firstlineno=declared.__code__.co_firstlineno,
-    )
+# ----------------------------------------------------------------- running by cardinality
 
 
-# --------------------------------------------------------------------- what is run
+def _add_run(namespace: dict[str, Any], own: str, info: QueryInfo) -> None:
+    """Add the row type and ``run``, which a call uses, to the globals of the function.
 
-
-def _prepare(space: dict[str, Any], own: str, info: QueryInfo) -> None:
-    """Say what is run: at once, or at the first call if the return type is not known yet."""
+    If the return type is not known yet, the first call adds them.
+    """
     if info.is_resolved:
-        space[f"{own}run"] = _run_of(info)
-        space[f"{own}row_type"] = info.row_type
+        namespace[f"{own}run"] = _run_function(info)
+        namespace[f"{own}row_type"] = info.row_type
         return
 
-    def first(db: Any, _: Any, statement: Any, values: Any, *, timeout: float | None) -> Any:
-        space[f"{own}row_type"] = info.row_type
-        run = space[f"{own}run"] = _run_of(info)
+    def first_run(db: Any, _: Any, statement: Any, values: Any, *, timeout: float | None) -> Any:
+        namespace[f"{own}row_type"] = info.row_type
+        run = namespace[f"{own}run"] = _run_function(info)
         return run(db, info.row_type, statement, values, timeout=timeout)
 
-    space[f"{own}run"] = first
-    space[f"{own}row_type"] = None
+    namespace[f"{own}run"] = first_run
+    namespace[f"{own}row_type"] = None
 
 
-def _run_of(info: QueryInfo) -> Callable[..., Any]:
-    run = _RUNS[info.cardinality]
-    return functools.partial(run, info.name) if run in (_count, _stream) else run
+def _run_function(info: QueryInfo) -> Callable[..., Any]:
+    run = _RUN_FUNCTIONS[info.cardinality]
+    return functools.partial(run, info.name) if run in (_run_count, _run_stream) else run
 
 
-async def _count(
+async def _run_count(
     name: str, db: Any, _: Any, statement: Any, values: Any, *, timeout: float | None
 ) -> int:
     count = await execute(db, statement, values, timeout=timeout)
     if count is None:
         raise TypedPoolError(
-            f"query {name} was run, but the driver does not tell how many rows it has changed; "
-            "next: declare it -> None, or let the statement return the rows (RETURNING)"
+            f"query {name} was run, but the driver did not report the number of rows; next: "
+            "declare it -> None, or let the statement return the rows (RETURNING)"
         )
     return count
 
 
-async def _nothing(db: Any, _: Any, statement: Any, values: Any, *, timeout: float | None) -> None:
+async def _run_only(db: Any, _: Any, statement: Any, values: Any, *, timeout: float | None) -> None:
     await execute(db, statement, values, timeout=timeout)
 
 
-def _stream(
+def _run_stream(
     name: str, db: Any, row_type: Any, statement: Any, values: Any, *, timeout: float | None
 ) -> AsyncGenerator[Any, None]:
     return routes.stream(db, row_type, statement, values, timeout, name)
 
 
-_RUNS: dict[Cardinality, Callable[..., Any]] = {
+_RUN_FUNCTIONS: dict[Cardinality, Callable[..., Any]] = {
     Cardinality.ONE: fetch_one,
     Cardinality.OPTIONAL: fetch_optional,
     Cardinality.ALL: fetch_all,
-    Cardinality.STREAM: _stream,
-    Cardinality.COUNT: _count,
-    Cardinality.NOTHING: _nothing,
+    Cardinality.STREAM: _run_stream,
+    Cardinality.COUNT: _run_count,
+    Cardinality.NOTHING: _run_only,
 }

@@ -1,4 +1,4 @@
-"""``@query``: a function is declared to be a query, and checked without a database."""
+"""``@query``: declare a query, and check the declaration without a database."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from weakref import WeakValueDictionary
 
 from sqla_typedpool.errors import DeclarationError
 from sqla_typedpool.queries.annotation import DeferredAnnotation, enclosing_names
-from sqla_typedpool.queries.calls import INFO, function_for
+from sqla_typedpool.queries.calls import INFO, build_function
 from sqla_typedpool.queries.info import Origin, QueryInfo, name_of
 from sqla_typedpool.queries.returns import Cardinality, NotReturnable, returns_of
-from sqla_typedpool.queries.signature import Signature, signature_faults, signature_of
-from sqla_typedpool.queries.statements import StatementError, source_faults, source_of
+from sqla_typedpool.queries.signature import Signature, signature_errors, signature_of
+from sqla_typedpool.queries.statements import StatementError, query_source, statement_errors
 
 if TYPE_CHECKING:
     from sqlalchemy import Executable
     from typing_extensions import LiteralString
 
-# where the function is in methods, partials and under other decorators
+# The attributes with the function of a method, a partial and a decorated function.
 _INNER = ("__func__", "func", "__wrapped__")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# In their order. Several may have one name (``async def _`` under a route's decorator), and what
-# nobody can call any more is gone: after a reload, too.
+# By number, in the order of declaration. Several queries may have the same name (``async def _``
+# under a route's decorator). A query that cannot be called any more, as after a reload, is removed.
 _declared: WeakValueDictionary[int, Callable[..., Any]] = WeakValueDictionary()
 _numbers = itertools.count()
 
@@ -43,17 +43,19 @@ def query(
     path: str | os.PathLike[str] | None = None,
     timeout: float | None = None,
 ) -> Callable[[F], F]:
-    """Declare that a function runs this statement. Its body is never run.
+    """Declare that a function runs this statement. The body of the function is never run.
 
-    The first parameter (after ``self`` or ``cls``) is where it runs: an engine, a connection
-    or a session. The others are the statement's parameters, by name. The return annotation
-    says what comes back: ``User`` (exactly one row), ``User | None``, ``list[User]``,
-    ``AsyncIterator[User]`` (a plain ``def``), ``RowCount`` or ``None``.
+    The first parameter (after ``self`` or ``cls``) is what runs the statement: an engine, a
+    connection or a session. The other parameters are the statement's parameters, by name. The
+    return annotation declares what is returned: ``User`` (exactly one row), ``User | None``,
+    ``list[User]``, ``AsyncIterator[User]`` (a plain ``def``), ``RowCount`` or ``None``.
 
     :param statement: SQL text with ``:name`` parameters, or any SQLAlchemy statement.
-    :param path: of a file with the SQL instead, from the folder of the Python file on.
-    :param timeout: seconds for each call, as of ``fetch_all``.
-    :raises DeclarationError: where it is declared, naming everything that does not fit.
+    :param path: the path of a file with the SQL instead. A relative path starts at the folder
+        of the Python file.
+    :param timeout: seconds for each call, as for ``fetch_all``; None = no limit.
+    :raises DeclarationError: the declaration is wrong. It is raised by the decorator, and names
+        everything that is wrong.
 
     Example::
 
@@ -61,17 +63,17 @@ def query(
         async def get_user(db: Executor, *, user_id: int) -> User:
             raise NotImplementedError
     """
-    called = sys._getframe(1)
-    order = QueryArguments(statement, path, timeout, called.f_code.co_filename, called.f_lineno)
+    caller = sys._getframe(1)
+    arguments = QueryArguments(statement, path, timeout, caller.f_code.co_filename, caller.f_lineno)
 
     def decorate(function: F) -> F:
-        return _decorated(function, order, sys._getframe(1))  # type: ignore[no-any-return]
+        return _decorate(function, arguments, sys._getframe(1))  # type: ignore[no-any-return]
 
     return decorate
 
 
 class QueryArguments(NamedTuple):
-    """What ``query(...)`` was called with, and where."""
+    """The arguments of ``query(...)``, and the place of the call."""
 
     statement: Any
     path: str | os.PathLike[str] | None
@@ -80,127 +82,132 @@ class QueryArguments(NamedTuple):
     line: int
 
 
-def _decorated(function: Any, order: QueryArguments, around: types.FrameType) -> Any:
+def _decorate(function: Any, arguments: QueryArguments, frame: types.FrameType) -> Any:
     if isinstance(function, (classmethod, staticmethod)):
         is_static = isinstance(function, staticmethod)
-        return type(function)(_declare(function.__func__, order, around, is_static=is_static))
-    return _declare(function, order, around, is_static=False)
+        return type(function)(_declare(function.__func__, arguments, frame, is_static=is_static))
+    return _declare(function, arguments, frame, is_static=False)
 
 
 def _declare(
-    function: Any, order: QueryArguments, around: types.FrameType, *, is_static: bool
+    function: Any, arguments: QueryArguments, frame: types.FrameType, *, is_static: bool
 ) -> Any:
-    """The function that runs a query, entered in the list of all.
+    """Return the function that runs a query, and register it.
 
-    :raises DeclarationError: naming everything that does not fit.
+    :raises DeclarationError: the declaration is wrong.
     """
-    if not isinstance(function, types.FunctionType):
-        raise DeclarationError(
-            getattr(function, "__qualname__", repr(function)),
-            _shown(order.file),
-            order.line,
-            f"@query stands on a function, not on {type(function).__name__}",
-        )
+    _require_function(function, arguments)
     signature = signature_of(function, is_static=is_static)
-    annotations = _annotations(function, signature, around)
-    faults = [*_function_faults(function, order), *signature_faults(signature, function)]
-    faults += [written.fault for written in annotations.values() if written.fault]
+    annotations = _annotations(function, signature, frame)
+    errors = [*_function_errors(function, arguments), *signature_errors(signature, function)]
+    errors += [each.error for each in annotations.values() if each.error]
     is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-    origin, source, cardinality = _origin(function, order), None, None
+    origin, source, cardinality = _origin(function, arguments), None, None
     try:
         cardinality = _cardinality(annotations, is_async=is_async)
     except NotReturnable as error:
-        faults.append(str(error))
+        errors.append(str(error))
     try:
-        source = source_of(order.statement, order.path, origin.file.parent)
-        faults += source_faults(source, signature.names, cardinality)
+        source = query_source(arguments.statement, arguments.path, origin.file.parent)
+        errors += statement_errors(source, signature.names, cardinality)
     except StatementError as error:
-        faults.append(str(error))
-    if source is None or faults:
-        faults += _guesses(signature)
-        raise DeclarationError(name_of(function), origin.file, origin.line, *faults)
-    origin = replace(origin, sql_file=source.file)
+        errors.append(str(error))
+    if source is None or errors:
+        errors += _assumptions(signature)
+        raise DeclarationError(name_of(function), origin.file, origin.line, *errors)
     info = QueryInfo(
-        function, source, origin, annotations, is_async=is_async, timeout=order.timeout
+        function=function,
+        statement=source.statement,
+        sql=source.sql,
+        is_text=source.is_text,
+        is_async=is_async,
+        origin=replace(origin, sql_file=source.file),
+        timeout=arguments.timeout,
+        annotations=annotations,
     )
-    made = _declared[next(_numbers)] = function_for(info, signature, source.given)
-    return made
+    built = _declared[next(_numbers)] = build_function(info, signature, source.fetch_argument)
+    return built
 
 
-def _guesses(signature: Signature) -> Iterator[str]:
-    """What may be the reason of all the other faults."""
-    if signature.guessed_self is not None:
+def _require_function(function: Any, arguments: QueryArguments) -> None:
+    if not isinstance(function, types.FunctionType):
+        raise DeclarationError(
+            getattr(function, "__qualname__", repr(function)),
+            _absolute(arguments.file),
+            arguments.line,
+            f"@query decorates {type(function).__name__}, which is not a function; next: write it "
+            "directly above a def",
+        )
+
+
+def _assumptions(signature: Signature) -> Iterator[str]:
+    """Yield assumptions that may be the cause of the other errors."""
+    if signature.assumed_self is not None:
         yield (
-            f"{signature.guessed_self} was taken for self, as it has no annotation; "
-            f"write {signature.guessed_self}: Executor"
+            f"{signature.assumed_self} was taken for self, because it has no annotation; next: "
+            f"write {signature.assumed_self}: Executor"
         )
 
 
 def _annotations(
-    function: types.FunctionType, signature: Signature, around: types.FrameType
+    function: types.FunctionType, signature: Signature, frame: types.FrameType
 ) -> dict[str, DeferredAnnotation]:
-    enclosing = enclosing_names(around, function)
-    found = {
-        each.name: DeferredAnnotation(
-            function, each.name, enclosing, is_none_default=each.default is None
-        )
-        for each in signature.binds
-        if each.annotation is not each.empty
-    }
-    if "return" in function.__annotations__:
-        found["return"] = DeferredAnnotation(function, "return", enclosing)
-    return found
+    enclosing = enclosing_names(frame, function)
+    names = [name for name in (*signature.names, "return") if name in function.__annotations__]
+    return {name: DeferredAnnotation(function, name, enclosing) for name in names}
 
 
-def _function_faults(function: types.FunctionType, order: QueryArguments) -> Iterator[str]:
+def _function_errors(function: types.FunctionType, arguments: QueryArguments) -> Iterator[str]:
     if hasattr(function, "__wrapped__"):
         yield (
-            "another decorator stands below @query, and what it adds would never be run; "
-            "put it above"
+            "another decorator is below @query, and its wrapper would never be called; next: put "
+            "it above @query"
         )
-    timeout: Any = order.timeout
-    if timeout is None:
-        return
+    timeout: Any = arguments.timeout
     is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
-    if not is_number or not 0 < timeout < math.inf:
-        yield f"timeout={timeout!r} is no number of seconds above 0; leave it out for no limit"
+    if timeout is not None and not (is_number and 0 < timeout < math.inf):
+        yield f"timeout={timeout!r} is not a number of seconds above 0; next: correct or remove it"
 
 
 def _cardinality(
     annotations: dict[str, DeferredAnnotation], *, is_async: bool
 ) -> Cardinality | None:
-    """What is known already of the rows.
+    """Return the number of rows that the function returns; None = not known yet.
 
-    :raises NotReturnable: the return annotation can never be one.
+    :raises NotReturnable: no query can return the type.
     """
-    written = annotations.get("return")
-    if written is None or not written.is_resolved:
+    annotation = annotations.get("return")
+    if annotation is None or not annotation.is_resolved:
         return None
-    return returns_of(written.resolved(), is_async=is_async).cardinality
+    return returns_of(annotation.resolve(), is_async=is_async).cardinality
 
 
-def _origin(function: types.FunctionType, order: QueryArguments) -> Origin:
-    """Where the decorator stands; of a helper around ``query()``, where the function does."""
+def _origin(function: types.FunctionType, arguments: QueryArguments) -> Origin:
+    """Return the place of the decorator.
+
+    If another file calls ``query()``, such as a helper of the application, it is the place of
+    the function.
+    """
     code = function.__code__
-    line = order.line if order.file == code.co_filename else code.co_firstlineno
-    return Origin(_shown(code.co_filename), line)
+    line = arguments.line if arguments.file == code.co_filename else code.co_firstlineno
+    return Origin(_absolute(code.co_filename), line)
 
 
-def _shown(file: str) -> Path:
-    """A file's absolute path; of code that has none (``<stdin>``), its name."""
+def _absolute(file: str) -> Path:
+    """Return a file's absolute path; for code without a file (``<stdin>``), its name."""
     return Path(file) if file.startswith("<") else Path(file).absolute()
 
 
 def declared() -> tuple[QueryInfo, ...]:
-    """Every declared query that can still be called, in the order of declaration."""
+    """Return every declared query that can still be called, in the order of declaration."""
     return tuple(query_info(_declared[each]) for each in sorted(_declared) if each in _declared)
 
 
 def query_info(function: Callable[..., Any]) -> QueryInfo:
-    """What is known of a declared query: SQL, binds, row type, where it stands.
+    """Return the description of a declared query: its SQL, parameters, row type and place.
 
-    :param function: a function under ``@query``, or such a method, bound or not.
-    :raises TypeError: it is none.
+    :param function: a function or method (bound or not) that ``@query`` decorates.
+    :raises TypeError: the function is not a declared query.
 
     Example::
 
@@ -213,4 +220,4 @@ def query_info(function: Callable[..., Any]) -> QueryInfo:
             return info
         found = next((getattr(found, name) for name in _INNER if hasattr(found, name)), None)
     name = getattr(function, "__qualname__", None) or repr(function)
-    raise TypeError(f"{name} is no declared query; next: put @query(...) on the function")
+    raise TypeError(f"{name} is not a declared query; next: decorate it with @query(...)")

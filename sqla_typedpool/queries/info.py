@@ -1,7 +1,8 @@
-"""What is known of a declared query."""
+"""The description of a declared query."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,7 @@ class Bind:
 
     name: str
     annotation: Any
+    """Its type."""
     is_optional: bool
     """Whether it may be None."""
 
@@ -36,109 +38,99 @@ class Origin:
     line: int
     """The line of the decorator."""
     sql_file: Path | None = None
-    """The file of its SQL, if it has one of its own."""
+    """The file that contains the SQL; None = the SQL is in ``file``."""
 
 
 @dataclass(frozen=True)
 class QuerySource:
-    """The SQL of a query."""
+    """The statement of a query."""
 
     statement: Executable
     sql: str
-    """The text as it was written; of a Core statement, as SQLAlchemy prints it."""
+    """The text that the author wrote; for a Core statement, SQLAlchemy's text of it."""
     is_text: bool
-    """Whether it is the author's own text."""
-    given: str | Executable
-    """What the ``fetch_*`` functions are given."""
+    """Whether the author wrote SQL text."""
+    fetch_argument: str | Executable
+    """The statement in the form that the ``fetch_*`` functions are called with."""
     file: Path | None = None
-    """Where it was read from."""
+    """The SQL file it was read from."""
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class QueryInfo:
     """A declared query.
 
-    Annotations may name what is defined further down. What depends on them is found out
-    when it is asked for, and raises `DeclarationError` where it cannot be.
+    Annotations may use names that are defined later. The attributes that depend on them are
+    computed at the first access, and raise `DeclarationError` if a name is not defined.
     """
 
-    name: str
-    """Module and qualified name: ``app.users.Repo.get_user``."""
-    module: str
     function: Callable[..., Any]
-    """As it was declared; its body is never run."""
+    """The decorated function; its body is never run."""
     statement: Executable
     sql: str
-    """The text as it was written; of a Core statement, as SQLAlchemy prints it."""
+    """The text that the author wrote; for a Core statement, SQLAlchemy's text of it."""
     is_text: bool
-    """Whether the SQL is the author's own text."""
-    bind_names: tuple[str, ...]
+    """Whether the author wrote SQL text."""
     is_async: bool
-    """Whether it is an ``async def``; a stream is none."""
+    """Whether it is an ``async def``. A query that returns a stream is not."""
     origin: Origin
+    """Where it is declared."""
     timeout: float | None
     """Seconds for each call; None = no limit."""
+    annotations: Mapping[str, DeferredAnnotation]
+    """The annotations of its parameters, in their order, and ``"return"``."""
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        source: QuerySource,
-        origin: Origin,
-        annotations: Mapping[str, DeferredAnnotation],
-        *,
-        is_async: bool,
-        timeout: float | None,
-    ) -> None:
-        """
-        :param annotations: of its binds, in their order, and its ``"return"``.
-        """
-        self.name = name_of(function)
-        self.module = function.__module__
-        self.function = function
-        self.statement = source.statement
-        self.sql = source.sql
-        self.is_text = source.is_text
-        self.bind_names = tuple(name for name in annotations if name != "return")
-        self.is_async = is_async
-        self.origin = origin
-        self.timeout = timeout
-        self._annotations = annotations
+    @cached_property
+    def name(self) -> str:
+        """The module and qualified name: ``app.users.Repo.get_user``."""
+        return name_of(self.function)
+
+    @property
+    def module(self) -> str:
+        """The name of the module."""
+        return self.function.__module__
+
+    @cached_property
+    def bind_names(self) -> tuple[str, ...]:
+        """The names of the query's parameters, in the order of the signature."""
+        return tuple(name for name in self.annotations if name != "return")
 
     def __repr__(self) -> str:
         return f"<query {self.name} at {self.origin.file}:{self.origin.line}>"
 
     @cached_property
     def binds(self) -> tuple[Bind, ...]:
-        """Its parameters, in the order of the signature.
+        """The query's parameters, in the order of the signature.
 
-        :raises DeclarationError: an annotation means nothing.
+        :raises DeclarationError: an annotation uses a name that is not defined.
         """
         return tuple(map(self._bind, self.bind_names))
 
     def _bind(self, name: str) -> Bind:
-        written = self._annotations[name]
-        annotation = self._resolved(written, f"the annotation of {name}")
-        is_optional = written.is_none_default or allows_none(annotation)
-        return Bind(name, annotation, is_optional)
+        annotation = self._resolve(name, f"the annotation of {name}")
+        default = inspect.signature(self.function).parameters[name].default
+        return Bind(name, annotation, default is None or allows_none(annotation))
 
     @property
     def cardinality(self) -> Cardinality:
-        """How many rows it has.
+        """How many rows the query returns.
 
-        :raises DeclarationError: the return annotation means nothing.
+        :raises DeclarationError: the return annotation uses a name that is not defined, or
+            no query can return its type.
         """
         return self._returns.cardinality
 
     @property
     def row_type(self) -> Any:
-        """What each row becomes; None of a query that returns no rows.
+        """The type of each row; None if the query returns no rows.
 
-        :raises DeclarationError: the return annotation means nothing.
+        :raises DeclarationError: as for ``cardinality``.
         """
         return self._returns.row_type
 
     @cached_property
     def _returns(self) -> Returns:
-        annotation = self._resolved(self._annotations["return"], "the return annotation")
+        annotation = self._resolve("return", "the return annotation")
         try:
             return returns_of(annotation, is_async=self.is_async)
         except NotReturnable as error:
@@ -146,20 +138,20 @@ class QueryInfo:
 
     @property
     def is_resolved(self) -> bool:
-        """Whether it is known already what it returns."""
-        return self._annotations["return"].is_resolved
+        """Whether the return type is known already."""
+        return self.annotations["return"].is_resolved
 
-    def _resolved(self, written: DeferredAnnotation, what: str) -> Any:
+    def _resolve(self, name: str, what: str) -> Any:
         try:
-            return written.resolved()
+            return self.annotations[name].resolve()
         except Unresolved as error:
             raise self.error(f"{what} {error}") from error
 
     def error(self, *faults: str) -> DeclarationError:
-        """An error that names the query and where it stands."""
+        """Create an error that names the query and the place of its declaration."""
         return DeclarationError(self.name, self.origin.file, self.origin.line, *faults)
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """Module and qualified name."""
+    """Return the module and qualified name of a function."""
     return f"{function.__module__}.{function.__qualname__}"

@@ -1,4 +1,4 @@
-"""Return annotation -> how many rows there are, and what each becomes."""
+"""Read a return annotation: how many rows a query returns, and their type."""
 
 from __future__ import annotations
 
@@ -14,67 +14,69 @@ from sqla_typedpool.mapping.rowtype import row_type_of
 from sqla_typedpool.mapping.typespec import Kind, TypeSpec, is_union, type_name
 
 RowCount = NewType("RowCount", int)
-"""What a declared query without rows returns: how many rows it has changed."""
+"""The return type of a declared query that returns the number of rows it has changed."""
 
-_UNION: Any = Union  # built at run time, which type checkers do not follow
+_UNION: Any = Union  # as Any: type checkers reject unions that are built at run time
 _STREAMS = (AsyncIterator, AsyncIterable, AsyncGenerator)
 
 
 class Cardinality(Enum):
-    """How many rows a query has, and how they come."""
+    """How many rows a query returns, and in which form."""
 
     ONE = "one"
-    """``-> User``: the only row."""
+    """``-> User``: exactly one row."""
     OPTIONAL = "optional"
-    """``-> User | None``: the only row, if there is one."""
+    """``-> User | None``: one row or none."""
     ALL = "all"
-    """``-> list[User]``"""
+    """``-> list[User]``: all rows."""
     STREAM = "stream"
-    """``-> AsyncIterator[User]``: one by one."""
+    """``-> AsyncIterator[User]``: the rows one by one."""
     COUNT = "count"
-    """``-> RowCount``: no rows, but their number."""
+    """``-> RowCount``: the number of rows."""
     NOTHING = "nothing"
-    """``-> None``"""
+    """``-> None``: no rows."""
 
 
 @dataclass(frozen=True)
 class Returns:
-    """What a return annotation means."""
+    """What a query returns."""
 
     cardinality: Cardinality
     row_type: Any = None
+    """The type of each row; None if no rows are returned."""
 
 
 class NotReturnable(Exception):
-    """No query can return this, and why."""
+    """No query can return this type. The message says why, and the next step."""
 
 
 def returns_of(annotation: Any, *, is_async: bool) -> Returns:
-    """What a return annotation means.
+    """Return what a return annotation declares.
 
-    The fields of a class are not looked at: they may name what is defined later.
+    The fields of a class are not examined: they may use names that are defined later.
 
     :param is_async: whether the function is an ``async def``.
-    :raises NotReturnable: in one sentence.
+    :raises NotReturnable: no query can return this type.
     """
-    found = _returns_of(annotation)
-    if found.cardinality is Cardinality.STREAM and is_async:
+    returns = _returns_of(annotation)
+    name = type_name(annotation)
+    if returns.cardinality is Cardinality.STREAM and is_async:
         raise NotReturnable(
-            f"{type_name(annotation)} is a stream; declare it with a plain `def`: "
-            "`async for` takes what the call returns, without `await`"
+            f"the function returns the stream {name} but is an `async def`; next: declare it "
+            "with a plain `def`"
         )
-    if found.cardinality is not Cardinality.STREAM and not is_async:
+    if returns.cardinality is not Cardinality.STREAM and not is_async:
         raise NotReturnable(
-            f"it returns {type_name(annotation)} and is a plain `def`; declare it with "
-            "`async def` (a plain one is for streams: -> AsyncIterator[...])"
+            f"the function returns {name} but is a plain `def`, which is for streams; next: "
+            "declare it with `async def`, or -> AsyncIterator[...]"
         )
-    if found.cardinality not in (Cardinality.COUNT, Cardinality.NOTHING):
-        _check_row(found.row_type)
-    return found
+    if returns.cardinality not in (Cardinality.COUNT, Cardinality.NOTHING):
+        _check_row_type(returns.row_type)
+    return returns
 
 
 def _returns_of(annotation: Any) -> Returns:
-    annotation = _unaliased(annotation)
+    annotation = _without_alias(annotation)
     origin: Any = typing.get_origin(annotation)
     arguments: tuple[Any, ...] = typing.get_args(annotation)
     if annotation is None or annotation is type(None):
@@ -82,7 +84,9 @@ def _returns_of(annotation: Any) -> Returns:
     if annotation is RowCount:
         return Returns(Cardinality.COUNT)
     if annotation in (list, Sequence, *_STREAMS) or (origin is not None and not arguments):
-        raise NotReturnable(f"{type_name(annotation)} does not say of what; write list[User]")
+        raise NotReturnable(
+            f"{type_name(annotation)} has no row type; next: add one, such as list[User]"
+        )
     if origin in (list, Sequence):
         return Returns(Cardinality.ALL, arguments[0])
     if origin in _STREAMS:
@@ -92,18 +96,18 @@ def _returns_of(annotation: Any) -> Returns:
     return Returns(Cardinality.ONE, annotation)
 
 
-def _unaliased(annotation: Any) -> Any:
+def _without_alias(annotation: Any) -> Any:
     while hasattr(annotation, "__value__"):  # type Users = list[User]
         annotation = annotation.__value__
     return annotation
 
 
 def _stream_of(annotation: Any, arguments: tuple[Any, ...]) -> Returns:
-    row_type, *sent = arguments
-    if sent and sent[0] not in (None, type(None), Any):
+    row_type, *send_type = arguments
+    if send_type and send_type[0] not in (None, type(None), Any):
         raise NotReturnable(
-            f"{type_name(annotation)}: nothing can be sent into a stream; "
-            "write AsyncGenerator[User, None]"
+            f"{type_name(annotation)} accepts values, but nothing can be sent into a stream; "
+            "next: write AsyncGenerator[User, None]"
         )
     return Returns(Cardinality.STREAM, row_type)
 
@@ -111,39 +115,39 @@ def _stream_of(annotation: Any, arguments: tuple[Any, ...]) -> Returns:
 def _optional(annotation: Any, arguments: tuple[Any, ...]) -> Returns:
     inner = _UNION[tuple(each for each in arguments if each is not type(None))]
     if inner is RowCount:
-        raise NotReturnable("a RowCount is never None; declare -> RowCount, or -> None")
+        raise NotReturnable("a RowCount is never None; next: declare -> RowCount, or -> None")
     cardinality = _returns_of(inner).cardinality
     if cardinality in (Cardinality.ALL, Cardinality.STREAM):
         raise NotReturnable(
-            f"{type_name(annotation)}: no rows are an empty list or stream, never None; "
-            "for one array column declare tuple[list[...] | None]"
+            f"{type_name(annotation)} includes None, but no rows are an empty list or stream; "
+            "next: remove None, or for one array column declare tuple[list[...] | None]"
         )
-    is_row = _is_row(_wanted(inner))
+    is_row = _has_several_columns(_spec_of(inner))
     return Returns(Cardinality.OPTIONAL, inner if is_row else annotation)
 
 
-def _is_row(wanted: TypeSpec) -> bool:
-    """Whether it is made of several columns."""
-    return wanted.kind in (Kind.NESTED, Kind.TUPLE) and not wanted.json and not wanted.decode
+def _has_several_columns(spec: TypeSpec) -> bool:
+    """Return whether a value is made from several columns, not from one."""
+    return spec.kind in (Kind.NESTED, Kind.TUPLE) and not spec.json and not spec.decode
 
 
-def _wanted(row_type: Any) -> TypeSpec:
+def _spec_of(row_type: Any) -> TypeSpec:
     try:
         return spec_of(row_type)
     except AnnotationError as error:
         raise NotReturnable(f"{type_name(row_type)} as a row type: {error}") from error
 
 
-def _check_row(row_type: Any) -> None:
-    """Refuse what no row can be."""
+def _check_row_type(row_type: Any) -> None:
+    """Raise NotReturnable if no row can have this type."""
     is_generic: Any = typing.get_origin(row_type) and row_type.__parameters__
     if isinstance(row_type, TypeVar) or is_generic:
         raise NotReturnable(
-            f"{type_name(row_type)} holds a type variable, and the SQL is that of one type; "
-            "declare the query where that type is known"
+            f"{type_name(row_type)} contains a type variable, but a query has one row type; next: "
+            "declare the query where the type is known"
         )
-    wanted = _wanted(row_type)
-    if wanted.kind is Kind.NESTED and _is_row(wanted) and not wanted.optional:
+    spec = _spec_of(row_type)
+    if spec.kind is Kind.NESTED and _has_several_columns(spec) and not spec.optional:
         return
     try:
         row_type_of(row_type)

@@ -1,4 +1,4 @@
-"""What is wrong with SQL text beside its parameters, told without a database."""
+"""Check SQL text and its parameters without a database."""
 
 from __future__ import annotations
 
@@ -9,92 +9,92 @@ from itertools import pairwise
 from sqla_typedpool.tokens import Token, binds, hidden_binds, second_statement, tokens
 
 
-def text_faults(sql: str, parameters: Collection[str], given: Collection[str] = ()) -> list[str]:
-    """Everything that is wrong with a text and its parameters.
+def sql_errors(sql: str, parameters: Collection[str], optional: Collection[str] = ()) -> list[str]:
+    """Return everything that is wrong with a SQL text and its parameters.
 
     :param parameters: the names of the function's binds.
-    :param given: binds that need none, as they bring a value.
+    :param optional: binds of the SQL that have a value already and need no parameter.
     """
     found = tokens(sql)
     if not found:
-        return ["the SQL is empty"]
+        return ["the SQL is empty; next: write a statement"]
     return [
-        *_hidden(sql),
-        *_unseen(found, parameters),
-        *_unknown(sql, parameters, given),
-        *_unused(sql, found, parameters),
-        *_second(sql),
+        *_hidden_binds(sql),
+        *_binds_before_casts(found, parameters),
+        *_undeclared_binds(sql, parameters, optional),
+        *_unused_parameters(sql, found, parameters),
+        *_several_statements(sql),
     ]
 
 
-def _hidden(sql: str) -> Iterator[str]:
+def _hidden_binds(sql: str) -> Iterator[str]:
     for bind in hidden_binds(sql):
         yield (
-            f"{bind.text}{_line(sql, bind.start)} stands in a string, a quoted name or a "
-            f"comment, where SQLAlchemy takes it for a parameter too; write \\{bind.text} "
-            "(in a raw string, or with two backslashes)"
+            f"{bind.text}{_line(sql, bind.start)} is in a string, a quoted name or a comment, "
+            f"but SQLAlchemy takes it for a parameter; next: write \\{bind.text} (in a raw "
+            "string, or with two backslashes)"
         )
 
 
-def _unseen(found: list[Token], parameters: Collection[str]) -> Iterator[str]:
-    """``:id::int``, of which SQLAlchemy makes no parameter."""
-    for name in _cast_at_once(found):
+def _binds_before_casts(found: list[Token], parameters: Collection[str]) -> Iterator[str]:
+    for name in _names_before_casts(found):
         if name in parameters:
             yield (
-                f":{name}:: is no parameter to SQLAlchemy; write CAST(:{name} AS ...), "
-                f"or a blank between: :{name} ::"
+                f"SQLAlchemy does not take :{name}:: for a parameter; next: write "
+                f"CAST(:{name} AS ...), or add a space: :{name} ::"
             )
 
 
-def _cast_at_once(found: list[Token]) -> Iterator[str]:
+def _names_before_casts(found: list[Token]) -> Iterator[str]:
+    """Yield the names in ``:name::type``, in which SQLAlchemy finds no parameter."""
     for (colon, name), (_, cast) in pairwise(pairwise(found)):
-        is_together = colon.end == name.start and name.end == cast.start
-        if colon.is_symbol(":") and is_together and cast.text.startswith(":"):
+        is_adjacent = colon.end == name.start and name.end == cast.start
+        if colon.is_symbol(":") and is_adjacent and cast.text.startswith(":"):
             yield name.text
 
 
-def _unknown(sql: str, parameters: Collection[str], given: Collection[str]) -> Iterator[str]:
+def _undeclared_binds(
+    sql: str, parameters: Collection[str], optional: Collection[str]
+) -> Iterator[str]:
     hidden = {bind.start for bind in hidden_binds(sql)}
-    seen = {*parameters, *given}
+    known = {*parameters, *optional}
     for bind in binds(sql):
         name = bind.text[1:]
-        if name not in seen and bind.start not in hidden:
-            seen.add(name)  # once
-            yield unknown_bind(name, parameters, _line(sql, bind.start))
+        if name not in known and bind.start not in hidden:
+            known.add(name)  # report each name once
+            yield undeclared_bind(name, parameters, _line(sql, bind.start))
 
 
-def unknown_bind(name: str, parameters: Collection[str], where: str = "") -> str:
-    """A bind of the statement that no parameter fills."""
+def undeclared_bind(name: str, parameters: Collection[str], line: str = "") -> str:
+    """Return the error of a bind of the statement for which there is no parameter."""
     if name.isdigit():
-        hint = f"if a slice is meant, write \\:{name}"
+        hint = f"next: for a slice write \\:{name}"
     else:
         close = get_close_matches(name, parameters, 1)
-        hint = f"did you mean :{close[0]}?" if close else f"add {name} to the function"
-    return f"the SQL has a parameter :{name}{where}, the function has none of that name; {hint}"
+        hint = f"did you mean :{close[0]}?" if close else f"next: add {name} to the function"
+    return f"the SQL has :{name}{line}, but the function has no parameter {name}; {hint}"
 
 
-def _unused(sql: str, found: list[Token], parameters: Collection[str]) -> Iterator[str]:
+def _unused_parameters(sql: str, found: list[Token], parameters: Collection[str]) -> Iterator[str]:
     used = {bind.text[1:] for bind in binds(sql)}
-    used.update(_cast_at_once(found))
-    for name in parameters:
-        if name not in used:
-            yield unused_parameter(name)
+    used.update(_names_before_casts(found))
+    return (unused_parameter(name) for name in parameters if name not in used)
 
 
 def unused_parameter(name: str) -> str:
-    """A parameter of the function that the statement has no use for."""
-    return f"the parameter {name} is not used: the SQL has no :{name}"
+    """Return the error of a parameter that the statement does not use."""
+    return f"the SQL does not use the parameter {name}; next: add :{name} to it, or remove {name}"
 
 
-def _second(sql: str) -> Iterator[str]:
+def _several_statements(sql: str) -> Iterator[str]:
     token = second_statement(sql)
     if token is not None:
         yield (
-            f"it holds several statements: {token.text}{_line(sql, token.start)} begins "
-            "another one; declare a query for each"
+            f"the SQL has several statements: {token.text}{_line(sql, token.start)} begins the "
+            "second one; next: declare a query for each"
         )
 
 
 def _line(sql: str, offset: int) -> str:
-    """Where in a text of several lines."""
+    """Return the line number of an offset, for a message; "" if the SQL has one line."""
     return f" (line {sql.count(chr(10), 0, offset) + 1} of the SQL)" if "\n" in sql.strip() else ""

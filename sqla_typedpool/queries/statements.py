@@ -1,4 +1,4 @@
-"""The SQL of a declared query: a text, a file, a Core statement."""
+"""The statement of a declared query: SQL text, a SQL file or a Core statement."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sqla_typedpool.queries.info import QuerySource
 from sqla_typedpool.queries.returns import Cardinality
-from sqla_typedpool.queries.sql_checks import text_faults, unknown_bind, unused_parameter
+from sqla_typedpool.queries.sql_checks import sql_errors, undeclared_bind, unused_parameter
 from sqla_typedpool.statement import as_executable
 
 if TYPE_CHECKING:
@@ -23,102 +23,103 @@ _WITH_ROWS = (Cardinality.ONE, Cardinality.OPTIONAL, Cardinality.ALL, Cardinalit
 
 
 class StatementError(Exception):
-    """There is no SQL, and why."""
+    """A query has no usable statement. The message says why, and the next step."""
 
 
-def source_of(statement: Any, path: str | os.PathLike[str] | None, folder: Path) -> QuerySource:
-    """The SQL of a query.
+def query_source(statement: Any, path: str | os.PathLike[str] | None, folder: Path) -> QuerySource:
+    """Return the statement of a query, which is given as it is or as the path of a file.
 
-    :param folder: where the declaring file is; a relative path starts there.
-    :raises SourceFault: there is none.
+    :param folder: the folder of the declaring file; a relative path starts there.
+    :raises StatementError: there is no usable statement.
     """
     if (statement is None) == (path is None):
         raise StatementError(
-            "query() needs the SQL: query('SELECT ...') or query(path='file.sql')"
-            if path is None
-            else "query() takes the SQL or a path, not both"
+            "query() needs SQL or a path, and not both; next: write query('SELECT ...') or "
+            "query(path='file.sql')"
         )
+    file = None
     if path is not None:
-        sql, file = _read(folder, path)
-        return QuerySource(as_executable(sql), sql, True, sql, file)
+        statement, file = _read_file(folder, path)
     if isinstance(statement, str):
-        return QuerySource(as_executable(statement), statement, True, statement)
+        return QuerySource(as_executable(statement), statement, True, statement, file)
     if isinstance(statement, TextClause):
         return QuerySource(statement, statement.text, True, statement)
     if isinstance(statement, Executable):
-        return QuerySource(statement, _printed(statement), False, statement)
+        return QuerySource(statement, _to_sql(statement), False, statement)
     raise StatementError(
-        f"query() takes SQL as str or a statement of SQLAlchemy, not {type(statement).__name__}"
-        + ("; write @query(...) with the SQL in the brackets" if callable(statement) else "")
+        f"query() needs SQL or a statement of SQLAlchemy, not {type(statement).__name__}; next: "
+        "write @query('SELECT ...')"
     )
 
 
-def _read(folder: Path, path: str | os.PathLike[str]) -> tuple[str, Path]:
+def _read_file(folder: Path, path: str | os.PathLike[str]) -> tuple[str, Path]:
     try:
         file = Path(os.path.normpath(folder / path)).absolute()
         return file.read_text(encoding="utf-8-sig"), file
     except UnicodeDecodeError as error:
         raise StatementError(
-            f"{path} is not UTF-8 (byte {error.start} of the file); save it as UTF-8"
+            f"{path} is not UTF-8 (byte {error.start} of the file); next: save it as UTF-8"
         ) from error
     except OSError as error:
         raise StatementError(
-            f"{error.filename or path} cannot be read ({error.strerror or error}); a relative "
-            "path starts at the folder of the Python file"
+            f"{error.filename or path} cannot be read ({error.strerror or error}); next: write the "
+            "path from the folder of the Python file"
         ) from error
     except (TypeError, ValueError) as error:
-        raise StatementError(f"{path!r} is no path ({error})") from error
+        raise StatementError(f"{path!r} is not a path ({error}); next: write a path") from error
 
 
-def _printed(statement: Executable) -> str:
+def _to_sql(statement: Executable) -> str:
     try:
         return str(statement)
     except SQLAlchemyError as error:
-        raise StatementError(f"SQLAlchemy cannot compile the statement ({error})") from error
+        raise StatementError(f"SQLAlchemy cannot compile the statement: {error}") from error
 
 
-def source_faults(
+def statement_errors(
     source: QuerySource, parameters: Collection[str], cardinality: Cardinality | None
 ) -> list[str]:
-    """What is wrong with the SQL beside the function, told without a database.
+    """Return everything that is wrong with a statement and its parameters.
 
     :param parameters: the names of the function's binds.
-    :param cardinality: of the function; None = not known as yet.
+    :param cardinality: how many rows the function returns; None = not known yet.
     """
     if isinstance(source.statement, TextClause):
-        given = () if isinstance(source.given, str) else _given(source.statement)
-        return text_faults(source.sql, parameters, given)
+        is_str = isinstance(source.fetch_argument, str)
+        optional = () if is_str else _binds_with_values(source.statement)
+        return sql_errors(source.sql, parameters, optional)
     try:
-        compiled = _compiled(source.statement, parameters)
+        compiled = _compile(source.statement, parameters)
     except SQLAlchemyError as error:
         return [f"SQLAlchemy cannot compile the statement: {error}"]
-    required = {place.name: None for place in compiled.placeholders if place.is_required}
-    known = {place.name for place in compiled.placeholders}
-    faults = [unknown_bind(name, parameters) for name in required if name not in parameters]
-    faults += [unused_parameter(name) for name in parameters if name not in known]
+    required = {each.name: None for each in compiled.placeholders if each.is_required}
+    known = {each.name for each in compiled.placeholders}
+    errors = [undeclared_bind(name, parameters) for name in required if name not in parameters]
+    errors += [unused_parameter(name) for name in parameters if name not in known]
     if cardinality in _WITH_ROWS and not compiled.is_text and not compiled.columns:
-        faults.append("the statement returns no rows; add .returning(...), or declare RowCount")
-    return faults
+        errors.append(
+            "the statement returns no rows; next: add .returning(...), or declare -> RowCount"
+        )
+    return errors
 
 
-def _given(statement: Executable) -> Collection[str]:
-    """The binds that bring a value of their own."""
-    places = _compiled(statement, ()).placeholders
-    return {place.name for place in places if not place.is_required}
+def _binds_with_values(statement: Executable) -> Collection[str]:
+    """Return the names of the binds that have a value in the statement."""
+    return {each.name for each in _compile(statement, ()).placeholders if not each.is_required}
 
 
-def _compiled(statement: Executable, parameters: Collection[str]) -> CompiledStatement:
-    """Compiled for the first family that can.
+def _compile(statement: Executable, parameters: Collection[str]) -> CompiledStatement:
+    """Compile a statement for the first database family that supports it.
 
-    :raises SQLAlchemyError: none can.
+    :raises SQLAlchemyError: no family supports it.
     """
-    # with it come three dialects, which text has no need of
+    # Imports three dialects, which SQL text does not need.
     from sqla_typedpool._sqlalchemy.compiling import compile_statement
 
-    failed: list[SQLAlchemyError] = []
+    failures: list[SQLAlchemyError] = []
     for family in _FAMILIES:
         try:
             return compile_statement(statement, family, parameters)
         except SQLAlchemyError as error:
-            failed.append(error)
-    raise failed[0]
+            failures.append(error)
+    raise failures[0]

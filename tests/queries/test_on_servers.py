@@ -1,4 +1,4 @@
-"""Declared queries on PostgreSQL: every cardinality, on everything that runs statements."""
+"""Declared queries on PostgreSQL: each cardinality on each kind of executor."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ people = Table("people", MetaData(), Column("id", Integer, primary_key=True), Co
 
 
 class People:
-    """A repository, as applications have them."""
+    """A repository, as in an application."""
 
     @query("SELECT id, name, nick FROM people WHERE id = :id")
     async def get(self, db: Executor, *, id: int) -> Person:  # noqa: A002 - the column's name
@@ -136,7 +136,7 @@ REPO = People()
 
 @asynccontextmanager
 async def engine_for(server: Postgres, path: str) -> AsyncIterator[AsyncEngine]:
-    """An engine on a schema of its own with two people; nothing is out when it is left."""
+    """An engine on a new schema with two people. At the end no connection may be in use."""
     schema = new_name()
     settings = {"server_settings": {"search_path": f'"{schema}"'}}
     url = server.url("asyncpg")
@@ -158,7 +158,7 @@ async def engine_for(server: Postgres, path: str) -> AsyncIterator[AsyncEngine]:
 
 @asynccontextmanager
 async def executor(engine: AsyncEngine, kind: str) -> AsyncIterator[Any]:
-    """What a query is run on, and left as it was found."""
+    """An engine, connection or session to run a query on; its transaction is rolled back."""
     if kind == "engine":
         yield engine
     elif kind == "connection":
@@ -184,7 +184,7 @@ def on(server: Postgres, path: str, kind: str, work: Callable[[Any], Awaitable[N
 
 @by_path
 @by_kind
-def test_every_cardinality_on_every_executor(postgres: Postgres, path: str, kind: str) -> None:
+def test_each_cardinality_works_on_each_executor(postgres: Postgres, path: str, kind: str) -> None:
     async def work(db: Any) -> None:
         ada, bob = Person(1, "Ada", "Countess"), Person(2, "Bob", None)
         assert await REPO.get(db, id=1) == ada
@@ -206,9 +206,7 @@ def test_every_cardinality_on_every_executor(postgres: Postgres, path: str, kind
 
 
 @by_path
-def test_an_engine_commits_and_a_connection_leaves_that_to_its_owner(
-    postgres: Postgres, path: str
-) -> None:
+def test_an_engine_commits_and_a_connection_does_not(postgres: Postgres, path: str) -> None:
     async def main() -> None:
         async with engine_for(postgres, path) as engine:
             async with engine.connect() as connection:
@@ -238,7 +236,7 @@ def test_errors_name_the_query(postgres: Postgres, path: str, kind: str) -> None
 
 
 @by_path
-def test_an_error_of_one_query_does_not_stick_to_the_next(postgres: Postgres, path: str) -> None:
+def test_the_error_of_a_query_does_not_name_an_earlier_query(postgres: Postgres, path: str) -> None:
     class Others(People):
         @query("SELECT id::text AS id, name, nick FROM people ORDER BY people.id")
         async def wrong_too(self, db: Executor) -> list[Person]:
@@ -253,7 +251,7 @@ def test_an_error_of_one_query_does_not_stick_to_the_next(postgres: Postgres, pa
 
 
 @by_path
-def test_the_errors_of_sqlalchemy_come_through(postgres: Postgres, path: str) -> None:
+def test_the_errors_of_sqlalchemy_are_raised_unchanged(postgres: Postgres, path: str) -> None:
     async def work(db: Any) -> None:
         with pytest.raises(NoResultFound):
             await REPO.get(db, id=7)
@@ -275,7 +273,7 @@ def test_a_timeout_ends_the_call(postgres: Postgres, path: str, kind: str) -> No
     on(postgres, path, kind, work)
 
 
-def test_a_timeout_ends_the_wait_for_a_streams_rows(postgres: Postgres) -> None:
+def test_a_timeout_ends_the_wait_for_the_rows_of_a_stream(postgres: Postgres) -> None:
     async def work(db: Any) -> None:
         with pytest.raises(StatementTimeout, match=r"timeout=0\.2"):
             [row async for row in REPO.slow_stream(db)]
@@ -284,7 +282,9 @@ def test_a_timeout_ends_the_wait_for_a_streams_rows(postgres: Postgres) -> None:
 
 
 @by_path
-def test_a_stream_closed_early_gives_its_connection_back(postgres: Postgres, path: str) -> None:
+def test_a_stream_that_is_closed_early_releases_its_connection(
+    postgres: Postgres, path: str
+) -> None:
     async def main() -> None:
         async with engine_for(postgres, path) as engine:
             for _ in range(10):  # more than there are connections
@@ -297,7 +297,7 @@ def test_a_stream_closed_early_gives_its_connection_back(postgres: Postgres, pat
     run(main())
 
 
-def test_a_stream_that_is_never_begun_takes_no_connection(postgres: Postgres) -> None:
+def test_a_stream_that_is_never_read_uses_no_connection(postgres: Postgres) -> None:
     async def main() -> None:
         async with engine_for(postgres, "fast") as engine:
             streams = [REPO.many(engine) for _ in range(10)]
@@ -307,7 +307,7 @@ def test_a_stream_that_is_never_begun_takes_no_connection(postgres: Postgres) ->
     run(main())
 
 
-def test_the_count_of_a_psycopg_statement_is_told(postgres: Postgres) -> None:
+def test_psycopg_reports_the_row_count_only_of_some_statements(postgres: Postgres) -> None:
     pytest.importorskip("psycopg")
 
     @query("SELECT 1 FROM generate_series(1, 3)")
@@ -315,13 +315,13 @@ def test_the_count_of_a_psycopg_statement_is_told(postgres: Postgres) -> None:
         raise NotImplementedError
 
     @query("SET application_name = 'x'")
-    async def untold(db: Executor) -> RowCount:
+    async def uncounted(db: Executor) -> RowCount:
         raise NotImplementedError
 
     async def main() -> None:
         async with engine_on(postgres.url("psycopg")) as engine:
             assert await three(engine) == 3
-            with pytest.raises(TypedPoolError, match=r"untold was run, but the driver does not"):
-                await untold(engine)
+            with pytest.raises(TypedPoolError, match=r"uncounted was run, but the driver did not"):
+                await uncounted(engine)
 
     run(main())
