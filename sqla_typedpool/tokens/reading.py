@@ -1,8 +1,8 @@
-"""Text -> tokens, and the binds among them.
+"""Split SQL text into tokens, and find its binds.
 
-Strings, names and comments are read as PostgreSQL reads them,
-and names in backticks as MySQL does. A bind is what `sqlalchemy.text` takes for one; it
-looks into strings and comments too, which `hidden_binds` tells.
+Strings, names and comments follow the syntax of PostgreSQL, names in backticks that of MySQL. A
+bind is what `sqlalchemy.text` takes for a parameter, also in a string or a comment; `hidden_binds`
+returns those.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import lru_cache
 
 
 class TokenKind(Enum):
-    """What a token is."""
+    """The kind of a token."""
 
     WORD = "word"
     """A keyword or a plain name."""
@@ -25,32 +25,32 @@ class TokenKind(Enum):
     """``'..'``, ``E'..'``, ``$tag$..$tag$``"""
     NUMBER = "number"
     BIND = "bind"
-    """``:name``, as ``sqlalchemy.text`` reads it."""
+    """``:name``, if ``sqlalchemy.text`` takes it for a parameter."""
     SYMBOL = "symbol"
-    """One character; but ``::``, ``\\:`` and ``$1`` are one symbol each."""
+    """Any other character. ``::``, ``\\:`` and ``$1`` are one symbol each."""
 
 
 @dataclass(frozen=True)
 class Token:
-    """A piece of SQL."""
+    """A token of SQL text."""
 
     kind: TokenKind
     text: str
     start: int
-    """Offset in characters of the first."""
+    """The offset of its first character."""
     end: int
-    """Offset behind the last."""
+    """The offset after its last character."""
 
     def is_word(self, *words: str) -> bool:
-        """Whether it is one of these keywords, written in upper case."""
+        """Return whether it is one of these keywords. ``words`` are in upper case."""
         return self.kind is TokenKind.WORD and self.text.upper() in words
 
     def is_symbol(self, *symbols: str) -> bool:
-        """Whether it is one of these symbols."""
+        """Return whether it is one of these symbols."""
         return self.kind is TokenKind.SYMBOL and self.text in symbols
 
 
-# sqlalchemy.text's own; a test compares
+# The pattern of sqlalchemy.text. A test compares them.
 _BIND = r"(?<![:\w\x5c]):\w+(?![:\w])"
 _BINDS = re.compile(_BIND)
 _TOKEN = re.compile(
@@ -79,16 +79,16 @@ _COMMENT_EDGE = re.compile(r"/\*|\*/")
 
 
 def tokens(sql: str) -> list[Token]:
-    """The tokens of a text, without blanks and comments."""
+    """Return the tokens of a text, without white space and comments."""
     return list(_tokens(sql))
 
 
 @lru_cache(100)
 def _tokens(sql: str) -> tuple[Token, ...]:
-    return tuple(_read(sql))
+    return tuple(_split(sql))
 
 
-def _read(sql: str) -> Iterator[Token]:
+def _split(sql: str) -> Iterator[Token]:
     position = 0
     while found := _TOKEN.match(sql, position):
         kind, end = str(found.lastgroup), found.end()
@@ -102,7 +102,7 @@ def _read(sql: str) -> Iterator[Token]:
 
 
 def _end_of_comment(sql: str, position: int) -> int:
-    depth = 1  # they nest
+    depth = 1  # comments can be nested
     for edge in _COMMENT_EDGE.finditer(sql, position):
         depth += 1 if edge[0] == "/*" else -1
         if not depth:
@@ -119,7 +119,7 @@ def _end_of_dollar_quote(sql: str, quote: str, position: int) -> int:
 
 
 def binds(sql: str) -> list[Token]:
-    """Every bind that ``sqlalchemy.text`` finds, in strings and comments too."""
+    """Return every bind that ``sqlalchemy.text`` finds, also in strings and comments."""
     return [
         Token(TokenKind.BIND, found[0], found.start(), found.end())
         for found in _BINDS.finditer(sql)
@@ -127,29 +127,28 @@ def binds(sql: str) -> list[Token]:
 
 
 def hidden_binds(sql: str) -> list[Token]:
-    """Those of `binds` that stand in a string, a quoted name or a comment.
+    """Return the binds that are in a string, a quoted name or a comment.
 
-    SQLAlchemy replaces them by placeholders all the same; a colon that is meant as one is
-    written ``\\:``.
+    SQLAlchemy replaces them by placeholders too. A colon that begins no parameter is written
+    as ``\\:``.
     """
-    found = binds(sql)
-    open_ones = {token.start for token in _tokens(sql) if token.kind is TokenKind.BIND}
-    return [token for token in found if token.start not in open_ones]
+    visible = {token.start for token in _tokens(sql) if token.kind is TokenKind.BIND}
+    return [token for token in binds(sql) if token.start not in visible]
 
 
 def second_statement(sql: str) -> Token | None:
-    """The first token behind a ``;``, if there is one: the text holds several statements.
+    """Return the first token after a ``;``; None if the text is one statement.
 
-    A ``CREATE FUNCTION ... BEGIN ATOMIC ...; END`` is one statement; such texts are not
-    looked at.
+    ``CREATE FUNCTION ... BEGIN ATOMIC ...; END`` is one statement. For a text that begins with
+    CREATE the result is None.
     """
     found = tokens(sql)
     if not found or found[0].is_word("CREATE"):
         return None
-    ended = False
+    has_ended = False
     for token in found:
         if token.is_symbol(";"):
-            ended = True
-        elif ended:
+            has_ended = True
+        elif has_ended:
             return token
     return None

@@ -1,4 +1,4 @@
-"""SQL as tokens: binds are what SQLAlchemy takes for one, spans are where things stand."""
+"""Tokens of SQL, the binds that SQLAlchemy finds, and the spans of output columns."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ PIECES = st.sampled_from(
     ]
 )
 SQL = st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=25).map("".join))
-# a busy machine is no finding
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# On a busy machine an example may take long.
+without_deadline = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def texts(sql: str) -> list[str]:
@@ -48,18 +48,18 @@ def cut(sql: str, spans: list[tuple[int, int]]) -> list[str]:
 # ----------------------------------------------------------------------- properties
 
 
-@unhurried
+@without_deadline
 @given(SQL)
-def test_nothing_raises_whatever_the_text_is(sql: str) -> None:
+def test_no_text_raises_an_error(sql: str) -> None:
     tokens(sql)
     second_statement(sql)
     for start, end in (*output_items(sql), *stars(sql)):
         assert 0 <= start < end <= len(sql)
 
 
-@unhurried
+@without_deadline
 @given(SQL)
-def test_tokens_leave_out_nothing_but_blanks_and_comments(sql: str) -> None:
+def test_tokens_leave_out_only_white_space_and_comments(sql: str) -> None:
     end = 0
     for token in tokens(sql):
         assert token.start >= end
@@ -70,13 +70,13 @@ def test_tokens_leave_out_nothing_but_blanks_and_comments(sql: str) -> None:
 
 
 def assert_is_skipped(gap: str) -> None:
-    """Blanks and whole comments."""
+    """Assert that the text is white space and whole comments."""
     while gap := gap.lstrip():
         assert gap.startswith(("--", "/*")), gap
-        gap = behind_comment(gap)
+        gap = after_comment(gap)
 
 
-def behind_comment(gap: str) -> str:
+def after_comment(gap: str) -> str:
     if gap.startswith("--"):
         return gap.partition("\n")[2]
     depth, position = 1, 2
@@ -87,22 +87,22 @@ def behind_comment(gap: str) -> str:
     return gap[position:]
 
 
-@unhurried
+@without_deadline
 @given(SQL)
 def test_binds_are_those_that_sqlalchemy_finds(sql: str) -> None:
     assert {token.text[1:] for token in binds(sql)} == set(text(sql)._bindparams)
 
 
-@unhurried
+@without_deadline
 @given(SQL)
-def test_a_bind_is_a_token_or_hidden_and_never_both(sql: str) -> None:
+def test_a_bind_is_either_a_token_or_hidden(sql: str) -> None:
     shown = {token.start for token in tokens(sql) if token.kind is TokenKind.BIND}
     hidden = {token.start for token in hidden_binds(sql)}
     assert not shown & hidden
     assert shown | hidden == {token.start for token in binds(sql)}
 
 
-def test_the_pattern_of_a_bind_is_sqlalchemys() -> None:
+def test_the_pattern_of_a_bind_is_that_of_sqlalchemy() -> None:
     pattern: Any = TextClause._bind_params_regex  # type: ignore[misc]
     assert pattern.pattern == r"(?<![:\w\x5c]):(\w+)(?![:\w])"
 
@@ -130,11 +130,11 @@ def test_the_pattern_of_a_bind_is_sqlalchemys() -> None:
         ("a->>'b' <= ?", ["a", "-", ">", ">", "'b'", "<", "=", "?"]),
     ],
 )
-def test_a_text_is_cut_where_the_database_cuts_it(sql: str, expected: list[str]) -> None:
+def test_a_text_is_split_into_tokens_as_by_the_database(sql: str, expected: list[str]) -> None:
     assert texts(sql) == expected
 
 
-def test_every_token_says_what_it_is() -> None:
+def test_every_token_has_its_kind() -> None:
     sql = """a "b" 'c' $$d$$ 1 :e ::"""
     assert kinds(sql) == [
         TokenKind.WORD,
@@ -163,7 +163,7 @@ def test_a_bind_token_is_a_bind_outside_strings_and_comments(sql: str, expected:
     assert [token.text for token in tokens(sql) if token.kind is TokenKind.BIND] == expected
 
 
-def test_binds_in_strings_names_and_comments_are_told_apart() -> None:
+def test_binds_in_strings_names_and_comments_are_hidden() -> None:
     sql = "SELECT ':a', \":b\", $$ :c $$, :d -- :e\n/* :f */"
     assert [token.text for token in hidden_binds(sql)] == [":a", ":b", ":c", ":e", ":f"]
     assert hidden_binds(sql)[0] == Token(TokenKind.BIND, ":a", 8, 10)
@@ -179,7 +179,7 @@ def test_binds_in_strings_names_and_comments_are_told_apart() -> None:
         ("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT 2; END", None),
     ],
 )
-def test_a_second_statement_is_seen(sql: str, second: str | None) -> None:
+def test_a_second_statement_is_found(sql: str, second: str | None) -> None:
     found = second_statement(sql)
     assert (None if found is None else found.text) == second
 
@@ -244,5 +244,5 @@ def test_the_output_columns_of_a_statement_are_found(sql: str, items: list[str])
         ("DELETE FROM t RETURNING *", ["*"]),
     ],
 )
-def test_a_star_is_one_that_stands_as_a_column(sql: str, found: list[str]) -> None:
+def test_stars_are_found_only_as_output_columns(sql: str, found: list[str]) -> None:
     assert cut(sql, stars(sql)) == found
