@@ -124,7 +124,7 @@ def _not_found(source: Source | None, searched: list[str]) -> str:
 
 
 def _copy_installation(prefix: Path, folder: Path) -> Path:
-    """Copy prefix/{bin,lib,share}, and the shared libraries of a wheel, which are elsewhere.
+    """Copy prefix/{bin,lib,share}, and the shared libraries that a wheel has in another folder.
 
     The copy has the same depth, because the programs load `../../../<package>.libs`.
     """

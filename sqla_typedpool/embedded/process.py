@@ -56,21 +56,21 @@ def _accounts() -> dict[str, struct_passwd]:
     return {account.pw_name: account for account in pwd.getpwall()}
 
 
-def service_user(*wanted: str) -> str | None:
+def service_user(*names: str) -> str | None:
     """Return the account that a server is to run as; None = the account of this process.
 
-    For root it is the first of the `wanted` accounts that exists, because database servers
-    refuse to run as root.
+    For root it is the first existing one of the accounts `names` and "nobody", because database
+    servers refuse to run as root.
     """
     if os.geteuid() != 0:
         return None
     known = _accounts()
-    for name in (*wanted, "nobody"):
+    for name in (*names, "nobody"):
         if name in known:
             return name
     raise EmbeddedServerError(
         "a database server cannot run as root, and there is no other account for it (searched: "
-        f"{', '.join((*wanted, 'nobody'))}); next: create one of them, or do not run as root"
+        f"{', '.join((*names, 'nobody'))}); next: create one of them, or do not run as root"
     )
 
 
@@ -106,11 +106,11 @@ def give_to(user: str | None, folder: Path) -> None:
 def remove_tree(folder: Path, seconds: float = 5.0) -> None:
     """Remove a folder. Processes that are ending may still write to it for `seconds`."""
 
-    def gone() -> bool:
+    def is_removed() -> bool:
         shutil.rmtree(folder, ignore_errors=True)
         return not folder.exists()
 
-    wait_until(gone, seconds)
+    wait_until(is_removed, seconds)
 
 
 def children_of(pid: int) -> list[int]:

@@ -65,8 +65,7 @@ def exactly_one_source(**sources: Any) -> tuple[str, Any]:
     names = " and ".join(kind for kind, _ in given)
     raise CannotRun(
         f"a schema has one source, but {f'{names} are' if given else 'none is'} given; next: give"
-        " exactly one of metadata (app.models:Base.metadata), alembic (alembic.ini) and schema"
-        " (schema.sql)"
+        " metadata (app.models:Base.metadata), alembic (alembic.ini) or schema (schema.sql)"
     )
 
 

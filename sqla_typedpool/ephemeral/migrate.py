@@ -75,9 +75,8 @@ def refuse_other_databases(target: URL) -> None:
         if (options.get("host"), int(port), database) != expected:
             other = f"{options.get('host', dialect.name)}:{port}/{database or ''}"
             raise ConnectionRefusedError(
-                f"env.py connects to {other}, not to the temporary database; it was stopped before"
-                " it connected; next: let env.py read its URL from sqlalchemy.url of the"
-                " configuration, or from DATABASE_URL"
+                f"env.py connects to {other}, not to the temporary database; next: let env.py read"
+                " its URL from sqlalchemy.url of the configuration, or from DATABASE_URL"
             )
 
     event.listen(Dialect, "do_connect", check)

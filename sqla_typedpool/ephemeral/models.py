@@ -113,12 +113,8 @@ def _schemas(metadata: MetaData) -> set[str]:
 
 
 def _extensions(metadata: MetaData) -> set[str]:
-    return {
-        extension
-        for each in _types(metadata)
-        for kind, extension in _EXTENSIONS.items()
-        if isinstance(each, kind)
-    }
+    types = list(_types(metadata))
+    return {name for kind, name in _EXTENSIONS.items() if any(isinstance(t, kind) for t in types)}
 
 
 def _failure(source: str | MetaData, error: Exception) -> str:

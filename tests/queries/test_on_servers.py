@@ -287,7 +287,7 @@ def test_a_stream_that_is_closed_early_releases_its_connection(
 ) -> None:
     async def main() -> None:
         async with engine_for(postgres, path) as engine:
-            for _ in range(10):  # more than there are connections
+            for _ in range(10):  # more than the pool has connections
                 async with aclosing(REPO.many(engine, most=100_000)) as rows:
                     async for number, _ in rows:
                         if number == 3:

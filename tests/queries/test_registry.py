@@ -57,12 +57,13 @@ def test_a_query_that_cannot_be_called_any_more_is_removed() -> None:
 
         return passing
 
-    def use() -> str:  # a frame of its own: before 3.13 one keeps what its f_locals once showed
+    # A separate frame: before Python 3.13 a frame keeps the objects that its f_locals contained.
+    def use() -> str:
         made, again = make(), make()
         assert names_of_all().count(query_info(made).name) == 2, "both can be called"
         return query_info(again).name
 
-    gc.disable()  # at once: nothing that it is made of refers to itself
+    gc.disable()  # it is removed without the collector: there is no reference cycle
     try:
         assert use() not in names_of_all()
     finally:

@@ -112,9 +112,9 @@ def test_each_supported_return_annotation_is_read(
     [
         ("list", "list has no row type"),
         ("Sequence", "has no row type; next: add one"),
-        ("dict", "says nothing about the columns"),
-        ("dict[str, int]", "says nothing about the columns"),
-        ("tuple", "says nothing about the columns"),
+        ("dict", "as a row type"),
+        ("dict[str, int]", "as a row type"),
+        ("tuple", "as a row type"),
         ("Iterator[User]", "no value is exactly of type"),
         ("list[User] | None", "includes None, but no rows are an empty list"),
         ("RowCount | None", "never None"),

@@ -24,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--typedpool-check",
         action="store_true",
-        help="check each query declared with @query, as a test of its own",
+        help="check each query declared with @query, as a separate test",
     )
     group.addoption(
         "--typedpool-database-url",
