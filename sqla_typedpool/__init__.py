@@ -33,7 +33,7 @@ from sqla_typedpool.fetch.api import (
     stream,
 )
 from sqla_typedpool.fetch.rows import TypedRows, rows_as
-from sqla_typedpool.mapping.mapper import explain_mapping
+from sqla_typedpool.mapping.explain import explain_mapping
 from sqla_typedpool.mapping.markers import ByName, Col, Decode, Flatten, Json
 from sqla_typedpool.pool.pool import TypedPool
 from sqla_typedpool.pool.stats import PoolStats

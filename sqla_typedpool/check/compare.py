@@ -125,11 +125,11 @@ def _compare_columns(info: QueryInfo, description: Description) -> Iterator[Find
     except RowShapeError as error:
         yield from misdeclared(info, error)
         return
-    for fault in draft.faults:
+    for fault in draft.issues:
         yield _of_fault(info, description, fault)
     impossible = {
         place
-        for fault in draft.faults
+        for fault in draft.issues
         if fault.kind is ShapeIssueKind.IMPOSSIBLE
         for place in fault.columns
     }

@@ -24,7 +24,7 @@ def null_findings(
     :param impossible: columns of which something worse has been said already.
     """
     look = _Look(info, description, impossible)
-    yield from look.at_parts(draft.make)
+    yield from look.at_parts(draft.root)
 
 
 @dataclass(frozen=True)
@@ -52,33 +52,33 @@ class _Look:
         yield from self.at_labels(read)
         if mark_of(column.name):
             yield from self.at_marked(read, owner)
-        elif read.wanted.kind is Kind.NULL and not column.nullable:
-            message = f'"{column.name}" is never NULL, and {_declared(read, owner.target)}'
+        elif read.spec.kind is Kind.NULL and not column.nullable:
+            message = f'"{column.name}" is never NULL, and {_declared(read, owner.row_type)}'
             yield self.found("TP105", read, message, "declare its type")
-        elif read.wanted.kind not in (Kind.ANYTHING, Kind.NULL):
+        elif read.spec.kind not in (Kind.ANYTHING, Kind.NULL):
             yield from self.at_plain(read, owner)
 
     def at_plain(self, read: ColumnPlan, owner: ObjectPlan) -> Iterator[Finding]:
         column = self.column(read)
-        if column.nullable and not read.wanted.optional:
-            message = f'"{column.name}" may be NULL, and {_declared(read, owner.target)}'
+        if column.nullable and not read.spec.optional:
+            message = f'"{column.name}" may be NULL, and {_declared(read, owner.row_type)}'
             yield self.found("TP101", read, message, self.way_out(read, owner))
-        if not column.nullable and read.wanted.optional and not self.may_be_none(read, owner):
-            message = f'"{column.name}" is never NULL, and {_declared(read, owner.target)}'
-            bare = read.wanted.text.removesuffix(" | None")
+        if not column.nullable and read.spec.optional and not self.may_be_none(read, owner):
+            message = f'"{column.name}" is never NULL, and {_declared(read, owner.row_type)}'
+            bare = read.spec.text.removesuffix(" | None")
             yield self.found("TP107", read, message, f"declare it {bare}")
 
     def way_out(self, read: ColumnPlan, owner: ObjectPlan) -> str:
-        column, declared = self.column(read), read.wanted.text
+        column, declared = self.column(read), read.spec.text
         if owner.field is not None and column.missing_with is not None:
-            declared = owner.target.text  # the whole object is missing, not its parts
+            declared = owner.row_type.text  # the whole object is missing, not its parts
         name = column.name if column.name.isidentifier() else "name"  # not ?column?
         asserted = f'AS "{name}!"' if self.info.is_text else f'.label("{name}!")'
         return f"declare {declared} | None; or, if you know better, select it {asserted}"
 
     def may_be_none(self, read: ColumnPlan, owner: ObjectPlan) -> bool:
         """``-> str | None``: the None is for no row at all; or it is for JSON's null."""
-        is_lone = owner.target.kind == "scalar" and self.info.cardinality is Cardinality.OPTIONAL
+        is_lone = owner.row_type.kind == "scalar" and self.info.cardinality is Cardinality.OPTIONAL
         return is_lone or self.column(read).db_type.json
 
     def at_marked(self, read: ColumnPlan, owner: ObjectPlan) -> Iterator[Finding]:
@@ -92,9 +92,9 @@ class _Look:
             message = f'"{name}" may be NULL, and `!` says that it is not'
             hint = "nothing, if you are sure: a NULL raises RowValueError"
             yield self.found("TP108", read, message, hint)
-        if mark == "?" and not read.wanted.optional and read.wanted.kind is not Kind.ANYTHING:
-            message = f'"{name}" may be NULL, says its `?`, and {_declared(read, owner.target)}'
-            yield self.found("TP101", read, message, f"declare it {read.wanted.text} | None")
+        if mark == "?" and not read.spec.optional and read.spec.kind is not Kind.ANYTHING:
+            message = f'"{name}" may be NULL, says its `?`, and {_declared(read, owner.row_type)}'
+            yield self.found("TP101", read, message, f"declare it {read.spec.text} | None")
 
     # ------------------------------------------------------------- optional Flatten()
 
@@ -109,7 +109,7 @@ class _Look:
                 yield from self.at_read(read, part)
         for read, part in _others(make):
             yield from self.at_optional_part(read, part)
-        there = [read for read in make.reads() if not self.column(read).nullable]
+        there = [read for read in make.column_plans() if not self.column(read).nullable]
         if len(missing) > 1 or (missing and there):
             yield self.ambiguous(make, owner, there)
         elif needed and not missing and not any(self.column(read).nullable for read, _ in needed):
@@ -133,13 +133,13 @@ class _Look:
         together = "are not NULL together" if there else "may be missing with different rows"
         message = f"{field} is None if all its columns are NULL, and they {together}"
         hint = "select all of them from the joined table, its own key included"
-        culprit = there[0] if there else next(iter(make.reads()))
+        culprit = there[0] if there else next(iter(make.column_plans()))
         return self.found("TP110", culprit, message, hint, reason)
 
     def always_there(self, make: ObjectPlan, owner: ObjectPlan, read: ColumnPlan) -> Finding:
         field = _field_of(make, owner)
-        message = f"{field} is there in every row, and is declared {make.target.text} | None"
-        return self.found("TP107", read, message, f"declare it {make.target.text}")
+        message = f"{field} is there in every row, and is declared {make.row_type.text} | None"
+        return self.found("TP107", read, message, f"declare it {make.row_type.text}")
 
     def may_miss(self, read: ColumnPlan) -> bool:
         """Whether a missing row is all that can make it NULL."""
@@ -161,7 +161,7 @@ class _Look:
         self, code: str, read: ColumnPlan, message: str, hint: str, reason: str | None = None
     ) -> Finding:
         column = self.column(read)
-        facts = {"type": column.type, "declared": read.wanted.text}
+        facts = {"type": column.type, "declared": read.spec.text}
         if column.origin:
             facts["origin"] = column.origin
         if not self.info.is_text:
@@ -180,7 +180,7 @@ class _Look:
 
     def at_labels(self, read: ColumnPlan) -> Iterator[Finding]:
         column = self.column(read)
-        return label_findings(self.info, read.field.wanted, column, lambda: self.place(read))
+        return label_findings(self.info, read.field.spec, column, lambda: self.place(read))
 
 
 Owned = tuple[ColumnPlan, ObjectPlan]
@@ -190,7 +190,7 @@ def _needed(make: ObjectPlan) -> Iterator[Owned]:
     """What is never NULL in an object that is there."""
     for part in make.parts:
         if isinstance(part, ColumnPlan):
-            if not part.wanted.optional:
+            if not part.spec.optional:
                 yield part, make
         elif not part.is_optional:
             yield from _needed(part)
@@ -200,7 +200,7 @@ def _others(make: ObjectPlan) -> Iterator[Owned]:
     """What may be NULL in an object that is there, or is only said not to be."""
     for part in make.parts:
         if isinstance(part, ColumnPlan):
-            if part.wanted.optional or part.column.is_asserted:
+            if part.spec.optional or part.column.is_asserted:
                 yield part, make
         elif not part.is_optional:
             yield from _others(part)
@@ -217,13 +217,13 @@ def _optional_makes(make: ObjectPlan) -> Iterator[tuple[ObjectPlan, ObjectPlan]]
 
 
 def _field_of(make: ObjectPlan, owner: ObjectPlan) -> str:
-    return f"{owner.target.text}.{make.field.name if make.field else ''}"
+    return f"{owner.row_type.text}.{make.field.name if make.field else ''}"
 
 
 def _declared(read: ColumnPlan, target: RowType) -> str:
     if target.kind == "scalar":
-        return f"{read.field.wanted.text} is declared"
+        return f"{read.field.spec.text} is declared"
     if target.kind == "tuple":
         number = "each" if target.repeats else f"part {read.position + 1}"
-        return f"{number} of {target.text} is {read.field.wanted.text}"
-    return f"{target.text}.{read.field.name} is {read.field.wanted.text}"
+        return f"{number} of {target.text} is {read.field.spec.text}"
+    return f"{target.text}.{read.field.name} is {read.field.spec.text}"

@@ -27,10 +27,10 @@ def columns_of_prepared(attributes: Sequence[Any]) -> tuple[Column, ...]:
     """
     if not attributes:
         raise RowShapeError(_NO_ROWS)
-    return tuple([Column(each.name, _delivered(each.type)) for each in attributes])
+    return tuple([Column(each.name, _db_type(each.type)) for each in attributes])
 
 
-def _delivered(described: Any) -> DbType:
+def _db_type(described: Any) -> DbType:
     """Find a type by its OID, because an application's type may have any name."""
     db_type = postgresql_type(described.oid)
     is_known = db_type.python or db_type.json or db_type.is_range

@@ -1,1 +1,1 @@
-"""Rows become declared types, exactly, or an error that names what is wrong."""
+"""Row types, plans, and the function that is generated for each plan."""

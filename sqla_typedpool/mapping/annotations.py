@@ -1,7 +1,7 @@
 """Annotation -> ``TypeSpec``.
 
-Classes with fields are only named here: their fields are looked at in ``targets``,
-when they are needed, so that types may contain themselves.
+The fields of a class are not read here but in ``rowtype``, when they are needed: a class
+may contain itself.
 """
 
 from __future__ import annotations
@@ -12,105 +12,104 @@ from dataclasses import replace
 from enum import Enum
 from typing import Annotated, Any, Literal, TypeVar, Union
 
-from sqla_typedpool.mapping.introspection import has_fields, is_mapped, is_range
+from sqla_typedpool.mapping.introspection import is_mapped, is_range, library_of
 from sqla_typedpool.mapping.markers import ByName, Col, Decode, Flatten, Json
 from sqla_typedpool.mapping.typespec import Kind, TypeSpec, is_union, type_name
 
 Bindings = Mapping[Any, Any]
-"""What the type variables of a generic class stand for."""
+"""Type variable of a generic class -> the type it is bound to."""
 
-
-_UNION: Any = Union  # built at run time, which type checkers do not follow
+_UNION: Any = Union  # indexed at run time, which type checkers cannot follow
 _QUALIFIERS = ("Required", "NotRequired", "ReadOnly", "Final")
+_ATTRIBUTES: Mapping[Any, Any] = {Json: "json", Decode: "decode", Col: "col", Flatten: "flatten"}
+_NULL = TypeSpec(Kind.NULL, None, optional=True)
 
 
 class AnnotationError(Exception):
-    """This annotation says nothing about a column, and why."""
+    """An annotation that no column can have as its type; the message gives the reason."""
 
 
 def is_qualifier(origin: Any, *names: str) -> bool:
-    """Whether this is ``Required[...]`` or the like, of typing or of typing_extensions."""
+    """Return whether this is a qualifier such as ``Required`` of typing or typing_extensions.
+
+    :param names: the qualifiers to accept; none = all.
+    """
     return getattr(origin, "_name", None) in (names or _QUALIFIERS)
 
 
 def spec_of(annotation: Any, bindings: Bindings | None = None) -> TypeSpec:
-    """What a value has to be to be of this type.
+    """Return the type that a value must have for an annotation.
 
-    :param bindings: what type variables stand for.
-    :raises AnnotationError: saying why no column can be of it.
+    :param bindings: the types that type variables are bound to.
+    :raises AnnotationError: no column can have this type.
     """
-    return _wanted(annotation, bindings or {})
+    return _spec(annotation, bindings or {})
 
 
-def _wanted(annotation: Any, bindings: Bindings) -> TypeSpec:
+def _spec(annotation: Any, bindings: Bindings) -> TypeSpec:
     if isinstance(annotation, TypeVar):
-        return _wanted(substituted(annotation, bindings), bindings)
+        return _spec(substituted(annotation, bindings), bindings)
     origin = typing.get_origin(annotation)
     if origin is Annotated:
         return _annotated(annotation, bindings)
     if is_qualifier(origin):
-        return _wanted(typing.get_args(annotation)[0], bindings)
+        return _spec(typing.get_args(annotation)[0], bindings)
     if is_union(annotation):
         return _union(annotation, bindings)
     if origin is Literal:
         return _literal(annotation)
     if hasattr(annotation, "__supertype__"):  # NewType
-        return _wanted(annotation.__supertype__, bindings)
-    if hasattr(origin or annotation, "__value__"):  # type X = ..., perhaps X[int]
+        return _spec(annotation.__supertype__, bindings)
+    if hasattr(origin or annotation, "__value__"):  # type X = ..., also X[int]
         return _alias(annotation, origin, bindings)
-    return _of_class(annotation, origin, bindings)
+    return _class(annotation, origin, bindings)
+
+
+# ------------------------------------------------------------------------ markers
 
 
 def _annotated(annotation: Any, bindings: Bindings) -> TypeSpec:
     inner, *metadata = typing.get_args(annotation)
-    wanted = _wanted(inner, bindings)
-    for mark in metadata:
-        wanted = _marked(wanted, mark)
-    return wanted
+    spec = _spec(inner, bindings)
+    for marker in metadata:
+        spec = _marked(spec, marker)
+    return spec
 
 
-def _marked(wanted: TypeSpec, mark: Any) -> TypeSpec:
-    if isinstance(mark, type) and mark in (Json, Flatten, ByName, Col, Decode):
-        raise AnnotationError(f"{mark.__name__} stands there as a class; write {mark.__name__}()")
-    if isinstance(mark, Json):
-        return replace(wanted, json=mark)
-    if isinstance(mark, Decode):
-        return replace(wanted, decode=mark)
-    if isinstance(mark, Col):
-        return replace(wanted, col=mark)
-    if isinstance(mark, Flatten):
-        return _flattened(wanted, mark)
-    if isinstance(mark, ByName):
-        return _named(wanted)
-    return wanted  # somebody else's metadata
+def _marked(spec: TypeSpec, marker: Any) -> TypeSpec:
+    if isinstance(marker, type) and marker in (*_ATTRIBUTES, ByName):
+        name = marker.__name__
+        raise AnnotationError(f"{name} is a class, not a marker; next: write {name}()")
+    if isinstance(marker, ByName):
+        return _by_name(spec)
+    if isinstance(marker, Flatten) and spec.kind is not Kind.NESTED:
+        raise AnnotationError(f"Flatten() is for classes with fields, not {spec.text}")
+    attribute = _ATTRIBUTES.get(type(marker))  # None: metadata of another library
+    return replace(spec, **{attribute: marker}) if attribute else spec
 
 
-def _flattened(wanted: TypeSpec, mark: Flatten) -> TypeSpec:
-    if wanted.kind is not Kind.NESTED:
-        raise AnnotationError(f"Flatten() is for classes with fields, not {wanted.text}")
-    return replace(wanted, flatten=mark)
+def _by_name(spec: TypeSpec) -> TypeSpec:
+    if spec.kind is Kind.ENUM:
+        return replace(spec, by_name=True)
+    if spec.kind in (Kind.ARRAY, Kind.TUPLE, Kind.MAPPING):
+        return replace(spec, of=tuple(map(_by_name, spec.of)))
+    raise AnnotationError(f"ByName() is for Enums, not {spec.text}")
 
 
-def _named(wanted: TypeSpec) -> TypeSpec:
-    if wanted.kind is Kind.ENUM:
-        return replace(wanted, by_name=True)
-    if wanted.kind in (Kind.ARRAY, Kind.TUPLE, Kind.MAPPING):
-        return replace(wanted, of=tuple(map(_named, wanted.of)))
-    raise AnnotationError(f"ByName() is for Enums, not {wanted.text}")
+# ------------------------------------------------------- unions, literals, aliases
 
 
 def _union(annotation: Any, bindings: Bindings) -> TypeSpec:
-    wanted = [_wanted(each, bindings) for each in typing.get_args(annotation)]
-    members = tuple(each for each in wanted if each.kind is not Kind.NULL)
+    specs = [_spec(each, bindings) for each in typing.get_args(annotation)]
+    members = tuple(each for each in specs if each.kind is not Kind.NULL)
     if len(members) == 1:
         return replace(members[0], optional=True)
-    marked = [each for each in members if each.json or each.decode or each.flatten]
-    if marked or any(each.kind is Kind.NESTED for each in members):
+    if any(each.is_marked or each.kind is Kind.NESTED for each in members):
         raise AnnotationError(
             f"{type_name(annotation)} is a union of more than plain types; "
-            "convert it with Annotated[..., Decode(function)]"
+            "next: convert it with Annotated[..., Decode(function)]"
         )
-    optional = len(members) < len(wanted) or any(each.optional for each in members)
+    optional = len(members) < len(specs) or any(each.optional for each in members)
     plain = _UNION[tuple(each.annotation for each in members)]
     return TypeSpec(Kind.UNION, plain, of=members, optional=optional)
 
@@ -125,80 +124,81 @@ def _literal(annotation: Any) -> TypeSpec:
 
 def _alias(annotation: Any, origin: Any, bindings: Bindings) -> TypeSpec:
     if origin is None:
-        return _wanted(annotation.__value__, bindings)
+        return _spec(annotation.__value__, bindings)
     arguments = (substituted(each, bindings) for each in typing.get_args(annotation))
-    given = dict(zip(origin.__type_params__, arguments, strict=True))
-    return _wanted(origin.__value__, given)
+    return _spec(origin.__value__, dict(zip(origin.__type_params__, arguments, strict=True)))
 
 
-def _of_class(annotation: Any, origin: Any, bindings: Bindings) -> TypeSpec:
+# ------------------------------------------------------------------------ classes
+
+
+def _class(annotation: Any, origin: Any, bindings: Bindings) -> TypeSpec:
     arguments = typing.get_args(annotation)
-    python = origin or annotation
+    cls = origin or annotation
     if annotation is None or annotation is type(None):
         return _NULL
     if annotation is Any or annotation is object:
         return TypeSpec(Kind.ANYTHING, Any, optional=True)
-    if not isinstance(python, type):
+    if not isinstance(cls, type):
         raise AnnotationError(f"{type_name(annotation)} is not a type a column can have")
-    if python in (list, tuple, dict):
-        return _container(python, annotation, arguments, bindings)
-    if is_mapped(python):
+    if cls in (list, tuple, dict):
+        return _container(cls, annotation, arguments, bindings)
+    if is_mapped(cls):
         raise AnnotationError(
-            f"{python.__name__} is mapped by SQLAlchemy and its objects belong to a session; "
-            "declare a dataclass of the columns, or use session.scalars(select(...))"
+            f"{cls.__name__} is mapped by SQLAlchemy, and its objects belong to a session; "
+            "next: declare a dataclass of the columns, or use session.scalars(select(...))"
         )
-    if has_fields(python) and not is_range(python):
+    if is_range(cls):
+        return TypeSpec(Kind.RANGE, annotation, of=_elements(arguments, bindings))
+    if library_of(cls) is not None:
         return TypeSpec(Kind.NESTED, substituted(annotation, bindings))
-    if issubclass(python, Enum):
-        return TypeSpec(Kind.ENUM, python)
-    if is_range(python):
-        return TypeSpec(Kind.RANGE, annotation, of=_all(arguments, bindings))
-    return _exact(python, annotation, arguments)
+    if issubclass(cls, Enum):
+        return TypeSpec(Kind.ENUM, cls)
+    return _exact(cls, annotation, arguments)
 
 
-def _exact(python: type, annotation: Any, arguments: Any) -> TypeSpec:
-    if getattr(python, "__abstractmethods__", None) or getattr(python, "_is_protocol", False):
+def _exact(cls: type, annotation: Any, arguments: Any) -> TypeSpec:
+    if getattr(cls, "__abstractmethods__", None) or getattr(cls, "_is_protocol", False):
         raise AnnotationError(
             f"no value is exactly of type {type_name(annotation)}; "
-            "declare what is delivered: list[...], dict[str, ...], int, ..."
+            "next: declare the type that the driver delivers: list[...], dict[str, ...], int, ..."
         )
     if arguments:
         raise AnnotationError(
-            f"nothing is known of what a {python.__name__} holds; declare list[...], "
-            "or convert it: Annotated[..., Decode(function)]"
+            f"the elements of a {cls.__name__} cannot be checked; "
+            "next: declare list[...], or convert it with Annotated[..., Decode(function)]"
         )
-    return TypeSpec(Kind.EXACT, python)
+    return TypeSpec(Kind.EXACT, cls)
 
 
-def _container(python: type, annotation: Any, arguments: Any, bindings: Bindings) -> TypeSpec:
-    if python is list:
-        return TypeSpec(Kind.ARRAY, substituted(annotation, bindings), of=_all(arguments, bindings))
-    if python is tuple:
+def _container(cls: type, annotation: Any, arguments: Any, bindings: Bindings) -> TypeSpec:
+    whole = substituted(annotation, bindings)
+    if cls is list:
+        return TypeSpec(Kind.ARRAY, whole, of=_elements(arguments, bindings))
+    if cls is tuple:
         repeats = len(arguments) == 2 and arguments[1] is ...
-        of = _all(arguments[:1] if repeats else arguments, bindings)
-        return TypeSpec(Kind.TUPLE, substituted(annotation, bindings), of=of, repeats=repeats)
+        of = _elements(arguments[:1] if repeats else arguments, bindings)
+        return TypeSpec(Kind.TUPLE, whole, of=of, repeats=repeats)
     if arguments and arguments[0] is not str:
         raise AnnotationError(f"{type_name(annotation)}: the keys of JSON and hstore are str")
-    return TypeSpec(
-        Kind.MAPPING, substituted(annotation, bindings), of=_all(arguments[1:], bindings)
-    )
+    return TypeSpec(Kind.MAPPING, whole, of=_elements(arguments[1:], bindings))
 
 
-def _all(arguments: Any, bindings: Bindings) -> tuple[TypeSpec, ...]:
-    wanted = tuple(_wanted(each, bindings) for each in arguments)
-    if any(each.flatten for each in wanted):
+def _elements(arguments: Any, bindings: Bindings) -> tuple[TypeSpec, ...]:
+    specs = tuple(_spec(each, bindings) for each in arguments)
+    if any(each.flatten for each in specs):
         raise AnnotationError("Flatten() is for the fields of a class")
-    return wanted
+    return specs
 
 
 def substituted(annotation: Any, bindings: Bindings) -> Any:
-    """``Page[T]`` -> ``Page[int]``; a variable that stands for nothing is its bound."""
+    """Replace type variables: ``Page[T]`` -> ``Page[int]``.
+
+    A variable that is not bound is replaced by its bound, or else by ``Any``.
+    """
     if isinstance(annotation, TypeVar):
         return bindings.get(annotation, annotation.__bound__ or Any)
     parameters = getattr(annotation, "__parameters__", ())
     if not parameters or typing.get_origin(annotation) is None:
         return annotation
     return annotation[tuple(substituted(each, bindings) for each in parameters)]
-
-
-_NULL = TypeSpec(Kind.NULL, None, optional=True)

@@ -1,9 +1,9 @@
 """Plan -> one function that maps rows.
 
-What every row needs is written out inline: unpacking, exact types, NULLs, and how
-the object is made. Everything rare is one call away. No text from outside becomes
-code: names of fields and classes are used where they are plain names, keys are quoted,
-and columns' names do not appear.
+The generated code does inline what every row needs: it unpacks the row, checks exact types
+and NULLs, and makes the object. Everything else is one function call. No text from outside
+becomes code: names of fields and classes are used only if they are identifiers, keys are
+quoted, and names of columns do not appear.
 """
 
 from __future__ import annotations
@@ -15,51 +15,57 @@ from itertools import count
 from typing import Any, TypeVar
 
 from sqla_typedpool.errors import RowValueError
-from sqla_typedpool.mapping.coercions import takes_subclasses
+from sqla_typedpool.mapping.coercions import accepts_subclasses
 from sqla_typedpool.mapping.construction import Strategy, is_name
+from sqla_typedpool.mapping.handlers import converter_of
 from sqla_typedpool.mapping.plan import ColumnPlan, ObjectPlan, Plan
 from sqla_typedpool.mapping.rowtype import Field, RowType
 from sqla_typedpool.mapping.typespec import Kind, TypeSpec
-from sqla_typedpool.mapping.value_error import ConversionError, Convert
-from sqla_typedpool.mapping.values import converter_of
+from sqla_typedpool.mapping.value_error import ConversionError
 
 T = TypeVar("T")
 MapRows = Callable[..., list[T]]
-"""``map_rows(rows, first=0)``; ``first`` rows have been mapped before these."""
+"""``map_rows(rows, first=0)``; ``first`` rows have been mapped before."""
 
 _numbers = count(1)
-_BROKEN_PROMISE = 'the statement promises with "!" that it is never NULL; keep that, or drop it'
+_ASSERTION_HINT = (
+    'change the query, or remove the "!", which declares that the column is never NULL'
+)
 
 
 def compile_plan(plan: Plan) -> tuple[MapRows[Any], str]:
-    """The function for a plan, and its source."""
+    """Return the function for a plan, and its source."""
     writer = _Writer(plan)
     source = writer.source()
-    file = f"<sqla_typedpool mapper {next(_numbers)} of {plan.make.target.text}>"
-    space: dict[str, Any] = {"__builtins__": {}, **writer.bound}
-    exec(compile(source, file, "exec", dont_inherit=True), space)
-    map_rows: MapRows[Any] = space["map_rows"]
-    # so that a traceback shows the line, for as long as the function lives
+    file = f"<sqla_typedpool mapper {next(_numbers)} of {plan.root.row_type.text}>"
+    namespace: dict[str, Any] = {"__builtins__": {}, **writer.bound}
+    exec(compile(source, file, "exec", dont_inherit=True), namespace)
+    map_rows: MapRows[Any] = namespace["map_rows"]
+    # so that tracebacks show the generated lines, until the function is freed
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
     weakref.finalize(map_rows, linecache.cache.pop, file, None)
     return map_rows, source
 
 
 class _Writer:
-    """Writes one function, and collects the values that its source has names for."""
+    """Writes one function, and collects the objects to which its source refers by name."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._taken = {"rows", "first", "out", "add", "row", "map_rows"}
         self._numbers = count(len(plan.columns))
         self._locals = {
-            each.position: self._local(each.field, each.position) for each in plan.make.reads()
+            each.position: self._local(each.field, each.position)
+            for each in plan.root.column_plans()
         }
         self.bound: dict[str, Any] = {"type": type}
 
     def source(self) -> str:
-        """``def map_rows``; what it has names for are defaults, and so locals."""
-        columns = _tuple([self._locals[place] for place in range(len(self._locals))])
+        """Return the source of ``map_rows``.
+
+        The objects to which it refers are defaults of parameters: locals are the fastest.
+        """
+        columns = _tuple([self._locals[position] for position in range(len(self._locals))])
         body = "\n".join(f"        {line}" for line in self._row())
         defaults = "".join(f", {name}={name}" for name in self.bound)
         return (
@@ -72,81 +78,98 @@ class _Writer:
         )
 
     def _row(self) -> list[str]:
-        lines, made = self._object(self._plan.make, "row")
-        return [*lines, f"add({made})"]
+        lines, expression = self._object(self._plan.root, "row")
+        return [*lines, f"add({expression})"]
 
-    def _object(self, make: ObjectPlan, name: str) -> tuple[list[str], str]:
-        """The lines that make an object, and the expression for it."""
+    def _object(self, plan: ObjectPlan, name: str) -> tuple[list[str], str]:
+        """Return the lines that make an object, and the expression for it.
+
+        :param name: the local variable to use if an expression is not enough.
+        """
         lines: list[str] = []
         values: list[tuple[Field, str]] = []
-        for part in make.parts:
+        for part in plan.parts:
             if isinstance(part, ColumnPlan):
                 lines += self._check(part)
                 values.append((part.field, self._locals[part.position]))
             elif part.field is not None:
                 inner = self._local(part.field, next(self._numbers))
-                lines += self._inner(part, inner)
+                lines += self._flattened(part, inner)
                 values.append((part.field, inner))
-        more, made = self._construct(make, values, name)
-        return [*lines, *more], made
+        construction, expression = self._construct(plan, values, name)
+        return [*lines, *construction], expression
 
-    def _inner(self, make: ObjectPlan, name: str) -> list[str]:
-        """A flattened object, which may be None."""
-        lines, made = self._object(make, name)
-        if made != name:
-            lines.append(f"{name} = {made}")
-        if not make.is_optional:
+    def _flattened(self, plan: ObjectPlan, name: str) -> list[str]:
+        """Return the lines that assign a flattened object, or None, to a variable."""
+        lines, expression = self._object(plan, name)
+        if expression != name:
+            lines.append(f"{name} = {expression}")
+        if not plan.is_optional:
             return lines
-        nulls = " and ".join(f"{self._locals[each.position]} is None" for each in make.reads())
-        return [f"if {nulls}:", f"    {name} = None", "else:", *(f"    {line}" for line in lines)]
+        names = (self._locals[each.position] for each in plan.column_plans())
+        all_null = " and ".join(f"{each} is None" for each in names)
+        indented = [f"    {line}" for line in lines]
+        return [f"if {all_null}:", f"    {name} = None", "else:", *indented]
 
-    def _check(self, read: ColumnPlan) -> list[str]:
-        """The lines that look at one column's value, and mend it if need be."""
-        name, wanted = self._locals[read.position], read.wanted
-        test = self._test(name, wanted)
+    # ------------------------------------------------------------------ checking a value
+
+    def _check(self, column_plan: ColumnPlan) -> list[str]:
+        """Return the lines that check one column's value, and convert it if necessary."""
+        name = self._locals[column_plan.position]
+        test = self._test(name, column_plan.spec)
         if test is None:
             return []
-        fix = self._bind(f"fix{read.position}", _fixer(read, self._plan.family))
+        fix = self._bind(f"fix{column_plan.position}", _fixer(column_plan, self._plan.family))
         call = f"{name} = {fix}({name}, out, first)"
         return [f"if {test}:", f"    {call}"] if test else [call]
 
-    def _test(self, name: str, wanted: TypeSpec) -> str | None:
-        """When a value has to be looked at closely: "" = always, None = never."""
-        marked = wanted.json or wanted.decode
-        if wanted.kind is Kind.ANYTHING and not marked:
-            return None if wanted.optional else f"{name} is None"
-        if wanted.kind is not Kind.EXACT or marked:
-            return f"{name} is not None" if wanted.optional else ""
-        test = self._is_not(name, wanted.annotation)
-        return f"{name} is not None and {test}" if wanted.optional else test
+    def _test(self, name: str, spec: TypeSpec) -> str | None:
+        """Return the condition on which a value is passed to the converter.
+
+        "" means always, None never.
+        """
+        if spec.kind is Kind.ANYTHING and not spec.is_marked:
+            return None if spec.optional else f"{name} is None"
+        if spec.kind is not Kind.EXACT or spec.is_marked:
+            return f"{name} is not None" if spec.optional else ""
+        test = self._is_not(name, spec.annotation)
+        return f"{name} is not None and {test}" if spec.optional else test
 
     def _is_not(self, name: str, cls: type) -> str:
         if cls is bool:
-            return f"{name} is not True and {name} is not False"  # quicker than its type
+            return f"{name} is not True and {name} is not False"  # faster than type()
         bound = self._bind(cls.__name__, cls)
-        if takes_subclasses(cls):
+        if accepts_subclasses(cls):
             return f"not {self._bind('isinstance', isinstance)}({name}, {bound})"
         return f"type({name}) is not {bound}"
 
+    # ------------------------------------------------------------------ making an object
+
     def _construct(
-        self, make: ObjectPlan, values: list[tuple[Field, str]], name: str
+        self, plan: ObjectPlan, values: list[tuple[Field, str]], name: str
     ) -> tuple[list[str], str]:
-        way, target = make.way, make.target
-        if way is Strategy.VALUE:
+        """Return the lines that make an object of its values, and the expression for it."""
+        strategy, row_type = plan.strategy, plan.row_type
+        if strategy is Strategy.VALUE:
             return [], values[0][1]
-        if way is Strategy.TUPLE:
+        if strategy is Strategy.TUPLE:
             return [], _tuple([value for _, value in values])
-        if way is Strategy.DICT:
+        if strategy is Strategy.DICT:
             return [], f"{{{', '.join(f'{field.name!r}: {value}' for field, value in values)}}}"
-        cls = self._bind(target.cls.__name__, target.cls)
-        if way is Strategy.CALL:
-            return [], f"{cls}({', '.join(_arguments(target, values))})"
-        made = (
-            cls if way is Strategy.STORES else self._bind(f"{cls}Draft", target.construction.draft)
-        )
-        lines = [f"{name} = {self._bind('new', object.__new__)}({made})"]
+        cls = self._bind(row_type.cls.__name__, row_type.cls)
+        if strategy is Strategy.CALL:
+            return [], f"{cls}({', '.join(_arguments(row_type, values))})"
+        return self._stores(cls, row_type.construction.draft, values, name), name
+
+    def _stores(
+        self, cls: str, draft: type | None, values: list[tuple[Field, str]], name: str
+    ) -> list[str]:
+        created = cls if draft is None else self._bind(f"{cls}Draft", draft)
+        lines = [f"{name} = {self._bind('new', object.__new__)}({created})"]
         lines += [f"{name}.{field.name} = {value}" for field, value in values]
-        return lines + ([] if way is Strategy.STORES else [f"{name}.__class__ = {cls}"]), name
+        return lines if draft is None else [*lines, f"{name}.__class__ = {cls}"]
+
+    # ------------------------------------------------------------------------------ names
 
     def _local(self, field: Field, number: int) -> str:
         name = f"{field.name if is_name(field.name) else 'value'}_{number}"
@@ -154,7 +177,7 @@ class _Writer:
         return name
 
     def _bind(self, wish: str, value: object) -> str:
-        """A name for a value: the one it has, or as near to the wish as may be."""
+        """Return a name for an object: ``wish`` if possible, or else with a number."""
         base = name = wish if is_name(wish) else "cls"
         numbers = count(2)
         while name in self._taken or self.bound.get(name, value) is not value:
@@ -167,39 +190,39 @@ def _tuple(names: list[str]) -> str:
     return f"({names[0]},)" if len(names) == 1 else f"({', '.join(names)})"
 
 
-def _arguments(target: RowType, values: list[tuple[Field, str]]) -> Iterator[str]:
-    """By position as far as possible, which is twice as fast, then by name."""
-    given = {field.name: (field, value) for field, value in values}
-    for name in target.construction.positional:
-        if name not in given:
+def _arguments(row_type: RowType, values: list[tuple[Field, str]]) -> Iterator[str]:
+    """Return the arguments of a constructor: by position if possible, which is twice as fast."""
+    remaining = {field.name: (field, value) for field, value in values}
+    for name in row_type.construction.positional:
+        if name not in remaining:
             break
-        yield given.pop(name)[1]
-    parameters = {field.parameter: value for field, value in given.values()}
-    yield from (f"{name}={value}" for name, value in parameters.items() if is_name(name))
-    odd = [f"{name!r}: {value}" for name, value in parameters.items() if not is_name(name)]
-    if odd:
-        yield f"**{{{', '.join(odd)}}}"
+        yield remaining.pop(name)[1]
+    keywords = {field.parameter: value for field, value in remaining.values()}
+    yield from (f"{name}={value}" for name, value in keywords.items() if is_name(name))
+    others = [f"{name!r}: {value}" for name, value in keywords.items() if not is_name(name)]
+    if others:
+        yield f"**{{{', '.join(others)}}}"
 
 
-def _fixer(read: ColumnPlan, family: str) -> Callable[[Any, list[Any], int], Any]:
-    """What turns one column's value into what is wanted, or tells where it could not."""
-    db_type = read.column.db_type
-    is_decoded = db_type is not None and db_type.json
-    convert: Convert = converter_of(read.wanted, family, is_decoded=is_decoded)
+def _fixer(column_plan: ColumnPlan, family: str) -> Callable[[Any, list[Any], int], Any]:
+    """Return the function that converts one column's value, or raises ``RowValueError``."""
+    column = column_plan.column
+    is_json_decoded = column.db_type is not None and column.db_type.json
+    convert = converter_of(column_plan.spec, family, is_json_decoded=is_json_decoded)
 
     def fix(value: Any, out: list[Any], first: int) -> Any:
         try:
             return convert(value)
-        except ConversionError as mismatch:
-            is_broken_promise = value is None and read.column.is_asserted
+        except ConversionError as error:
+            is_broken_assertion = value is None and column.is_asserted
             raise RowValueError(
                 first + len(out) + 1,
-                read.column.name,
-                mismatch.expected,
-                mismatch.found,
-                path=mismatch.path,
-                hint=_BROKEN_PROMISE if is_broken_promise else mismatch.hint,
+                column.name,
+                error.expected,
+                error.found,
+                path=error.path,
+                hint=_ASSERTION_HINT if is_broken_assertion else error.hint,
                 value=value,
-            ) from mismatch.__cause__
+            ) from error.__cause__
 
     return fix

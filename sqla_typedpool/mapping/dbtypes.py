@@ -1,8 +1,7 @@
-"""Database type -> the Python value it arrives as, through SQLAlchemy's drivers.
+"""Database type -> the Python type that SQLAlchemy's drivers deliver.
 
-Only what is certain is told: ``python`` is None wherever it depends on the driver
-(asyncpg's bit strings and ranges), on the value (``inet``), or where the database
-does not hold itself to declared types (SQLite).
+``python`` is None where it depends on the driver (asyncpg's bit strings and ranges) or on
+the value (``inet``), or where the database does not enforce declared types (SQLite).
 """
 
 from __future__ import annotations
@@ -15,42 +14,47 @@ from uuid import UUID
 
 @dataclass(frozen=True)
 class DbType:
-    """What a column's values arrive as."""
+    """The type of a column, and the Python type in which its values arrive."""
 
     name: str
-    """The database type as people write it: ``int8``, ``text[]``, ``timestamptz``."""
+    """The name of the database type: ``int8``, ``text[]``, ``timestamptz``."""
 
     python: type | None = None
-    """The exact type of every value that is not NULL; None = not known."""
+    """The exact type of every value that is not NULL; None = unknown."""
 
     element: DbType | None = None
-    """Of an array: its elements, whatever the number of its dimensions."""
+    """The type of an array's elements, whatever the number of dimensions."""
 
     labels: tuple[str, ...] = ()
-    """Of a database enum."""
+    """The labels of a database enum."""
 
     fields: tuple[tuple[str, DbType], ...] = ()
-    """Of a composite type: names and types in order."""
+    """The names and types of a composite type's fields, in order."""
 
     aware: bool | None = None
-    """Of moments: whether they carry a time zone."""
+    """Whether dates and times have a time zone; None for other types."""
 
     json: bool = False
-    """The value is JSON, decoded by driver or SQLAlchemy already."""
+    """Whether the value is JSON, which the driver or SQLAlchemy has decoded."""
 
     is_range: bool = False
-    """The value is a range of the driver's own class."""
+    """Whether the value is an instance of the driver's range class."""
 
     def __str__(self) -> str:
         zone = {None: "", True: " (aware)", False: " (naive)"}[self.aware]
         return f"{self.name}{zone}"
 
 
+UNKNOWN = DbType("unknown type")
+"""The type of a column that is not described; each value is checked."""
+
+
 def db_type_of(name: str | int, family: str) -> DbType:
-    """What a type arrives as in one family of databases.
+    """Return a type of one family of databases.
 
     :param name: the type's name or its number (PostgreSQL's OID, MySQL's type code).
-    :param family: ``"postgresql"``, ``"mysql"`` or ``"sqlite"``; of others nothing is known.
+    :param family: ``"postgresql"``, ``"mysql"`` or ``"sqlite"``. The types of any other
+        family are unknown.
     """
     of_family = _FAMILIES.get(family)
     return DbType(str(name)) if of_family is None else of_family(name)
@@ -58,11 +62,11 @@ def db_type_of(name: str | int, family: str) -> DbType:
 
 # ------------------------------------------------------------------ PostgreSQL
 
-# (OID, OID of its array, internal name, further names, Python type); JSON apart
+# (OID, OID of its array, internal name, other names, Python type); JSON is below
 _POSTGRESQL: tuple[tuple[int, int, str, tuple[str, ...], type | None], ...] = (
     (16, 1000, "bool", ("boolean",), bool),
     (17, 1001, "bytea", (), bytes),
-    (18, 1002, "char", (), None),  # bytes or str, and in SQL the word means bpchar
+    (18, 1002, "char", (), None),  # bytes or str; in SQL, char means bpchar
     (19, 1003, "name", (), str),
     (20, 1016, "int8", ("bigint", "bigserial"), int),
     (21, 1005, "int2", ("smallint", "smallserial"), int),
@@ -95,6 +99,9 @@ _POSTGRESQL: tuple[tuple[int, int, str, tuple[str, ...], type | None], ...] = (
     (3912, 3913, "daterange", (), None),
     (3926, 3927, "int8range", (), None),
 )
+SCALAR_TYPES = frozenset({python for *_, python in _POSTGRESQL} - {None})
+"""The Python types in which the values of scalar types arrive."""
+
 _JSON = ((114, 199, "json"), (3802, 3807, "jsonb"))
 _RANGES = frozenset({"int4range", "int8range", "numrange", "tsrange", "tstzrange", "daterange"})
 _AWARE = {"timestamp": False, "time": False, "timestamptz": True, "timetz": True}
@@ -102,9 +109,9 @@ _AWARE = {"timestamp": False, "time": False, "timestamptz": True, "timetz": True
 
 def _by_name_and_oid() -> dict[str | int, DbType]:
     known: dict[str | int, DbType] = {}
-    for oid, array_oid, name, further, python in _POSTGRESQL:
+    for oid, array_oid, name, other_names, python in _POSTGRESQL:
         scalar = DbType(name, python, aware=_AWARE.get(name), is_range=name in _RANGES)
-        known.update(dict.fromkeys((oid, name, *further), scalar))
+        known.update(dict.fromkeys((oid, name, *other_names), scalar))
         known[array_oid] = _array_of(scalar)
     for oid, array_oid, name in _JSON:
         document = DbType(name, json=True)
@@ -126,13 +133,11 @@ def postgresql_type(
     labels: tuple[str, ...] = (),
     fields: tuple[tuple[str, DbType], ...] = (),
 ) -> DbType:
-    """What a PostgreSQL type arrives as.
+    """Return a type of PostgreSQL. For a domain, pass its base type.
 
     :param name: internal (``_int4``) or SQL (``integer[]``), or the OID of a built-in type.
-    :param labels: of an enum.
-    :param fields: of a composite type.
-
-    A domain arrives as its base type: ask for that one.
+    :param labels: the labels of an enum.
+    :param fields: the fields of a composite type.
     """
     if labels:
         return DbType(str(name), str, labels=labels)
@@ -160,7 +165,8 @@ def _without_length(name: str) -> str:
 
 # ----------------------------------------------------------------------- MySQL
 
-# (type code, name, Python type). Text and bytes share codes, and ENUM, SET, JSON look like text.
+# (type code, name, Python type). Text and bytes have the same codes; ENUM, SET and JSON have
+# the code of text.
 _MYSQL: tuple[tuple[int, str, type | None], ...] = (
     (0, "decimal", Decimal),
     (1, "tinyint", int),
@@ -190,7 +196,7 @@ _MYSQL_TYPES: dict[str | int, DbType] = {
 
 
 def mysql_type(name: str | int) -> DbType:
-    """What a MySQL or MariaDB field type arrives as.
+    """Return a type of MySQL or MariaDB.
 
     :param name: the type's name, or the type code of a cursor's description.
     """
@@ -202,7 +208,7 @@ def mysql_type(name: str | int) -> DbType:
 
 
 def sqlite_type(name: str | int) -> DbType:
-    """A declared type of SQLite; any value may stand in any column."""
+    """Return a declared type of SQLite, where any column can hold any value."""
     return DbType(str(name))
 
 

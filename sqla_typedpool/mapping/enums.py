@@ -1,16 +1,24 @@
-"""One of a few: the members of an Enum, the values of a Literal."""
+"""Handlers of types with a fixed set of values: an Enum, a Literal."""
 
 from __future__ import annotations
 
 from enum import Enum, Flag
 from typing import Any
 
+from sqla_typedpool.mapping.coercions import Action
+from sqla_typedpool.mapping.context import Context, Fit, Handler, refused
+from sqla_typedpool.mapping.dbtypes import DbType
 from sqla_typedpool.mapping.typespec import TypeSpec
-from sqla_typedpool.mapping.value_error import ConversionError, Convert, conversion_error, type_of
+from sqla_typedpool.mapping.value_error import ConversionError, Convert, type_of
+
+Keys = dict[tuple[type, Any], Any]
+"""Type and value -> member or literal. The type is part of the key because 1 == True == 1.0."""
+
+# ----------------------------------------------------------------------------------- Enums
 
 
-def member_keys(cls: type[Enum]) -> dict[tuple[type, Any], Enum]:
-    """The values that stand for members, with their types: 1 is neither True nor 1.0."""
+def member_keys(cls: type[Enum]) -> Keys:
+    """Return the members of an Enum by their values."""
     return {
         (type(member.value), member.value): member
         for member in cls
@@ -18,65 +26,92 @@ def member_keys(cls: type[Enum]) -> dict[tuple[type, Any], Enum]:
     }
 
 
-def literal_keys(wanted: TypeSpec) -> dict[tuple[type, Any], Any]:
-    """The values of a Literal, with their types; of an Enum's members, their values."""
-    values = wanted.annotation.__args__
-    stored = ((each.value if isinstance(each, Enum) else each, each) for each in values)
-    return {(type(value), value): each for value, each in stored}
+def _fit_enum(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
+    cls, source = spec.annotation, db_type.python
+    key = "name" if spec.by_name else "value"
+    types = {str} if spec.by_name else {python for python, _ in member_keys(cls)}
+    if source is None or source in types or (source is int and issubclass(cls, Flag)):
+        return Fit(Action.CONVERT, f"to the member by its {key}")
+    if source is str:
+        return refused(db_type, "annotate it with ByName()")
+    return refused(db_type, f"give the members of {cls.__name__} values of that type")
 
 
-def enum_converter(wanted: TypeSpec, family: str) -> Convert:
-    """Value (or name, with ``ByName()``) -> member. SQLAlchemy's ``Enum`` delivers members."""
-    cls: type[Enum] = wanted.annotation
-    by_name = {(str, name): member for name, member in cls.__members__.items()}
-    members = by_name if wanted.by_name else member_keys(cls)
+def _enum_converter(spec: TypeSpec, context: Context) -> Convert:
+    """Convert a value (or a name, with ``ByName()``) to its member.
+
+    SQLAlchemy's ``Enum`` type delivers members.
+    """
+    cls: type[Enum] = spec.annotation
+    names: Keys = {(str, name): member for name, member in cls.__members__.items()}
+    members = names if spec.by_name else member_keys(cls)
 
     def convert(value: Any) -> Any:
         if type(value) is cls:
             return value
         try:
             return members[type(value), value]
-        except (KeyError, TypeError):  # TypeError: it has no hash
+        except (KeyError, TypeError):  # TypeError: the value has no hash
             pass
         if value is None:
-            raise conversion_error(wanted, value, family)
+            raise context.error(spec, value)
         flags = _flags(cls, value) if type(value) is int and issubclass(cls, Flag) else None
         if flags is None:
-            raise _no_member(wanted, value)
+            raise _not_a_member(spec, value)
         return flags
 
     return convert
 
 
 def _flags(cls: type[Enum], value: int) -> Enum | None:
-    """Several flags in one number, which are no member."""
+    """Return the combination of flags for a number; None if there is none."""
     try:
         return cls(value)
     except ValueError:
         return None
 
 
-def _no_member(wanted: TypeSpec, value: object) -> ConversionError:
-    cls: type[Enum] = wanted.annotation
-    by = "name" if wanted.by_name else "value"
-    hint = f"look at what is stored, or add it to {cls.__name__}"
-    if type(value) is str and not wanted.by_name and value in cls.__members__:
-        hint = "it is the name of a member: annotate it with ByName()"
-    return ConversionError(wanted.text, f"{type_of(value)} that is no {by} of a member", hint)
+def _not_a_member(spec: TypeSpec, value: object) -> ConversionError:
+    cls: type[Enum] = spec.annotation
+    key = "name" if spec.by_name else "value"
+    hint = f"add a member to {cls.__name__}, or correct the stored value"
+    if type(value) is str and not spec.by_name and value in cls.__members__:
+        hint = "annotate it with ByName(), since the value is the name of a member"
+    return ConversionError(spec.text, f"{type_of(value)} that is not the {key} of a member", hint)
 
 
-def literal_converter(wanted: TypeSpec, family: str) -> Convert:
-    """Value -> the same, if it is one of the Literal's; for members their values will do."""
-    known = {(type(each), each): each for each in wanted.annotation.__args__}
-    known.update(literal_keys(wanted))
+# -------------------------------------------------------------------------------- Literals
+
+
+def literal_keys(spec: TypeSpec) -> Keys:
+    """Return the values of a Literal by what is stored for them: for a member its value."""
+    values = spec.annotation.__args__
+    stored = ((each.value if isinstance(each, Enum) else each, each) for each in values)
+    return {(type(value), value): each for value, each in stored}
+
+
+def _fit_literal(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
+    types = {python for python, _ in literal_keys(spec)}
+    if db_type.python is None or db_type.python in types:
+        return Fit(Action.ACCEPT, "one of the literals")
+    return refused(db_type, "declare literals of that type")
+
+
+def _literal_converter(spec: TypeSpec, context: Context) -> Convert:
+    values: Keys = {(type(each), each): each for each in spec.annotation.__args__}
+    values.update(literal_keys(spec))
 
     def convert(value: Any) -> Any:
         try:
-            return known[type(value), value]
-        except (KeyError, TypeError):
+            return values[type(value), value]
+        except (KeyError, TypeError):  # TypeError: the value has no hash
             pass
         if value is None:
-            raise conversion_error(wanted, value, family)
-        raise ConversionError(wanted.text, f"{type_of(value)} that is none of them")
+            raise context.error(spec, value)
+        raise ConversionError(spec.text, f"{type_of(value)} that is not one of these values")
 
     return convert
+
+
+ENUM = Handler(_fit_enum, _enum_converter)
+LITERAL = Handler(_fit_literal, _literal_converter)

@@ -1,4 +1,4 @@
-"""The annotations of a class's fields, resolved where each was written."""
+"""The annotations of a class's fields, resolved in the module of the class that wrote them."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ class Hints:
         arguments = (substituted(each, {}) for each in typing.get_args(annotation))
         self._bindings = _bindings(self._cls, tuple(arguments))
 
-    def get(self, name: str, otherwise: Any) -> tuple[Any, Bindings]:
-        """The annotation of a field, and what its type variables stand for.
+    def get(self, name: str, default: Any) -> tuple[Any, Bindings]:
+        """Return the annotation of a field, and the types its type variables are bound to.
 
-        :param otherwise: the type of a field that has no annotation.
-        :raises AnnotationError: when a name in it means nothing.
+        :param default: the type of a field that has no annotation.
+        :raises AnnotationError: the annotation contains an unknown name.
         """
         for base in self._cls.__mro__:
             if name in inspect.get_annotations(base):
                 return _resolved(base, name), self._bindings.get(base, {})
-        return otherwise, {}
+        return default, {}
 
 
 def _bindings(cls: type, arguments: tuple[Any, ...]) -> dict[type, Bindings]:
-    """For a class and its bases: type variable -> what it stands for.
+    """Return, for a class and each of its bases, the types its type variables are bound to.
 
-    TypedDicts copy the annotations of their bases, so a class knows these bindings too.
+    A TypedDict copies the annotations of its bases, so a class has their bindings too.
     """
     own = dict(zip(_parameters(cls), arguments, strict=False))
     inherited: dict[Any, Any] = {}
     found: dict[type, Bindings] = {}
-    for base, given in _bases(cls):
-        of_base = _bindings(base, tuple(substituted(each, own) for each in given))
+    for base, base_arguments in _bases(cls):
+        of_base = _bindings(base, tuple(substituted(each, own) for each in base_arguments))
         found.update(of_base)
         inherited.update(of_base[base])
     found[cls] = {**inherited, **own}
@@ -60,25 +60,26 @@ def _bases(cls: type) -> Iterator[tuple[type, tuple[Any, ...]]]:
 
 
 def _resolved(base: type, name: str) -> Any:
-    """One annotation, evaluated as ``typing.get_type_hints`` would the whole class.
+    """Evaluate one annotation as ``typing.get_type_hints`` evaluates those of a whole class.
 
-    That one tells neither the class nor the field when a name is unknown.
+    ``get_type_hints`` itself names neither the class nor the field if a name is unknown.
     """
     annotation = inspect.get_annotations(base)[name]
     holder = type(base.__name__, (), {"__annotations__": {name: annotation}})
     module = vars(sys.modules[base.__module__]) if base.__module__ in sys.modules else {}
-    inner = {each.__name__: each for each in _parameters(base)}
-    enclosing = {base.__name__: base, **vars(base), **inner}
+    type_parameters = {each.__name__: each for each in _parameters(base)}
+    enclosing = {base.__name__: base, **vars(base), **type_parameters}
     try:
         return typing.get_type_hints(holder, enclosing, module, include_extras=True)[name]
     except NameError as error:
         raise AnnotationError(
-            f"{_written(annotation)!r} is not known where {base.__name__} stands ({error}); "
-            "define or import it at the top level of that module, outside `if TYPE_CHECKING:`"
+            f"{_as_written(annotation)!r} is not defined in the module of {base.__name__} "
+            f"({error}); next: define or import it at the top level of that module, outside "
+            "`if TYPE_CHECKING:`"
         ) from error
     except TypeError as error:
-        raise AnnotationError(f"{_written(annotation)!r} is no type ({error})") from error
+        raise AnnotationError(f"{_as_written(annotation)!r} is not a type ({error})") from error
 
 
-def _written(annotation: Any) -> str:
+def _as_written(annotation: Any) -> str:
     return str(getattr(annotation, "__forward_arg__", annotation))

@@ -1,4 +1,4 @@
-"""Which library has made a class, told by its marks: none is imported here."""
+"""Which library defined a class. No library is imported; its classes have known attributes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ Library = Literal["dataclass", "pydantic", "attrs", "msgspec", "NamedTuple", "Ty
 
 
 def library_of(cls: type) -> Library | None:
-    """What has made this class's fields; None = it has none that are known."""
+    """Return the library that defined the fields of a class; None if it has no known fields."""
     if dataclasses.is_dataclass(cls):
-        return "dataclass"  # pydantic's are dataclasses with a constructor of their own
+        return "dataclass"  # also pydantic's dataclasses, which have their own constructor
     if hasattr(cls, "__pydantic_core_schema__"):
         return "pydantic"
     if hasattr(cls, "__struct_fields__"):
@@ -20,24 +20,19 @@ def library_of(cls: type) -> Library | None:
         return "attrs"
     if issubclass(cls, tuple) and hasattr(cls, "_fields"):
         return "NamedTuple"
-    return "TypedDict" if is_typed_dict(cls) else None
+    return "TypedDict" if _is_typed_dict(cls) else None
 
 
-def is_typed_dict(cls: Any) -> bool:
-    """Whether this is a ``TypedDict``, of typing or of typing_extensions."""
+def _is_typed_dict(cls: Any) -> bool:
+    """Return whether this is a ``TypedDict`` of typing or typing_extensions."""
     return issubclass(cls, dict) and hasattr(cls, "__total__") and hasattr(cls, "__required_keys__")
 
 
-def has_fields(cls: type) -> bool:
-    """Whether instances are made of named parts."""
-    return library_of(cls) is not None
-
-
 def is_mapped(cls: type) -> bool:
-    """Whether SQLAlchemy has mapped this class (declarative, imperative, SQLModel tables)."""
+    """Return whether SQLAlchemy has mapped this class (declarative, imperative, SQLModel)."""
     return hasattr(cls, "__mapper__") or hasattr(cls, "_sa_class_manager")
 
 
 def is_range(cls: type) -> bool:
-    """Whether this is a range class of asyncpg, psycopg or SQLAlchemy."""
+    """Return whether this is a range class of asyncpg, psycopg or SQLAlchemy."""
     return all(hasattr(cls, name) for name in ("lower", "upper", "lower_inc", "upper_inc"))

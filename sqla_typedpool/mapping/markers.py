@@ -1,19 +1,19 @@
-"""What a field says about its column, in ``Annotated[...]``."""
+"""Markers for ``Annotated[...]``: how a field gets its value from its column."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True)
 class Col:
-    """The column of a field.
+    """Name the column of a field, or make the column optional.
 
-    :param name: the column's name, where it is not the field's.
-    :param default: whether a result without the column leaves the field to its default.
-        NULL is never replaced by a default.
+    :param name: the name of the column; None = the name of the field.
+    :param default: whether the column may be missing from the result. The field then has
+        its default. NULL is never replaced by a default.
 
     Example::
 
@@ -24,21 +24,17 @@ class Col:
     """
 
     name: str | None = None
-    default: bool = False
-
-    def __init__(self, name: str | None = None, *, default: bool = False) -> None:
-        object.__setattr__(self, "name", name)
-        object.__setattr__(self, "default", default)
+    default: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True)
 class Flatten:
-    """The fields of a nested class are columns of the same row, as in a join.
+    """Take the fields of a nested class from columns of the same row, as in a join.
 
-    An optional one is None if and only if all its columns are NULL; it needs at least
-    one field that may not be None, or nobody could tell.
+    An optional object is None if and only if all its columns are NULL. It needs at least
+    one field that cannot be None; otherwise a missing object could not be recognised.
 
-    :param prefix: stands before the name of each of its columns.
+    :param prefix: the prefix of the names of its columns.
 
     Example::
 
@@ -51,12 +47,12 @@ class Flatten:
     prefix: str = ""
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, kw_only=True)
 class Json:
-    """The column holds JSON, of which the field's type is built, strictly.
+    """Build the field's type from a column that holds JSON. Every value is checked.
 
-    :param defaults: whether missing keys are left to the fields' defaults.
-    :param extra: whether keys without a field are ignored. Otherwise they are errors.
+    :param defaults: whether keys may be missing if their fields have defaults.
+    :param extra: whether keys without a field are ignored; otherwise they are errors.
 
     Example::
 
@@ -69,21 +65,17 @@ class Json:
     defaults: bool = False
     extra: bool = False
 
-    def __init__(self, *, defaults: bool = False, extra: bool = False) -> None:
-        object.__setattr__(self, "defaults", defaults)
-        object.__setattr__(self, "extra", extra)
-
     def __str__(self) -> str:
-        asked = [name for name in ("defaults", "extra") if getattr(self, name)]
-        return f"Json({', '.join(f'{name}=True' for name in asked)})"
+        options = [name for name in ("defaults", "extra") if getattr(self, name)]
+        return f"Json({', '.join(f'{name}=True' for name in options)})"
 
 
 @dataclass(frozen=True)
 class Decode:
-    """The field is what a function makes of the column's value.
+    """Convert the column's value with a function.
 
-    The function is not called for NULL. What it raises is the cause of a
-    ``RowValueError``. What it returns is not checked.
+    The function is not called for NULL. An exception that it raises becomes the cause of
+    a ``RowValueError``. The value that it returns is not checked.
 
     :param function: takes the value as the driver delivers it.
 
@@ -102,9 +94,9 @@ class Decode:
 
 @dataclass(frozen=True)
 class ByName:
-    """The column holds the names of the Enum's members, not their values.
+    """Find the member of an Enum by its name instead of its value.
 
-    That is how SQLAlchemy's ``Enum`` type stores them unless it is told otherwise.
+    SQLAlchemy's ``Enum`` type stores names by default.
 
     Example::
 

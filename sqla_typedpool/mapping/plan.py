@@ -1,9 +1,9 @@
-"""Target x columns -> ``Plan``: which column becomes which field, and how.
+"""Row type x columns -> ``Plan``: which column becomes which field, and how.
 
-A plan is data. The compiler makes a function of it, the checker reads it, and
-``str(plan)`` shows it. All that does not fit is found here, before there are rows.
-There are two doors: ``make_plan`` for those who want a plan or an error, ``partial_plan``
-for the checker, which wants whatever can be told.
+A plan is data: codegen generates a function for it, the checker reads it, and ``str(plan)``
+shows it. Everything that does not fit is found here, before there are rows. ``make_plan``
+returns a complete plan or raises; ``partial_plan``, for the checker, returns as much of the
+plan as possible together with the issues.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sqla_typedpool.errors import RowShapeError
-from sqla_typedpool.mapping.coercions import Action
 from sqla_typedpool.mapping.construction import Strategy
+from sqla_typedpool.mapping.context import Fit
 from sqla_typedpool.mapping.dbtypes import DbType
-from sqla_typedpool.mapping.judgement import Verdict, judge
+from sqla_typedpool.mapping.handlers import fit_of
 from sqla_typedpool.mapping.rowtype import Field, RowType, class_row_type, row_type_of
 from sqla_typedpool.mapping.shape_error import ShapeIssue, ShapeIssueKind
 from sqla_typedpool.mapping.typespec import Kind, TypeSpec
@@ -28,10 +28,10 @@ _MARKED = re.compile(r".*!|(?!\?column\?$).*\w\?", re.DOTALL)
 
 
 def mark_of(name: str) -> str:
-    """The ``!`` or ``?`` at the end of a column's name, which says whether it may be NULL.
+    """Return the ``!`` or ``?`` at the end of a column name; "" if there is none.
 
-    "" where there is none: ``?column?`` is what PostgreSQL calls an expression without a
-    name, and SQLite calls it as it was written: ``count(*) > ?``.
+    ``!`` declares that the column is never NULL, ``?`` that it may be NULL. PostgreSQL's
+    ``?column?`` and SQLite's ``count(*) > ?`` are names of expressions and have no mark.
     """
     return name[-1] if _MARKED.fullmatch(name) else ""
 
@@ -42,20 +42,23 @@ class Column:
 
     name: str
     db_type: DbType | None = None
-    """What its values arrive as; None = nothing is known."""
+    """The type of the column; None = unknown."""
 
     @property
     def label(self) -> str:
-        """The name without the ``!`` or ``?`` that says whether it may be NULL."""
+        """The name without its mark ``!`` or ``?``."""
         return self.name[:-1] if mark_of(self.name) else self.name
 
     @property
     def is_asserted(self) -> bool:
-        """Whether the statement says that it is never NULL: ``AS "name!"``."""
+        """Whether the statement declares it never NULL: ``AS "name!"``."""
         return self.name.endswith("!")
 
     def __str__(self) -> str:
         return f'"{self.name}"' + (f" {self.db_type}" if self.db_type else "")
+
+
+# ------------------------------------------------------------------------------- the plan
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,11 @@ class ColumnPlan:
     field: Field
     position: int
     column: Column
-    wanted: TypeSpec
-    verdict: Verdict
+
+    spec: TypeSpec
+    """The field's type; without None if the column is asserted."""
+
+    fit: Fit
 
 
 @dataclass(frozen=True)
@@ -74,27 +80,28 @@ class ObjectPlan:
     """An object that is made of columns and of other objects."""
 
     field: Field | None
-    """Which field of its owner it is; None = it is the row."""
+    """The field of its owner; None if it is the row."""
 
-    target: RowType
+    row_type: RowType
     parts: tuple[ColumnPlan | ObjectPlan, ...]
 
     is_optional: bool = False
-    """Whether it is None where all its columns are NULL."""
+    """Whether it is None if all its columns are NULL."""
 
     @property
-    def way(self) -> Strategy:
-        """How it is made: only its constructor knows the defaults of what is missing."""
-        way = self.target.construction.way
-        if way in (Strategy.STORES, Strategy.DRAFT) and len(self.parts) < len(self.target.fields):
+    def strategy(self) -> Strategy:
+        """How the object is made. Defaults of missing columns need the constructor."""
+        strategy = self.row_type.construction.strategy
+        is_complete = len(self.parts) == len(self.row_type.fields)
+        if strategy in (Strategy.STORES, Strategy.DRAFT) and not is_complete:
             return Strategy.CALL
-        return way
+        return strategy
 
-    def reads(self) -> Iterator[ColumnPlan]:
-        """Every column below."""
+    def column_plans(self) -> Iterator[ColumnPlan]:
+        """Iterate over the columns of this object and of the objects inside it."""
         for part in self.parts:
             if isinstance(part, ObjectPlan):
-                yield from part.reads()
+                yield from part.column_plans()
             else:
                 yield part
 
@@ -103,186 +110,202 @@ class ObjectPlan:
 class Plan:
     """How a row of these columns becomes the row type."""
 
-    row_type: Any
     columns: tuple[Column, ...]
     family: str
-    make: ObjectPlan
+    root: ObjectPlan
+    """The plan of the row itself."""
 
     def __str__(self) -> str:
-        target = self.make.target
+        row_type = self.root.row_type
         head = (
-            f"{target.text} ({target.kind}) from {_count(len(self.columns))} "
-            f"on {self.family}, by {self.make.way.value}"
+            f"{row_type.text} ({row_type.kind}) from {_count(len(self.columns))} "
+            f"on {self.family}, by {self.root.strategy.value}"
         )
-        return "\n".join([head, *_lines(self.make, "  ")])
+        return "\n".join([head, *_lines(self.root, "  ")])
 
 
 @dataclass(frozen=True)
 class PartialPlan:
-    """A plan as far as it goes, and what keeps it from being one."""
+    """As much of a plan as possible, and the issues that prevent a complete one."""
 
-    make: ObjectPlan
-    """Of every part that has a column, whether or not the column fits."""
+    root: ObjectPlan
+    """Contains every field that has a column, whether or not the column fits."""
 
-    faults: tuple[ShapeIssue, ...]
+    issues: tuple[ShapeIssue, ...]
 
 
-def _lines(make: ObjectPlan, indent: str) -> Iterator[str]:
-    for part in make.parts:
+def _lines(plan: ObjectPlan, indent: str) -> Iterator[str]:
+    for part in plan.parts:
         if isinstance(part, ColumnPlan):
             name = f"{part.field.name}: " if part.field.name else ""
-            yield f"{indent}{name}{part.wanted} <- {part.column}: {part.verdict.reason}"
+            yield f"{indent}{name}{part.spec} <- {part.column}: {part.fit.reason}"
         elif part.field is not None:
-            maybe = ", None where all its columns are NULL" if part.is_optional else ""
-            yield f"{indent}{part.field.name}: {part.target.text}, by {part.way.value}{maybe}"
+            optional = ", None if all its columns are NULL" if part.is_optional else ""
+            head = f"{part.field.name}: {part.row_type.text}, by {part.strategy.value}"
+            yield f"{indent}{head}{optional}"
             yield from _lines(part, f"{indent}  ")
 
 
-def make_plan(row_type: Any, columns: Sequence[Column], family: str) -> Plan:
-    """Decide for each field where it comes from.
+# --------------------------------------------------------------------------- making a plan
 
+
+def make_plan(annotation: Any, columns: Sequence[Column], family: str) -> Plan:
+    """Decide for each field of a row type which column it is made from.
+
+    :param annotation: the row type as it is written in Python.
     :param family: ``"postgresql"``, ``"sqlite"`` or ``"mysql"``.
-    :raises RowShapeError: naming everything that does not fit.
+    :raises RowShapeError: the columns do not fit; the error names every issue.
     """
-    draft = partial_plan(row_type, columns, family)
-    if draft.faults:
-        raise RowShapeError(*map(str, draft.faults))
-    return Plan(row_type, tuple(columns), family, draft.make)
+    partial = partial_plan(annotation, columns, family)
+    if partial.issues:
+        raise RowShapeError(*map(str, partial.issues))
+    return Plan(tuple(columns), family, partial.root)
 
 
-def partial_plan(row_type: Any, columns: Sequence[Column], family: str) -> PartialPlan:
-    """As ``make_plan``, but with the faults as values beside what could be planned.
+def partial_plan(annotation: Any, columns: Sequence[Column], family: str) -> PartialPlan:
+    """Do the same as ``make_plan``, but return the issues instead of raising them.
 
-    :raises RowShapeError: when the row type itself cannot be understood.
+    :raises RowShapeError: rows cannot have this type at all.
     """
-    target = row_type_of(row_type)
+    row_type = row_type_of(annotation)
     planner = _Planner(tuple(columns), family)
-    make = planner.by_name(target) if target.fields[0].name else planner.by_position(target)
-    return PartialPlan(make, tuple(planner.faults))
+    has_names = bool(row_type.fields[0].name)
+    root = planner.by_name(row_type) if has_names else planner.by_position(row_type)
+    return PartialPlan(root, tuple(planner.issues))
 
 
 class _Planner:
-    """Collects the parts of a plan and everything that is wrong with them."""
+    """Collects the parts of a plan and the issues."""
 
     def __init__(self, columns: tuple[Column, ...], family: str) -> None:
-        self.faults: list[ShapeIssue] = []
+        self.issues: list[ShapeIssue] = []
         self._columns = columns
         self._family = family
-        self._unread = {column.label: place for place, column in enumerate(columns)}
+        self._unused = {column.label: position for position, column in enumerate(columns)}
 
-    def by_position(self, target: RowType) -> ObjectPlan:
-        """A tuple or a single value; names mean nothing."""
+    def by_position(self, row_type: RowType) -> ObjectPlan:
+        """Plan a tuple or a single value; the names of the columns do not matter."""
         columns = self._columns
-        fields = target.fields * len(columns) if target.repeats else target.fields
+        fields = row_type.fields * len(columns) if row_type.repeats else row_type.fields
         if len(fields) != len(columns):
             message = (
-                f"{target.text} wants {_count(len(fields))}, and there "
-                f"{'is' if len(columns) == 1 else 'are'} {_count(len(columns))}: {_list(columns)}"
+                f"{row_type.text} needs {_count(len(fields))}, but the result has "
+                f"{_count(len(columns))}: {_list(columns)}"
             )
-            self.faults.append(ShapeIssue(ShapeIssueKind.COUNT, message))
-        places = range(min(len(fields), len(columns)))
-        reads = tuple(self._read(fields[place], place, target.text) for place in places)
-        return ObjectPlan(None, target, reads)
+            self.issues.append(ShapeIssue(ShapeIssueKind.COUNT, message))
+        positions = range(min(len(fields), len(columns)))
+        parts = tuple(self._column_plan(fields[i], i, row_type.text) for i in positions)
+        return ObjectPlan(None, row_type, parts)
 
-    def by_name(self, target: RowType) -> ObjectPlan:
-        """A class with fields; every column has to be one of them, once."""
+    def by_name(self, row_type: RowType) -> ObjectPlan:
+        """Plan a class with fields; every column must belong to exactly one of them."""
         self._find_duplicates()
-        make = self._class(None, target, "")
-        self.faults += [self._extra(place, target) for place in self._unread.values()]
-        return make
-
-    def _extra(self, place: int, target: RowType) -> ShapeIssue:
-        message = f'extra column "{self._columns[place].name}": {target.text} has no such field'
-        hint = "select it no more, or declare it"
-        return ShapeIssue(ShapeIssueKind.EXTRA, message, hint=hint, columns=(place,))
+        root = self._object_plan(None, row_type, "")
+        self.issues += [_extra(self._columns, i, row_type) for i in self._unused.values()]
+        return root
 
     def _find_duplicates(self) -> None:
         for label, count in Counter(column.label for column in self._columns).items():
             if count > 1:
-                self.faults.append(self._duplicate(label))
+                self.issues.append(_duplicate(self._columns, label))
 
-    def _duplicate(self, label: str) -> ShapeIssue:
-        places = [place for place, each in enumerate(self._columns) if each.label == label]
-        numbers = ", ".join(str(place + 1) for place in places)
-        message = f'duplicate column "{label}" (columns {numbers})'
-        hint = "give each a name of its own with AS"
-        return ShapeIssue(ShapeIssueKind.DUPLICATE, message, hint=hint, columns=tuple(places))
-
-    def _class(self, field: Field | None, target: RowType, prefix: str) -> ObjectPlan:
-        found = (self._part(each, target, prefix) for each in target.fields)
+    def _object_plan(self, field: Field | None, row_type: RowType, prefix: str) -> ObjectPlan:
+        found = (self._part(each, row_type, prefix) for each in row_type.fields)
         parts = tuple(part for part in found if part is not None)
-        return ObjectPlan(field, target, parts, field is not None and field.wanted.optional)
+        return ObjectPlan(field, row_type, parts, field is not None and field.spec.optional)
 
-    def _part(self, field: Field, target: RowType, prefix: str) -> ColumnPlan | ObjectPlan | None:
-        if field.wanted.flatten is not None:
-            return self._flattened(field, target, prefix)
-        place = self._unread.pop(f"{prefix}{field.column}", None)
-        if place is not None:
-            return self._read(field, place, f"{target.text}.{field.name}")
-        if not field.may_miss:
-            self.faults.append(self._missing(field, target, prefix))
+    def _part(self, field: Field, row_type: RowType, prefix: str) -> ColumnPlan | ObjectPlan | None:
+        if field.spec.flatten is not None:
+            return self._flattened(field, row_type, f"{prefix}{field.spec.flatten.prefix}")
+        position = self._unused.pop(f"{prefix}{field.column}", None)
+        if position is not None:
+            return self._column_plan(field, position, f"{row_type.text}.{field.name}")
+        if not field.may_be_missing:
+            self.issues.append(self._missing(field, row_type, prefix))
         return None
 
-    def _flattened(self, field: Field, target: RowType, prefix: str) -> ObjectPlan | None:
-        flatten = field.wanted.flatten
-        inner = f"{prefix}{flatten.prefix if flatten else ''}"
-        known = len(self.faults)
+    def _flattened(self, field: Field, owner: RowType, prefix: str) -> ObjectPlan | None:
+        count_before = len(self.issues)
         try:
-            make = self._class(field, class_row_type(field.wanted.annotation), inner)
+            plan = self._object_plan(field, class_row_type(field.spec.annotation), prefix)
         except RowShapeError as error:
-            subject = f"{target.text}.{field.name}"
-            self.faults += [
+            subject = f"{owner.text}.{field.name}"
+            self.issues += [
                 ShapeIssue(ShapeIssueKind.ROW_TYPE, each, subject=subject) for each in error.faults
             ]
             return None
-        if make.is_optional and len(self.faults) == known and not any(map(_tells, make.parts)):
-            self.faults.append(_ambiguous(field, target, make))
-        return make
+        has_issues = len(self.issues) > count_before
+        if plan.is_optional and not has_issues and not _is_recognisable(plan):
+            self.issues.append(_ambiguous(field, owner, plan))
+        return plan
 
-    def _read(self, field: Field, place: int, subject: str) -> ColumnPlan:
-        column, wanted = self._columns[place], field.wanted
-        verdict = judge(wanted, column.db_type, self._family)
-        if verdict.action is Action.REFUSE:
-            self.faults.append(_impossible(column, place, wanted, verdict, subject))
+    def _column_plan(self, field: Field, position: int, subject: str) -> ColumnPlan:
+        column, spec = self._columns[position], field.spec
+        fit = fit_of(spec, column.db_type, self._family)
+        if fit.is_refused:
+            self.issues.append(_impossible(column, position, spec, fit, subject))
         if column.is_asserted:
-            wanted = replace(wanted, optional=False)
-        return ColumnPlan(field, place, column, wanted, verdict)
+            spec = replace(spec, optional=False)
+        return ColumnPlan(field, position, column, spec, fit)
 
-    def _missing(self, field: Field, target: RowType, prefix: str) -> ShapeIssue:
-        name, subject = f"{prefix}{field.column}", f"{target.text}.{field.name}"
-        near = difflib.get_close_matches(name, self._unread, n=1)
-        hint = f'did you mean "{near[0]}"?' if near else f"there are: {_list(self._columns)}"
-        message = f'missing column "{name}" for {subject} ({field.wanted})'
+    def _missing(self, field: Field, owner: RowType, prefix: str) -> ShapeIssue:
+        name, subject = f"{prefix}{field.column}", f"{owner.text}.{field.name}"
+        similar = difflib.get_close_matches(name, self._unused, n=1)
+        hint = f'did you mean "{similar[0]}"?' if similar else f"there are: {_list(self._columns)}"
+        message = f'missing column "{name}" for {subject} ({field.spec})'
         return ShapeIssue(ShapeIssueKind.MISSING, message, hint=hint, subject=subject)
 
 
-def _tells(part: ColumnPlan | ObjectPlan) -> bool:
-    """Whether this part is never NULL in an object that is there."""
-    if isinstance(part, ObjectPlan):
-        return not part.is_optional and any(map(_tells, part.parts))
-    return not part.wanted.optional
+# ------------------------------------------------------------------------------ the issues
 
 
-def _ambiguous(field: Field, target: RowType, make: ObjectPlan) -> ShapeIssue:
-    reads = tuple(make.reads())
-    names = ", ".join(f'"{read.column.name}"' for read in reads)
-    subject = f"{target.text}.{field.name}"
+def _extra(columns: Sequence[Column], position: int, row_type: RowType) -> ShapeIssue:
+    message = f'extra column "{columns[position].name}": {row_type.text} has no such field'
+    hint = "remove it from the SELECT, or add a field"
+    return ShapeIssue(ShapeIssueKind.EXTRA, message, hint=hint, columns=(position,))
+
+
+def _duplicate(columns: Sequence[Column], label: str) -> ShapeIssue:
+    positions = tuple(i for i, column in enumerate(columns) if column.label == label)
+    numbers = ", ".join(str(position + 1) for position in positions)
+    message = f'duplicate column "{label}" (columns {numbers})'
+    hint = "give each of them its own name with AS"
+    return ShapeIssue(ShapeIssueKind.DUPLICATE, message, hint=hint, columns=positions)
+
+
+def _is_recognisable(plan: ColumnPlan | ObjectPlan) -> bool:
+    """Return whether some column is never NULL in an object that is not missing."""
+    if isinstance(plan, ColumnPlan):
+        return not plan.spec.optional
+    return any(
+        _is_recognisable(part)
+        for part in plan.parts
+        if isinstance(part, ColumnPlan) or not part.is_optional
+    )
+
+
+def _ambiguous(field: Field, owner: RowType, plan: ObjectPlan) -> ShapeIssue:
+    column_plans = tuple(plan.column_plans())
+    names = ", ".join(f'"{each.column.name}"' for each in column_plans)
+    subject = f"{owner.text}.{field.name}"
     message = (
-        f"{subject}: every field of {make.target.text} may be None, so nobody "
-        f"can tell one that is all NULL from none at all (columns {names})"
+        f"{subject}: every field of {plan.row_type.text} may be None, so a missing object "
+        f"cannot be told from one whose columns are all NULL (columns {names})"
     )
     hint = 'declare a field that is never None, or select its column AS "...!"'
-    places = tuple(read.position for read in reads)
-    return ShapeIssue(ShapeIssueKind.AMBIGUOUS, message, hint=hint, columns=places, subject=subject)
+    positions = tuple(each.position for each in column_plans)
+    return ShapeIssue(
+        ShapeIssueKind.AMBIGUOUS, message, hint=hint, columns=positions, subject=subject
+    )
 
 
 def _impossible(
-    column: Column, place: int, wanted: TypeSpec, verdict: Verdict, subject: str
+    column: Column, position: int, spec: TypeSpec, fit: Fit, subject: str
 ) -> ShapeIssue:
-    what = f"cannot be {wanted}" if wanted.kind is not Kind.NULL else "is not always NULL"
-    message = f"column {column} {what}" + (f" for {subject}" if subject != wanted.text else "")
+    problem = "is not always NULL" if spec.kind is Kind.NULL else f"cannot be {spec}"
+    message = f"column {column} {problem}" + (f" for {subject}" if subject != spec.text else "")
     return ShapeIssue(
-        ShapeIssueKind.IMPOSSIBLE, message, verdict.reason, verdict.hint, (place,), subject=subject
+        ShapeIssueKind.IMPOSSIBLE, message, fit.reason, fit.hint, (position,), subject
     )
 
 

@@ -1,4 +1,4 @@
-"""Row type -> ``RowType``: its fields, what each has to be, how one is made."""
+"""Row type -> ``RowType``: its fields, the type of each, and how an instance is made."""
 
 from __future__ import annotations
 
@@ -9,12 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from sqla_typedpool.errors import RowShapeError
-from sqla_typedpool.mapping.annotations import (
-    AnnotationError,
-    Bindings,
-    is_qualifier,
-    spec_of,
-)
+from sqla_typedpool.mapping.annotations import AnnotationError, Bindings, is_qualifier, spec_of
 from sqla_typedpool.mapping.construction import (
     Construction,
     Strategy,
@@ -29,44 +24,44 @@ from sqla_typedpool.mapping.typespec import Kind, TypeSpec, type_name
 
 @dataclass(frozen=True)
 class Field:
-    """One part of a target: one column, or several of a flattened class."""
+    """One field of a row type: one column, or several for a flattened class."""
 
     name: str
-    """How the class calls it."""
+    """The name in the class; "" in a tuple or a single value."""
 
     column: str
-    """How the result calls it (or JSON: the key), without a ``Flatten`` prefix."""
+    """The name in the result, without a ``Flatten`` prefix; in JSON the key."""
 
-    wanted: TypeSpec
+    spec: TypeSpec
 
     parameter: str
-    """How the constructor calls it."""
+    """The name of the constructor's parameter."""
 
     has_default: bool = False
-    """Whether the constructor does without it."""
+    """Whether the constructor's parameter is optional."""
 
-    may_miss: bool = False
-    """Whether a result may do without it."""
+    may_be_missing: bool = False
+    """Whether the result may have no such column."""
 
 
 @dataclass(frozen=True)
 class RowType:
-    """What each row becomes."""
+    """The type that each row becomes."""
 
     kind: Library | Literal["tuple", "scalar"]
     cls: Any
-    """The class; of a scalar its annotation."""
+    """The class; of a single value its annotation."""
 
     fields: tuple[Field, ...]
     construction: Construction
     text: str
-    """The type as people write it."""
+    """The type as it is written in Python."""
 
     repeats: bool = False
-    """``tuple[int, ...]``: the one field is that of every column."""
+    """Whether the one field describes every column: ``tuple[int, ...]``."""
 
 
-class _Declared(NamedTuple):
+class _DeclaredField(NamedTuple):
     """A field as its library declares it."""
 
     name: str
@@ -75,66 +70,66 @@ class _Declared(NamedTuple):
     is_optional_key: bool = False
 
     unannotated: Any = Any
-    """The type, where it is not an annotation."""
+    """The type of a field that has no annotation."""
 
 
-def row_type_of(row_type: Any) -> RowType:
-    """What rows of this type are made of.
+def row_type_of(annotation: Any) -> RowType:
+    """Return the row type for an annotation.
 
-    :raises RowShapeError: naming every field that cannot be one.
+    :raises RowShapeError: rows cannot have this type; the error names every such field.
     """
     try:
-        wanted = spec_of(row_type)
+        spec = spec_of(annotation)
     except AnnotationError as error:
-        raise RowShapeError(f"{type_name(row_type)} as a row type: {error}") from error
-    marked = wanted.json or wanted.decode
-    if wanted.kind is Kind.NESTED and not marked and not wanted.optional:
-        return class_row_type(wanted.annotation)
-    if wanted.kind is Kind.TUPLE and not marked and not wanted.optional:
-        return _tuple_target(wanted)
-    _refuse_vague(wanted)
-    return RowType(
-        "scalar", row_type, (Field("", "", wanted, ""),), Construction(Strategy.VALUE), wanted.text
-    )
+        raise RowShapeError(f"{type_name(annotation)} as a row type: {error}") from error
+    if not spec.is_marked and not spec.optional:
+        if spec.kind is Kind.NESTED:
+            return class_row_type(spec.annotation)
+        if spec.kind is Kind.TUPLE:
+            return _tuple_row_type(spec)
+    if not spec.is_marked:
+        _check_single_value(spec)
+    field = Field("", "", spec, "")
+    return RowType("scalar", annotation, (field,), Construction(Strategy.VALUE), spec.text)
 
 
-def _refuse_vague(wanted: TypeSpec) -> None:
-    """One-column targets that are surely meant as rows."""
-    if wanted.json or wanted.decode:
-        return
-    name = wanted.text
-    if wanted.kind is Kind.NESTED:
+def _check_single_value(spec: TypeSpec) -> None:
+    """Refuse a type that would be read as one value but is probably meant as a whole row."""
+    name = spec.text
+    if spec.kind is Kind.NESTED:
         raise RowShapeError(
-            f"{name} as a row type: a row is never None; declare {type_name(wanted.annotation)}, "
-            "or call fetch_optional()"
+            f"{name} as a row type: a row is never None; "
+            f"next: declare {type_name(spec.annotation)}, or call fetch_optional()"
         )
-    if wanted.kind is Kind.TUPLE:
-        raise RowShapeError(f"{name} as a row type: a row is never None; declare the tuple")
-    if wanted.kind is Kind.MAPPING or (wanted.kind is Kind.ARRAY and not wanted.of):
+    if spec.kind is Kind.TUPLE:
+        raise RowShapeError(f"{name} as a row type: a row is never None; next: declare the tuple")
+    if spec.kind is Kind.MAPPING or (spec.kind is Kind.ARRAY and not spec.of):
         raise RowShapeError(
             f"{name} as a row type says nothing about the columns; "
-            "declare a TypedDict, a dataclass or tuple[...]"
+            "next: declare a TypedDict, a dataclass or tuple[...]"
         )
 
 
-def _tuple_target(wanted: TypeSpec) -> RowType:
-    if not wanted.of:
-        raise RowShapeError("tuple as a row type says nothing about the columns; write tuple[...]")
-    fields = tuple(Field("", "", each, "") for each in wanted.of)
-    text = type_name(wanted.annotation)
-    return RowType("tuple", tuple, fields, Construction(Strategy.TUPLE), text, wanted.repeats)
+def _tuple_row_type(spec: TypeSpec) -> RowType:
+    if not spec.of:
+        raise RowShapeError(
+            "tuple as a row type says nothing about the columns; next: declare tuple[...]"
+        )
+    fields = tuple(Field("", "", each, "") for each in spec.of)
+    text = type_name(spec.annotation)
+    return RowType("tuple", tuple, fields, Construction(Strategy.TUPLE), text, spec.repeats)
 
 
 def class_row_type(annotation: Any) -> RowType:
-    """The target of a class with fields, perhaps generic.
+    """Return the row type of a class with fields, which may be generic.
 
-    :raises RowShapeError: naming every field that cannot be one.
+    :raises RowShapeError: the error names every field that no column can fill.
     """
     cls: type = typing.get_origin(annotation) or annotation
     library = library_of(cls)
     if library is None:
         raise RowShapeError(f"{cls.__name__} has no fields")
-    declared = list(_DECLARED[library](cls))
+    declared = list(_DECLARED_FIELDS[library](cls))
     fields, faults = _fields(cls, annotation, declared)
     construction, misfits = construction_of(
         cls, library, tuple((field.name, field.parameter) for field in fields)
@@ -147,9 +142,12 @@ def class_row_type(annotation: Any) -> RowType:
     return RowType(library, cls, tuple(fields), construction, type_name(annotation))
 
 
-def _fields(cls: type, annotation: Any, declared: list[_Declared]) -> tuple[list[Field], list[str]]:
+def _fields(
+    cls: type, annotation: Any, declared: list[_DeclaredField]
+) -> tuple[list[Field], list[str]]:
+    """Return the fields of a class, and a message for each that no column can fill."""
     fields, faults = [], []
-    resolve = _pydantic_hint(cls) if library_of(cls) == "pydantic" else Hints(annotation).get
+    resolve = _pydantic_hints(cls) if library_of(cls) == "pydantic" else Hints(annotation).get
     for each in declared:
         try:
             fields.append(_field(each, *resolve(each.name, each.unannotated)))
@@ -158,102 +156,107 @@ def _fields(cls: type, annotation: Any, declared: list[_Declared]) -> tuple[list
     return fields, faults
 
 
-def _field(declared: _Declared, annotation: Any, bindings: Bindings) -> Field:
-    wanted = spec_of(annotation, bindings)
-    col = wanted.col or Col()
+def _field(declared: _DeclaredField, annotation: Any, bindings: Bindings) -> Field:
+    spec = spec_of(annotation, bindings)
+    col = spec.col or Col()
     if col.default and not declared.has_default:
         raise AnnotationError("Col(default=True), but the field has no default")
-    required = _said_to_be_required(annotation)
+    required = _required_by_qualifier(annotation)
     optional_key = declared.is_optional_key if required is None else not required
     return Field(
         declared.name,
         declared.name if col.name is None else col.name,
-        wanted,
+        spec,
         declared.parameter,
         has_default=declared.has_default or optional_key,
-        may_miss=col.default or optional_key,
+        may_be_missing=col.default or optional_key,
     )
 
 
-def _said_to_be_required(annotation: Any) -> bool | None:
-    """What ``Required`` and ``NotRequired`` say; a TypedDict overhears them in strings."""
+def _required_by_qualifier(annotation: Any) -> bool | None:
+    """Return whether ``Required`` or ``NotRequired`` makes a key required; None without them.
+
+    A TypedDict does not find them itself in annotations that are strings.
+    """
     origin = typing.get_origin(annotation)
     if is_qualifier(origin, "Required", "NotRequired"):
         return is_qualifier(origin, "Required")
     if origin is typing.Annotated or is_qualifier(origin, "ReadOnly"):
-        return _said_to_be_required(typing.get_args(annotation)[0])
+        return _required_by_qualifier(typing.get_args(annotation)[0])
     return None
 
 
 # ------------------------------------------------------------- fields by library
 
 
-def _of_dataclass(cls: Any) -> Iterator[_Declared]:
-    known = {field.name for field in dataclasses.fields(cls)}
-    only_parameters = set(cls.__dataclass_fields__) - known
-    for name in only_parameters & set(parameters_of(cls) or ()):
+def _dataclass_fields(cls: Any) -> Iterator[_DeclaredField]:
+    fields = dataclasses.fields(cls)
+    pseudo_fields = set(cls.__dataclass_fields__) - {field.name for field in fields}
+    for name in pseudo_fields & set(parameters_of(cls) or ()):
         raise RowShapeError(
-            f"{cls.__name__}.{name} is an InitVar, of which a row has no field; "
-            "make it a field, or give rows a class of their own"
+            f"{cls.__name__}.{name} is an InitVar, and no column can fill it; "
+            "next: make it a field, or declare another class for the rows"
         )
-    for field in dataclasses.fields(cls):
+    for field in fields:
         missing = dataclasses.MISSING
         has_default = field.default is not missing or field.default_factory is not missing
         if field.init:
-            yield _Declared(field.name, field.name, has_default)
+            yield _DeclaredField(field.name, field.name, has_default)
 
 
-def _of_attrs(cls: Any) -> Iterator[_Declared]:
+def _attrs_fields(cls: Any) -> Iterator[_DeclaredField]:
     for field in cls.__attrs_attrs__:
         if field.init:
             alias = getattr(field, "alias", None) or field.name.lstrip("_")
-            known = Any if field.type is None else field.type
-            yield _Declared(field.name, alias, _has_default(cls, alias), unannotated=known)
+            type_ = Any if field.type is None else field.type
+            yield _DeclaredField(field.name, alias, _has_default(cls, alias), unannotated=type_)
 
 
-def _of_parameters(cls: Any) -> Iterator[_Declared]:
-    """NamedTuples and Structs, which name parameters as they name fields."""
+def _named_tuple_fields(cls: Any) -> Iterator[_DeclaredField]:
+    """Return the fields of a NamedTuple or a Struct, whose parameters have the same names."""
     for name in getattr(cls, "__struct_fields__", None) or cls._fields:
-        yield _Declared(name, name, _has_default(cls, name))
+        yield _DeclaredField(name, name, _has_default(cls, name))
 
 
 def _has_default(cls: Any, parameter: str) -> bool:
-    known = (parameters_of(cls) or {}).get(parameter)
-    return known is not None and known.default is not known.empty
+    found = (parameters_of(cls) or {}).get(parameter)
+    return found is not None and found.default is not found.empty
 
 
-def _of_typed_dict(cls: Any) -> Iterator[_Declared]:
+def _typed_dict_fields(cls: Any) -> Iterator[_DeclaredField]:
     for name in cls.__annotations__:
-        yield _Declared(name, name, is_optional_key=name in cls.__optional_keys__)
+        yield _DeclaredField(name, name, is_optional_key=name in cls.__optional_keys__)
 
 
-def _of_pydantic(cls: Any) -> Iterator[_Declared]:
+def _pydantic_fields(cls: Any) -> Iterator[_DeclaredField]:
     by_name = cls.model_config.get("populate_by_name") or cls.model_config.get("validate_by_name")
     for name, field in cls.model_fields.items():
         alias = field.validation_alias or field.alias
         parameter = alias if isinstance(alias, str) and not by_name else name
-        yield _Declared(name, parameter, not field.is_required())
+        yield _DeclaredField(name, parameter, not field.is_required())
 
 
-def _pydantic_hint(cls: Any) -> Callable[[str, Any], tuple[Any, Bindings]]:
-    """Pydantic resolves annotations itself, type variables included."""
+def _pydantic_hints(cls: Any) -> Callable[[str, Any], tuple[Any, Bindings]]:
+    """Return a ``Hints.get`` for a model. Pydantic resolves annotations and type variables."""
 
     def get(name: str, _: Any) -> tuple[Any, Bindings]:
         field = cls.model_fields[name]
         if isinstance(field.annotation, (str, typing.ForwardRef)):
-            raise AnnotationError(f"{field.annotation!r} is not resolved; call model_rebuild()")
+            raise AnnotationError(
+                f"pydantic has not resolved {field.annotation!r}; next: call model_rebuild()"
+            )
         parts = (field.annotation, *field.metadata)
         return _ANNOTATED[parts] if field.metadata else field.annotation, {}
 
     return get
 
 
-_ANNOTATED: Any = typing.Annotated
-_DECLARED: dict[Library, Callable[[Any], Iterator[_Declared]]] = {
-    "dataclass": _of_dataclass,
-    "attrs": _of_attrs,
-    "msgspec": _of_parameters,
-    "NamedTuple": _of_parameters,
-    "TypedDict": _of_typed_dict,
-    "pydantic": _of_pydantic,
+_ANNOTATED: Any = typing.Annotated  # indexed at run time, which type checkers cannot follow
+_DECLARED_FIELDS: dict[Library, Callable[[Any], Iterator[_DeclaredField]]] = {
+    "dataclass": _dataclass_fields,
+    "attrs": _attrs_fields,
+    "msgspec": _named_tuple_fields,
+    "NamedTuple": _named_tuple_fields,
+    "TypedDict": _typed_dict_fields,
+    "pydantic": _pydantic_fields,
 }

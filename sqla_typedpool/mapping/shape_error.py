@@ -1,4 +1,4 @@
-"""Why columns and a row type do not fit: values for the checker, sentences for an error."""
+"""``ShapeIssue``: one reason why the columns of a result do not fit a row type."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from enum import Enum
 
 
 class ShapeIssueKind(Enum):
-    """What sort of misfit it is."""
+    """The kinds of issues. The checker has a rule for each."""
 
     COUNT = "count"
-    """A tuple or a single value of another number of columns."""
+    """A tuple or a single value needs another number of columns."""
     MISSING = "missing"
     EXTRA = "extra"
     DUPLICATE = "duplicate"
     IMPOSSIBLE = "impossible"
-    """The column's type can never become the declared one."""
+    """The values of the column can never have the declared type."""
     AMBIGUOUS = "ambiguous"
-    """An optional ``Flatten`` of which nobody can tell whether it is there."""
+    """A missing object of an optional ``Flatten`` cannot be recognised."""
     ROW_TYPE = "row type"
-    """A flattened class that cannot be understood."""
+    """The flattened class cannot be a row type."""
 
 
 @dataclass(frozen=True)
 class ShapeIssue:
-    """One misfit; ``str(fault)`` is its line in a ``RowShapeError``."""
+    """One reason why columns do not fit; ``str(issue)`` is its line in ``RowShapeError``."""
 
     kind: ShapeIssueKind
     message: str
     reason: str = ""
     hint: str = ""
-    """The next step; of a missing column what was perhaps meant."""
+    """The next step; for a missing column, a similar column."""
 
     columns: tuple[int, ...] = ()
-    """The positions of the columns it is about, from 0."""
+    """The positions of the columns concerned, from 0."""
 
     subject: str = ""
-    """The field, ``User.name``; or the row type, where its parts have no names."""
+    """The field, ``User.name``; the row type if its parts have no names."""
 
     def __str__(self) -> str:
-        why = f" ({self.reason})" if self.reason else ""
+        reason = f" ({self.reason})" if self.reason else ""
         step = self.hint if self.kind is ShapeIssueKind.MISSING else f"next: {self.hint}"
-        return f"{self.message}{why}" + (f"; {step}" if self.hint else "")
+        return f"{self.message}{reason}" + (f"; {step}" if self.hint else "")

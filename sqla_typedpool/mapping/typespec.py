@@ -1,4 +1,4 @@
-"""What a value has to be: one description for plan, rules, converters and checker."""
+"""``TypeSpec``: the type that a value must have, as used by plans, converters and checker."""
 
 from __future__ import annotations
 
@@ -12,61 +12,70 @@ from sqla_typedpool.mapping.markers import ByName, Col, Decode, Flatten, Json
 
 
 class Kind(Enum):
-    """What sort of type is wanted, and so how a value becomes one."""
+    """The kinds of types. ``handlers.HANDLERS`` has the code for each."""
 
     ANYTHING = "anything"
     NULL = "null"
     EXACT = "exact"
-    """A class whose own instances the driver delivers."""
+    """A class whose instances the driver delivers, subclasses excluded"""
     ENUM = "enum"
     LITERAL = "literal"
     UNION = "union"
     ARRAY = "array"
     """``list[T]``"""
     TUPLE = "tuple"
-    """``tuple[int, str]``, or ``tuple[int, ...]`` when ``repeats``"""
+    """``tuple[int, str]``, or ``tuple[int, ...]`` if ``repeats``"""
     MAPPING = "mapping"
     """``dict[str, T]``"""
     RANGE = "range"
-    """A driver's range class, perhaps with the type of its bounds"""
+    """A driver's range class, with or without the type of its bounds"""
     NESTED = "nested"
-    """A class with fields: from JSON, or from a composite type"""
+    """A class with fields, built from JSON or from a composite value"""
 
 
 @dataclass(frozen=True)
 class TypeSpec:
-    """What a value has to be."""
+    """The type that a value must have."""
 
     kind: Kind
     annotation: Any
-    """As it was written, without ``Annotated`` and ``None``."""
+    """The annotation without ``Annotated`` and ``None``."""
 
     of: tuple[TypeSpec, ...] = ()
-    """Element, elements, members of a union, value type of a mapping."""
+    """The elements of a container, the members of a union, the values of a mapping."""
 
     optional: bool = False
-    """Whether NULL is allowed, as None."""
+    """Whether NULL is allowed; it becomes None."""
 
     repeats: bool = False
+    """Whether a tuple has any number of elements, all of the one type in ``of``."""
+
     by_name: bool = False
+    """Whether an Enum's members are found by name."""
+
     json: Json | None = None
     decode: Decode | None = None
     col: Col | None = None
     flatten: Flatten | None = None
 
     @property
+    def is_marked(self) -> bool:
+        """Whether ``Json()`` or ``Decode()`` decides how a value is converted."""
+        return self.json is not None or self.decode is not None
+
+    @property
     def text(self) -> str:
-        """The type as people write it."""
+        """The type as it is written in Python, without markers."""
         name = type_name(self.annotation)
         return f"{name} | None" if self.optional and self.kind is not Kind.ANYTHING else name
 
     def __str__(self) -> str:
-        marks = (self.json, self.decode, ByName() if self.by_name else None)
-        return " ".join([self.text, *(str(each) for each in marks if each is not None)])
+        markers = (self.json, self.decode, ByName() if self.by_name else None)
+        return " ".join([self.text, *(str(each) for each in markers if each is not None)])
 
 
 def type_name(annotation: Any) -> str:
-    """``int``, ``list[int]``, ``int | str``: an annotation without its modules."""
+    """Return an annotation without module names: ``int``, ``list[int]``, ``int | str``."""
     if annotation is None or annotation is type(None):
         return "None"
     if annotation is Any:
@@ -88,5 +97,5 @@ def _argument(argument: Any) -> str:
 
 
 def is_union(annotation: Any) -> bool:
-    """Whether this is ``X | Y``, ``Optional`` or ``Union``."""
+    """Return whether this is ``X | Y``, ``Optional`` or ``Union``."""
     return typing.get_origin(annotation) in (Union, types.UnionType)

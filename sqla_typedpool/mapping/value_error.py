@@ -1,4 +1,4 @@
-"""A value that is not what was wanted, and where inside its column it stands."""
+"""``ConversionError``: a value does not have the declared type, and the path to that value."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from sqla_typedpool.mapping.construction import is_name
 from sqla_typedpool.mapping.typespec import Kind, TypeSpec
 
 Convert = Callable[[Any], Any]
+"""Converts one value.
+
+:raises ConversionError: the value cannot have the declared type.
+"""
 
 
 class ConversionError(Exception):
-    """A value that is not what was wanted; a mapper makes a ``RowValueError`` of it."""
+    """A value does not have the declared type. A mapper raises ``RowValueError`` for it."""
 
     def __init__(self, expected: str, found: str, hint: str = "", path: str = "") -> None:
         super().__init__(expected, found, hint, path)
@@ -24,61 +28,62 @@ class ConversionError(Exception):
         self.hint = hint
         self.path = path
 
-    def step_out(self, step: str) -> None:
-        """Be seen from one step further out. Advice about columns is none for their parts."""
+    def add_step(self, step: str) -> None:
+        """Prefix the path with a step, and drop a hint that only makes sense for a whole
+        column."""
         if not self.path:
             if self.found in ("NULL", "null"):
                 self.hint = f"declare it {self.expected} | None"
             elif "CAST(" in self.hint and "Json()" not in self.hint:
-                self.hint = "declare what is there"
+                self.hint = "declare the type of the value"
         self.path = f"{step}{self.path}"
 
 
-def conversion_error(wanted: TypeSpec, value: object, family: str) -> ConversionError:
-    """A value of a wrong type, or NULL where there must be none."""
-    expected = wanted.text
+def conversion_error(spec: TypeSpec, value: object, family: str) -> ConversionError:
+    """Return the error for a value of the wrong type, or for NULL that is not allowed."""
+    expected = spec.text
     if value is None:
         null = "null" if family == "json" else "NULL"
         hint = f"declare it {expected} | None, or make the column never {null}"
-        if wanted.json is not None and family != "json":  # decoded, they look alike
+        if spec.json is not None and family != "json":  # both are None after decoding
             null, hint = "NULL or JSON's null", f"declare it {expected} | None"
         return ConversionError(expected, null, hint)
-    cls = wanted.annotation if wanted.kind is Kind.EXACT else object
+    cls = spec.annotation if spec.kind is Kind.EXACT else object
     return ConversionError(expected, type_of(value), advice(type(value), cls, family))
 
 
 def type_of(value: object) -> str:
-    """The type of a value, for a message; the value itself is nobody's business."""
+    """Return the type of a value for a message, which must not show the value itself."""
     if isinstance(value, (datetime, time)):
         return f"{type(value).__name__} ({'naive' if value.tzinfo is None else 'aware'})"
     return type(value).__name__
 
 
 def converted_part(step: str, convert: Convert, value: Any) -> Any:
-    """One part of a value; what is wrong with it is told from outside.
+    """Convert one part of a value; an error gets the step to this part.
 
-    :param step: the way to it: ``.price`` or ``[3]``.
+    :param step: ``.price`` or ``[3]``.
     """
     try:
         return convert(value)
-    except ConversionError as mismatch:
-        mismatch.step_out(step)
+    except ConversionError as error:
+        error.add_step(step)
         raise
 
 
-def converted_each(values: Iterable[Any], convert: Convert) -> list[Any]:
-    """Every element of a list."""
-    found: list[Any] = []
-    add = found.append
+def converted_elements(values: Iterable[Any], convert: Convert) -> list[Any]:
+    """Convert every element of a list."""
+    converted: list[Any] = []
+    add = converted.append
     try:
         for value in values:
             add(convert(value))
-    except ConversionError as mismatch:
-        mismatch.step_out(f"[{len(found)}]")
+    except ConversionError as error:
+        error.add_step(f"[{len(converted)}]")
         raise
-    return found
+    return converted
 
 
 def key_step(key: str) -> str:
-    """The way to what stands under a key."""
+    """Return the step to the value of a key: ``.price`` or ``["unit price"]``."""
     return f".{key}" if is_name(key) else f"[{json.dumps(key)}]"

@@ -125,7 +125,7 @@ def test_a_traceback_shows_the_generated_line() -> None:
         shown = traceback.format_exc()
     assert "in map_rows" in shown
     assert "id_0 = fix0(id_0, out, first)" in shown
-    assert "Mismatch" not in shown
+    assert "ConversionError" not in shown
 
 
 # --------------------------------------------------------------------------- memory

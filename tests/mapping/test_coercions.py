@@ -18,13 +18,13 @@ from sqlalchemy.dialects.postgresql import Range
 from sqla_typedpool.errors import RowShapeError, RowValueError
 from sqla_typedpool.mapping.annotations import spec_of
 from sqla_typedpool.mapping.coercions import RULES, Action, rule_table
+from sqla_typedpool.mapping.context import Fit
 from sqla_typedpool.mapping.dbtypes import DbType, db_type_of, mysql_type, postgresql_type
-from sqla_typedpool.mapping.judgement import judge
+from sqla_typedpool.mapping.handlers import converter_of, fit_of
 from sqla_typedpool.mapping.mapper import mapper_for
 from sqla_typedpool.mapping.markers import ByName, Decode, Json
 from sqla_typedpool.mapping.plan import Column
 from sqla_typedpool.mapping.value_error import ConversionError
-from sqla_typedpool.mapping.values import converter_of
 
 T = TypeVar("T")
 MOMENT = datetime(2026, 1, 31, 12, 30)
@@ -55,6 +55,10 @@ class Swapped(Enum):
 class Point:
     x: int
     y: int | None
+
+
+def fit(annotation: Any, db_type: DbType, family: str) -> Fit:
+    return fit_of(spec_of(annotation), db_type, family)
 
 
 def converted(annotation: Any, value: Any, family: str = "postgresql") -> Any:
@@ -158,8 +162,8 @@ def test_naive_and_aware_moments_are_told_apart_in_words() -> None:
     assert "found datetime (aware)" in refusal(date, aware)
     assert "found datetime (naive)" in refusal(date, MOMENT)
     assert "timestamptz (aware)" in shape_refusal(date, postgresql_type("timestamptz"))
-    assert judge(datetime, postgresql_type("timestamptz"), "postgresql").reason == "as it is, aware"
-    assert judge(datetime, postgresql_type("timestamp"), "postgresql").reason == "as it is, naive"
+    assert fit(datetime, postgresql_type("timestamptz"), "postgresql").reason == "unchanged, aware"
+    assert fit(datetime, postgresql_type("timestamp"), "postgresql").reason == "unchanged, naive"
 
 
 def test_a_uuid_of_the_driver_is_a_uuid() -> None:
@@ -214,7 +218,7 @@ def test_what_a_database_stores_as_something_else_is_read(
     assert made == value
     assert type(made) is type(value)
     assert converted(list[annotation], [stored], family) == [value]
-    assert judge(annotation, DbType("x", type(stored)), family).action is Action.CONVERT
+    assert fit(annotation, DbType("x", type(stored)), family).action is Action.CONVERT
 
 
 @pytest.mark.parametrize(("family", "annotation", "stored", "value"), FORMS)
@@ -222,7 +226,7 @@ def test_postgresql_stores_nothing_as_something_else(
     family: str, annotation: type, stored: Any, value: Any
 ) -> None:
     refusal(annotation, stored, "postgresql")
-    assert judge(annotation, DbType("x", type(stored)), "postgresql").action is Action.REFUSE
+    assert fit(annotation, DbType("x", type(stored)), "postgresql").action is Action.REFUSE
 
 
 @pytest.mark.parametrize(
@@ -263,7 +267,7 @@ def test_the_table_prints_a_row_for_every_rule() -> None:
 
 def test_no_pair_is_both_converted_and_refused_in_one_place_by_accident() -> None:
     converted_pairs = [
-        (rule.delivered, rule.wanted, family)
+        (rule.source, rule.target, family)
         for rule in RULES
         if rule.action is Action.CONVERT
         for family in rule.families
@@ -284,12 +288,12 @@ def test_an_enum_goes_by_name_when_asked() -> None:
     assert converted(Annotated[Color, ByName()], "RED") is Color.RED
     assert converted(Annotated[Level, ByName()], "HIGH") is Level.HIGH
     assert converted(Annotated[list[Color], ByName()], ["RED"]) == [Color.RED]
-    assert "no name of a member" in refusal(Annotated[Color, ByName()], "red")
+    assert "not the name of a member" in refusal(Annotated[Color, ByName()], "red")
 
 
 def test_an_unknown_label_is_refused_and_a_name_gets_a_hint() -> None:
     message = refusal(Color, "green")
-    assert "expected Color, found str that is no value of a member" in message
+    assert "expected Color, found str that is not the value of a member" in message
     assert "green" not in message
     assert "annotate it with ByName()" in refusal(Color, "RED")
 
@@ -308,8 +312,8 @@ def test_flags_may_be_combined() -> None:
 
 def test_labels_of_a_database_enum_are_text() -> None:
     mood = postgresql_type("mood", labels=("red", "blue"))
-    assert judge(Color, mood, "postgresql").action is Action.CONVERT
-    assert judge(str, mood, "postgresql").action is Action.ACCEPT
+    assert fit(Color, mood, "postgresql").action is Action.CONVERT
+    assert fit(str, mood, "postgresql").action is Action.ACCEPT
     assert "arrives as str" in shape_refusal(Level, mood)
 
 
@@ -342,8 +346,8 @@ def test_elements_are_checked() -> None:
 @pytest.mark.parametrize("name", ["int4[]", "_int4", "integer[]"])
 def test_an_array_type_is_known_by_each_of_its_names(name: str) -> None:
     array = postgresql_type(name)
-    assert judge(list[int], array, "postgresql").action is Action.ACCEPT
-    assert judge(list[list[int]], array, "postgresql").action is Action.ACCEPT
+    assert fit(list[int], array, "postgresql").action is Action.ACCEPT
+    assert fit(list[list[int]], array, "postgresql").action is Action.ACCEPT
     assert "element" in shape_refusal(list[str], array)
 
 
@@ -351,8 +355,8 @@ def test_an_array_type_is_known_by_each_of_its_names(name: str) -> None:
 def test_an_array_of_an_unknown_type_may_be_text(name: str) -> None:
     array = postgresql_type(name)
     assert array == DbType("mood[]", element=DbType("mood"))
-    assert judge(list[Color], array, "postgresql").action is Action.CONVERT
-    assert judge(str, array, "postgresql").action is Action.ACCEPT
+    assert fit(list[Color], array, "postgresql").action is Action.CONVERT
+    assert fit(str, array, "postgresql").action is Action.ACCEPT
 
 
 def test_ranges_are_exact_and_their_bounds_too() -> None:
@@ -389,16 +393,16 @@ def test_a_composite_value_becomes_an_object() -> None:
 def test_a_composite_type_is_judged_by_its_fields() -> None:
     int4, text = postgresql_type("int4"), postgresql_type("text")
     fits = postgresql_type("point2d", fields=(("x", int4), ("y", int4)))
-    assert judge(Point, fits, "postgresql").action is Action.CONVERT
+    assert fit(Point, fits, "postgresql").action is Action.CONVERT
     wrong = postgresql_type("point2d", fields=(("x", int4), ("y", text)))
-    assert judge(Point, wrong, "postgresql").action is Action.REFUSE
+    assert fit(Point, wrong, "postgresql").action is Action.REFUSE
     short = postgresql_type("point2d", fields=(("x", int4),))
-    assert judge(Point, short, "postgresql").reason == "y: on one side only"
+    assert fit(Point, short, "postgresql").reason == "only one of the two types has y"
 
 
 def test_what_decode_takes_is_nobody_elses_business() -> None:
     annotation = list[Annotated[list[int], Decode(range)]]
-    assert judge(annotation, postgresql_type("text[]"), "postgresql").action is Action.CONVERT
+    assert fit(annotation, postgresql_type("text[]"), "postgresql").action is Action.CONVERT
 
 
 def half(number: int) -> float:
@@ -417,7 +421,7 @@ def test_decode_is_called_with_what_is_not_null() -> None:
 
 def test_what_decode_raises_is_the_cause_and_stays_out_of_the_message() -> None:
     message = refusal(Annotated[float, Decode(half)], 13)
-    assert "what Decode(half) takes, found int that it refuses (ArithmeticError)" in message
+    assert "a value for Decode(half), found int (the function raised ArithmeticError)" in message
     assert "13" not in message
     with pytest.raises(RowValueError) as caught:
         converted(Annotated[float, Decode(half)], 13)
@@ -439,7 +443,7 @@ def test_a_union_is_one_of_its_members_exactly() -> None:
     "annotation", [dict, dict[str, int], list[int], Point, str, int, tuple[int, ...]]
 )
 def test_json_without_json_is_refused(annotation: Any) -> None:
-    verdict = judge(annotation, postgresql_type("jsonb"), "postgresql")
+    verdict = fit(annotation, postgresql_type("jsonb"), "postgresql")
     assert verdict.action is Action.REFUSE
     assert "Json()" in verdict.hint
 
@@ -464,9 +468,9 @@ def test_a_nested_class_needs_json_or_flatten_where_there_are_no_composites(fami
 
 def test_json_is_for_json_columns() -> None:
     document = Annotated[Point, Json()]
-    assert judge(document, postgresql_type("jsonb"), "postgresql").action is Action.CONVERT
+    assert fit(document, postgresql_type("jsonb"), "postgresql").action is Action.CONVERT
     assert "x::jsonb" in shape_refusal(document, postgresql_type("text"))
-    assert judge(document, mysql_type("json"), "mysql").action is Action.CONVERT
+    assert fit(document, mysql_type("json"), "mysql").action is Action.CONVERT
 
 
 # -------------------------------------------------------------- agreement everywhere
@@ -498,7 +502,7 @@ OTHERS = [Color, Literal["text", 1], int | str, list[int], *(ipaddress.IPv4Addre
 def test_what_is_judged_impossible_never_succeeds(annotation: Any, family: str) -> None:
     convert = converter_of(spec_of(annotation), family)
     for value in SAMPLES:
-        if judge(annotation, DbType("x", type(value)), family).action is Action.REFUSE:
+        if fit(annotation, DbType("x", type(value)), family).action is Action.REFUSE:
             with pytest.raises(ConversionError):
                 convert(value)
 
@@ -508,7 +512,7 @@ def test_what_is_judged_impossible_never_succeeds(annotation: Any, family: str) 
 def test_what_is_judged_acceptable_is_left_as_it_is(annotation: Any, family: str) -> None:
     convert = converter_of(spec_of(annotation), family)
     for value in SAMPLES:
-        if judge(annotation, DbType("x", type(value)), family).action is Action.ACCEPT:
+        if fit(annotation, DbType("x", type(value)), family).action is Action.ACCEPT:
             assert convert(value) is value
 
 
@@ -537,4 +541,4 @@ def test_types_are_known_by_name_and_by_number(
 
 def test_what_nobody_knows_is_unknown_and_looked_at_value_by_value() -> None:
     unknown = db_type_of("hstore", "postgresql")
-    assert judge(int, unknown, "postgresql").reason == "as each value is"
+    assert fit(int, unknown, "postgresql").reason == "each value is checked"

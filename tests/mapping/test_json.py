@@ -197,8 +197,8 @@ def test_a_document_becomes_a_value(annotation: Any, document: Any, value: Any) 
         (dict[str, int], [1], "$: expected dict[str, int], found list"),
         (tuple[int, str], [1], "$: expected tuple[int, str], found 1 elements"),
         (tuple[int, str], [1, 2], "$[1]: expected str, found int"),
-        (Color, "blue", "$: expected Color, found str that is no value of a member"),
-        (Literal[1], True, "$: expected Literal[1], found bool that is none of them"),
+        (Color, "blue", "$: expected Color, found str that is not the value of a member"),
+        (Literal[1], True, "$: expected Literal[1], found bool that is not one of these values"),
         (Item, [1], "$: expected Item, found list"),
         (
             Order,

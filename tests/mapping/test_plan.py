@@ -9,7 +9,8 @@ import pytest
 
 from sqla_typedpool.errors import RowShapeError, RowValueError
 from sqla_typedpool.mapping.dbtypes import postgresql_type
-from sqla_typedpool.mapping.mapper import explain_mapping, mapper_for
+from sqla_typedpool.mapping.explain import explain_mapping
+from sqla_typedpool.mapping.mapper import mapper_for
 from sqla_typedpool.mapping.markers import Col, Flatten, Json
 from sqla_typedpool.mapping.plan import Column, make_plan
 
@@ -202,7 +203,7 @@ def test_what_is_asserted_is_checked_even_where_none_is_declared() -> None:
     with pytest.raises(RowValueError, match='column "x!": expected Any, found NULL'):
         mapped(tuple[Any], "x!", (None,))
     with pytest.raises(
-        RowValueError, match=r'column "x!": expected int, found NULL.*promises with "!"'
+        RowValueError, match=r'column "x!": expected int, found NULL.*next: change the query'
     ):
         mapped(int | None, "x!", (None,))
 
@@ -224,12 +225,12 @@ def test_a_plan_shows_where_everything_comes_from() -> None:
     plan = make_plan(User, columns_of("id:int8 name:text home_street:text home_zip"), "postgresql")
     assert str(plan).splitlines() == [
         "User (dataclass) from 4 columns on postgresql, by object.__new__ and a store per field",
-        '  id: int <- "id" int8: as it is',
-        '  name: str | None <- "name" text: as it is',
+        '  id: int <- "id" int8: unchanged',
+        '  name: str | None <- "name" text: unchanged',
         "  home: Address, by object.__new__ and a store per field, "
-        "None where all its columns are NULL",
-        '    street: str <- "home_street" text: as it is',
-        '    zip: str | None <- "home_zip": as each value is',
+        "None if all its columns are NULL",
+        '    street: str <- "home_street" text: unchanged',
+        '    zip: str | None <- "home_zip": each value is checked',
     ]
 
 

@@ -36,8 +36,8 @@ def mapped(row_type: Any, columns: str, *rows: tuple[Any, ...]) -> list[Any]:
     return mapper_for(row_type, described, "postgresql").map_rows(rows)
 
 
-def way_of(cls: Any) -> Strategy:
-    return row_type_of(cls).construction.way
+def strategy_of(cls: Any) -> Strategy:
+    return row_type_of(cls).construction.strategy
 
 
 # ------------------------------------------------------------------ dataclasses
@@ -224,17 +224,17 @@ def test_what_is_frozen_stays_frozen_and_hashes_alike(cls: Any) -> None:
 
 @pytest.mark.parametrize("cls", BY_STORES)
 def test_a_plain_dataclass_is_made_by_stores(cls: Any) -> None:
-    assert way_of(cls) is Strategy.STORES
+    assert strategy_of(cls) is Strategy.STORES
 
 
 @pytest.mark.parametrize("cls", BY_DRAFT)
 def test_a_frozen_dataclass_is_made_by_its_draft(cls: Any) -> None:
-    assert way_of(cls) is Strategy.DRAFT
+    assert strategy_of(cls) is Strategy.DRAFT
 
 
 @pytest.mark.parametrize("cls", BY_CALL)
 def test_everything_else_is_made_by_its_constructor(cls: Any) -> None:
-    assert way_of(cls) is Strategy.CALL
+    assert strategy_of(cls) is Strategy.CALL
 
 
 def test_drafts_are_not_counted_among_the_subclasses_of_a_base() -> None:
@@ -400,8 +400,8 @@ def test_a_constructor_that_does_not_know_the_fields_is_refused() -> None:
     with pytest.raises(RowShapeError) as caught:
         row_type_of(TakesSomethingElse)
     assert caught.value.faults == (
-        "TakesSomethingElse: the constructor takes no 'name', which is a field",
-        "TakesSomethingElse: the constructor needs 'title', which is no field",
+        "TakesSomethingElse: the constructor has no parameter 'name' for the field",
+        "TakesSomethingElse: the constructor requires 'title', which is not a field",
     )
 
 
@@ -525,7 +525,7 @@ Odd = TypedDict("Odd", {"user-id": int, "class": str})
 
 def test_a_typed_dict_is_a_dict() -> None:
     assert mapped(Whole, "id name", (1, None)) == [{"id": 1, "name": None}]
-    assert way_of(Whole) is Strategy.DICT
+    assert strategy_of(Whole) is Strategy.DICT
 
 
 @pytest.mark.parametrize("cls", [Parts, Partly])
@@ -651,8 +651,8 @@ def test_a_tuple_goes_by_position_and_names_may_repeat() -> None:
 @pytest.mark.parametrize(
     ("row_type", "columns", "words"),
     [
-        (tuple[int, str], "id", "wants 2 columns, and there is 1 column"),
-        (int, "id name", 'int wants 1 column, and there are 2 columns: "id", "name"'),
+        (tuple[int, str], "id", "needs 2 columns, but the result has 1 column"),
+        (int, "id name", 'int needs 1 column, but the result has 2 columns: "id", "name"'),
     ],
 )
 def test_the_number_of_columns_has_to_be_right(row_type: Any, columns: str, words: str) -> None:
@@ -695,11 +695,11 @@ def test_a_mapped_class_is_refused_with_advice(cls: Any) -> None:
         (dict[str, Any], r"dict\[str, Any\] as a row type says nothing.*TypedDict"),
         (list, "list as a row type says nothing"),
         (tuple, r"tuple as a row type says nothing"),
-        (Plain | None, r"a row is never None; declare Plain, or call fetch_optional"),
+        (Plain | None, r"a row is never None; next: declare Plain, or call fetch_optional"),
         (tuple[int, str] | None, "a row is never None"),
         (Plain | Slots, "union of more than plain types"),
         (Callable[[], int], "no value is exactly of type"),
-        (set[int], "nothing is known of what a set holds"),
+        (set[int], "the elements of a set cannot be checked"),
         (tuple[int, Annotated[Plain, Flatten()]], r"Flatten\(\) is for the fields of a class"),
         (Annotated[int, Json], r"write Json\(\)"),
         (Annotated[int, Flatten()], r"Flatten\(\) is for classes with fields, not int"),
@@ -719,7 +719,7 @@ class Shadowing:
 
 
 def test_a_field_called_as_its_type_hides_nothing() -> None:
-    assert [field.wanted.text for field in row_type_of(Shadowing).fields] == ["date | None"] * 2
+    assert [field.spec.text for field in row_type_of(Shadowing).fields] == ["date | None"] * 2
 
 
 @dataclass
@@ -733,7 +733,7 @@ def test_unknown_names_are_told_with_class_field_and_name() -> None:
     with pytest.raises(RowShapeError) as caught:
         row_type_of(Broken)
     first, second = caught.value.faults
-    assert first.startswith("Broken.first: 'Nowhere' is not known where Broken stands")
+    assert first.startswith("Broken.first: 'Nowhere' is not defined in the module of Broken")
     assert "name 'Elsewhere' is not defined" in second
 
 

@@ -1,0 +1,102 @@
+"""What a handler gets and returns: ``Context`` and ``Fit``.
+
+A handler is the code for one kind of type. It answers two questions: can the values of a
+column become values of this type, and how is one of them converted? Handlers of types that
+contain others reach the handlers of those through the context, and import none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from sqla_typedpool.mapping.coercions import Action
+from sqla_typedpool.mapping.dbtypes import UNKNOWN, DbType
+from sqla_typedpool.mapping.markers import Json
+from sqla_typedpool.mapping.typespec import Kind, TypeSpec
+from sqla_typedpool.mapping.value_error import ConversionError, Convert, conversion_error
+
+JSON = "json"
+"""The family of values inside a JSON document."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Whether the values of a column can have the declared type, and why."""
+
+    action: Action
+    reason: str
+    hint: str = ""
+
+    @property
+    def is_refused(self) -> bool:
+        return self.action is Action.REFUSE
+
+
+def accepted(db_type: DbType) -> Fit:
+    """Return the fit of a column whose values are not converted."""
+    if db_type.python is None:
+        return Fit(Action.ACCEPT, "each value is checked")
+    zone = {None: "", True: ", aware", False: ", naive"}[db_type.aware]
+    return Fit(Action.ACCEPT, f"unchanged{zone}")
+
+
+def refused(db_type: DbType, hint: str) -> Fit:
+    """Return the fit of a column whose values cannot have the declared type."""
+    reason = "" if db_type.python is None else f"it arrives as {db_type.python.__name__}"
+    return Fit(Action.REFUSE, reason, hint)
+
+
+class Handler(NamedTuple):
+    """The code for one kind of type."""
+
+    fit: Callable[[TypeSpec, DbType, Context], Fit]
+    """Decides before there are rows.
+
+    :raises RowShapeError: a nested class cannot be built.
+    """
+
+    converter: Callable[[TypeSpec, Context], Convert]
+    """Returns the function that converts a value. NULL is passed to it only if the type does
+    not allow NULL."""
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """One family of databases, and access to the handlers of all kinds."""
+
+    family: str
+    """``"postgresql"``, ``"sqlite"``, ``"mysql"``; or ``JSON`` inside a document."""
+
+    handler_for: Callable[[TypeSpec, str], Handler]
+    """Returns the handler of a type in a family."""
+
+    is_json_decoded: bool = False
+    """Whether JSON arrives decoded, even if drivers of the family deliver text."""
+
+    json_options: Json = field(default_factory=Json)
+
+    object_converters: dict[Any, Convert] = field(default_factory=dict)
+    """The converters of classes, by annotation: a class may contain itself."""
+
+    def inside_json(self, options: Json | None) -> Context:
+        """Return the context of values inside a JSON document."""
+        return Context(JSON, self.handler_for, json_options=options or Json())
+
+    def fit(self, spec: TypeSpec, db_type: DbType = UNKNOWN) -> Fit:
+        """Return whether values of a database type can have a declared type."""
+        if db_type.json and not spec.is_marked and spec.kind is not Kind.ANYTHING:
+            return Fit(Action.REFUSE, "it is JSON", "annotate it with Json()")
+        return self.handler_for(spec, self.family).fit(spec, db_type, self)
+
+    def converter(self, spec: TypeSpec) -> Convert:
+        """Return the function that converts a value to a declared type."""
+        convert = self.handler_for(spec, self.family).converter(spec, self)
+        if not spec.optional:
+            return convert
+        return lambda value: None if value is None else convert(value)
+
+    def error(self, spec: TypeSpec, value: object) -> ConversionError:
+        """Return the error for a value that has the wrong type, or for NULL."""
+        return conversion_error(spec, value, self.family)

@@ -1,0 +1,111 @@
+"""Handlers of single values: any value, NULL alone, one exact class, and ``Decode()``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqla_typedpool.mapping.coercions import (
+    Action,
+    accepts_subclasses,
+    advice,
+    conversions_to,
+    is_exactly,
+    is_storable,
+)
+from sqla_typedpool.mapping.context import Context, Fit, Handler, accepted, refused
+from sqla_typedpool.mapping.dbtypes import SCALAR_TYPES, DbType
+from sqla_typedpool.mapping.typespec import TypeSpec
+from sqla_typedpool.mapping.value_error import ConversionError, Convert, type_of
+
+# ------------------------------------------------------------------------------- any value
+
+
+def _fit_anything(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
+    return Fit(Action.ACCEPT, "not checked")
+
+
+def _anything_converter(spec: TypeSpec, context: Context) -> Convert:
+    def convert(value: Any) -> Any:
+        if value is None and not spec.optional:
+            raise context.error(spec, value)
+        return value
+
+    return convert
+
+
+# ------------------------------------------------------------------------------------ NULL
+
+
+def _fit_null(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
+    return Fit(Action.ACCEPT, "only NULL")
+
+
+def _null_converter(spec: TypeSpec, context: Context) -> Convert:
+    def convert(value: Any) -> Any:
+        raise context.error(spec, value)  # NULL itself is never passed to this function
+
+    return convert
+
+
+# ------------------------------------------------------------------------- one exact class
+
+
+def _fit_exact(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
+    cls, source = spec.annotation, db_type.python
+    if not is_storable(cls, context.family):
+        return Fit(Action.REFUSE, f"JSON holds no {cls.__name__}", "use Decode(function)")
+    if db_type.is_range and cls in SCALAR_TYPES:
+        return Fit(Action.REFUSE, "it arrives as a range", "cast it in SQL: CAST(x AS text)")
+    if source is None or source is cls or (accepts_subclasses(cls) and issubclass(source, cls)):
+        return accepted(db_type)
+    rule = conversions_to(cls, context.family).get(source)
+    if rule is not None:
+        return Fit(Action.CONVERT, f"from {source.__name__}: {rule.detail}")
+    return refused(db_type, advice(source, cls, context.family))
+
+
+def _exact_converter(spec: TypeSpec, context: Context) -> Convert:
+    cls = spec.annotation
+    rules = conversions_to(cls, context.family)
+
+    def convert(value: Any) -> Any:
+        if is_exactly(value, cls):
+            return value
+        rule = rules.get(type(value))
+        if rule is None or rule.convert is None:
+            raise context.error(spec, value)
+        converted = rule.convert(value)
+        if converted is None:
+            raise ConversionError(spec.text, f"{type_of(value)} that is not {rule.detail}")
+        return converted
+
+    return convert
+
+
+# -------------------------------------------------------------------------------- Decode()
+
+
+def _fit_decode(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
+    return Fit(Action.CONVERT, "by Decode()")
+
+
+def _decode_converter(spec: TypeSpec, context: Context) -> Convert:
+    assert spec.decode is not None
+    function = spec.decode.function
+
+    def convert(value: Any) -> Any:
+        if value is None:
+            raise context.error(spec, value)
+        try:
+            return function(value)
+        except Exception as error:  # the function of the application may raise anything
+            found = f"{type_of(value)} (the function raised {type(error).__name__})"
+            raise ConversionError(f"a value for {spec.decode}", found) from error
+
+    return convert
+
+
+ANYTHING = Handler(_fit_anything, _anything_converter)
+NULL = Handler(_fit_null, _null_converter)
+EXACT = Handler(_fit_exact, _exact_converter)
+DECODE = Handler(_fit_decode, _decode_converter)
