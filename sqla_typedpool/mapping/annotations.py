@@ -16,8 +16,8 @@ from sqla_typedpool.mapping.introspection import is_mapped, is_range, library_of
 from sqla_typedpool.mapping.markers import ByName, Col, Decode, Flatten, Json
 from sqla_typedpool.mapping.typespec import Kind, TypeSpec, is_union, type_name
 
+# Type variable of a generic class -> the type it is bound to.
 Bindings = Mapping[Any, Any]
-"""Type variable of a generic class -> the type it is bound to."""
 
 _UNION: Any = Union  # indexed at run time, which type checkers cannot follow
 _QUALIFIERS = ("Required", "NotRequired", "ReadOnly", "Final")

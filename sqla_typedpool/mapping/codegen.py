@@ -24,8 +24,8 @@ from sqla_typedpool.mapping.typespec import Kind, TypeSpec
 from sqla_typedpool.mapping.value_error import ConversionError
 
 T = TypeVar("T")
+# ``map_rows(rows, first=0)``; ``first`` rows have been mapped before.
 MapRows = Callable[..., list[T]]
-"""``map_rows(rows, first=0)``; ``first`` rows have been mapped before."""
 
 _numbers = count(1)
 _ASSERTION_HINT = (
@@ -54,10 +54,8 @@ class _Writer:
         self._plan = plan
         self._taken = {"rows", "first", "out", "add", "row", "map_rows"}
         self._numbers = count(len(plan.columns))
-        self._locals = {
-            each.position: self._local(each.field, each.position)
-            for each in plan.root.column_plans()
-        }
+        columns = plan.root.column_plans()
+        self._locals = {each.position: self._local(each.field, each.position) for each in columns}
         self.bound: dict[str, Any] = {"type": type}
 
     def source(self) -> str:
@@ -66,7 +64,8 @@ class _Writer:
         The objects to which it refers are defaults of parameters: locals are the fastest.
         """
         columns = _tuple([self._locals[position] for position in range(len(self._locals))])
-        body = "\n".join(f"        {line}" for line in self._row())
+        lines, row = self._object(self._plan.root, "row")
+        body = "\n".join(f"        {line}" for line in [*lines, f"add({row})"])
         defaults = "".join(f", {name}={name}" for name in self.bound)
         return (
             f"def map_rows(rows, first=0{defaults}):\n"
@@ -76,10 +75,6 @@ class _Writer:
             f"{body}\n"
             "    return out\n"
         )
-
-    def _row(self) -> list[str]:
-        lines, expression = self._object(self._plan.root, "row")
-        return [*lines, f"add({expression})"]
 
     def _object(self, plan: ObjectPlan, name: str) -> tuple[list[str], str]:
         """Return the lines that make an object, and the expression for it.

@@ -32,25 +32,21 @@ class Action(Enum):
 class Coercion:
     """One row of the table."""
 
+    # The type that the driver delivers.
     source: type
-    """The type that the driver delivers."""
 
+    # The declared type.
     target: type
-    """The declared type."""
 
+    # The values that are converted; for a refusal the advice.
     detail: str
-    """The values that are converted; for a refusal the advice."""
 
+    # The families of databases to which the row applies; () = all.
     families: tuple[str, ...] = ()
-    """The families of databases to which the row applies; () = all."""
 
+    # Returns the converted value, or None if the value cannot be converted. Without this
+    # function, the row refuses.
     convert: Callable[[Any], Any] | None = None
-    """Returns the converted value, or None if the value cannot be converted. Without this
-    function, the row refuses."""
-
-    @property
-    def action(self) -> Action:
-        return Action.REFUSE if self.convert is None else Action.CONVERT
 
     def applies_to(self, family: str) -> bool:
         return not self.families or family in self.families
@@ -155,8 +151,7 @@ def rule_table() -> str:
 
 
 def _row(rule: Coercion) -> str:
-    action = "converted" if rule.action is Action.CONVERT else "refused"
-    default = "everywhere" if rule.action is Action.CONVERT else "where nothing above converts it"
-    where = ", ".join(rule.families) or default
+    action = "refused" if rule.convert is None else "converted"
+    where = ", ".join(rule.families) or "where nothing above converts it"
     source, target = rule.source.__name__, rule.target.__name__
     return f"| {source} | {target} | {action}: {rule.detail} | {where} |"

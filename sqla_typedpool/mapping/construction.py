@@ -14,14 +14,14 @@ import inspect
 import keyword
 import typing
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from inspect import Parameter
 from types import MemberDescriptorType
 from typing import Any
 
-from sqla_typedpool.mapping.introspection import Library
+from sqla_typedpool.mapping.introspection import Library, parameters_of
 
 
 class Strategy(Enum):
@@ -41,32 +41,32 @@ class Construction:
 
     strategy: Strategy
 
+    # With ``DRAFT``: the class that allows assignments.
     draft: type | None = None
-    """With ``DRAFT``: the class that allows assignments."""
 
+    # With ``CALL``: the fields that can be passed by position, in this order.
     positional: tuple[str, ...] = ()
-    """With ``CALL``: the fields that can be passed by position, in this order."""
 
 
 def construction_of(
-    cls: Any, library: Library, fields: Sequence[tuple[str, str]]
+    cls: Any, library: Library, parameters: Mapping[str, str]
 ) -> tuple[Construction, list[str]]:
     """Return how to make instances of a class, and a message for each reason why it fails.
 
-    :param fields: the name of each field and of the constructor's parameter for it.
+    :param parameters: the name of each field -> the constructor's parameter for it.
     """
     if library == "TypedDict":
         return Construction(Strategy.DICT), []
     if library == "pydantic":
         return Construction(Strategy.CALL), []
-    names = [name for name, _ in fields]
-    if library == "dataclass" and all(map(is_name, names)) and _only_stores(cls):
+    if library == "dataclass" and all(map(is_name, parameters)) and _only_stores(cls):
         if not cls.__dataclass_params__.frozen:
             return Construction(Strategy.STORES), []
-        draft = _draft_of(cls) if all(_is_plain_attribute(cls, name) for name in names) else None
+        is_plain = all(_is_plain_attribute(cls, name) for name in parameters)
+        draft = _draft_of(cls) if is_plain else None
         if draft is not None:
             return Construction(Strategy.DRAFT, draft), []
-    return _call(cls, fields)
+    return _call(cls, {parameter: name for name, parameter in parameters.items()})
 
 
 def is_name(text: str) -> bool:
@@ -78,41 +78,32 @@ def is_name(text: str) -> bool:
 # ------------------------------------------------------------------- constructors
 
 
-def parameters_of(cls: type) -> Mapping[str, Parameter] | None:
-    """Return the parameters of a constructor; None if Python cannot inspect it."""
-    try:
-        return inspect.signature(cls).parameters
-    except (TypeError, ValueError):
-        return None
+def _call(cls: type, names: Mapping[str, str]) -> tuple[Construction, list[str]]:
+    """Return how to call the constructor.
 
-
-def _call(cls: type, fields: Sequence[tuple[str, str]]) -> tuple[Construction, list[str]]:
+    :param names: the constructor's parameter -> the name of the field for it.
+    """
     parameters = parameters_of(cls)
     if parameters is None:
         return Construction(Strategy.CALL), []
-    names = {parameter: name for name, parameter in fields}
     positional = []
     for each in parameters.values():
         if each.kind is not Parameter.POSITIONAL_OR_KEYWORD or each.name not in names:
             break
         positional.append(names[each.name])
-    return Construction(Strategy.CALL, positional=tuple(positional)), _misfits(parameters, names)
+    misfits = list(_misfits(parameters, names))
+    return Construction(Strategy.CALL, positional=tuple(positional)), misfits
 
 
-def _misfits(parameters: Mapping[str, Parameter], names: Mapping[str, str]) -> list[str]:
+def _misfits(parameters: Mapping[str, Parameter], names: Collection[str]) -> Iterator[str]:
     takes_any = any(each.kind is Parameter.VAR_KEYWORD for each in parameters.values())
-    unknown = [name for name in names if name not in parameters and not takes_any]
-    unmet = [
-        each.name
-        for each in parameters.values()
-        if each.default is each.empty
-        and each.kind not in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)
-        and each.name not in names
-    ]
-    return [
-        *(f"the constructor has no parameter {name!r} for the field" for name in unknown),
-        *(f"the constructor requires {name!r}, which is not a field" for name in unmet),
-    ]
+    for name in names:
+        if name not in parameters and not takes_any:
+            yield f"the constructor has no parameter {name!r} for the field"
+    for name, each in parameters.items():
+        is_variadic = each.kind in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)
+        if each.default is each.empty and not is_variadic and name not in names:
+            yield f"the constructor requires {name!r}, which is not a field"
 
 
 # ------------------------------------------------------- what dataclass generated

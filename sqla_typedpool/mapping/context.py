@@ -17,8 +17,8 @@ from sqla_typedpool.mapping.markers import Json
 from sqla_typedpool.mapping.typespec import Kind, TypeSpec
 from sqla_typedpool.mapping.value_error import ConversionError, Convert, conversion_error
 
+# The family of values inside a JSON document.
 JSON = "json"
-"""The family of values inside a JSON document."""
 
 
 @dataclass(frozen=True)
@@ -51,34 +51,31 @@ def refused(db_type: DbType, hint: str) -> Fit:
 class Handler(NamedTuple):
     """The code for one kind of type."""
 
+    # Decides before there are rows. It raises RowShapeError if a nested class cannot be built.
     fit: Callable[[TypeSpec, DbType, Context], Fit]
-    """Decides before there are rows.
 
-    :raises RowShapeError: a nested class cannot be built.
-    """
-
+    # Returns the function that converts a value. NULL is passed to it only if the type does not
+    # allow NULL.
     converter: Callable[[TypeSpec, Context], Convert]
-    """Returns the function that converts a value. NULL is passed to it only if the type does
-    not allow NULL."""
 
 
 @dataclass(frozen=True, eq=False)
 class Context:
     """One family of databases, and access to the handlers of all kinds."""
 
+    # ``"postgresql"``, ``"sqlite"``, ``"mysql"``; or ``JSON`` inside a document.
     family: str
-    """``"postgresql"``, ``"sqlite"``, ``"mysql"``; or ``JSON`` inside a document."""
 
+    # Returns the handler of a type in a family.
     handler_for: Callable[[TypeSpec, str], Handler]
-    """Returns the handler of a type in a family."""
 
+    # Whether JSON arrives decoded, even if drivers of the family deliver text.
     is_json_decoded: bool = False
-    """Whether JSON arrives decoded, even if drivers of the family deliver text."""
 
     json_options: Json = field(default_factory=Json)
 
+    # The converters of classes, by annotation: a class may contain itself.
     object_converters: dict[Any, Convert] = field(default_factory=dict)
-    """The converters of classes, by annotation: a class may contain itself."""
 
     def inside_json(self, options: Json | None) -> Context:
         """Return the context of values inside a JSON document."""

@@ -16,37 +16,37 @@ from uuid import UUID
 class DbType:
     """The type of a column, and the Python type in which its values arrive."""
 
+    # The name of the database type: ``int8``, ``text[]``, ``timestamptz``.
     name: str
-    """The name of the database type: ``int8``, ``text[]``, ``timestamptz``."""
 
+    # The exact type of every value that is not NULL; None = unknown.
     python: type | None = None
-    """The exact type of every value that is not NULL; None = unknown."""
 
+    # The type of an array's elements, whatever the number of dimensions.
     element: DbType | None = None
-    """The type of an array's elements, whatever the number of dimensions."""
 
+    # The labels of a database enum.
     labels: tuple[str, ...] = ()
-    """The labels of a database enum."""
 
+    # The names and types of a composite type's fields, in order.
     fields: tuple[tuple[str, DbType], ...] = ()
-    """The names and types of a composite type's fields, in order."""
 
+    # Whether dates and times have a time zone; None for other types.
     aware: bool | None = None
-    """Whether dates and times have a time zone; None for other types."""
 
+    # Whether the value is JSON, which the driver or SQLAlchemy has decoded.
     json: bool = False
-    """Whether the value is JSON, which the driver or SQLAlchemy has decoded."""
 
+    # Whether the value is an instance of the driver's range class.
     is_range: bool = False
-    """Whether the value is an instance of the driver's range class."""
 
     def __str__(self) -> str:
         zone = {None: "", True: " (aware)", False: " (naive)"}[self.aware]
         return f"{self.name}{zone}"
 
 
+# The type of a column that is not described; each value is checked.
 UNKNOWN = DbType("unknown type")
-"""The type of a column that is not described; each value is checked."""
 
 
 def db_type_of(name: str | int, family: str) -> DbType:
@@ -56,13 +56,12 @@ def db_type_of(name: str | int, family: str) -> DbType:
     :param family: ``"postgresql"``, ``"mysql"`` or ``"sqlite"``. The types of any other
         family are unknown.
     """
-    of_family = _FAMILIES.get(family)
-    return DbType(str(name)) if of_family is None else of_family(name)
+    return _FAMILIES.get(family, sqlite_type)(name)
 
 
 # ------------------------------------------------------------------ PostgreSQL
 
-# (OID, OID of its array, internal name, other names, Python type); JSON is below
+# (OID, OID of its array, internal name, other names, Python type)
 _POSTGRESQL: tuple[tuple[int, int, str, tuple[str, ...], type | None], ...] = (
     (16, 1000, "bool", ("boolean",), bool),
     (17, 1001, "bytea", (), bytes),
@@ -73,6 +72,7 @@ _POSTGRESQL: tuple[tuple[int, int, str, tuple[str, ...], type | None], ...] = (
     (23, 1007, "int4", ("integer", "int", "serial"), int),
     (25, 1009, "text", (), str),
     (26, 1028, "oid", (), int),
+    (114, 199, "json", (), None),
     (142, 143, "xml", (), str),
     (650, 651, "cidr", (), None),
     (700, 1021, "float4", ("real",), float),
@@ -92,6 +92,7 @@ _POSTGRESQL: tuple[tuple[int, int, str, tuple[str, ...], type | None], ...] = (
     (1562, 1563, "varbit", ("bit varying",), None),
     (1700, 1231, "numeric", ("decimal",), Decimal),
     (2950, 2951, "uuid", (), UUID),
+    (3802, 3807, "jsonb", (), None),
     (3904, 3905, "int4range", (), None),
     (3906, 3907, "numrange", (), None),
     (3908, 3909, "tsrange", (), None),
@@ -99,10 +100,10 @@ _POSTGRESQL: tuple[tuple[int, int, str, tuple[str, ...], type | None], ...] = (
     (3912, 3913, "daterange", (), None),
     (3926, 3927, "int8range", (), None),
 )
+# The Python types in which the values of scalar types arrive.
 SCALAR_TYPES = frozenset({python for *_, python in _POSTGRESQL} - {None})
-"""The Python types in which the values of scalar types arrive."""
 
-_JSON = ((114, 199, "json"), (3802, 3807, "jsonb"))
+_JSON = frozenset({"json", "jsonb"})
 _RANGES = frozenset({"int4range", "int8range", "numrange", "tsrange", "tstzrange", "daterange"})
 _AWARE = {"timestamp": False, "time": False, "timestamptz": True, "timetz": True}
 
@@ -110,13 +111,10 @@ _AWARE = {"timestamp": False, "time": False, "timestamptz": True, "timetz": True
 def _by_name_and_oid() -> dict[str | int, DbType]:
     known: dict[str | int, DbType] = {}
     for oid, array_oid, name, other_names, python in _POSTGRESQL:
-        scalar = DbType(name, python, aware=_AWARE.get(name), is_range=name in _RANGES)
-        known.update(dict.fromkeys((oid, name, *other_names), scalar))
-        known[array_oid] = _array_of(scalar)
-    for oid, array_oid, name in _JSON:
-        document = DbType(name, json=True)
-        known.update(dict.fromkeys((oid, name), document))
-        known[array_oid] = _array_of(document)
+        aware, json, is_range = _AWARE.get(name), name in _JSON, name in _RANGES
+        db_type = DbType(name, python, aware=aware, json=json, is_range=is_range)
+        known.update(dict.fromkeys((oid, name, *other_names), db_type))
+        known[array_oid] = _array_of(db_type)
     return known
 
 
@@ -208,7 +206,7 @@ def mysql_type(name: str | int) -> DbType:
 
 
 def sqlite_type(name: str | int) -> DbType:
-    """Return a declared type of SQLite, where any column can hold any value."""
+    """Return a declared type of SQLite, where any column can hold values of any type."""
     return DbType(str(name))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from enum import Enum, Flag
 from typing import Any
 
@@ -11,8 +12,8 @@ from sqla_typedpool.mapping.dbtypes import DbType
 from sqla_typedpool.mapping.typespec import TypeSpec
 from sqla_typedpool.mapping.value_error import ConversionError, Convert, type_of
 
+# Type and value -> member or literal. The type is part of the key because 1 == True == 1.0.
 Keys = dict[tuple[type, Any], Any]
-"""Type and value -> member or literal. The type is part of the key because 1 == True == 1.0."""
 
 # ----------------------------------------------------------------------------------- Enums
 
@@ -55,20 +56,12 @@ def _enum_converter(spec: TypeSpec, context: Context) -> Convert:
             pass
         if value is None:
             raise context.error(spec, value)
-        flags = _flags(cls, value) if type(value) is int and issubclass(cls, Flag) else None
-        if flags is None:
-            raise _not_a_member(spec, value)
-        return flags
+        if type(value) is int and issubclass(cls, Flag):
+            with suppress(ValueError):  # ValueError: not a combination of flags
+                return cls(value)
+        raise _not_a_member(spec, value)
 
     return convert
-
-
-def _flags(cls: type[Enum], value: int) -> Enum | None:
-    """Return the combination of flags for a number; None if there is none."""
-    try:
-        return cls(value)
-    except ValueError:
-        return None
 
 
 def _not_a_member(spec: TypeSpec, value: object) -> ConversionError:

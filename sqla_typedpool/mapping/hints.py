@@ -68,18 +68,15 @@ def _resolved(base: type, name: str) -> Any:
     holder = type(base.__name__, (), {"__annotations__": {name: annotation}})
     module = vars(sys.modules[base.__module__]) if base.__module__ in sys.modules else {}
     type_parameters = {each.__name__: each for each in _parameters(base)}
+    written = str(getattr(annotation, "__forward_arg__", annotation))
     enclosing = {base.__name__: base, **vars(base), **type_parameters}
     try:
         return typing.get_type_hints(holder, enclosing, module, include_extras=True)[name]
     except NameError as error:
         raise AnnotationError(
-            f"{_as_written(annotation)!r} is not defined in the module of {base.__name__} "
+            f"{written!r} is not defined in the module of {base.__name__} "
             f"({error}); next: define or import it at the top level of that module, outside "
             "`if TYPE_CHECKING:`"
         ) from error
     except TypeError as error:
-        raise AnnotationError(f"{_as_written(annotation)!r} is not a type ({error})") from error
-
-
-def _as_written(annotation: Any) -> str:
-    return str(getattr(annotation, "__forward_arg__", annotation))
+        raise AnnotationError(f"{written!r} is not a type ({error})") from error

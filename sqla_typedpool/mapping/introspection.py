@@ -1,9 +1,15 @@
-"""Which library defined a class. No library is imported; its classes have known attributes."""
+"""Which library defined a class, and what its constructor takes.
+
+No library is imported: its classes are recognised by their attributes.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+import inspect
+from collections.abc import Mapping
+from inspect import Parameter
+from typing import Literal
 
 Library = Literal["dataclass", "pydantic", "attrs", "msgspec", "NamedTuple", "TypedDict"]
 
@@ -20,12 +26,16 @@ def library_of(cls: type) -> Library | None:
         return "attrs"
     if issubclass(cls, tuple) and hasattr(cls, "_fields"):
         return "NamedTuple"
-    return "TypedDict" if _is_typed_dict(cls) else None
+    is_typed_dict = issubclass(cls, dict) and hasattr(cls, "__required_keys__")
+    return "TypedDict" if is_typed_dict else None
 
 
-def _is_typed_dict(cls: Any) -> bool:
-    """Return whether this is a ``TypedDict`` of typing or typing_extensions."""
-    return issubclass(cls, dict) and hasattr(cls, "__total__") and hasattr(cls, "__required_keys__")
+def parameters_of(cls: type) -> Mapping[str, Parameter] | None:
+    """Return the parameters of a constructor; None if Python cannot inspect it."""
+    try:
+        return inspect.signature(cls).parameters
+    except (TypeError, ValueError):
+        return None
 
 
 def is_mapped(cls: type) -> bool:

@@ -19,14 +19,13 @@ class Mapper(Generic[T]):
     """A plan, and the function that was generated for it."""
 
     plan: Plan
-    source: str
-    """The source of the function."""
 
+    # ``map_rows(rows, first=0)``: map rows; ``first`` rows have been mapped before.
+    # It raises RowValueError, which names row and column, if a value has the wrong type.
     map_rows: MapRows[T]
-    """``map_rows(rows, first=0)``: map rows; ``first`` rows have been mapped before.
 
-    :raises RowValueError: a value has the wrong type; the error names row and column.
-    """
+    # The source of the function.
+    source: str
 
 
 def mapper_for(annotation: Any, columns: tuple[Column, ...], family: str) -> Mapper[Any]:
@@ -45,8 +44,7 @@ def mapper_for(annotation: Any, columns: tuple[Column, ...], family: str) -> Map
 
 def _make_mapper(annotation: Any, columns: tuple[Column, ...], family: str) -> Mapper[Any]:
     plan = make_plan(annotation, columns, family)
-    map_rows, source = compile_plan(plan)
-    return Mapper(plan, source, map_rows)
+    return Mapper(plan, *compile_plan(plan))
 
 
 _cached_mapper = lru_cache(_MAX_MAPPERS)(_make_mapper)

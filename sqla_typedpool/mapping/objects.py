@@ -59,15 +59,15 @@ class _ObjectConverter:
         ]
 
     def __call__(self, value: Any) -> Any:
-        values = self._by_key(value)
+        values, options = self._by_key(value), self._context.json_options
         arguments: dict[str, Any] = {}
         for field, step, convert in self._parts:
             if field.column in values:
                 part = values.pop(field.column)
                 arguments[field.parameter] = converted_part(step, convert, part)
-            elif not self._may_be_missing(field):
+            elif not (field.may_be_missing or (options.defaults and field.has_default)):
                 raise ConversionError(field.spec.text, "no such key", path=step)
-        if values and not self._context.json_options.extra:
+        if values and not options.extra:
             raise _unknown_key(next(iter(values)))
         return self._cls(**arguments)
 
@@ -79,9 +79,6 @@ class _ObjectConverter:
         elif type(value) is not dict and hasattr(value, "keys"):
             return {key: value[key] for key in value.keys()}  # noqa: SIM118 - not a mapping
         raise self._context.error(self._spec, value)
-
-    def _may_be_missing(self, field: Field) -> bool:
-        return field.may_be_missing or (self._context.json_options.defaults and field.has_default)
 
 
 def _unknown_key(key: str) -> ConversionError:

@@ -41,8 +41,8 @@ class Column:
     """One column of a result."""
 
     name: str
+    # The type of the column; None = unknown.
     db_type: DbType | None = None
-    """The type of the column; None = unknown."""
 
     @property
     def label(self) -> str:
@@ -69,8 +69,8 @@ class ColumnPlan:
     position: int
     column: Column
 
+    # The field's type; without None if the column is asserted.
     spec: TypeSpec
-    """The field's type; without None if the column is asserted."""
 
     fit: Fit
 
@@ -79,14 +79,14 @@ class ColumnPlan:
 class ObjectPlan:
     """An object that is made of columns and of other objects."""
 
+    # The field of its owner; None if it is the row.
     field: Field | None
-    """The field of its owner; None if it is the row."""
 
     row_type: RowType
     parts: tuple[ColumnPlan | ObjectPlan, ...]
 
+    # Whether it is None if all its columns are NULL.
     is_optional: bool = False
-    """Whether it is None if all its columns are NULL."""
 
     @property
     def strategy(self) -> Strategy:
@@ -112,8 +112,8 @@ class Plan:
 
     columns: tuple[Column, ...]
     family: str
+    # The plan of the row itself.
     root: ObjectPlan
-    """The plan of the row itself."""
 
     def __str__(self) -> str:
         row_type = self.root.row_type
@@ -128,8 +128,8 @@ class Plan:
 class PartialPlan:
     """As much of a plan as possible, and the issues that prevent a complete one."""
 
+    # Contains every field that has a column, whether or not the column fits.
     root: ObjectPlan
-    """Contains every field that has a column, whether or not the column fits."""
 
     issues: tuple[ShapeIssue, ...]
 
@@ -169,8 +169,8 @@ def partial_plan(annotation: Any, columns: Sequence[Column], family: str) -> Par
     """
     row_type = row_type_of(annotation)
     planner = _Planner(tuple(columns), family)
-    has_names = bool(row_type.fields[0].name)
-    root = planner.by_name(row_type) if has_names else planner.by_position(row_type)
+    is_named = bool(row_type.fields[0].name)
+    root = planner.by_name(row_type) if is_named else planner.by_position(row_type)
     return PartialPlan(root, tuple(planner.issues))
 
 
@@ -194,20 +194,17 @@ class _Planner:
             )
             self.issues.append(ShapeIssue(ShapeIssueKind.COUNT, message))
         positions = range(min(len(fields), len(columns)))
-        parts = tuple(self._column_plan(fields[i], i, row_type.text) for i in positions)
-        return ObjectPlan(None, row_type, parts)
+        parts = [self._column_plan(fields[i], i, row_type.text) for i in positions]
+        return ObjectPlan(None, row_type, tuple(parts))
 
     def by_name(self, row_type: RowType) -> ObjectPlan:
         """Plan a class with fields; every column must belong to exactly one of them."""
-        self._find_duplicates()
+        labels = Counter(column.label for column in self._columns)
+        duplicates = [label for label, count in labels.items() if count > 1]
+        self.issues += [_duplicate(self._columns, label) for label in duplicates]
         root = self._object_plan(None, row_type, "")
         self.issues += [_extra(self._columns, i, row_type) for i in self._unused.values()]
         return root
-
-    def _find_duplicates(self) -> None:
-        for label, count in Counter(column.label for column in self._columns).items():
-            if count > 1:
-                self.issues.append(_duplicate(self._columns, label))
 
     def _object_plan(self, field: Field | None, row_type: RowType, prefix: str) -> ObjectPlan:
         found = (self._part(each, row_type, prefix) for each in row_type.fields)
@@ -235,18 +232,18 @@ class _Planner:
             ]
             return None
         has_issues = len(self.issues) > count_before
-        if plan.is_optional and not has_issues and not _is_recognisable(plan):
+        if plan.is_optional and not has_issues and not any(map(_is_never_none, plan.parts)):
             self.issues.append(_ambiguous(field, owner, plan))
         return plan
 
     def _column_plan(self, field: Field, position: int, subject: str) -> ColumnPlan:
-        column, spec = self._columns[position], field.spec
+        column = self._columns[position]
+        spec = replace(field.spec, optional=False) if column.is_asserted else field.spec
         fit = fit_of(spec, column.db_type, self._family)
+        plan = ColumnPlan(field, position, column, spec, fit)
         if fit.is_refused:
-            self.issues.append(_impossible(column, position, spec, fit, subject))
-        if column.is_asserted:
-            spec = replace(spec, optional=False)
-        return ColumnPlan(field, position, column, spec, fit)
+            self.issues.append(_impossible(plan, subject))
+        return plan
 
     def _missing(self, field: Field, owner: RowType, prefix: str) -> ShapeIssue:
         name, subject = f"{prefix}{field.column}", f"{owner.text}.{field.name}"
@@ -273,20 +270,16 @@ def _duplicate(columns: Sequence[Column], label: str) -> ShapeIssue:
     return ShapeIssue(ShapeIssueKind.DUPLICATE, message, hint=hint, columns=positions)
 
 
-def _is_recognisable(plan: ColumnPlan | ObjectPlan) -> bool:
-    """Return whether some column is never NULL in an object that is not missing."""
-    if isinstance(plan, ColumnPlan):
-        return not plan.spec.optional
-    return any(
-        _is_recognisable(part)
-        for part in plan.parts
-        if isinstance(part, ColumnPlan) or not part.is_optional
-    )
+def _is_never_none(part: ColumnPlan | ObjectPlan) -> bool:
+    """Return whether a column of this part is never NULL in an object that is not missing."""
+    if isinstance(part, ColumnPlan):
+        return not part.spec.optional
+    return not part.is_optional and any(map(_is_never_none, part.parts))
 
 
 def _ambiguous(field: Field, owner: RowType, plan: ObjectPlan) -> ShapeIssue:
     column_plans = tuple(plan.column_plans())
-    names = ", ".join(f'"{each.column.name}"' for each in column_plans)
+    names = _list([each.column for each in column_plans])
     subject = f"{owner.text}.{field.name}"
     message = (
         f"{subject}: every field of {plan.row_type.text} may be None, so a missing object "
@@ -294,19 +287,15 @@ def _ambiguous(field: Field, owner: RowType, plan: ObjectPlan) -> ShapeIssue:
     )
     hint = 'declare a field that is never None, or select its column AS "...!"'
     positions = tuple(each.position for each in column_plans)
-    return ShapeIssue(
-        ShapeIssueKind.AMBIGUOUS, message, hint=hint, columns=positions, subject=subject
-    )
+    return ShapeIssue(ShapeIssueKind.AMBIGUOUS, message, "", hint, positions, subject)
 
 
-def _impossible(
-    column: Column, position: int, spec: TypeSpec, fit: Fit, subject: str
-) -> ShapeIssue:
+def _impossible(plan: ColumnPlan, subject: str) -> ShapeIssue:
+    spec, fit = plan.field.spec, plan.fit
     problem = "is not always NULL" if spec.kind is Kind.NULL else f"cannot be {spec}"
-    message = f"column {column} {problem}" + (f" for {subject}" if subject != spec.text else "")
-    return ShapeIssue(
-        ShapeIssueKind.IMPOSSIBLE, message, fit.reason, fit.hint, (position,), subject
-    )
+    purpose = "" if subject == spec.text else f" for {subject}"
+    message, columns = f"column {plan.column} {problem}{purpose}", (plan.position,)
+    return ShapeIssue(ShapeIssueKind.IMPOSSIBLE, message, fit.reason, fit.hint, columns, subject)
 
 
 def _count(number: int) -> str:

@@ -10,14 +10,9 @@ from typing import Any, Literal, NamedTuple
 
 from sqla_typedpool.errors import RowShapeError
 from sqla_typedpool.mapping.annotations import AnnotationError, Bindings, is_qualifier, spec_of
-from sqla_typedpool.mapping.construction import (
-    Construction,
-    Strategy,
-    construction_of,
-    parameters_of,
-)
+from sqla_typedpool.mapping.construction import Construction, Strategy, construction_of
 from sqla_typedpool.mapping.hints import Hints
-from sqla_typedpool.mapping.introspection import Library, library_of
+from sqla_typedpool.mapping.introspection import Library, library_of, parameters_of
 from sqla_typedpool.mapping.markers import Col
 from sqla_typedpool.mapping.typespec import Kind, TypeSpec, type_name
 
@@ -26,22 +21,22 @@ from sqla_typedpool.mapping.typespec import Kind, TypeSpec, type_name
 class Field:
     """One field of a row type: one column, or several for a flattened class."""
 
+    # The name in the class; "" in a tuple or a single value.
     name: str
-    """The name in the class; "" in a tuple or a single value."""
 
+    # The name in the result, without a ``Flatten`` prefix; in JSON the key.
     column: str
-    """The name in the result, without a ``Flatten`` prefix; in JSON the key."""
 
     spec: TypeSpec
 
+    # The name of the constructor's parameter.
     parameter: str
-    """The name of the constructor's parameter."""
 
+    # Whether the constructor's parameter is optional.
     has_default: bool = False
-    """Whether the constructor's parameter is optional."""
 
+    # Whether the result may have no such column.
     may_be_missing: bool = False
-    """Whether the result may have no such column."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +44,16 @@ class RowType:
     """The type that each row becomes."""
 
     kind: Library | Literal["tuple", "scalar"]
+    # The class; of a single value its annotation.
     cls: Any
-    """The class; of a single value its annotation."""
 
     fields: tuple[Field, ...]
     construction: Construction
+    # The type as it is written in Python.
     text: str
-    """The type as it is written in Python."""
 
+    # Whether the one field describes every column: ``tuple[int, ...]``.
     repeats: bool = False
-    """Whether the one field describes every column: ``tuple[int, ...]``."""
 
 
 class _DeclaredField(NamedTuple):
@@ -69,8 +64,8 @@ class _DeclaredField(NamedTuple):
     has_default: bool = False
     is_optional_key: bool = False
 
+    # The type of a field that has no annotation.
     unannotated: Any = Any
-    """The type of a field that has no annotation."""
 
 
 def row_type_of(annotation: Any) -> RowType:
@@ -96,13 +91,11 @@ def row_type_of(annotation: Any) -> RowType:
 def _check_single_value(spec: TypeSpec) -> None:
     """Refuse a type that would be read as one value but is probably meant as a whole row."""
     name = spec.text
-    if spec.kind is Kind.NESTED:
+    if spec.kind in (Kind.NESTED, Kind.TUPLE):
         raise RowShapeError(
             f"{name} as a row type: a row is never None; "
             f"next: declare {type_name(spec.annotation)}, or call fetch_optional()"
         )
-    if spec.kind is Kind.TUPLE:
-        raise RowShapeError(f"{name} as a row type: a row is never None; next: declare the tuple")
     if spec.kind is Kind.MAPPING or (spec.kind is Kind.ARRAY and not spec.of):
         raise RowShapeError(
             f"{name} as a row type says nothing about the columns; "
@@ -127,16 +120,13 @@ def class_row_type(annotation: Any) -> RowType:
     """
     cls: type = typing.get_origin(annotation) or annotation
     library = library_of(cls)
-    if library is None:
+    declared = [] if library is None else list(_DECLARED_FIELDS[library](cls))
+    if library is None or not declared:
         raise RowShapeError(f"{cls.__name__} has no fields")
-    declared = list(_DECLARED_FIELDS[library](cls))
     fields, faults = _fields(cls, annotation, declared)
-    construction, misfits = construction_of(
-        cls, library, tuple((field.name, field.parameter) for field in fields)
-    )
+    parameters = {field.name: field.parameter for field in fields}
+    construction, misfits = construction_of(cls, library, parameters)
     faults += [f"{cls.__name__}: {misfit}" for misfit in misfits]
-    if not declared:
-        faults.append(f"{cls.__name__} has no fields")
     if faults:
         raise RowShapeError(*faults)
     return RowType(library, cls, tuple(fields), construction, type_name(annotation))

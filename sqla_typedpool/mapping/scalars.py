@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from sqla_typedpool.mapping.coercions import (
-    Action,
-    accepts_subclasses,
-    advice,
-    conversions_to,
-    is_exactly,
-    is_storable,
-)
+from sqla_typedpool.mapping import coercions
+from sqla_typedpool.mapping.coercions import Action, is_exactly
 from sqla_typedpool.mapping.context import Context, Fit, Handler, accepted, refused
 from sqla_typedpool.mapping.dbtypes import SCALAR_TYPES, DbType
 from sqla_typedpool.mapping.typespec import TypeSpec
 from sqla_typedpool.mapping.value_error import ConversionError, Convert, type_of
 
+
+def _always(action: Action, reason: str) -> Callable[[TypeSpec, DbType, Context], Fit]:
+    """Return a ``Handler.fit`` for a type that columns of every type fit."""
+    return lambda spec, db_type, context: Fit(action, reason)
+
+
 # ------------------------------------------------------------------------------- any value
-
-
-def _fit_anything(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
-    return Fit(Action.ACCEPT, "not checked")
 
 
 def _anything_converter(spec: TypeSpec, context: Context) -> Convert:
@@ -33,40 +30,28 @@ def _anything_converter(spec: TypeSpec, context: Context) -> Convert:
     return convert
 
 
-# ------------------------------------------------------------------------------------ NULL
-
-
-def _fit_null(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
-    return Fit(Action.ACCEPT, "only NULL")
-
-
-def _null_converter(spec: TypeSpec, context: Context) -> Convert:
-    def convert(value: Any) -> Any:
-        raise context.error(spec, value)  # NULL itself is never passed to this function
-
-    return convert
-
-
 # ------------------------------------------------------------------------- one exact class
 
 
 def _fit_exact(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
     cls, source = spec.annotation, db_type.python
-    if not is_storable(cls, context.family):
+    if not coercions.is_storable(cls, context.family):
         return Fit(Action.REFUSE, f"JSON holds no {cls.__name__}", "use Decode(function)")
     if db_type.is_range and cls in SCALAR_TYPES:
         return Fit(Action.REFUSE, "it arrives as a range", "cast it in SQL: CAST(x AS text)")
-    if source is None or source is cls or (accepts_subclasses(cls) and issubclass(source, cls)):
+    if source is None or source is cls:
         return accepted(db_type)
-    rule = conversions_to(cls, context.family).get(source)
+    if coercions.accepts_subclasses(cls) and issubclass(source, cls):
+        return accepted(db_type)
+    rule = coercions.conversions_to(cls, context.family).get(source)
     if rule is not None:
         return Fit(Action.CONVERT, f"from {source.__name__}: {rule.detail}")
-    return refused(db_type, advice(source, cls, context.family))
+    return refused(db_type, coercions.advice(source, cls, context.family))
 
 
 def _exact_converter(spec: TypeSpec, context: Context) -> Convert:
     cls = spec.annotation
-    rules = conversions_to(cls, context.family)
+    rules = coercions.conversions_to(cls, context.family)
 
     def convert(value: Any) -> Any:
         if is_exactly(value, cls):
@@ -85,10 +70,6 @@ def _exact_converter(spec: TypeSpec, context: Context) -> Convert:
 # -------------------------------------------------------------------------------- Decode()
 
 
-def _fit_decode(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
-    return Fit(Action.CONVERT, "by Decode()")
-
-
 def _decode_converter(spec: TypeSpec, context: Context) -> Convert:
     assert spec.decode is not None
     function = spec.decode.function
@@ -105,7 +86,8 @@ def _decode_converter(spec: TypeSpec, context: Context) -> Convert:
     return convert
 
 
-ANYTHING = Handler(_fit_anything, _anything_converter)
-NULL = Handler(_fit_null, _null_converter)
+ANYTHING = Handler(_always(Action.ACCEPT, "not checked"), _anything_converter)
+# The converter refuses all values. NULL itself is not passed to it.
+NULL = Handler(_always(Action.ACCEPT, "only NULL"), _exact_converter)
 EXACT = Handler(_fit_exact, _exact_converter)
-DECODE = Handler(_fit_decode, _decode_converter)
+DECODE = Handler(_always(Action.CONVERT, "by Decode()"), _decode_converter)

@@ -9,17 +9,17 @@ from enum import Enum
 class ShapeIssueKind(Enum):
     """The kinds of issues. The checker has a rule for each."""
 
+    # A tuple or a single value needs another number of columns.
     COUNT = "count"
-    """A tuple or a single value needs another number of columns."""
     MISSING = "missing"
     EXTRA = "extra"
     DUPLICATE = "duplicate"
+    # The values of the column can never have the declared type.
     IMPOSSIBLE = "impossible"
-    """The values of the column can never have the declared type."""
+    # A missing object of an optional ``Flatten`` cannot be recognised.
     AMBIGUOUS = "ambiguous"
-    """A missing object of an optional ``Flatten`` cannot be recognised."""
+    # The flattened class cannot be a row type.
     ROW_TYPE = "row type"
-    """The flattened class cannot be a row type."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class ShapeIssue:
     kind: ShapeIssueKind
     message: str
     reason: str = ""
+    # The next step; for a missing column, a similar column.
     hint: str = ""
-    """The next step; for a missing column, a similar column."""
 
+    # The positions of the columns concerned, from 0.
     columns: tuple[int, ...] = ()
-    """The positions of the columns concerned, from 0."""
 
+    # The field, ``User.name``; the row type if its parts have no names.
     subject: str = ""
-    """The field, ``User.name``; the row type if its parts have no names."""
 
     def __str__(self) -> str:
         reason = f" ({self.reason})" if self.reason else ""

@@ -16,21 +16,21 @@ class Kind(Enum):
 
     ANYTHING = "anything"
     NULL = "null"
+    # A class whose instances the driver delivers, subclasses excluded.
     EXACT = "exact"
-    """A class whose instances the driver delivers, subclasses excluded"""
     ENUM = "enum"
     LITERAL = "literal"
     UNION = "union"
+    # ``list[T]``.
     ARRAY = "array"
-    """``list[T]``"""
+    # ``tuple[int, str]``, or ``tuple[int, ...]`` if ``repeats``.
     TUPLE = "tuple"
-    """``tuple[int, str]``, or ``tuple[int, ...]`` if ``repeats``"""
+    # ``dict[str, T]``.
     MAPPING = "mapping"
-    """``dict[str, T]``"""
+    # A driver's range class, with or without the type of its bounds.
     RANGE = "range"
-    """A driver's range class, with or without the type of its bounds"""
+    # A class with fields, built from JSON or from a composite value.
     NESTED = "nested"
-    """A class with fields, built from JSON or from a composite value"""
 
 
 @dataclass(frozen=True)
@@ -38,20 +38,20 @@ class TypeSpec:
     """The type that a value must have."""
 
     kind: Kind
+    # The annotation without ``Annotated`` and ``None``.
     annotation: Any
-    """The annotation without ``Annotated`` and ``None``."""
 
+    # The elements of a container, the members of a union, the values of a mapping.
     of: tuple[TypeSpec, ...] = ()
-    """The elements of a container, the members of a union, the values of a mapping."""
 
+    # Whether NULL is allowed; it becomes None.
     optional: bool = False
-    """Whether NULL is allowed; it becomes None."""
 
+    # Whether a tuple has any number of elements, all of the one type in ``of``.
     repeats: bool = False
-    """Whether a tuple has any number of elements, all of the one type in ``of``."""
 
+    # Whether an Enum's members are found by name.
     by_name: bool = False
-    """Whether an Enum's members are found by name."""
 
     json: Json | None = None
     decode: Decode | None = None
@@ -80,6 +80,8 @@ def type_name(annotation: Any) -> str:
         return "None"
     if annotation is Any:
         return "Any"
+    if annotation is ...:
+        return "..."
     arguments = typing.get_args(annotation)
     if typing.get_origin(annotation) is Literal:
         return f"Literal[{', '.join(map(repr, arguments))}]"
@@ -88,12 +90,8 @@ def type_name(annotation: Any) -> str:
     if is_union(annotation):
         return " | ".join(map(type_name, arguments))
     if arguments:
-        return f"{type_name(typing.get_origin(annotation))}[{', '.join(map(_argument, arguments))}]"
+        return f"{type_name(typing.get_origin(annotation))}[{', '.join(map(type_name, arguments))}]"
     return getattr(annotation, "__name__", None) or str(annotation)
-
-
-def _argument(argument: Any) -> str:
-    return "..." if argument is ... else type_name(argument)
 
 
 def is_union(annotation: Any) -> bool:

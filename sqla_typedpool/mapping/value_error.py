@@ -11,11 +11,8 @@ from sqla_typedpool.mapping.coercions import advice
 from sqla_typedpool.mapping.construction import is_name
 from sqla_typedpool.mapping.typespec import Kind, TypeSpec
 
+# Converts one value, or raises ConversionError.
 Convert = Callable[[Any], Any]
-"""Converts one value.
-
-:raises ConversionError: the value cannot have the declared type.
-"""
 
 
 class ConversionError(Exception):

@@ -269,7 +269,7 @@ def test_no_pair_is_both_converted_and_refused_in_one_place_by_accident() -> Non
     converted_pairs = [
         (rule.source, rule.target, family)
         for rule in RULES
-        if rule.action is Action.CONVERT
+        if rule.convert is not None
         for family in rule.families
     ]
     assert len(converted_pairs) == len(set(converted_pairs))
