@@ -1,23 +1,32 @@
-"""Helpers of the tests of typed results: the same statement on every database and driver."""
+"""Helpers of the tests of typed results.
+
+A `Lab` runs the same statement on each database and driver. `engine_for` is for the tests of the
+two paths on asyncpg: on the fast path a statement goes to asyncpg, on the slow path through
+SQLAlchemy. A listener that does nothing sends all statements of an engine through the slow path.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import event, text
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import Column, Integer, MetaData, Table, Text, event, text
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
 
-from sqla_typedpool import TypedPool, fetch_all, rows_as, stream
+from sqla_typedpool import TypedPool, fetch_all, fetch_one, rows_as, stream
 from sqla_typedpool.statement import as_executable
 from tests.support.engines import make_engine
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
     from pathlib import Path
 
     from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from sqla_typedpool.embedded import Postgres
 
 DRIVERS = {
     "asyncpg": "postgresql",
@@ -110,3 +119,102 @@ async def executor_of(engine: AsyncEngine, kind: str) -> AsyncIterator[Executor]
         async with AsyncSession(engine) as session:
             await session.execute(text("SELECT 1"))  # later statements may take the fast path
             yield Executor(kind, session)
+
+
+# ------------------------------------------------------------------ the two paths on asyncpg
+
+
+PATHS = ("fast", "slow")
+by_path = pytest.mark.parametrize("path", PATHS, ids=[f"{path} path" for path in PATHS])
+by_db = pytest.mark.parametrize("kind", ["engine", "connection", "session", "scoped"])
+
+
+@dataclass(slots=True)
+class User:
+    id: int
+    name: str
+    nick: str | None = None
+
+
+@asynccontextmanager
+async def engine_for(server: Postgres, path: str, **options: Any) -> AsyncIterator[AsyncEngine]:
+    """An engine whose statements take this path, and a new table `people`.
+
+    It checks that every connection has been returned.
+    """
+    engine = make_engine(server.url("asyncpg"), **{"pool_size": 3, "max_overflow": 0, **options})
+    if path == "slow":
+        event.listen(engine.sync_engine, "before_cursor_execute", no_listener)
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(text("DROP TABLE IF EXISTS people CASCADE"))
+            await connection.execute(
+                text("CREATE TABLE people (id int PRIMARY KEY, name text NOT NULL, nick text)")
+            )
+            await connection.execute(
+                text("INSERT INTO people VALUES (1, 'Ada', NULL), (2, 'Bob', 'bo'), (3, 'Cy', '')")
+            )
+        yield engine
+        stats = TypedPool.of(engine).stats()
+        assert stats.in_use == 0, "a connection was lost"
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def db_of(engine: AsyncEngine, kind: str) -> AsyncIterator[Any]:
+    """The engine itself, a connection, or a session that has begun a transaction."""
+    if kind == "engine":
+        yield engine
+    elif kind == "connection":
+        async with engine.connect() as connection:
+            yield connection
+    elif kind == "session":
+        async with AsyncSession(engine) as session:
+            await session.execute(text("SELECT 1"))  # later statements may take the fast path
+            yield session
+    else:
+        maker = async_sessionmaker(engine)
+        scoped = async_scoped_session(maker, asyncio.current_task)
+        try:
+            await scoped.execute(text("SELECT 1"))
+            yield scoped
+        finally:
+            await scoped.remove()
+
+
+class Paths:
+    """Counts the statements that took the slow path, by their log records."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self._caplog = caplog
+
+    def slow(self) -> int:
+        return sum(each.getMessage().startswith("slow path: ") for each in self._caplog.records)
+
+
+ALL = "SELECT id, name, nick FROM people ORDER BY id"
+ONE = "SELECT id, name, nick FROM people WHERE id = :id"
+PEOPLE = [User(1, "Ada"), User(2, "Bob", "bo"), User(3, "Cy", "")]
+ADD_PERSON = "INSERT INTO people VALUES (:id, :name) RETURNING id"
+people = Table(
+    "people",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("name", Text),
+    Column("nick", Text),
+)
+
+
+async def people_count(engine: AsyncEngine) -> int:
+    """Return the number of rows in `people`, fetched as by an application."""
+    return await fetch_one(engine, int, "SELECT count(*) FROM people")
+
+
+async def error_of(work: Coroutine[Any, Any, Any]) -> BaseException:
+    """Return the error that this raises; fail if it raises none."""
+    try:
+        await work
+    except Exception as error:
+        return error
+    raise AssertionError("nothing was raised")
