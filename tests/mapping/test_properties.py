@@ -1,4 +1,4 @@
-"""Any value of a type comes through unchanged; any value of another is refused."""
+"""Any value of a declared type is unchanged; any value of another type is refused."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SCALARS: dict[type, st.SearchStrategy[Any]] = {
     ipaddress.IPv4Address: st.ip_addresses(v=4),
     ipaddress.IPv6Address: st.ip_addresses(v=6),
 }
-# a busy machine is no finding
+# A slow machine must not fail these tests.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 TYPES = st.sampled_from(list(SCALARS))
@@ -43,7 +43,7 @@ ANY_VALUE = st.one_of(*SCALARS.values())
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A type, and a value that is or is not of it."""
+    """A type, and a value that has this type or another."""
 
     annotation: Any
     value: Any
@@ -51,7 +51,7 @@ class Drawn:
 
 @st.composite
 def of_type(draw: st.DrawFn) -> Drawn:
-    """A scalar, a list, an optional one or a union, with a fitting value."""
+    """A scalar type, an optional one, a list or a union, and a value of this type."""
     cls = draw(TYPES)
     value = SCALARS[cls]
     shape = draw(st.sampled_from(["scalar", "optional", "list", "matrix", "union"]))
@@ -69,7 +69,7 @@ def of_type(draw: st.DrawFn) -> Drawn:
 
 @st.composite
 def of_another_type(draw: st.DrawFn) -> Drawn:
-    """A scalar type, or a list of it, with a value that is of another."""
+    """A scalar type or a list of it, and a value that has another type."""
     cls = draw(TYPES)
     other = draw(TYPES.filter(lambda each: each is not cls))
     value = draw(SCALARS[other] | st.none())
@@ -80,7 +80,7 @@ def of_another_type(draw: st.DrawFn) -> Drawn:
 
 
 def is_unchanged(made: Any, value: Any) -> bool:
-    """The same objects; lists of them may be new."""
+    """Whether these are the same objects; lists may be new."""
     if isinstance(value, list):
         return (
             type(made) is list and len(made) == len(value) and all(map(is_unchanged, made, value))
@@ -97,7 +97,7 @@ def mapped(annotation: Any, value: Any, family: str) -> Any:
 @pytest.mark.parametrize("family", ["postgresql", "sqlite", "mysql"])
 @unhurried
 @given(drawn=of_type())
-def test_a_value_of_its_type_comes_through_unchanged(family: str, drawn: Drawn) -> None:
+def test_a_value_of_the_declared_type_is_unchanged(family: str, drawn: Drawn) -> None:
     assert is_unchanged(mapped(drawn.annotation, drawn.value, family), drawn.value)
 
 
@@ -112,7 +112,7 @@ def test_a_value_of_another_type_is_refused(drawn: Drawn) -> None:
 @pytest.mark.parametrize("family", ["sqlite", "mysql"])
 @unhurried
 @given(drawn=of_another_type())
-def test_where_forms_are_read_the_result_is_of_the_type_or_there_is_none(
+def test_where_stored_forms_exist_every_result_has_the_declared_type(
     family: str, drawn: Drawn
 ) -> None:
     try:
@@ -126,7 +126,7 @@ def test_where_forms_are_read_the_result_is_of_the_type_or_there_is_none(
 
 @unhurried
 @given(st.lists(st.tuples(TYPES, st.booleans()), min_size=1, max_size=12), st.data())
-def test_whole_rows_equal_what_the_constructor_makes(
+def test_whole_rows_equal_the_objects_that_the_constructor_makes(
     fields: list[tuple[type, bool]], data: st.DataObject
 ) -> None:
     frozen, slots = data.draw(st.booleans()), data.draw(st.booleans())
@@ -159,7 +159,7 @@ JSON_TYPES: dict[Any, st.SearchStrategy[Any]] = {
 @pytest.mark.parametrize("family", ["postgresql", "sqlite", "mysql"])
 @unhurried
 @given(st.sampled_from(list(JSON_TYPES)), st.data())
-def test_what_was_written_as_json_reads_back_the_same(
+def test_a_value_written_as_json_is_read_unchanged(
     family: str, cls: Any, data: st.DataObject
 ) -> None:
     value = data.draw(st.dictionaries(st.text(), st.lists(JSON_TYPES[cls])))
@@ -172,6 +172,6 @@ def test_what_was_written_as_json_reads_back_the_same(
 
 @unhurried
 @given(ANY_VALUE)
-def test_a_document_that_is_no_json_never_becomes_one(value: Any) -> None:
+def test_a_value_that_is_not_json_is_refused(value: Any) -> None:
     with pytest.raises(RowValueError):
         mapped(Annotated[list[int], Json()], value, "postgresql")

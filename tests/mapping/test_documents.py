@@ -1,4 +1,4 @@
-"""JSON -> declared types, exactly, with the path to whatever is wrong."""
+"""JSON documents become declared types; an error has the path to the wrong value."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ import pytest
 import typing_extensions
 
 from sqla_typedpool.errors import RowShapeError, RowValueError
-from sqla_typedpool.mapping.dbtypes import DbType, postgresql_type
+from sqla_typedpool.mapping.coercions import Action
+from sqla_typedpool.mapping.dbtypes import DbType, mysql_type, postgresql_type
 from sqla_typedpool.mapping.mapper import mapper_for
 from sqla_typedpool.mapping.markers import ByName, Col, Decode, Flatten, Json
 from sqla_typedpool.mapping.plan import Column
+from tests.support.mapping_lab import fit, refusal, shape_refusal
 
 T = TypeVar("T")
 JSONB = postgresql_type("jsonb")
@@ -89,14 +91,15 @@ class HalfPoint(typing_extensions.TypedDict):
 
 
 def built(annotation: Any, document: Any, options: Json | None = None) -> Any:
-    """One decoded document as PostgreSQL's drivers deliver it."""
+    """Map a document that is decoded, as PostgreSQL's drivers deliver it."""
     row_type = Annotated[annotation, options or Json()]
     mapper = mapper_for(row_type, (Column("data", JSONB),), "postgresql")
     (made,) = mapper.map_rows([(document,)])
     return made
 
 
-def refusal(annotation: Any, document: Any, options: Json | None = None) -> str:
+def document_error(annotation: Any, document: Any, options: Json | None = None) -> str:
+    """Return the path and the message of the error for a document."""
     with pytest.raises(RowValueError) as caught:
         built(annotation, document, options)
     message = str(caught.value)
@@ -104,20 +107,20 @@ def refusal(annotation: Any, document: Any, options: Json | None = None) -> str:
     return message.removeprefix('row 1, column "data" at ').partition("; next: ")[0]
 
 
-# ----------------------------------------------------------------------- what is built
+# --------------------------------------------------------------------------------- what is built
 
 
 @pytest.mark.parametrize("cls", [AttrsPoint, NamedPoint, DictPoint, StructPoint, ModelPoint])
-def test_an_object_becomes_a_class_of_any_library(cls: Any) -> None:
+def test_a_json_object_becomes_a_class_of_any_library(cls: Any) -> None:
     made = built(list[cls], [{"x": 1, "y": 2}])
     assert made == [cls(x=1, y=2)]
     assert type(made[0]) is type(cls(x=1, y=2))
-    assert refusal(cls, {"x": 1, "y": "2"}) == "$.y: expected int, found str"
-    assert refusal(cls, {"x": 1}) == "$.y: expected int, found no such key"
-    assert refusal(cls, {"x": True, "y": 1}) == "$.x: expected int, found bool"
+    assert document_error(cls, {"x": 1, "y": "2"}) == "$.y: expected int, found str"
+    assert document_error(cls, {"x": 1}) == "$.y: expected int, found no such key"
+    assert document_error(cls, {"x": True, "y": 1}) == "$.x: expected int, found bool"
 
 
-def test_objects_nest() -> None:
+def test_objects_may_be_nested() -> None:
     document = {
         "items": [{"name": "a", "price": 1.5, "tags": ["x"]}],
         "placed": "2026-01-31T12:00:00+00:00",
@@ -132,12 +135,15 @@ def test_a_class_may_contain_itself() -> None:
     tree = built(Tree, {"value": 1, "children": [leaf], "parent": None})
     assert tree == Tree(1, [Tree(2, [])])
     broken = {"value": 1, "children": [{**leaf, "value": "2"}], "parent": None}
-    assert refusal(Tree, broken) == "$.children[0].value: expected int, found str"
+    assert document_error(Tree, broken) == "$.children[0].value: expected int, found str"
 
 
-def test_generic_classes_know_what_they_hold() -> None:
+def test_the_type_argument_of_a_generic_class_is_checked() -> None:
     assert built(Box[list[int]], {"content": [1]}) == Box([1])
-    assert refusal(Box[list[int]], {"content": ["1"]}) == "$.content[0]: expected int, found str"
+    assert (
+        document_error(Box[list[int]], {"content": ["1"]})
+        == "$.content[0]: expected int, found str"
+    )
 
 
 @pytest.mark.parametrize(
@@ -213,27 +219,31 @@ def test_a_document_becomes_a_value(annotation: Any, document: Any, value: Any) 
         ),
     ],
 )
-def test_what_is_wrong_is_told_with_its_path(annotation: Any, document: Any, message: str) -> None:
-    assert refusal(annotation, document).startswith(message)
+def test_an_error_has_the_path_to_the_wrong_value(
+    annotation: Any, document: Any, message: str
+) -> None:
+    assert document_error(annotation, document).startswith(message)
 
 
-# ------------------------------------------------------------------------- on request
+# --------------------------------------------------------------------------------------- options
 
 
-def test_missing_keys_take_defaults_only_when_asked() -> None:
+def test_missing_keys_take_defaults_only_with_the_option() -> None:
     document = {"name": "a", "price": 1.0}
     assert built(Item, document, Json(defaults=True)) == Item("a", 1.0)
-    assert "no such key" in refusal(Item, {"name": "a"}, Json(defaults=True))
+    assert "no such key" in document_error(Item, {"name": "a"}, Json(defaults=True))
     null = {"name": "a", "price": 1.0, "tags": None}
-    assert refusal(Item, null, Json(defaults=True)) == "$.tags: expected list[str], found null"
+    assert (
+        document_error(Item, null, Json(defaults=True)) == "$.tags: expected list[str], found null"
+    )
 
 
-def test_unknown_keys_are_ignored_only_when_asked() -> None:
+def test_unknown_keys_are_ignored_only_with_the_option() -> None:
     document = {"name": "a", "price": 1.0, "tags": [], "more": 1}
     assert built(Item, document, Json(extra=True)) == Item("a", 1.0, [])
 
 
-def test_options_hold_at_every_depth() -> None:
+def test_options_apply_at_every_depth() -> None:
     document = {"items": [{"name": "a", "price": 1.0, "more": 1}], "note": None}
     row_type = list[Box[Item]]
     options = Json(defaults=True, extra=True)
@@ -251,10 +261,10 @@ def test_a_key_may_have_another_name_than_its_field() -> None:
         kind: Annotated[str, Col("@type")]
 
     assert built(Renamed, {"@type": "a"}) == Renamed("a")
-    assert refusal(Renamed, {"@type": 1}) == '$["@type"]: expected str, found int'
+    assert document_error(Renamed, {"@type": 1}) == '$["@type"]: expected str, found int'
 
 
-# ----------------------------------------------------------------------- before rows
+# -------------------------------------------------------------------------- before the first row
 
 
 @dataclass
@@ -276,7 +286,7 @@ class WithFlatten:
         (WithFlatten, r"WithFlatten.item: Flatten\(\) has no meaning inside JSON"),
     ],
 )
-def test_types_that_json_never_holds_are_refused_before_the_first_row(
+def test_types_that_json_cannot_hold_are_refused_before_the_first_row(
     annotation: Any, words: str
 ) -> None:
     with pytest.raises(RowShapeError, match=f'column "data" jsonb .*{words}'):
@@ -288,18 +298,18 @@ class WithUnknown:
     inner: Nowhere  # type: ignore[name-defined]  # noqa: F821
 
 
-def test_a_class_that_cannot_be_understood_is_told_before_the_first_row() -> None:
+def test_an_unknown_name_in_a_nested_class_is_reported_before_the_first_row() -> None:
     columns = (Column("data"), Column("more"))
     with pytest.raises(RowShapeError, match=r"WithUnknown\.inner: 'Nowhere'") as caught:
         mapper_for(tuple[Annotated[list[WithUnknown], Json()], WithUnknown], columns, "postgresql")
     assert len(caught.value.faults) == 2
 
 
-# ------------------------------------------------------------------------ text and NULL
+# --------------------------------------------------------------------------------- text and NULL
 
 
 @pytest.mark.parametrize("family", ["sqlite", "mysql"])
-def test_text_is_decoded_where_json_is_text(family: str) -> None:
+def test_text_is_decoded_in_databases_that_deliver_json_as_text(family: str) -> None:
     mapper = mapper_for(Annotated[Item, Json()], (Column("data"),), family)
     document = {"name": "a", "price": 3, "tags": []}
     assert mapper.map_rows([(json.dumps(document),), (document,)]) == [Item("a", 3.0, [])] * 2
@@ -308,7 +318,7 @@ def test_text_is_decoded_where_json_is_text(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", ["sqlite", "mysql"])
-def test_text_is_left_alone_where_json_has_been_decoded(family: str) -> None:
+def test_text_is_not_decoded_if_the_driver_has_decoded_json(family: str) -> None:
     columns = (Column("data", DbType("JSON", json=True)),)
     mapper = mapper_for(Annotated[str, Json()], columns, family)
     assert mapper.map_rows([("1",)]) == ["1"]
@@ -320,14 +330,14 @@ def test_postgresql_never_delivers_json_as_text() -> None:
         mapper.map_rows([('{"name": "a"}',)])
 
 
-def test_null_is_none_where_that_is_declared() -> None:
+def test_null_is_none_if_the_type_is_optional() -> None:
     assert built(Item | None, None) is None
     mapper = mapper_for(Annotated[Item, Json()], (Column("data"),), "postgresql")
     with pytest.raises(RowValueError, match="expected Item, found NULL"):
         mapper.map_rows([(None,)])
 
 
-def test_a_document_is_one_field_among_others() -> None:
+def test_a_document_may_be_one_of_several_fields() -> None:
     @dataclass
     class Row:
         id: int
@@ -347,7 +357,44 @@ def test_a_document_is_one_field_among_others() -> None:
         mapper.map_rows([(1, document)])
 
 
-def test_a_document_is_not_changed_by_reading_it() -> None:
+def test_mapping_does_not_change_the_document() -> None:
     document = {"name": "a", "price": 1, "tags": []}
     built(Item, document)
     assert document == {"name": "a", "price": 1, "tags": []}
+
+
+# ------------------------------------------------------------------------ columns without Json()
+
+
+@dataclass
+class Point:
+    x: int
+    y: int | None
+
+
+@pytest.mark.parametrize(
+    "annotation", [dict, dict[str, int], list[int], Point, str, int, tuple[int, ...]]
+)
+def test_a_json_column_without_json_is_refused(annotation: Any) -> None:
+    verdict = fit(annotation, postgresql_type("jsonb"), "postgresql")
+    assert verdict.action is Action.REFUSE
+    assert "Json()" in verdict.hint
+
+
+@pytest.mark.parametrize("annotation", [list[int], Point, str, int])
+def test_a_dict_or_list_without_json_is_refused(annotation: Any) -> None:
+    assert "Json()" in refusal(list[annotation], [{"a": 1}])
+
+
+@pytest.mark.parametrize("family", ["postgresql", "sqlite", "mysql"])
+@pytest.mark.parametrize("annotation", [dict, dict[str, int]])
+def test_a_dict_needs_json_in_every_database(annotation: Any, family: str) -> None:
+    with pytest.raises(RowShapeError, match=r'column "field".*Json\(\)'):
+        mapper_for(tuple[annotation, ...], (Column("field"),), family)
+
+
+def test_json_is_for_json_columns() -> None:
+    document = Annotated[Point, Json()]
+    assert fit(document, postgresql_type("jsonb"), "postgresql").action is Action.CONVERT
+    assert "x::jsonb" in shape_refusal(document, postgresql_type("text"))
+    assert fit(document, mysql_type("json"), "mysql").action is Action.CONVERT
