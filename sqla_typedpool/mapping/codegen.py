@@ -171,9 +171,9 @@ class _Writer:
         self._taken.add(name)
         return name
 
-    def _bind(self, wish: str, value: object) -> str:
-        """Return a name for an object: ``wish`` if possible, or else with a number."""
-        base = name = wish if is_name(wish) else "cls"
+    def _bind(self, preferred: str, value: object) -> str:
+        """Return a name for an object: ``preferred`` if possible, or else with a number."""
+        base = name = preferred if is_name(preferred) else "cls"
         numbers = count(2)
         while name in self._taken or self.bound.get(name, value) is not value:
             name = f"{base}{next(numbers)}"

@@ -1,8 +1,8 @@
 """What a handler gets and returns: ``Context`` and ``Fit``.
 
-A handler is the code for one kind of type. It answers two questions: can the values of a
-column become values of this type, and how is one of them converted? Handlers of types that
-contain others reach the handlers of those through the context, and import none of them.
+A handler is the code for one kind of type: it decides whether the values of a column can
+become values of this type, and it converts them. Handlers of types that contain others get
+the handlers of those from the context, and do not import them.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Fit:
 
     @property
     def is_refused(self) -> bool:
+        """Whether no value of the column can have the declared type."""
         return self.action is Action.REFUSE
 
 

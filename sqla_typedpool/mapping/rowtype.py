@@ -123,12 +123,12 @@ def class_row_type(annotation: Any) -> RowType:
     declared = [] if library is None else list(_DECLARED_FIELDS[library](cls))
     if library is None or not declared:
         raise RowShapeError(f"{cls.__name__} has no fields")
-    fields, faults = _fields(cls, annotation, declared)
+    fields, issues = _fields(cls, annotation, declared)
     parameters = {field.name: field.parameter for field in fields}
     construction, misfits = construction_of(cls, library, parameters)
-    faults += [f"{cls.__name__}: {misfit}" for misfit in misfits]
-    if faults:
-        raise RowShapeError(*faults)
+    issues += [f"{cls.__name__}: {misfit}" for misfit in misfits]
+    if issues:
+        raise RowShapeError(*issues)
     return RowType(library, cls, tuple(fields), construction, type_name(annotation))
 
 
@@ -136,14 +136,14 @@ def _fields(
     cls: type, annotation: Any, declared: list[_DeclaredField]
 ) -> tuple[list[Field], list[str]]:
     """Return the fields of a class, and a message for each that no column can fill."""
-    fields, faults = [], []
+    fields, issues = [], []
     resolve = _pydantic_hints(cls) if library_of(cls) == "pydantic" else Hints(annotation).get
     for each in declared:
         try:
             fields.append(_field(each, *resolve(each.name, each.unannotated)))
         except AnnotationError as error:
-            faults.append(f"{cls.__name__}.{each.name}: {error}")
-    return fields, faults
+            issues.append(f"{cls.__name__}.{each.name}: {error}")
+    return fields, issues
 
 
 def _field(declared: _DeclaredField, annotation: Any, bindings: Bindings) -> Field:
