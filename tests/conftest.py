@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from sqla_typedpool.embedded import EmbeddedServerError, Postgres
+from tests.support.drivers import SERVER_OF_DRIVER
 from tests.support.servers.mariadb import MariaDB
 from tests.support.servers.pgbouncer import PgBouncer
 
@@ -37,13 +38,20 @@ SERVER_FIXTURES = {
     "mariadb": "mariadb",
 }
 
+# The fixtures that start the server of the test's parameter `driver`.
+FIXTURES_BY_DRIVER = {"database", "stoppable_database"}
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by the server fixtures that it uses."""
+    """Mark each test by the servers that it needs."""
     for item in items:
-        for fixture in getattr(item, "fixturenames", ()):
-            if fixture in SERVER_FIXTURES:
-                item.add_marker(SERVER_FIXTURES[fixture])
+        fixtures = set(getattr(item, "fixturenames", ()))
+        for fixture in fixtures & SERVER_FIXTURES.keys():
+            item.add_marker(SERVER_FIXTURES[fixture])
+        if isinstance(item, pytest.Function) and fixtures & FIXTURES_BY_DRIVER:
+            server = SERVER_OF_DRIVER.get(str(item.callspec.params["driver"]))
+            if server is not None:
+                item.add_marker(server)
 
 
 def pytest_collection_finish() -> None:

@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sqla_typedpool import TypedPool
-from tests.support import engines, mariadb_engines
-from tests.support.engines import LOOPS, ask, make_engine, new_name
+from tests.support.drivers import POSTGRESQL
+from tests.support.engines import LOOPS, ask
+from tests.support.programs import COMMAND, ROOT, environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
-    from sqla_typedpool.embedded import Postgres
+    from tests.support.databases import Database
 
-ROOT = Path(__file__).parents[3]
-POSTGRES = ("asyncpg", "psycopg")
 LIMIT = 3  # connections for each loop
 
 # The common part of the programs. A program prints reports on stdout and continues after each one
@@ -204,62 +203,20 @@ report(connected=len(opened), still_open=sum(each.is_open for each in opened))
 """
 
 
-class Sessions:
-    """The sessions that the program of a test has on the server."""
-
-    def __init__(self, driver: str, request: pytest.FixtureRequest, folder: Path) -> None:
-        pytest.importorskip(driver)
-        self.name = new_name()
-        self._account: Any = None
-        if driver in POSTGRES:
-            self._server = request.getfixturevalue("postgres")
-            self.url = self._server.url(driver)
-        elif driver == "aiosqlite":
-            self._server = None
-            self.url = f"sqlite+aiosqlite:///{folder / 'file.db'}"
-        else:
-            self._server = request.getfixturevalue("mariadb")
-            self._account = asyncio.run(self._new_account())
-            self.url = self._account.url(driver)
-
-    async def _new_account(self) -> mariadb_engines.Account:
-        async with mariadb_engines.admin_of(self._server) as admin:
-            return await admin.account()
-
-    def wait_for_at_most(self, most: int) -> int:
-        """Wait for at most so many sessions, for two seconds; return how many there are."""
-
-        async def look() -> int:
-            if self._account is not None:
-                async with mariadb_engines.admin_of(self._server) as admin:
-                    return await admin.wait_for_at_most(self._account, most)
-            async with engines.admin_of(self._server) as admin:
-                return await admin.wait_for_at_most(self.name, most)
-
-        return 0 if self._server is None else asyncio.run(look())
-
-
-@pytest.fixture
-def sessions(driver: str, request: pytest.FixtureRequest, tmp_path: Path) -> Sessions:
-    """The sessions of the test's `driver`."""
-    return Sessions(driver, request, tmp_path)
-
-
-def with_marker(driver: str, loop: str = "asyncio") -> Any:
-    marks = {"asyncpg": pytest.mark.postgres, "psycopg": pytest.mark.postgres}
-    marks |= {"aiomysql": pytest.mark.mariadb, "asyncmy": pytest.mark.mariadb}
-    return pytest.param(driver, loop, marks=marks.get(driver, ()), id=f"{driver}-{loop}")
-
-
-ALL = [
-    with_marker("asyncpg"),
-    with_marker("asyncpg", "uvloop"),
-    with_marker("psycopg"),
-    with_marker("psycopg", "uvloop"),
-    with_marker("aiomysql"),
-    with_marker("asyncmy", "uvloop"),
-    with_marker("aiosqlite"),
+DRIVERS_AND_LOOPS = [
+    ("asyncpg", "asyncio"),
+    ("asyncpg", "uvloop"),
+    ("psycopg", "asyncio"),
+    ("psycopg", "uvloop"),
+    ("aiomysql", "asyncio"),
+    ("asyncmy", "uvloop"),
+    ("aiosqlite", "asyncio"),
 ]
+
+
+def count_sessions(database: Database, most: int) -> int:
+    """Wait for at most so many sessions, for two seconds; return how many there are."""
+    return asyncio.run(database.wait_for_at_most(most))
 
 
 class Program:
@@ -268,8 +225,8 @@ class Program:
     def __init__(self, body: str, *arguments: str) -> None:
         self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - a pipe could fill up
         self._process = subprocess.Popen(
-            [sys.executable, "-X", "dev", "-W", "error", "-c", PREAMBLE + body, *arguments],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            [*COMMAND, "-c", PREAMBLE + body, *arguments],
+            env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -303,16 +260,16 @@ class Program:
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize(("driver", "loop"), ALL)
+@pytest.mark.parametrize(("driver", "loop"), DRIVERS_AND_LOOPS)
 def test_five_hundred_consecutive_loops_log_nothing_and_leave_nothing_open(
-    sessions: Sessions, loop: str
+    database: Database, loop: str
 ) -> None:
     if loop == "uvloop":
         pytest.importorskip("uvloop")
     reports = []
-    with Program(SHORT_LOOPS, sessions.url, sessions.name, loop) as program:
+    with Program(SHORT_LOOPS, database.dsn, database.name, loop) as program:
         for report in program.reports():
-            assert sessions.wait_for_at_most(0) == 0, report
+            assert count_sessions(database, 0) == 0, report
             reports.append(report)
         assert program.ended() == ("", 0)
     assert [report["loops"] for report in reports] == [100, 200, 300, 400, 500]
@@ -328,12 +285,12 @@ def test_five_hundred_consecutive_loops_log_nothing_and_leave_nothing_open(
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("driver", ["aiosqlite"])
 def test_connects_running_in_threads_when_a_loop_ends_log_nothing_and_leave_nothing_open(
-    sessions: Sessions, loop: str
+    database: Database, loop: str
 ) -> None:
     """The first connection serves all three requests; no request needs the others."""
     if loop == "uvloop":
         pytest.importorskip("uvloop")
-    with Program(SLOW_THREADS, sessions.url, sessions.name, loop) as program:
+    with Program(SLOW_THREADS, database.dsn, database.name, loop) as program:
         (report,) = program.reports()
         assert program.ended() == ("", 0)
     assert report["connected"] > 1
@@ -341,17 +298,17 @@ def test_connects_running_in_threads_when_a_loop_ends_log_nothing_and_leave_noth
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("driver", "loop"), ALL)
+@pytest.mark.parametrize(("driver", "loop"), DRIVERS_AND_LOOPS)
 def test_eight_simultaneous_loops_on_a_new_engine_keep_their_limits_and_leave_nothing_open(
-    sessions: Sessions, loop: str
+    database: Database, loop: str
 ) -> None:
     if loop == "uvloop":
         pytest.importorskip("uvloop")
     reports = []
-    with Program(LOOPS_AT_ONCE, sessions.url, sessions.name, loop) as program:
+    with Program(LOOPS_AT_ONCE, database.dsn, database.name, loop) as program:
         for report in program.reports():
             most = 8 * LIMIT if report["alive"] else 0
-            assert sessions.wait_for_at_most(most) <= most, report
+            assert count_sessions(database, most) <= most, report
             reports.append(report)
         assert program.ended() == ("", 0)
     during, after = reports
@@ -400,24 +357,21 @@ def like_a_fixture_that_closes_late(main: Coroutine[Any, Any, None]) -> None:
         _open_loops.pop(0).close()
 
 
-@pytest.mark.parametrize("driver", POSTGRES)
+@pytest.mark.parametrize("driver", POSTGRESQL)
 @pytest.mark.parametrize(
     "run_in_new_loop",
     [like_a_plugin, close_only, like_a_fixture_that_closes_late],
     ids=lambda run_in_new_loop: run_in_new_loop.__name__,
 )
 def test_an_engine_created_at_import_works_with_a_new_loop_for_each_test(
-    postgres: Postgres, driver: str, run_in_new_loop: Callable[[Coroutine[Any, Any, None]], None]
+    database: Database, run_in_new_loop: Callable[[Coroutine[Any, Any, None]], None]
 ) -> None:
-    pytest.importorskip(driver)
-    name = new_name()
-    engine = make_engine(postgres.url(driver), name, pool_size=LIMIT, max_overflow=0)
+    engine = database.make_engine(pool_size=LIMIT, max_overflow=0)
 
     async def one_test() -> None:
         assert await asyncio.gather(*(ask(engine) for _ in range(5))) == [1] * 5
-        async with engines.admin_of(postgres) as admin:
-            open_loops = max(1, len(_open_loops))  # the server notices a closed loop a little later
-            assert await admin.wait_for_at_most(name, open_loops * LIMIT) <= open_loops * LIMIT
+        most = LIMIT * max(1, len(_open_loops))  # the server notices a closed loop a little later
+        assert await database.wait_for_at_most(most) <= most
 
     for _ in range(20):
         run_in_new_loop(one_test())
@@ -425,11 +379,7 @@ def test_an_engine_created_at_import_works_with_a_new_loop_for_each_test(
         _open_loops.pop().close()
     gc.collect()
 
-    async def left() -> int:
-        async with engines.admin_of(postgres) as admin:
-            return await admin.wait_for_at_most(name, 0)
-
-    assert asyncio.run(left()) == 0
+    assert count_sessions(database, 0) == 0
     stats = TypedPool.of(engine).stats()
     assert (stats.size, stats.checkouts) == (0, 100)
 
@@ -523,12 +473,11 @@ PLUGINS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("driver", POSTGRES)
+@pytest.mark.parametrize("driver", POSTGRESQL)
 @pytest.mark.parametrize("plugin", PLUGINS)
 def test_a_project_tested_with_a_plugin_has_no_failure_and_no_warning(
-    postgres: Postgres, tmp_path: Path, driver: str, plugin: str
+    database: Database, tmp_path: Path, plugin: str
 ) -> None:
-    pytest.importorskip(driver)
     if importlib.util.find_spec(plugin) is None:
         pytest.skip(f"{plugin} is not installed")
     mark, extra, settings, other, tests = PLUGINS[plugin]
@@ -539,7 +488,7 @@ def test_a_project_tested_with_a_plugin_has_no_failure_and_no_warning(
     ended = subprocess.run(
         [sys.executable, "-X", "dev", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", other],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": path, "INNER_URL": postgres.url(driver)},
+        env={**os.environ, "PYTHONPATH": path, "INNER_URL": database.dsn},
         capture_output=True,
         text=True,
         timeout=50,

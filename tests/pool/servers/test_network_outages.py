@@ -1,14 +1,14 @@
 """Outages under steady load: network blackholes, refused connects, slow servers.
 
-Resets of idle sockets, restarts under load and killed backends are in test_real_recovery.py and
-test_mariadb_recovery.py, a server that takes 1.5 s to accept in test_real_silence.py.
+Resets of idle sockets, restarts under load and killed sessions are in test_recovery.py, a server
+that takes a second to accept is in test_silence.py.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,59 +18,19 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from sqla_typedpool import PoolTimeout, TypedPool
 from tests.support.clocks import Stopwatch, now
-from tests.support.engines import SLACK, ask, engine_on, open_all, run, until
-from tests.support.proxy import FaultProxy
+from tests.support.drivers import POSTGRESQL, SERVERS
+from tests.support.engines import SLACK, ask, open_all, return_all, run, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from sqla_typedpool.embedded import Postgres
-    from tests.support.servers.mariadb import MariaDB
+    from tests.support.databases import Database
 
-POSTGRES = ("asyncpg", "psycopg")
 TIMEOUT = 5.0
 VALIDATE_AFTER = 0.5  # pool_validate_after: connections used more recently are not pinged
 FIVE: dict[str, Any] = {"pool_size": 5, "max_overflow": 0, "pool_timeout": TIMEOUT}
-
-
-def drivers(*names: str) -> pytest.MarkDecorator:
-    """Parametrize a test with these drivers and mark it with their servers."""
-    marks = {"aiomysql": pytest.mark.mariadb, "asyncmy": pytest.mark.mariadb}
-    params = [pytest.param(name, marks=marks.get(name, pytest.mark.postgres)) for name in names]
-    return pytest.mark.parametrize("driver", params)
-
-
-class Server:
-    """A database, accessed with one driver and through a proxy of its own."""
-
-    def __init__(self, driver: str, database: Postgres | MariaDB) -> None:
-        pytest.importorskip(driver)
-        self.driver = driver
-        self._database = database
-
-    @asynccontextmanager
-    async def proxy(self) -> AsyncIterator[FaultProxy]:
-        async with FaultProxy(self._database.host, self._database.port) as proxy:
-            yield proxy
-
-    def url(self, proxy: FaultProxy) -> str:
-        if self.driver in POSTGRES:
-            return f"postgresql+{self.driver}://postgres@127.0.0.1:{proxy.port}/postgres"
-        return f"mysql+{self.driver}://tester:secret@127.0.0.1:{proxy.port}/typedpool"
-
-    @property
-    def sleep(self) -> str:
-        """A statement that runs for half a minute."""
-        return "SELECT pg_sleep(30)" if self.driver in POSTGRES else "SELECT SLEEP(30)"
-
-
-@pytest.fixture
-def server(driver: str, request: pytest.FixtureRequest) -> Server:
-    """The server of the test's `driver`."""
-    name = "postgres" if driver in POSTGRES else "mariadb"
-    return Server(driver, request.getfixturevalue(name))
 
 
 # --------------------------------------------------------------------------------- load
@@ -184,9 +144,9 @@ async def first_success(engine: AsyncEngine) -> float:
 # --------------------------------------------------------------------------- blackholes
 
 
-async def blackhole_under_load(server: Server, seconds: float) -> None:
+async def blackhole_under_load(database: Database, seconds: float) -> None:
     options = {**FIVE, "pool_reset_timeout": 5}  # bounds rollbacks that hang
-    async with server.proxy() as proxy, engine_on(server.url(proxy), **options) as engine:
+    async with database.proxy() as proxy, database.engine(proxy, **options) as engine:
         load = Load(engine)
         await asyncio.sleep(1)
         silent_at = now()
@@ -204,34 +164,33 @@ async def blackhole_under_load(server: Server, seconds: float) -> None:
 
 
 @pytest.mark.slow
-@drivers("asyncpg", "psycopg", "aiomysql")
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg", "aiomysql"])
 def test_in_a_blackhole_of_ten_seconds_checkouts_end_by_their_deadline_and_the_next_one_succeeds(
-    server: Server,
+    database: Database,
 ) -> None:
-    run(blackhole_under_load(server, 10))
+    run(blackhole_under_load(database, 10))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-@drivers("asyncpg")
+@pytest.mark.parametrize("driver", ["asyncpg"])
 def test_in_a_blackhole_of_a_minute_checkouts_end_by_their_deadline_and_the_next_one_succeeds(
-    server: Server,
+    database: Database,
 ) -> None:
-    run(blackhole_under_load(server, 60))
+    run(blackhole_under_load(database, 60))
 
 
 @pytest.mark.slow
-@drivers("asyncpg", "psycopg", "aiomysql", "asyncmy")
+@pytest.mark.parametrize("driver", SERVERS)
 def test_connections_that_were_idle_when_a_blackhole_began_are_not_handed_out_after_it(
-    server: Server,
+    database: Database,
 ) -> None:
     """No request was made during the blackhole, and the sockets stay silent for ever."""
 
     async def main() -> None:
         options = {**FIVE, "pool_timeout": 3}  # the bound of one ping, and a connect
-        async with server.proxy() as proxy, engine_on(server.url(proxy), **options) as engine:
-            for connection in await open_all(engine, 5):
-                await connection.close()
+        async with database.proxy() as proxy, database.engine(proxy, **options) as engine:
+            await return_all(await open_all(engine, 5))
             proxy.go_silent()
             await asyncio.sleep(1)
             proxy.resume()
@@ -243,14 +202,14 @@ def test_connections_that_were_idle_when_a_blackhole_began_are_not_handed_out_af
 
 
 @pytest.mark.slow
-@drivers("asyncpg", "psycopg", "asyncmy")
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg", "asyncmy"])
 def test_statements_that_hang_in_every_slot_of_a_blackhole_end_and_free_their_slots(
-    server: Server,
+    database: Database,
 ) -> None:
     async def main() -> None:
-        async with server.proxy() as proxy, engine_on(server.url(proxy), **FIVE) as engine:
+        async with database.proxy() as proxy, database.engine(proxy, **FIVE) as engine:
             pool = TypedPool.of(engine)
-            holders = Load(engine, 5, server.sleep, once=True)
+            holders = Load(engine, 5, database.sleep(30), once=True)
             assert await until(lambda: pool.checkedout() == 5, 2)
             await asyncio.sleep(0.1)  # until the statements have been sent
             proxy.go_silent()
@@ -273,14 +232,14 @@ def test_statements_that_hang_in_every_slot_of_a_blackhole_end_and_free_their_sl
 
 
 @pytest.mark.slow
-@drivers("asyncpg", "psycopg")
+@pytest.mark.parametrize("driver", POSTGRESQL)
 def test_rollbacks_that_hang_in_every_slot_do_not_fail_the_first_checkout_after_a_blackhole(
-    server: Server,
+    database: Database,
 ) -> None:
     """With the default `pool_reset_timeout`; for MySQL it is a minute, for InnoDB's rollbacks."""
 
     async def main() -> None:
-        async with server.proxy() as proxy, engine_on(server.url(proxy), **FIVE) as engine:
+        async with database.proxy() as proxy, database.engine(proxy, **FIVE) as engine:
             held = await open_all(engine, 5)
             proxy.go_silent()
             returns = [asyncio.ensure_future(connection.close()) for connection in held]
@@ -296,10 +255,10 @@ def test_rollbacks_that_hang_in_every_slot_do_not_fail_the_first_checkout_after_
     run(main())
 
 
-async def hung_attempts(server: Server, size: int, seconds: float) -> tuple[int, float, object]:
+async def hung_attempts(database: Database, size: int, seconds: float) -> tuple[int, float, object]:
     """Let a connect hang in every slot; return what the first request after a blackhole gets."""
     options = {**FIVE, "pool_size": size}
-    async with server.proxy() as proxy, engine_on(server.url(proxy), **options) as engine:
+    async with database.proxy() as proxy, database.engine(proxy, **options) as engine:
         proxy.go_silent()
         load = Load(engine, 3, pause=0.1)  # many of these run concurrently
         await asyncio.sleep(seconds)
@@ -317,15 +276,15 @@ async def hung_attempts(server: Server, size: int, seconds: float) -> tuple[int,
 
 
 @pytest.mark.slow
-@drivers("asyncpg", "psycopg")
+@pytest.mark.parametrize("driver", POSTGRESQL)
 def test_connects_that_hang_in_every_slot_do_not_fail_the_first_checkout_after_a_blackhole(
-    server: Server,
+    database: Database,
 ) -> None:
     """Tried concurrently with many lengths of the blackhole."""
 
     async def main() -> None:
         moments = [(size, 6 + step * 0.8) for size in (1, 2, 3) for step in range(12)]
-        attempts = (hung_attempts(server, *each) for each in moments)
+        attempts = (hung_attempts(database, *each) for each in moments)
         ends = await asyncio.gather(*attempts, return_exceptions=True)
         bad = [end for end in ends if not (isinstance(end, tuple) and isinstance(end[-1], float))]
         assert not bad, bad
@@ -352,13 +311,13 @@ def full_backlog(port: int) -> Iterator[None]:
 
 
 @pytest.mark.slow
-@drivers("asyncpg", "psycopg", "aiomysql")
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg", "aiomysql"])
 def test_while_the_network_drops_connects_checkouts_end_by_their_deadline_and_succeed_afterwards(
-    server: Server,
+    database: Database,
 ) -> None:
     async def main() -> None:
         options = {**FIVE, "pool_reset_timeout": 5}
-        async with server.proxy() as proxy, engine_on(server.url(proxy), **options) as engine:
+        async with database.proxy() as proxy, database.engine(proxy, **options) as engine:
             load = Load(engine)
             await asyncio.sleep(0.5)
             silent_at = now()
@@ -396,19 +355,18 @@ async def failure(engine: AsyncEngine) -> tuple[float, type, type]:
 
 
 @pytest.mark.slow
-@drivers("asyncpg", "psycopg", "aiomysql", "asyncmy")
+@pytest.mark.parametrize("driver", SERVERS)
 def test_while_connects_are_refused_waiters_fail_after_five_seconds_and_later_checkouts_at_once(
-    server: Server,
+    database: Database,
 ) -> None:
     async def main() -> None:
         options = {"pool_size": 5, "max_overflow": 0}
         async with (
-            server.proxy() as proxy,
-            engine_on(server.url(proxy), **options) as engine,
-            engine_on(server.url(proxy), poolclass=AsyncAdaptedQueuePool) as stock,
+            database.proxy() as proxy,
+            database.engine(proxy, **options) as engine,
+            database.engine(proxy, poolclass=AsyncAdaptedQueuePool) as stock,
         ):
-            for connection in await open_all(engine, 5):
-                await connection.close()
+            await return_all(await open_all(engine, 5))
             proxy.refuse()
             proxy.reset_all()
             await asyncio.sleep(0.02)  # until the resets have arrived
@@ -434,17 +392,17 @@ def test_while_connects_are_refused_waiters_fail_after_five_seconds_and_later_ch
 
 
 @pytest.mark.slow
-@drivers("asyncpg", "aiomysql")
+@pytest.mark.parametrize("driver", ["asyncpg", "aiomysql"])
 def test_a_server_that_takes_eight_seconds_to_accept_is_reached_by_one_caller_and_by_five_at_once(
-    server: Server,
+    database: Database,
 ) -> None:
     """With a single slot and the default pool_timeout, 30 s."""
 
     async def reached_by(callers: int) -> None:
-        async with server.proxy() as proxy:
+        async with database.proxy() as proxy:
             proxy.accept_delay = 8
             options = {"pool_size": 1, "max_overflow": 0}
-            async with engine_on(server.url(proxy), **options) as engine:
+            async with database.engine(proxy, **options) as engine:
                 asking = [ask(engine) for _ in range(callers)]
                 assert await asyncio.gather(*asking) == [1] * callers
                 assert TypedPool.of(engine).stats().connects == 1

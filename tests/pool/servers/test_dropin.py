@@ -14,13 +14,13 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship,
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from sqla_typedpool import TypedPool
-from tests.support.engines import admin_of, ask, by_driver, engine_on, fill, new_name, run
+from tests.support.drivers import POSTGRESQL, SERVERS
+from tests.support.engines import ask, engine_on, fill, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    from sqla_typedpool.embedded import Postgres
+    from tests.support.databases import Database, PostgresDatabase
     from tests.support.servers.pgbouncer import PgBouncer
 
 
@@ -177,31 +177,30 @@ def _register_plugin() -> None:
     plugins.register("typedpool", "sqla_typedpool.pool.plugin", "TypedPoolPlugin")
 
 
-@by_driver
-@pytest.mark.parametrize("method", METHODS)
-def test_an_application_gets_the_same_results_on_postgresql(
-    postgres: Postgres, driver: str, method: str
-) -> None:
-    run(check_application(postgres.url(driver), method))
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_an_application_gets_the_same_results_on_sqlite(tmp_path: Path, method: str) -> None:
-    run(check_application(f"sqlite+aiosqlite:///{tmp_path / 'application.db'}", method))
-
-
-def test_an_application_gets_the_same_results_on_uvloop(postgres: Postgres) -> None:
-    run(check_application(postgres.url(), "poolclass"), "uvloop")
+@pytest.mark.parametrize(
+    ("driver", "method", "loop"),
+    [
+        *(
+            (driver, method, "asyncio")
+            for driver in (*POSTGRESQL, "aiosqlite")
+            for method in METHODS
+        ),
+        ("asyncpg", "poolclass", "uvloop"),
+    ],
+)
+def test_an_application_gets_the_same_results(database: Database, method: str, loop: str) -> None:
+    run(check_application(database.dsn, method), loop)
 
 
 # ---------------------------------------------------- changed tables and credentials
 
 
+@pytest.mark.parametrize("driver", ["asyncpg"])
 def test_a_changed_table_fails_one_statement_at_most_and_none_after_retire_all(
-    postgres: Postgres,
+    database: Database,
 ) -> None:
     async def main() -> None:
-        async with engine_on(postgres.url(), pool_size=3, max_overflow=0) as engine:
+        async with database.engine(pool_size=3, max_overflow=0) as engine:
             async with engine.begin() as connection:
                 await connection.execute(text("DROP TABLE IF EXISTS altered"))
                 await connection.execute(text("CREATE TABLE altered (a int)"))
@@ -232,15 +231,16 @@ def test_a_changed_table_fails_one_statement_at_most_and_none_after_retire_all(
     run(main())
 
 
-@by_driver
+@pytest.mark.parametrize("driver", POSTGRESQL)
 @pytest.mark.parametrize("method", ["do_connect", "creator"])
 def test_rotated_credentials_are_used_after_retire_all(
-    own_postgres: Postgres, driver: str, method: str
+    stoppable_database: PostgresDatabase, driver: str, method: str
 ) -> None:
+    database = stoppable_database
     password = "first"
 
     async def creator() -> Any:
-        address: dict[str, Any] = {"host": own_postgres.host, "port": own_postgres.port}
+        address: dict[str, Any] = {"host": database.url.host, "port": database.url.port}
         if driver == "asyncpg":
             import asyncpg
 
@@ -255,10 +255,10 @@ def test_rotated_credentials_are_used_after_retire_all(
 
     async def main() -> None:
         nonlocal password
-        async with admin_of(own_postgres) as admin:
-            await admin.connection.execute("CREATE ROLE app LOGIN PASSWORD 'first'")
-            await admin.require_password(own_postgres, "app")
-            url = own_postgres.url(driver).replace("postgres@", "app@")
+        async with database.administrator() as execute:
+            await execute("CREATE ROLE app LOGIN PASSWORD 'first'")
+            await database.require_password("app")
+            url = database.url.set(username="app")
             options = {"async_creator": creator} if method == "creator" else {}
             async with engine_on(url, pool_size=3, **options) as engine:
                 if method == "do_connect":
@@ -268,7 +268,7 @@ def test_rotated_credentials_are_used_after_retire_all(
                         parameters["password"] = password
 
                 pids = await fill(engine, 3)
-                await admin.connection.execute("ALTER ROLE app PASSWORD 'second'")
+                await execute("ALTER ROLE app PASSWORD 'second'")
                 password = "second"
                 TypedPool.of(engine).retire_all()
                 assert not set(pids) & set(await fill(engine, 3))
@@ -351,13 +351,12 @@ def test_sqlite_in_memory_with_pool_size_one_queues_further_checkouts() -> None:
     run(main())
 
 
-def test_sessions_have_the_application_name_given_to_the_engine(postgres: Postgres) -> None:
-    """Other tests of this ring count the backends by that name."""
+@pytest.mark.parametrize("driver", SERVERS)
+def test_the_sessions_of_an_engine_are_those_that_the_tests_count(database: Database) -> None:
+    """By application_name or account."""
 
     async def main() -> None:
-        name = new_name()
-        async with admin_of(postgres) as admin, engine_on(postgres.url(), name) as engine:
-            await fill(engine, 2)
-            assert len(await admin.pids(name)) == 2
+        async with database.engine() as engine:
+            assert set(await fill(engine, 2)) == await database.sessions()
 
     run(main())
