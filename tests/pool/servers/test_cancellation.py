@@ -269,7 +269,7 @@ def test_behind_a_proxy_no_session_is_killed_because_its_owner_is_uncertain(
     run(main())
 
 
-@pytest.mark.parametrize("driver", POSTGRESQL)
+@pytest.mark.parametrize("driver", SERVERS)
 def test_a_connect_listener_that_raises_a_base_exception_leaks_no_slot(database: Database) -> None:
     class UnexpectedError(BaseException):
         pass

@@ -11,14 +11,14 @@ from sqlalchemy.exc import DBAPIError
 
 from sqla_typedpool import PoolClosed, TypedPool
 from tests.support.clocks import Stopwatch
-from tests.support.drivers import POSTGRESQL, SERVERS
+from tests.support.drivers import SERVERS
 from tests.support.engines import ask, by_loop, fill, run, until
 
 if TYPE_CHECKING:
     from tests.support.databases import Database
 
 
-@pytest.mark.parametrize("driver", POSTGRESQL)
+@pytest.mark.parametrize("driver", SERVERS)
 def test_a_connection_checked_out_during_dispose_stays_usable_and_is_closed_when_returned(
     database: Database,
 ) -> None:
@@ -39,7 +39,7 @@ def test_a_connection_checked_out_during_dispose_stays_usable_and_is_closed_when
     run(main())
 
 
-@pytest.mark.parametrize("driver", POSTGRESQL)
+@pytest.mark.parametrize("driver", SERVERS)
 def test_waiters_of_a_disposed_pool_are_served(database: Database) -> None:
     async def main() -> None:
         options = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 5}
@@ -57,7 +57,7 @@ def test_waiters_of_a_disposed_pool_are_served(database: Database) -> None:
 
 
 @by_loop
-@pytest.mark.parametrize("driver", POSTGRESQL)
+@pytest.mark.parametrize("driver", SERVERS)
 def test_close_refuses_new_checkouts_waits_for_the_holders_and_leaves_nothing_open(
     database: Database, loop: str
 ) -> None:

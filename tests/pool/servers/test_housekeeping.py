@@ -88,7 +88,7 @@ def test_the_minimum_size_is_refilled_after_its_sessions_were_killed(database: D
     run(main())
 
 
-@pytest.mark.parametrize("driver", POSTGRESQL)
+@pytest.mark.parametrize("driver", SERVERS)
 def test_expired_connections_are_replaced_without_a_checkout(database: Database) -> None:
     async def main() -> None:
         async with database.engine(pool_min_size=2, pool_max_lifetime=0.5) as engine:
@@ -102,7 +102,7 @@ def test_expired_connections_are_replaced_without_a_checkout(database: Database)
     run(main())
 
 
-@pytest.mark.parametrize("driver", POSTGRESQL)
+@pytest.mark.parametrize("driver", SERVERS)
 def test_keepalive_pings_idle_connections_repeatedly(database: Database) -> None:
     async def main() -> None:
         async with database.engine(pool_keepalive=0.2) as engine:
@@ -137,7 +137,7 @@ def test_retire_all_replaces_idle_connections_now_and_those_in_use_when_they_are
 # -------------------------------------------------------------------------------- warm
 
 
-@pytest.mark.parametrize("driver", POSTGRESQL)
+@pytest.mark.parametrize("driver", SERVERS)
 def test_warm_opens_the_minimum_size_before_the_first_request(database: Database) -> None:
     async def main() -> None:
         async with database.engine(pool_min_size=3) as engine:
@@ -153,7 +153,7 @@ def test_warm_opens_the_minimum_size_before_the_first_request(database: Database
     run(main())
 
 
-@pytest.mark.parametrize("driver", POSTGRESQL)
+@pytest.mark.parametrize("driver", SERVERS)
 def test_warm_raises_the_drivers_error_for_a_wrong_account_at_once(database: Database) -> None:
     async def main() -> None:
         async with engine_on(database.url.set(username="unknown_user"), pool_min_size=2) as engine:
@@ -186,7 +186,7 @@ def test_warm_raises_the_drivers_error_for_a_wrong_password(
     run(main())
 
 
-@pytest.mark.parametrize("driver", POSTGRESQL)
+@pytest.mark.parametrize("driver", SERVERS)
 def test_warm_raises_the_drivers_error_for_a_wrong_port_after_the_retry(
     database: Database,
 ) -> None:
@@ -204,7 +204,7 @@ def test_warm_raises_the_drivers_error_for_a_wrong_port_after_the_retry(
 # ------------------------------------------------------------------------------ reports
 
 
-@pytest.mark.parametrize("driver", POSTGRESQL)
+@pytest.mark.parametrize("driver", SERVERS)
 def test_a_leak_is_reported_once_with_the_line_of_its_checkout_and_again_on_return(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -246,7 +246,7 @@ def test_a_leak_through_a_session_is_reported_with_the_line_that_used_the_sessio
     assert any(f"{__file__}:{where}" in record.getMessage() for record in caplog.records)
 
 
-@pytest.mark.parametrize("driver", POSTGRESQL)
+@pytest.mark.parametrize("driver", SERVERS)
 def test_holders_without_a_leak_threshold_name_the_current_line_of_the_task(
     database: Database,
 ) -> None:
@@ -277,7 +277,7 @@ def test_holders_without_a_leak_threshold_name_the_current_line_of_the_task(
     run(main())
 
 
-@pytest.mark.parametrize("driver", POSTGRESQL)
+@pytest.mark.parametrize("driver", SERVERS)
 def test_the_timeout_names_the_holder_its_line_and_the_numbers(database: Database) -> None:
     async def hold(engine: AsyncEngine) -> None:
         async with engine.connect():
@@ -302,7 +302,7 @@ def test_the_timeout_names_the_holder_its_line_and_the_numbers(database: Databas
     run(main())
 
 
-@pytest.mark.parametrize("driver", POSTGRESQL)
+@pytest.mark.parametrize("driver", SERVERS)
 def test_the_timeout_of_a_nested_checkout_mentions_the_nesting(database: Database) -> None:
     async def main() -> None:
         options = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.2}
@@ -377,7 +377,7 @@ def test_collecting_a_leaked_connection_frees_its_slot_and_serves_the_waiter(
     assert not any("nclosed" in str(each.message) for each in caught)
 
 
-@pytest.mark.parametrize("driver", POSTGRESQL)
+@pytest.mark.parametrize("driver", SERVERS)
 def test_a_leak_collected_after_its_loop_has_ended_frees_its_slot(database: Database) -> None:
     lost: list[AsyncConnection] = []
 

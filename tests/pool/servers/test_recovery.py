@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqla_typedpool import TypedPool
 from sqla_typedpool.pool.drivers.base import Probe
 from tests.support.clocks import Stopwatch, now
-from tests.support.drivers import MARIADB, POSTGRESQL, SERVERS
+from tests.support.drivers import MARIADB, SERVERS
 from tests.support.engines import ask, by_loop, fill, return_all, run, session_id, until
 from tests.support.fake_driver import SUSPECT, loop_pool
 
@@ -84,7 +84,7 @@ def test_a_statement_on_a_killed_connection_replaces_only_that_connection(
     run(main())
 
 
-@pytest.mark.parametrize("driver", POSTGRESQL)
+@pytest.mark.parametrize("driver", SERVERS)
 def test_connections_killed_while_checked_out_are_not_handed_out_again(
     database: Database, driver: str
 ) -> None:
