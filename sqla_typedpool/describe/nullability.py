@@ -1,4 +1,4 @@
-"""The answer about one expression: can it be NULL, and why."""
+"""Whether an expression may be NULL, and how the answers for its parts combine."""
 
 from __future__ import annotations
 
@@ -8,61 +8,67 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Nullability:
-    """Whether an expression may be NULL; False only where it is certain."""
+    """Whether an expression may be NULL."""
 
     nullable: bool
-    why: str
+    """False only if the expression is certainly never NULL; True if it may be or is unknown."""
+
+    reason: str
+    """A short clause: ``u.name is NOT NULL``."""
+
     missing_with: str | None = None
-    """The relation whose missing row is the only reason for a NULL."""
+    """The relation of an outer join whose missing row is the only cause of a NULL."""
 
 
-def never(why: str) -> Nullability:
-    """It is never NULL."""
-    return Nullability(False, why)
+def never(reason: str) -> Nullability:
+    """Return the answer for an expression that is never NULL."""
+    return Nullability(False, reason)
 
 
-def maybe(why: str, missing_with: str | None = None) -> Nullability:
-    """It may be NULL, or nobody knows."""
-    return Nullability(True, why, missing_with)
+def maybe(reason: str, missing_with: str | None = None) -> Nullability:
+    """Return the answer for an expression that may be NULL, or is unknown."""
+    return Nullability(True, reason, missing_with)
 
 
 CONSTANT = never("a constant")
 
 
-def strict(parts: Sequence[Nullability], why: str) -> Nullability:
-    """NULL if any part is: operators, strict functions, and what holds for all arms.
+def strict(parts: Sequence[Nullability], reason: str) -> Nullability:
+    """Combine parts of which each one makes the whole NULL: operands, arguments.
 
-    :param why: said where there are no parts, or only constants.
+    :param reason: of the result if there are no parts, or only constants.
     """
     nullable = [part for part in parts if part.nullable]
     if nullable:
-        return _shared(nullable)
-    telling = [part for part in parts if part is not CONSTANT]
-    return telling[0] if telling else never(why)
+        return _null_together(nullable)
+    return next((part for part in parts if part is not CONSTANT), never(reason))
 
 
-def either(parts: Sequence[Nullability], why: str) -> Nullability:
-    """NULL only if every part is: COALESCE, GREATEST."""
+def either(parts: Sequence[Nullability], reason: str) -> Nullability:
+    """Combine parts of which one that is not NULL is enough: COALESCE, GREATEST."""
     for part in parts:
         if not part.nullable:
-            return never(f"{why}: {part.why}")
-    return _shared(parts) if parts else maybe("nothing is known of it")
+            return never(f"{reason}: {part.reason}")
+    return _null_together(parts) if parts else maybe("it has no parts")
 
 
-def any_of(arms: Sequence[Nullability], why: str) -> Nullability:
-    """One arm is taken, nobody knows which: CASE, UNION, VALUES."""
-    nullable = [arm for arm in arms if arm.nullable]
-    if nullable:  # a row of one arm says nothing of a row of another
-        return maybe(nullable[0].why)
-    return never(why) if arms else maybe("nothing is known of it")
+def any_of(branches: Sequence[Nullability], reason: str) -> Nullability:
+    """Combine alternatives of which one is taken for each row: CASE, UNION, VALUES."""
+    for branch in branches:
+        if branch.nullable:  # without missing_with: other rows come from other branches
+            return maybe(branch.reason)
+    return never(reason) if branches else maybe("it has no parts")
 
 
-def without_relation(found: Nullability) -> Nullability:
-    """The same where a NULL and a missing row are not one: FALSE AND NULL is FALSE."""
-    return maybe(found.why) if found.missing_with else found
+def without_relation(answer: Nullability) -> Nullability:
+    """Drop ``missing_with`` if a missing row need not make the expression NULL.
+
+    For example, ``FALSE AND p.flag`` is FALSE even if the row of ``p`` is missing.
+    """
+    return maybe(answer.reason) if answer.missing_with else answer
 
 
-def _shared(nullable: Sequence[Nullability]) -> Nullability:
-    """NULL together: only if one missing row is the reason for all."""
-    reasons = {part.missing_with for part in nullable}
-    return maybe(nullable[0].why, reasons.pop() if len(reasons) == 1 else None)
+def _null_together(nullable: Sequence[Nullability]) -> Nullability:
+    """Keep ``missing_with`` only if it is the same for all parts."""
+    relations = {part.missing_with for part in nullable}
+    return maybe(nullable[0].reason, relations.pop() if len(relations) == 1 else None)

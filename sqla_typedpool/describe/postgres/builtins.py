@@ -1,10 +1,13 @@
-"""Which functions and operators are never NULL where their arguments are not.
+"""Built-in functions and operators whose result is never NULL unless an argument is.
 
-An allow-list, of those that come with the server (their OIDs are below 16384, whatever
-`search_path` says). What is not here is nullable: functions of applications and extensions,
-and the many built-in ones that answer some good argument with NULL: ``regexp_match``,
-``array_length('{}', 1)``, ``lower`` of a range without one, ``to_char`` and ``extract(day)``
-of infinity, ``timestamp 'infinity'::time``, ``->``, casts of JSON null, geometric ones.
+An allow-list of objects that come with the server: their OIDs are below 16384, so `search_path`
+does not matter. Everything else may return NULL: the functions of applications and extensions, and
+many built-in ones that return NULL for an argument that is not: ``regexp_match``,
+``array_length('{}', 1)``, ``lower`` of an unbounded range, ``to_char`` and ``extract(day)`` of
+infinity, ``timestamp 'infinity'::time``, ``->``, casts of JSON null, geometric ones.
+
+The lists are tested by calling every function of the catalog with many values
+(tests/describe/soundness/sweep.py).
 """
 
 from __future__ import annotations
@@ -16,8 +19,13 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+# OIDs of types: catalog/pg_type.dat of PostgreSQL.
+_BYTEA, _INT8, _INT4, _TEXT, _FLOAT4, _FLOAT8 = 17, 20, 23, 25, 700, 701
+_BPCHAR, _BIT, _NUMERIC, _ANYARRAY, _TSVECTOR, _TSQUERY = 1042, 1560, 1700, 2277, 3614, 3615
+TIMES = frozenset({1083, 1266})
+"""time, timetz."""
 GEOMETRIC = frozenset({600, 601, 602, 603, 604, 628, 718})
-_JSONB, _TEXT_SEARCH = 3802, frozenset({25, 3614, 3615})
+"""point, lseg, path, box, polygon, line, circle."""
 
 _STRICT = _words("""
     abs ceil ceiling floor round sign sqrt cbrt power pow exp ln log log10 mod div gcd lcm
@@ -49,119 +57,112 @@ _STRICT = _words("""
     int4multirange int8multirange nummultirange datemultirange tsmultirange tstzmultirange
     int2 int4 int8 float4 float8 numeric text varchar bpchar bool
 """)
+# Functions with several signatures, of which only these hold.
 _BY_ARGUMENTS: dict[str, frozenset[tuple[int, ...]]] = {
-    "lower": frozenset({(25,)}),
-    "upper": frozenset({(25,)}),
-    "length": frozenset({(25,), (1042,), (17,), (1560,), (3614,)}),
+    "lower": frozenset({(_TEXT,)}),
+    "upper": frozenset({(_TEXT,)}),
+    "length": frozenset((each,) for each in (_TEXT, _BPCHAR, _BYTEA, _BIT, _TSVECTOR)),
     "substring": frozenset(
-        {(25, 23), (25, 23, 23), (17, 23), (17, 23, 23), (1560, 23), (1560, 23, 23)}
+        (each, *rest) for each in (_TEXT, _BYTEA, _BIT) for rest in ((_INT4,), (_INT4, _INT4))
     ),
-    "to_char": frozenset({(1700, 25), (23, 25), (20, 25), (700, 25), (701, 25)}),
-    "current_setting": frozenset({(25,)}),
-    "array_to_string": frozenset({(2277, 25)}),
+    "to_char": frozenset((each, _TEXT) for each in (_NUMERIC, _INT4, _INT8, _FLOAT4, _FLOAT8)),
+    "current_setting": frozenset({(_TEXT,)}),
+    "array_to_string": frozenset({(_ANYARRAY, _TEXT)}),
 }
-_NO = frozenset({3556, 3449, 3450, 3451, 3452, 3453, 2580, 1316, 2019, 1388})
-"""jsonb to bool, numbers (NULL for JSON null since 18); moments to time (NULL for infinity)."""
+# jsonb to bool and to numbers (NULL for JSON null since 18); timestamps to time (NULL for infinity)
+_EXCLUDED = frozenset({3556, 3449, 3450, 3451, 3452, 3453, 2580, 1316, 2019, 1388})
 
 _OPERATORS = _words("""
     = <> < <= > >= + - * / % ^ || ~~ !~~ ~~* !~~* ~ !~ ~* !~* & | # << >> @> <@ && ? ?| ?& #- ^@
     |/ ||/ @ <<= >>= &< &> -|- @@ ~<~ ~<=~ ~>~ ~>=~ *= *<> *< *<= *> *>= !!
 """)
 
-ALWAYS = _words("""
+NEVER_NULL = _words("""
     concat json_build_object json_build_array jsonb_build_object jsonb_build_array
     quote_nullable pg_typeof num_nulls num_nonnulls array_append array_prepend
     int4range int8range numrange daterange tsrange tstzrange enum_range enum_first enum_last
 """)
-"""Never NULL, whatever the arguments; but ``f(VARIADIC NULL)`` is."""
+"""Never NULL, whatever the arguments; only ``f(VARIADIC NULL)`` is."""
 
-ENOUGH: dict[str, tuple[int, ...]] = {
-    "concat_ws": (0,),
-    "format": (0,),
-    "string_to_array": (0,),
-    "array_positions": (0,),
-    "array_to_string": (0, 1),
-    "array_remove": (0,),
-    "array_replace": (0,),
+DECISIVE_ARGUMENTS: dict[str, int] = {
+    **dict.fromkeys(_words("concat_ws format string_to_array array_positions"), 1),
+    **dict.fromkeys(_words("array_remove array_replace"), 1),
+    "array_to_string": 2,
 }
-"""Not strict: never NULL where the arguments at these places are not."""
+"""Never NULL if so many first arguments are not; the other arguments may be NULL."""
 
-FINITE_OR_NOT = _words("""
+FIELDS_OF_INFINITY = _words("""
     year years yr y isoyear decade decades dec century centuries c millennium millenniums mil
     millennia epoch julian
 """)
-"""Fields that `extract` finds in infinity too."""
+"""Fields for which ``extract(field from 'infinity')`` is not NULL."""
 
 COUNTS = _words("count regr_count")
-"""Aggregates that are 0, not NULL, where there is nothing."""
+"""Aggregates that are 0 for no rows."""
 
 AGGREGATES: dict[str, bool] = {
     **dict.fromkeys(_words("array_agg json_agg jsonb_agg json_object_agg jsonb_object_agg"), False),
     **dict.fromkeys(
-        _words(
-            """
+        _words("""
             sum min max avg bool_and bool_or every string_agg bit_and bit_or bit_xor any_value
             var_pop stddev_pop range_agg range_intersect_agg covar_pop mode
-            percentile_disc percentile_cont
-        """
-        ),
+            percentile_disc percentile_cont first_value last_value
+        """),
         True,
     ),
-    **dict.fromkeys(_words("first_value last_value"), True),
 }
-"""Never NULL over one row or more; True = if the argument is not NULL in any of them."""
+"""Never NULL for one row or more; True = only if the argument is not NULL in any of them."""
 
 RANKS = _words("row_number rank dense_rank percent_rank cume_dist ntile")
-"""Window functions that every row has."""
+"""Window functions that do not depend on the frame."""
 
-_MAKES_ROWS: dict[str, frozenset[int]] = {
+_SET_COLUMNS: dict[str, frozenset[int]] = {
     **dict.fromkeys(
         _words("""
             generate_series generate_subscripts regexp_split_to_table json_array_elements
             jsonb_array_elements json_object_keys jsonb_object_keys regexp_matches
+            json_each_text jsonb_each_text
         """),
         frozenset({1}),
     ),
     **dict.fromkeys(_words("json_each jsonb_each"), frozenset({1, 2})),
-    **dict.fromkeys(_words("json_each_text jsonb_each_text"), frozenset({1})),
 }
-"""Set-returning functions, and which of their columns are never NULL."""
 
 
-def makes_no_nulls(function: Function, column: int) -> bool:
-    """Whether this column of a set-returning function is never NULL."""
+def is_set_column_not_null(function: Function, column: int) -> bool:
+    """Return whether this column of a set-returning function is never NULL."""
     if not function.is_built_in:
         return False
-    if function.name == "string_to_table":  # a third argument says what is read as NULL
+    if function.name == "string_to_table":  # the third argument is the text that becomes NULL
         return len(function.arguments) == 2
-    return column in _MAKES_ROWS.get(function.name, ())
+    return column in _SET_COLUMNS.get(function.name, ())
 
 
-def holds_for_function(function: Function) -> bool:
-    """Whether a call ``f(a, b)`` is never NULL where a and b are not."""
-    if not _may_be_judged(function):
+def function_keeps_not_null(function: Function) -> bool:
+    """Return whether ``f(a, b)`` is never NULL if neither a nor b is."""
+    if not _may_keep_not_null(function):
         return False
-    if function.name in _BY_ARGUMENTS:  # several of one name, and not all of them hold
+    if function.name in _BY_ARGUMENTS:
         return function.arguments in _BY_ARGUMENTS[function.name]
     return function.name in _STRICT
 
 
-def holds_for_cast(function: Function) -> bool:
-    """Whether a cast by this function is never NULL where its value is not."""
-    return _may_be_judged(function)
+def cast_keeps_not_null(function: Function, result_type: int) -> bool:
+    """Return whether a cast by this function is never NULL if its value is not."""
+    return _may_keep_not_null(function) and result_type not in GEOMETRIC
 
 
-def holds_for_operator(name: str, function: Function) -> bool:
-    """Whether ``a op b`` is never NULL where a and b are not."""
-    if not _may_be_judged(function) or name not in _OPERATORS:
+def operator_keeps_not_null(name: str, function: Function) -> bool:
+    """Return whether ``a op b`` is never NULL if neither a nor b is."""
+    if not _may_keep_not_null(function) or name not in _OPERATORS:
         return False
-    return name != "@@" or set(function.arguments) <= _TEXT_SEARCH
+    return name != "@@" or set(function.arguments) <= {_TEXT, _TSVECTOR, _TSQUERY}
 
 
-def _may_be_judged(function: Function) -> bool:
+def _may_keep_not_null(function: Function) -> bool:
     return (
         function.is_built_in
         and function.is_strict
-        and function.oid not in _NO
+        and function.oid not in _EXCLUDED
         and GEOMETRIC.isdisjoint(function.arguments)
     )

@@ -1,19 +1,28 @@
-"""What the walker asks of the system catalogues, gathered before it walks.
+"""Facts of the system catalogs that inference needs, fetched before it starts.
 
-Everything is asked by number (OID), in one round trip per kind and only once per
-describer; the walker itself never waits.
+Everything is fetched by OID, with one query for each kind of object, and only once for each
+describer. Inference itself never waits for the server.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from sqla_typedpool.describe.postgres import pg_enums
 from sqla_typedpool.describe.postgres.nodes import Node, nodes_in, parse_nodes
 from sqla_typedpool.describe.postgres.session import Session
 
 BUILT_IN = 16384
-"""Objects with smaller numbers come with the server; nobody can change or shadow them."""
+"""Objects with smaller OIDs come with the server (``FirstNormalObjectId``, access/transam.h);
+applications cannot replace them."""
+
+_STORED = (
+    pg_enums.RelationKind.TABLE,
+    pg_enums.RelationKind.PARTITIONED_TABLE,
+    pg_enums.RelationKind.MATERIALIZED_VIEW,
+)
 
 
 @dataclass(frozen=True)
@@ -23,73 +32,88 @@ class TableColumn:
     name: str
     type: str
     not_null: bool
-    """Enforced for every row that a SELECT of the relation and its heirs can find."""
+    """Whether NOT NULL is enforced for the rows of the relation and of its child tables."""
     not_null_only: bool
     """The same for ``FROM ONLY relation``."""
     is_virtual: bool
-    """Computed when it is read."""
+    """Whether it is a generated column that is computed when it is read."""
 
 
 @dataclass(frozen=True)
 class Relation:
-    """A table, view, or whatever else has columns."""
+    """A table, a view, or another object that has columns."""
 
     schema: str
     name: str
     kind: str
-    """``r`` table, ``p`` partitioned, ``v`` view, ``m`` materialized view, ``f`` foreign."""
+    """A `RelationKind`."""
     has_rules: bool
-    """Whether rules other than a view's own, or INSTEAD OF triggers, may answer a write."""
+    """Whether it has INSTEAD OF triggers, or rules other than the one of a view."""
     columns: dict[int, TableColumn]
     view: Node | None
-    """A view's query."""
+    """The query of a view."""
     definition: str = ""
-    """A view's text, for the fingerprint."""
+    """The text of a view, for the fingerprint."""
 
     @property
     def full_name(self) -> str:
+        """``schema.name``."""
         return f"{self.schema}.{self.name}"
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether its rows are in this database: not those of a view or a foreign table."""
+        return self.kind in _STORED
 
 
 @dataclass(frozen=True)
 class Function:
-    """A function, aggregate or window function, or the one behind an operator."""
+    """A function, an aggregate, a window function, or the function of an operator."""
 
     oid: int
     schema: str
     name: str
     arguments: tuple[int, ...]
+    """The OIDs of the arguments' types."""
     is_strict: bool
     may_be_simplified: bool = False
-    """Whether the planner may put a constant in its place, for NULL as well."""
+    """Whether the planner may replace a call by a constant even if an argument is NULL."""
     facts: str = ""
-    """What a description may depend on, for the fingerprint."""
+    """The signature, for the fingerprint."""
 
     @property
     def is_built_in(self) -> bool:
+        """Whether it comes with the server."""
         return self.oid < BUILT_IN
 
 
-# An heir may have dropped the NOT NULL that its parent still has, and a foreign table
-# only claims one. FROM ONLY reads the table alone.
+class References(NamedTuple):
+    """The relations, by OID, and functions that a statement uses, in its views too."""
+
+    relations: dict[int, Relation]
+    functions: list[Function]
+
+
+# A child table may lack a NOT NULL of its parent, and that of a foreign table is not enforced.
+# FROM ONLY reads the table alone. $1: OIDs of relations.
 _RELATIONS = """
-WITH RECURSIVE asked(root) AS (SELECT pg_catalog.unnest($1::pg_catalog.text::pg_catalog.oid[])),
-heirs(root, relid) AS (
-    SELECT root, root FROM asked
+WITH RECURSIVE requested(root) AS (SELECT pg_catalog.unnest($1::pg_catalog.text::pg_catalog.oid[])),
+family(root, relid) AS (
+    SELECT root, root FROM requested
     UNION
-    SELECT h.root, i.inhrelid FROM heirs h JOIN pg_catalog.pg_inherits i ON i.inhparent = h.relid
+    SELECT f.root, i.inhrelid FROM family f JOIN pg_catalog.pg_inherits i ON i.inhparent = f.relid
 ),
-doubtful AS (
-    SELECT h.root, ra.attnum, pg_catalog.bool_or(h.relid = h.root) AS self
-    FROM heirs h
-    JOIN pg_catalog.pg_class c ON c.oid = h.relid
+not_enforced AS (
+    SELECT f.root, ra.attnum, pg_catalog.bool_or(f.relid = f.root) AS by_root
+    FROM family f
+    JOIN pg_catalog.pg_class c ON c.oid = f.relid
     JOIN pg_catalog.pg_attribute ra
-        ON ra.attrelid = h.root AND ra.attnum > 0 AND NOT ra.attisdropped
+        ON ra.attrelid = f.root AND ra.attnum > 0 AND NOT ra.attisdropped
     LEFT JOIN pg_catalog.pg_attribute a
-        ON a.attrelid = h.relid AND a.attname = ra.attname AND NOT a.attisdropped
+        ON a.attrelid = f.relid AND a.attname = ra.attname AND NOT a.attisdropped
     WHERE c.relkind = 'f' OR a.attnotnull IS NOT TRUE OR EXISTS (
         SELECT FROM pg_catalog.pg_constraint k
-        WHERE k.conrelid = h.relid AND k.contype = 'n' AND NOT k.convalidated
+        WHERE k.conrelid = f.relid AND k.contype = 'n' AND NOT k.convalidated
         AND k.conkey[1] = a.attnum)
     GROUP BY 1, 2
 )
@@ -102,16 +126,16 @@ SELECT c.oid::pg_catalog.int8, n.nspname::pg_catalog.text, c.relname::pg_catalog
     CASE WHEN c.relkind = 'v' THEN pg_catalog.pg_get_viewdef(c.oid) END,
     a.attnum::pg_catalog.int4, a.attname::pg_catalog.text,
     pg_catalog.format_type(a.atttypid, a.atttypmod),
-    d.root IS NULL, d.self IS NOT TRUE, a.attgenerated::pg_catalog.text = 'v'
-FROM asked
-JOIN pg_catalog.pg_class c ON c.oid = asked.root
+    d.root IS NULL, d.by_root IS NOT TRUE, a.attgenerated::pg_catalog.text = 'v'
+FROM requested
+JOIN pg_catalog.pg_class c ON c.oid = requested.root
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-LEFT JOIN doubtful d ON d.root = c.oid AND d.attnum = a.attnum
+LEFT JOIN not_enforced d ON d.root = c.oid AND d.attnum = a.attnum
 """
 
-# Since 17 `x <@ '(,)'` is true and `x <@ 'empty'` false, even for an x that is NULL; what the
-# support functions of extensions make of theirs is not known.
+# may_be_simplified: since 17, `x <@ '(,)'` is true and `x <@ 'empty'` is false even if x is NULL.
+# What the support functions of extensions do is unknown. $1: OIDs of functions.
 _FUNCTIONS = """
 SELECT p.oid::pg_catalog.int8, n.nspname::pg_catalog.text, p.proname::pg_catalog.text,
     p.proargtypes::pg_catalog.text, p.proisstrict,
@@ -123,6 +147,7 @@ FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespa
 WHERE p.oid = ANY ($1::pg_catalog.text::pg_catalog.oid[])
 """
 
+# $1: OIDs of operators.
 _OPERATORS = """
 SELECT o.oid::pg_catalog.int8, o.oprcode::pg_catalog.oid::pg_catalog.int8,
     o.oprname::pg_catalog.text
@@ -133,85 +158,57 @@ WHERE o.oid = ANY ($1::pg_catalog.text::pg_catalog.oid[])
 
 @dataclass
 class Catalog:
-    """What is known so far; `learn` adds what a tree needs."""
+    """The objects fetched so far, by OID."""
 
     session: Session
     relations: dict[int, Relation] = field(default_factory=dict)
     functions: dict[int, Function] = field(default_factory=dict)
     operators: dict[int, tuple[int, str]] = field(default_factory=dict)
-    """Number -> the function behind it, and the operator's name."""
-    _seen: dict[str, set[int]] = field(default_factory=dict)
+    """The OID of each operator's function, and the operator's name."""
 
-    async def learn(self, tree: object) -> Numbers:
-        """Ask for everything the tree mentions, and the views it reads; say what that was."""
-        asked = everything = _mentioned(tree)
-        while True:
-            relations = await self._relations(asked.relations)
-            views = [relation.view for relation in relations if relation.view is not None]
-            if not views:
-                break
-            asked = _mentioned(views) - everything
-            everything = everything | asked
-        await self._operators(everything.operators)
-        behind = {self.operators[each][0] for each in everything.operators & set(self.operators)}
-        everything = everything | Numbers(functions=behind)
-        await self._functions(everything.functions)
-        return everything
+    async def learn(self, tree: Node | None) -> References:
+        """Fetch and return everything that a statement uses, in its views too."""
+        trees, seen, new = [tree], set[int](), _oids([tree], _RELATION_FIELDS)
+        while new:
+            seen |= new
+            await self._fetch_relations(new - set(self.relations))
+            found = [self.relations[oid] for oid in new if oid in self.relations]
+            views = [relation.view for relation in found if relation.view is not None]
+            trees += views
+            new = _oids(views, _RELATION_FIELDS) - seen
+        operators = _oids(trees, _OPERATOR_FIELDS)
+        await self._fetch_operators(operators - set(self.operators))
+        functions = _oids(trees, _FUNCTION_FIELDS)
+        functions |= {self.operators[oid][0] for oid in operators if oid in self.operators}
+        await self._fetch_functions(functions - set(self.functions))
+        return References(
+            {oid: self.relations[oid] for oid in seen if oid in self.relations},
+            [self.functions[oid] for oid in functions if oid in self.functions],
+        )
 
-    async def _relations(self, asked: set[int]) -> list[Relation]:
-        new = asked - set(self.relations)
-        rows = await self.session.fetch(_RELATIONS, _array(new)) if new else []
+    async def _fetch_relations(self, oids: set[int]) -> None:
+        rows = await self.session.fetch(_RELATIONS, oid_array(oids)) if oids else []
         columns: dict[int, dict[int, TableColumn]] = {}
-        for row in rows:
-            if row[7] is not None:
-                columns.setdefault(row[0], {})[row[7]] = TableColumn(*row[8:13])
+        for oid, *_, number, name, type_name, not_null, not_null_only, is_virtual in rows:
+            if number is not None:
+                column = TableColumn(name, type_name, not_null, not_null_only, is_virtual)
+                columns.setdefault(oid, {})[number] = column
         for oid, schema, name, kind, has_rules, action, text, *_ in rows:
             if oid not in self.relations:
                 view = parse_nodes(action)[0] if action else None
                 self.relations[oid] = Relation(
                     schema, name, kind, has_rules, columns.get(oid, {}), view, text or ""
                 )
-        return [self.relations[oid] for oid in sorted(asked & set(self.relations))]
 
-    async def _operators(self, asked: set[int]) -> None:
-        new = asked - set(self.operators)
-        for oid, function, name in await self.session.fetch(_OPERATORS, _array(new)) if new else ():
-            self.operators[oid] = function, name
+    async def _fetch_operators(self, oids: set[int]) -> None:
+        rows = await self.session.fetch(_OPERATORS, oid_array(oids)) if oids else []
+        self.operators.update({oid: (function, name) for oid, function, name in rows})
 
-    async def _functions(self, asked: set[int]) -> None:
-        new = asked - set(self.functions)
-        for row in await self.session.fetch(_FUNCTIONS, _array(new)) if new else ():
-            oid, schema, name, arguments, *rest = row
-            types = tuple(int(each) for each in arguments.split())
+    async def _fetch_functions(self, oids: set[int]) -> None:
+        rows = await self.session.fetch(_FUNCTIONS, oid_array(oids)) if oids else []
+        for oid, schema, name, arguments, *rest in rows:
+            types = tuple(map(int, arguments.split()))
             self.functions[oid] = Function(oid, schema, name, types, *rest)
-
-
-class Numbers:
-    """The numbers of catalogue entries that a tree mentions."""
-
-    def __init__(
-        self,
-        relations: Iterable[int] = (),
-        functions: Iterable[int] = (),
-        operators: Iterable[int] = (),
-    ) -> None:
-        self.relations = set(relations)
-        self.functions = set(functions)
-        self.operators = set(operators)
-
-    def __or__(self, other: Numbers) -> Numbers:
-        return Numbers(
-            self.relations | other.relations,
-            self.functions | other.functions,
-            self.operators | other.operators,
-        )
-
-    def __sub__(self, other: Numbers) -> Numbers:
-        return Numbers(
-            self.relations - other.relations,
-            self.functions - other.functions,
-            self.operators - other.operators,
-        )
 
 
 _RELATION_FIELDS = ("relid", "resorigtbl")
@@ -219,19 +216,11 @@ _FUNCTION_FIELDS = ("funcid", "aggfnoid", "winfnoid", "opfuncid")
 _OPERATOR_FIELDS = ("opno",)
 
 
-def _mentioned(tree: object) -> Numbers:
-    found = Numbers()
-    for node in nodes_in(tree):
-        found.relations.update(_numbers(node, _RELATION_FIELDS))
-        found.functions.update(_numbers(node, _FUNCTION_FIELDS))
-        found.operators.update(_numbers(node, _OPERATOR_FIELDS))
-    return found
+def _oids(trees: Sequence[Node | None], fields: tuple[str, ...]) -> set[int]:
+    """Return the OIDs in these fields of all nodes."""
+    return {node.number(name) for node in nodes_in(trees) for name in fields} - {0}
 
 
-def _numbers(node: Node, names: tuple[str, ...]) -> Iterable[int]:
-    fields = node.fields
-    return [int(fields[name]) for name in names if fields.get(name, "0") not in ("0", None)]
-
-
-def _array(numbers: Iterable[int]) -> str:
-    return "{" + ",".join(map(str, sorted(numbers))) + "}"
+def oid_array(oids: Iterable[int]) -> str:
+    """Return the text of an array of OIDs, to be sent as a parameter."""
+    return "{" + ",".join(map(str, sorted(oids))) + "}"

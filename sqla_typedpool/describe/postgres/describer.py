@@ -11,7 +11,6 @@ from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from hashlib import sha256
-from typing import Any
 
 from sqlalchemy import Executable
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,11 +21,13 @@ from sqla_typedpool.describe.core_columns import as_read
 from sqla_typedpool.describe.model import ColumnDescription, Description, ParameterDescription
 from sqla_typedpool.describe.nullability import Nullability, maybe
 from sqla_typedpool.describe.postgres.analysis import Analysis, Analyst
-from sqla_typedpool.describe.postgres.catalog import Catalog, Numbers
+from sqla_typedpool.describe.postgres.catalog import Catalog, References
 from sqla_typedpool.describe.postgres.fingerprint import facts_of
+from sqla_typedpool.describe.postgres.inference import RULES
 from sqla_typedpool.describe.postgres.nodes import Node
-from sqla_typedpool.describe.postgres.nullability import Inference, Scope
+from sqla_typedpool.describe.postgres.outputs import entries, infer_statement
 from sqla_typedpool.describe.postgres.privileges import Privileges
+from sqla_typedpool.describe.postgres.scope import Inference
 from sqla_typedpool.describe.postgres.session import PreparedStatement, Session, session_of
 from sqla_typedpool.describe.postgres.types import Types
 from sqla_typedpool.errors import CannotRun, Refused
@@ -86,7 +87,7 @@ class PostgresDescriber:
             analysis = await self._analyst.analyse(as_sent.sql, prepared, self._types)
             await self._permissions.require(analysis.query)
             mentioned = await self._catalog.learn(analysis.query)
-        inference = Inference(self._catalog, _names(as_sent), frozenset(never_null))
+        inference = Inference(self._catalog, RULES, _names(as_sent), frozenset(never_null))
         return self._description(as_sent, prepared, analysis, mentioned, inference)
 
     def _description(
@@ -94,12 +95,12 @@ class PostgresDescriber:
         as_sent: CompiledStatement,
         prepared: PreparedStatement,
         analysis: Analysis,
-        mentioned: Numbers,
+        mentioned: References,
         inference: Inference,
     ) -> Description:
         analysis, judged = _judged(analysis, inference, len(prepared.columns))
         numbers = (*prepared.parameters, *(oid for _, oid in prepared.columns))
-        facts = facts_of(analysis.query, self._catalog, mentioned) + self._types.facts(numbers)
+        facts = facts_of(analysis.query, mentioned) + self._types.facts(numbers)
         return Description(
             family=self.family,
             sql=as_sent.sql,
@@ -136,7 +137,7 @@ class PostgresDescriber:
             db_type, why = self._types.db_type(oid), judged[place]
             origin = origins[place] if place < len(origins) else None
             found.append(
-                ColumnDescription(name, db_type, why.nullable, why.why, origin, why.missing_with)
+                ColumnDescription(name, db_type, why.nullable, why.reason, origin, why.missing_with)
             )
         return as_read(as_sent.columns, found, [oid for _, oid in prepared.columns])
 
@@ -160,7 +161,7 @@ def _judged(
     if analysis.query is None:
         return analysis, unknown
     try:
-        judged = inference.outputs(analysis.query)
+        judged = infer_statement(inference, analysis.query)
     except (LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
         # the tree of a version to come: nothing is known, and nothing is guessed
         note = f"nullability is unknown: the server's analysis could not be followed ({error!r})"
@@ -171,8 +172,7 @@ def _judged(
 def _origins(analysis: Analysis, catalog: Catalog) -> list[str | None]:
     if analysis.query is None:
         return []
-    scope: Any = Scope(Inference(catalog, (), frozenset()), analysis.query, None)
-    return [_origin(entry, catalog) for entry in scope.entries]
+    return [_origin(entry, catalog) for entry in entries(analysis.query)]
 
 
 def _origin(entry: Node, catalog: Catalog) -> str | None:

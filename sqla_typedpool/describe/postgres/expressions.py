@@ -1,11 +1,9 @@
-"""The rules for expressions: one function per kind of node. A kind without one is nullable."""
+"""The rules for expressions other than columns and calls."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 from sqla_typedpool.describe.nullability import (
     CONSTANT,
@@ -17,197 +15,128 @@ from sqla_typedpool.describe.nullability import (
     strict,
     without_relation,
 )
-from sqla_typedpool.describe.postgres import calls
+from sqla_typedpool.describe.postgres import pg_enums
+from sqla_typedpool.describe.postgres.calls import call_operator
 from sqla_typedpool.describe.postgres.catalog import BUILT_IN
 from sqla_typedpool.describe.postgres.grouping import has_one_row
 from sqla_typedpool.describe.postgres.nodes import Datum, Node
-
-if TYPE_CHECKING:
-    from sqla_typedpool.describe.postgres.nullability import Scope
-
-_EXISTS, _ALL, _ANY, _SCALAR, _ARRAY = "0", "1", "2", "4", "6"
-_SCHEMA = 14  # the last of the SQL value functions: CURRENT_SCHEMA, which may be none
-_EXTERNAL, _OF_SUBLINK = "0", "2"
-_JSON_OBJECT, _JSON_ARRAY = "1", "2"
+from sqla_typedpool.describe.postgres.outputs import output
+from sqla_typedpool.describe.postgres.scope import Rule, Scope
 
 
-def judge(node: Any, scope: Scope) -> Nullability:
-    """Whether an expression may be NULL.
-
-    :param level: the query it stands in.
-    """
-    if node is None:
-        return maybe("NULL")
-    rule = _RULES.get(node.kind)
-    if rule is None:
-        return maybe(f"nothing is known of {node.kind.lower()}")
-    if scope.is_left_out(node):
-        return maybe("grouping sets leave it out of some rows")
-    return rule(node, scope)
+def always(reason: str) -> Rule:
+    """Return a rule for expressions that are never NULL."""
+    return lambda node, scope: never(reason)
 
 
-def type_of(node: Any) -> int:
-    """The type's OID, 0 where it is not known."""
-    for name in _TYPE_FIELDS:
-        if node.fields.get(name):
-            number: int = node.number(name)
-            return number
-    return 0
+def first_not_null(word: str) -> Rule:
+    """Return a rule for expressions that are NULL only if all arguments are: COALESCE."""
+    return lambda node, scope: either(scope.infer_all(node.nodes("args")), word)
 
 
-_TYPE_FIELDS = (
-    "vartype", "consttype", "paramtype", "funcresulttype", "opresulttype", "resulttype",
-    "casetype", "coalescetype", "minmaxtype", "aggtype", "wintype", "array_typeid", "row_typeid",
-)  # fmt: skip
+def same_as(field: str) -> Rule:
+    """Return a rule for expressions that are NULL exactly if the node in a field is."""
+    return lambda node, scope: scope.infer(getattr(node, field))
 
 
-def _all_of(nodes: list[Any], scope: Scope, why: str = "it has no NULL to work on") -> Nullability:
-    return strict([judge(each, scope) for each in nodes], why)
-
-
-def _variable(node: Node, scope: Scope) -> Nullability:
-    return scope.variable(node)
-
-
-def _constant(node: Node, scope: Scope) -> Nullability:
+def constant(node: Node, scope: Scope) -> Nullability:
+    """Infer a constant."""
     return maybe("NULL") if node.flag("constisnull") else CONSTANT
 
 
-def _parameter(node: Node, scope: Scope) -> Nullability:
+def parameter(node: Node, scope: Scope) -> Nullability:
+    """Infer ``$1``, or a column of the subquery in ``x IN (SELECT ...)``."""
     number = int(node.paramid)
-    if node.paramkind == _EXTERNAL:
-        return scope.inference.parameter(number)
-    if node.paramkind == _OF_SUBLINK and scope.compared is not None:
-        return scope.compared.output(number)
-    return maybe("nothing is known of this parameter")
+    if node.paramkind == pg_enums.ParamKind.EXTERNAL:
+        return _of_statement(scope, number)
+    if node.paramkind == pg_enums.ParamKind.SUBLINK and scope.compared is not None:
+        return output(scope.compared, number)
+    return maybe("the parameter is unknown")
 
 
-def _of_argument(node: Node, scope: Scope) -> Nullability:
-    return judge(node.arg, scope)
+def _of_statement(scope: Scope, number: int) -> Nullability:
+    names = scope.inference.parameters
+    name = names[number - 1] if number <= len(names) else str(number)
+    if name in scope.inference.never_null:
+        return never(f"parameter {name} is never None")
+    return maybe(f"parameter {name} may be None")
 
 
-def _boolean(node: Node, scope: Scope) -> Nullability:
-    return without_relation(_all_of(node.nodes("args"), scope))
+def boolean(node: Node, scope: Scope) -> Nullability:
+    """Infer AND, OR and NOT."""
+    return without_relation(strict(scope.infer_all(node.nodes("args")), "no operand is NULL"))
 
 
-def _first_that_is_not(word: str) -> Callable[[Node, Scope], Nullability]:
-    def rule(node: Node, scope: Scope) -> Nullability:
-        return either([judge(each, scope) for each in node.nodes("args")], word)
-
-    return rule
-
-
-def _always(why: str) -> Callable[[Node, Scope], Nullability]:
-    def rule(node: Node, scope: Scope) -> Nullability:
-        return never(why)
-
-    return rule
-
-
-def _distinct(node: Node, scope: Scope) -> Nullability:
+def distinct(node: Node, scope: Scope) -> Nullability:
+    """Infer ``IS DISTINCT FROM``."""
     if 0 < node.number("opno") < BUILT_IN:
         return never("IS DISTINCT FROM is true or false")
-    return maybe("it compares by an operator of the application")
+    return maybe("it compares with an application's own operator")
 
 
-def _case(node: Node, scope: Scope) -> Nullability:
-    """Each branch is taken where its condition is true, and none before it was."""
-    if node.defresult is None or _is_null(node.defresult):
+def case(node: Node, scope: Scope) -> Nullability:
+    """Infer CASE: a branch is taken where its condition is true, and no earlier one was."""
+    default = node.defresult
+    if default is None or (default.kind == "CONST" and default.flag("constisnull")):
         return maybe("CASE without ELSE")
     results = []
     for when in node.nodes("args"):
-        results.append(judge(when.result, scope.guarded_by(when.expr)))
-        scope = scope.guarded_by(when.expr, is_true=False)
-    results.append(judge(node.defresult, scope))
+        results.append(scope.if_true(when.expr).infer(when.result))
+        scope = scope.unless_true(when.expr)
+    results.append(scope.infer(default))
     return any_of(results, "no branch of CASE is NULL")
 
 
-def _is_null(node: Node) -> bool:
-    return node.kind == "CONST" and node.flag("constisnull")
-
-
-def _value_function(node: Node, scope: Scope) -> Nullability:
-    if node.fields.get("op") is None or node.number("op") >= _SCHEMA:
+def value_function(node: Node, scope: Scope) -> Nullability:
+    """Infer CURRENT_DATE, CURRENT_USER and the like."""
+    if node.op is None or node.number("op") >= pg_enums.SqlValueFunction.CURRENT_SCHEMA:
         return maybe("there may be no current schema")
-    return never("it is known to the server")
+    return never("the server always has a value")
 
 
-def _any_or_all_of_array(node: Node, scope: Scope) -> Nullability:
-    function, name = scope.inference.operator(node)
+def array_comparison(node: Node, scope: Scope) -> Nullability:
+    """Infer ``x = ANY (array)`` and ``x = ALL (array)``."""
+    function, name = scope.operator(node)
     value, array = node.nodes("args")
-    parts = [judge(value, scope), judge(array, scope), _elements(array, scope)]
-    whole = strict(parts, "there is no NULL among the elements")
-    return without_relation(calls.of_operator(function, name, whole))
+    parts = [*scope.infer_all([value, array]), _elements(array, scope)]
+    whole = strict(parts, "no element is NULL")
+    return without_relation(call_operator(function, name, [whole]))
 
 
 def _elements(array: Node, scope: Scope) -> Nullability:
+    """Infer whether an element of an array may be NULL."""
     if array.kind == "ARRAYEXPR":
-        return _all_of(array.nodes("elements"), scope)
+        return strict(scope.infer_all(array.nodes("elements")), "no element is NULL")
     if array.kind in ("ARRAYCOERCEEXPR", "RELABELTYPE"):
         return _elements(array.arg, scope)
     if array.kind == "CONST" and isinstance(array.constvalue, Datum):
-        # struct ArrayType: size, dimensions, offset of the data (0: no NULLs), element type
+        # ArrayType, utils/array.h: size, number of dimensions, offset of the data (0 = no NULLs)
         size, _, offset = struct.unpack_from("<iii", array.constvalue.ljust(12, b"\xff"))
         if size == len(array.constvalue) << 2 and offset == 0:
             return CONSTANT
-    return maybe("the array may hold NULLs")
+    return maybe("the array may contain NULL")
 
 
-def _sublink(node: Node, scope: Scope) -> Nullability:
+def sublink(node: Node, scope: Scope) -> Nullability:
+    """Infer a subquery in an expression."""
     kind = node.subLinkType
-    if kind == _EXISTS:
+    if kind == pg_enums.SubLinkType.EXISTS:
         return never("EXISTS is true or false")
-    if kind == _ARRAY:
+    if kind == pg_enums.SubLinkType.ARRAY:
         return never("ARRAY(...) of no rows is empty")
-    query = scope.below(node.subselect)
-    if kind == _SCALAR:
+    query = scope.subquery(node.subselect)
+    if kind == pg_enums.SubLinkType.EXPRESSION:
         if not has_one_row(query.query):
-            return maybe("the subquery may find no row")
-        return without_relation(query.output(1))
-    if kind in (_ANY, _ALL) and node.testexpr is not None:
-        return without_relation(judge(node.testexpr, replace(scope, compared=query)))
-    return maybe("nothing is known of this subquery")
+            return maybe("the subquery may return no row")
+        return without_relation(output(query, 1))
+    if kind in (pg_enums.SubLinkType.ANY, pg_enums.SubLinkType.ALL) and node.testexpr is not None:
+        return without_relation(replace(scope, compared=query).infer(node.testexpr))
+    return maybe("there is no rule for this kind of subquery")
 
 
-def _json_constructor(node: Node, scope: Scope) -> Nullability:
-    if node.type in (_JSON_OBJECT, _JSON_ARRAY) and node.coercion is None:
-        return never("it makes a JSON document")
-    return maybe("it may make no JSON document")
-
-
-def _json_test(node: Node, scope: Scope) -> Nullability:
-    return judge(node.expr, scope)
-
-
-_RULES: dict[str, Callable[[Node, Scope], Nullability]] = {
-    "VAR": _variable,
-    "CONST": _constant,
-    "PARAM": _parameter,
-    "FUNCEXPR": calls.function,
-    "OPEXPR": calls.operator,
-    "AGGREF": calls.aggregate,
-    "WINDOWFUNC": calls.window,
-    "SCALARARRAYOPEXPR": _any_or_all_of_array,
-    "BOOLEXPR": _boolean,
-    "COALESCEEXPR": _first_that_is_not("COALESCE"),
-    "MINMAXEXPR": _first_that_is_not("GREATEST, LEAST"),
-    "CASEEXPR": _case,
-    "NULLTEST": _always("IS NULL is true or false"),
-    "BOOLEANTEST": _always("IS TRUE is true or false"),
-    "DISTINCTEXPR": _distinct,
-    "SUBLINK": _sublink,
-    "ARRAYEXPR": _always("ARRAY[...]"),
-    "ROWEXPR": _always("ROW(...)"),
-    "SQLVALUEFUNCTION": _value_function,
-    "GROUPINGFUNC": _always("GROUPING() is a number"),
-    "MERGESUPPORTFUNC": _always("every row has its action"),
-    "RELABELTYPE": _of_argument,
-    "COERCEVIAIO": _of_argument,
-    "ARRAYCOERCEEXPR": _of_argument,
-    "CONVERTROWTYPEEXPR": _of_argument,
-    "COERCETODOMAIN": _of_argument,
-    "COLLATEEXPR": _of_argument,
-    "NAMEDARGEXPR": _of_argument,
-    "JSONCONSTRUCTOREXPR": _json_constructor,
-    "JSONISPREDICATE": _json_test,
-}
+def json_constructor(node: Node, scope: Scope) -> Nullability:
+    """Infer ``JSON_OBJECT(...)``, ``JSON_ARRAY(...)`` and the like."""
+    always_made = (pg_enums.JsonConstructorType.OBJECT, pg_enums.JsonConstructorType.ARRAY)
+    if node.type in always_made and node.coercion is None:
+        return never("it always returns a JSON document")
+    return maybe("it may return no JSON document")

@@ -1,62 +1,59 @@
-"""The catalogue facts that a description depends on, by name, for its fingerprint.
+"""The catalog facts that a description depends on, by name, for its fingerprint.
 
-Of a table only the columns that the statement names count: another one may come or go.
+Of a table only the columns that the statement names count: others may be added or removed.
 """
 
 from __future__ import annotations
 
-from sqla_typedpool.describe.postgres.catalog import BUILT_IN, Catalog, Numbers, Relation
+from collections.abc import Iterator
+
+from sqla_typedpool.describe.postgres.catalog import BUILT_IN, References, Relation
 from sqla_typedpool.describe.postgres.nodes import Node, nodes_in
 
 _COLUMN_SETS = ("selectedCols", "insertedCols", "updatedCols")
-_FIRST = 7  # these sets count from the system columns, of which there are seven
+# FirstLowInvalidHeapAttributeNumber, access/sysattr.h: the sets start at the system columns.
+_OFFSET = 7
 
 
-def facts_of(query: Node | None, catalog: Catalog, mentioned: Numbers) -> list[str]:
-    """Tables, views and functions that a statement uses, a line each."""
-    if query is None:
-        return []
-    touched: dict[int, set[int]] = {}
-    views = [catalog.relations[each].view for each in mentioned.relations & set(catalog.relations)]
-    _touch([query, *views], touched)
+def facts_of(query: Node | None, references: References) -> list[str]:
+    """Return the relations and functions that a statement uses, a line each.
+
+    :param references: those of the query.
+    """
+    relations = references.relations
+    columns = _columns_used([query, *(relation.view for relation in relations.values())])
     return [
-        *_of_relations(catalog, mentioned, touched),
-        *_of_functions(catalog, mentioned),
+        *(
+            fact
+            for oid, relation in relations.items()
+            if oid >= BUILT_IN
+            for fact in _facts_of_relation(relation, columns.get(oid, set()))
+        ),
+        *(
+            f"function {each.schema}.{each.name} {each.facts} {each.is_strict}"
+            for each in references.functions
+            if not each.is_built_in
+        ),
     ]
 
 
-def _of_relations(catalog: Catalog, mentioned: Numbers, touched: dict[int, set[int]]) -> list[str]:
-    own = [each for each in mentioned.relations if each >= BUILT_IN]
-    return [
-        fact
-        for each in own
-        if each in catalog.relations
-        for fact in _of_relation(catalog.relations[each], touched.get(each, set()))
-    ]
-
-
-def _of_relation(relation: Relation, numbers: set[int]) -> list[str]:
+def _facts_of_relation(relation: Relation, numbers: set[int]) -> Iterator[str]:
     name = relation.full_name
-    facts = [f"relation {name} {relation.kind} {relation.has_rules} {relation.definition}"]
+    yield f"relation {name} {relation.kind} {relation.has_rules} {relation.definition}"
     for number, column in relation.columns.items():
         if number in numbers or 0 in numbers:
-            facts.append(
+            yield (
                 f"column {name}.{column.name} {column.type} {column.not_null} "
                 f"{column.not_null_only} {column.is_virtual}"
             )
-    return facts
 
 
-def _of_functions(catalog: Catalog, mentioned: Numbers) -> list[str]:
-    own = [catalog.functions.get(each) for each in mentioned.functions if each >= BUILT_IN]
-    return [
-        f"function {each.schema}.{each.name} {each.facts} {each.is_strict}" for each in own if each
-    ]
-
-
-def _touch(tree: object, touched: dict[int, set[int]]) -> None:
-    """The columns of each table that a tree reads or writes."""
-    for node in nodes_in(tree):
+def _columns_used(trees: list[Node | None]) -> dict[int, set[int]]:
+    """Return, by table, the columns that the trees read or write; 0 is the whole row."""
+    used: dict[int, set[int]] = {}
+    for node in nodes_in(trees):
         if node.fields.get("selectedCols"):
-            columns = touched.setdefault(node.number("relid"), set())
-            columns.update(int(n) - _FIRST for s in _COLUMN_SETS for n in node.nodes(s))
+            numbers = used.setdefault(node.number("relid"), set())
+            for name in _COLUMN_SETS:
+                numbers.update(int(each) - _OFFSET for each in node.nodes(name))
+    return used

@@ -1,39 +1,47 @@
-"""What a query makes of its rows: groups, grouping sets, windows, sets, one row at least."""
+"""What a query makes of its rows: groups, grouping sets, window frames, one row at least."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from sqla_typedpool.describe.postgres import pg_enums
+from sqla_typedpool.describe.postgres.nodes import Node, nodes_in
 
-from sqla_typedpool.describe.postgres.nodes import Node
+_MAY_REMOVE_ROWS = ("groupClause", "havingQual", "limitCount", "limitOffset", "distinctClause")
 
-_SELECT = "1"
-_GROUP = "9"
-_EMPTY, _SIMPLE, _SETS = "0", "1", "4"
-_MAY_TAKE_ROWS = ("groupClause", "havingQual", "limitCount", "limitOffset", "distinctClause")
+# A frame contains the current row if it starts at or before it, and ends at or after it. Offsets
+# count only with ROWS and GROUPS: what an offset of RANGE means is decided by the column's type.
+_STARTS = pg_enums.FrameOption.START_UNBOUNDED_PRECEDING | pg_enums.FrameOption.START_CURRENT_ROW
+_ENDS = pg_enums.FrameOption.END_UNBOUNDED_FOLLOWING | pg_enums.FrameOption.END_CURRENT_ROW
+_COUNTED = pg_enums.FrameOption.ROWS | pg_enums.FrameOption.GROUPS
+_EXCLUDES = pg_enums.FrameOption.EXCLUDE_CURRENT_ROW | pg_enums.FrameOption.EXCLUDE_GROUP
 
 
 def has_one_row(query: Node) -> bool:
-    """Whether it has exactly one row whatever the data: an ungrouped aggregate, say."""
-    if query.commandType != _SELECT or query.setOperations is not None:
+    """Return whether a query returns exactly one row, whatever the data.
+
+    Examples: ``SELECT count(*) FROM t``, ``SELECT 1``.
+    """
+    if query.commandType != pg_enums.CommandType.SELECT or query.setOperations is not None:
         return False
-    if any(query.fields.get(name) for name in _MAY_TAKE_ROWS) or query.flag("hasTargetSRFs"):
+    if any(query.fields.get(name) for name in _MAY_REMOVE_ROWS) or query.flag("hasTargetSRFs"):
         return False
-    if query.groupingSets:  # GROUP BY (): one group, of whatever there is
-        return [each.fields.get("kind") for each in query.groupingSets] == [_EMPTY]
+    if query.groupingSets:  # GROUP BY (): one group of all rows, even of none
+        return [each.fields.get("kind") for each in query.groupingSets] == [
+            pg_enums.GroupingSetKind.EMPTY
+        ]
     tree = query.jointree
     return query.flag("hasAggs") or not (tree.nodes("fromlist") or tree.quals)
 
 
-def has_full_groups(query: Node) -> bool:
-    """Whether every group has a row: with GROUP BY, and without grouping sets."""
+def groups_have_rows(query: Node) -> bool:
+    """Return whether each group has a row: with GROUP BY, and without grouping sets."""
     return bool(query.groupClause) and not query.groupingSets
 
 
 def has_complex_keys(query: Node) -> bool:
-    """Whether a grouping set may leave out more than columns of this query.
+    """Return whether grouping sets may omit more than plain columns of this query.
 
-    Before 18, wherever an expression like one of GROUP BY stands, it is left out with it;
-    since 18 it is a column of a relation of its own.
+    Before PostgreSQL 18, an expression that equals one of GROUP BY is NULL in the grouping sets
+    without it, wherever it stands. Since 18, it is a column of a relation of its own.
     """
     if not query.groupingSets:
         return False
@@ -45,8 +53,8 @@ def has_complex_keys(query: Node) -> bool:
     )
 
 
-def is_left_out(query: Node, relation: int, number: int) -> bool:
-    """Whether there is a grouping set without this column."""
+def is_omitted(query: Node, relation: int, number: int) -> bool:
+    """Return whether there is a grouping set without this column."""
     if not query.groupingSets:
         return False
     references = {
@@ -64,38 +72,38 @@ def is_left_out(query: Node, relation: int, number: int) -> bool:
 
 
 def _is_in_all(grouping: Node, reference: str) -> bool:
-    """Whether a part of GROUP BY puts the column into each of its sets."""
+    """Return whether an item of GROUP BY puts the column into each of its grouping sets."""
     if grouping.kind != "GROUPINGSET":
         return False
-    if grouping.fields.get("kind") == _SIMPLE:
+    if grouping.fields.get("kind") == pg_enums.GroupingSetKind.SIMPLE:
         return reference in grouping.nodes("content")
-    if grouping.fields.get("kind") == _SETS:
+    if grouping.fields.get("kind") == pg_enums.GroupingSetKind.SETS:
         return all(_is_in_all(each, reference) for each in grouping.nodes("content"))
     return False
 
 
-def number_of_sets(query: Node) -> int:
-    """How many set-returning functions its select list has, or its GROUP BY."""
-    grouped = [each.groupexprs for each in query.nodes("rtable") if each.rtekind == _GROUP]
-    return _sets_in([query.nodes("targetList"), grouped])
+def count_set_functions(query: Node) -> int:
+    """Count the calls of set-returning functions in the select list and in GROUP BY."""
+    entries = query.nodes("rtable")
+    groups = [each.groupexprs for each in entries if each.rtekind == pg_enums.RteKind.GROUP]
+    nodes = nodes_in([query.nodes("targetList"), groups], subqueries=False)
+    return sum(node.flag("funcretset") or node.flag("opretset") for node in nodes)
 
 
-def _sets_in(value: object) -> int:
-    """Set-returning calls below a value, those of subqueries not counted."""
-    if isinstance(value, list):
-        return sum(map(_sets_in, value))
-    if not isinstance(value, Node) or value.kind == "QUERY":
-        return 0
-    own = value.flag("funcretset") or value.flag("opretset")
-    return own + sum(map(_sets_in, value.fields.values()))
+def frame_has_current_row(query: Node, window: int) -> bool:
+    """Return whether the frame of a window always contains the current row.
 
-
-def frame_holds_row(query: Node, window: int, holds: Callable[[int], bool]) -> bool:
-    """Whether the frame of a window always has the current row in it.
-
-    :param holds: tells it from the frame's options.
+    :param window: ``winref`` of the window function.
     """
     for clause in query.nodes("windowClause"):
         if int(clause.winref) == window:
-            return holds(clause.number("frameOptions"))
+            return _has_current_row(clause.number("frameOptions"))
     return False
+
+
+def _has_current_row(options: int) -> bool:
+    starts, ends = _STARTS, _ENDS
+    if options & _COUNTED:
+        starts |= pg_enums.FrameOption.START_OFFSET_PRECEDING
+        ends |= pg_enums.FrameOption.END_OFFSET_FOLLOWING
+    return bool(options & starts and options & ends and not options & _EXCLUDES)

@@ -1,159 +1,171 @@
-"""Which relations of a FROM clause an outer join can leave without a row.
+"""Which relations of a FROM clause an outer join may leave without a row.
 
-Each outer join *extends* the relations on one side (FULL: on both) with NULLs. A condition
-that holds takes that back: if a column of the side is not NULL, its row was there. Where a
-condition counts depends on where it stands: in WHERE for every row; in an inner join's ON
-for the rows that come out of that join, which a further outer join may leave out as a whole;
-in an outer join's ON for the rows of the side that is filled up.
+Each outer join *extends* the relations of one side (FULL: of both) with NULLs. A condition can
+rule that out: if a column of the side is not NULL, the side has a row. For which rows a condition
+is true depends on its place:
+
+- in WHERE: all rows;
+- in ON of an inner join: the rows of that join, which a join above it may extend as a whole;
+- in ON of an outer join: the rows in which the side that may be extended is not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
+from sqla_typedpool.describe.postgres import pg_enums
 from sqla_typedpool.describe.postgres.nodes import Node
-from sqla_typedpool.describe.postgres.predicates import ColumnRef
+from sqla_typedpool.describe.postgres.predicates import ColumnRefs
 
 _TRUE = b"\x01\0\0\0\0\0\0\0"
-_INNER, _LEFT, _FULL, _RIGHT = "0", "1", "2", "3"
-_WORDS = {_LEFT: "LEFT JOIN", _RIGHT: "RIGHT JOIN", _FULL: "FULL JOIN"}
-_SIDES = {_LEFT: ("right",), _RIGHT: ("left",), _FULL: ("left", "right"), _INNER: ()}
+# Join type -> its words, and the sides that it extends. An unknown type may extend both.
+_TYPES: dict[str, tuple[str, tuple[str, ...]]] = {
+    pg_enums.JoinType.INNER: ("JOIN", ()),
+    pg_enums.JoinType.LEFT: ("LEFT JOIN", ("right",)),
+    pg_enums.JoinType.RIGHT: ("RIGHT JOIN", ("left",)),
+    pg_enums.JoinType.FULL: ("FULL JOIN", ("left", "right")),
+}
+_UNKNOWN_TYPE = ("JOIN", ("left", "right"))
 
-NotNull = Callable[["Node | None"], frozenset[ColumnRef]]
-HasRow = Callable[[int], bool]
+Subtree: TypeAlias = frozenset[int]
+"""A part of the FROM clause: the indexes of its relations and joins in the range table."""
 
 
 @dataclass(frozen=True)
 class Extension:
-    """One side of one outer join."""
+    """One side of one outer join, which may be extended with NULLs."""
 
     join: int
     side: str
     word: str
-
-
-@dataclass(frozen=True)
-class _Below:
-    """What stands below a place of the FROM clause."""
-
-    relations: frozenset[int] = frozenset()
-    joins: frozenset[int] = frozenset()
-
-    def __or__(self, other: _Below) -> _Below:
-        return _Below(self.relations | other.relations, self.joins | other.joins)
+    """``LEFT JOIN``."""
 
 
 @dataclass(frozen=True)
 class _Condition:
-    """Columns that are not NULL in the rows that come out of `below`."""
+    """Columns that are not NULL in the rows of a subtree."""
 
-    columns: frozenset[ColumnRef]
-    below: _Below
+    columns: ColumnRefs
+    subtree: Subtree
     unless: tuple[Extension, ...] = ()
-    """Counts only when these are ruled out."""
+    """The condition counts only when all of these are ruled out."""
 
 
 class Joins:
-    """The joins of one query's FROM clause."""
+    """The joins of one query's FROM clause.
 
-    def __init__(self, query: Node, not_null: NotNull, has_row: HasRow) -> None:
+    :param not_null: returns the columns that are not NULL where a condition is true.
+    :param has_row: returns whether a relation always has a row.
+    """
+
+    def __init__(
+        self,
+        query: Node,
+        not_null: Callable[[Node | None], ColumnRefs],
+        has_row: Callable[[int], bool],
+    ) -> None:
         self._not_null = not_null
         self._has_row = has_row
         self._extensions: dict[int, list[Extension]] = {}
-        self._inside: dict[int, frozenset[int]] = {}
+        self._below: dict[int, Subtree] = {}  # join -> both of its sides
         self._conditions: list[_Condition] = []
         self._ruled_out: set[Extension] = set()
-        self._facts: set[tuple[int, int, frozenset[int]]] = set()
+        # (relation, column, subtree): not NULL in the rows of this subtree
+        self._facts: set[tuple[int, int, Subtree]] = set()
         if query.jointree is not None:
             self._read(query.jointree)
-        self._conclude()
+        self._apply_conditions()
 
-    def facts_about(self, relation: int) -> list[int]:
-        """The columns of a relation about which a condition says something."""
+    def columns_in_conditions(self, relation: int) -> list[int]:
+        """Return the columns of a relation that conditions mention."""
         return sorted(number for each, number, _ in self._facts if each == relation)
 
-    def extending(self, relation: int, below: int | None = None) -> list[Extension]:
-        """The outer joins that can leave a relation without a row, the innermost first.
+    def extensions(self, relation: int, within: int | None = None) -> list[Extension]:
+        """Return the outer joins that may leave a relation without a row, the innermost first.
 
-        :param below: count only the joins inside this one.
+        :param within: count only the joins inside this one.
         """
-        found = [each for each in self._extensions.get(relation, ()) if self._counts(each)]
-        if below is not None:
-            inside = self._inside[below] - {below}
-            found = [each for each in found if each.join in inside]
-        return found
+        found = [each for each in self._extensions.get(relation, ()) if self._is_possible(each)]
+        if within is None:
+            return found
+        return [each for each in found if each.join in self._below[within]]
 
-    def extended_alike(self, relation: int, below: int | None = None) -> list[int]:
-        """The relations that the same outer joins leave out, this one among them."""
-        own = self.extending(relation, below)
-        return [each for each in sorted(self._extensions) if self.extending(each, below) == own]
+    def extended_alike(self, relation: int, within: int | None = None) -> list[int]:
+        """Return the relations that the same outer joins extend, this one included."""
+        own = self.extensions(relation, within)
+        return [each for each in sorted(self._extensions) if self.extensions(each, within) == own]
 
-    def excludes_null(self, relation: int, number: int, below: int | None = None) -> bool:
-        """Whether a condition leaves only rows in which this column is not NULL."""
-        joins = {each.join for each in self.extending(relation, below)}
+    def excludes_null(self, relation: int, number: int, within: int | None = None) -> bool:
+        """Return whether conditions leave only rows in which this column is not NULL."""
+        joins = {each.join for each in self.extensions(relation, within)}
         return any(
-            (fact, column) == (relation, number) and joins <= covered
-            for fact, column, covered in self._facts
+            (each, column) == (relation, number) and joins <= subtree
+            for each, column, subtree in self._facts
         )
 
-    def _counts(self, extension: Extension) -> bool:
+    def _is_possible(self, extension: Extension) -> bool:
         return extension not in self._ruled_out
 
     def _read(self, tree: Node) -> None:
-        below = _Below()
-        for item in tree.nodes("fromlist"):
-            below |= self._item(item)
-        self._add(tree.quals, below)
+        subtrees = [self._read_item(item) for item in tree.nodes("fromlist")]
+        self._add_condition(tree.quals, frozenset().union(*subtrees))
 
-    def _item(self, item: Node) -> _Below:
+    def _read_item(self, item: Node) -> Subtree:
+        index = int(item.rtindex)
         if item.kind != "JOINEXPR":
-            return _Below(frozenset({int(item.rtindex)}))
-        sides = {"left": self._item(item.larg), "right": self._item(item.rarg)}
-        number, kind = int(item.rtindex), item.jointype
-        own = _Below(frozenset({number}), frozenset({number}))
-        whole = sides["left"] | sides["right"] | own
-        self._inside[number] = whole.joins
-        word = _WORDS.get(kind, "JOIN")
-        extended = tuple(Extension(number, s, word) for s in _SIDES.get(kind, ("left", "right")))
-        for extension in extended:
-            for relation in sides[extension.side].relations:
-                self._extensions.setdefault(relation, []).append(extension)
-        if kind == _LEFT and _is_true(item.quals) and self._always_has_row(item.rarg):
-            self._ruled_out.update(extended)  # LEFT JOIN LATERAL (SELECT count(*) ...) ON true
-        self._add(item.quals, whole, extended)
-        if len(extended) == 1:  # the side that is filled up comes only where ON is true
-            self._add(item.quals, sides[extended[0].side])
+            return frozenset({index})
+        sides = {"left": self._read_item(item.larg), "right": self._read_item(item.rarg)}
+        self._below[index] = sides["left"] | sides["right"]
+        whole = self._below[index] | {index}
+        extended = self._extend(item, sides)
+        self._add_condition(item.quals, whole, extended)
+        if len(extended) == 1:  # this side has a row only where ON is true
+            self._add_condition(item.quals, sides[extended[0].side])
         return whole
+
+    def _extend(self, item: Node, sides: dict[str, Subtree]) -> tuple[Extension, ...]:
+        """Note what a join may extend, and return it."""
+        word, extended_sides = _TYPES.get(item.jointype, _UNKNOWN_TYPE)
+        extended = tuple(Extension(int(item.rtindex), side, word) for side in extended_sides)
+        for extension in extended:
+            for relation in sides[extension.side]:
+                self._extensions.setdefault(relation, []).append(extension)
+        if (
+            item.jointype == pg_enums.JoinType.LEFT
+            and _is_true(item.quals)
+            and self._always_has_row(item.rarg)
+        ):
+            self._ruled_out.update(extended)  # LEFT JOIN LATERAL (SELECT count(*) ...) ON true
+        return extended
 
     def _always_has_row(self, item: Node) -> bool:
         return item.kind == "RANGETBLREF" and self._has_row(int(item.rtindex))
 
-    def _add(
-        self, condition: Node | None, below: _Below, unless: tuple[Extension, ...] = ()
+    def _add_condition(
+        self, condition: Node | None, subtree: Subtree, unless: tuple[Extension, ...] = ()
     ) -> None:
         columns = frozenset(each for each in self._not_null(condition) if each.levels_up == 0)
         if columns:
-            self._conditions.append(_Condition(columns, below, unless))
+            self._conditions.append(_Condition(columns, subtree, unless))
 
-    def _conclude(self) -> None:
-        """Each extension that is ruled out may make further conditions count."""
+    def _apply_conditions(self) -> None:
+        """Apply the conditions until no further extension is ruled out."""
         before = -1
         while before != len(self._ruled_out):
             before = len(self._ruled_out)
             for condition in self._conditions:
-                if not any(map(self._counts, condition.unless)):
-                    self._take(condition)
+                if not any(map(self._is_possible, condition.unless)):
+                    self._apply(condition)
 
-    def _take(self, condition: _Condition) -> None:
-        below = condition.below
+    def _apply(self, condition: _Condition) -> None:
+        subtree = condition.subtree
         for _, relation, number in condition.columns:
-            if relation not in below.relations:
-                continue
-            self._facts.add((relation, number, below.joins))
-            for extension in self._extensions.get(relation, ()):
-                if extension.join in below.joins:
-                    self._ruled_out.add(extension)
+            if relation in subtree:
+                self._facts.add((relation, number, subtree))
+                extensions = self._extensions.get(relation, ())
+                self._ruled_out.update(each for each in extensions if each.join in subtree)
 
 
 def _is_true(condition: Node | None) -> bool:

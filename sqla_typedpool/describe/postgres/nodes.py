@@ -1,69 +1,58 @@
-"""PostgreSQL's text of a node tree (``pg_node_tree``), read into Python.
+"""PostgreSQL's text of a node tree (``pg_node_tree``), parsed into Python objects.
 
-The form is the same in all versions, but for some types' names: ``{TYPE :field value
-:field value}``, lists in parentheses, ``<>`` for nothing, and tokens whose special
-characters are escaped by a backslash. Fields are read by name, so that what a version
-adds or takes away does no harm. Where something stands in the SQL (``location``) is left
-out.
+The format is the same in all versions, except for the names of some nodes: ``{TYPE :field value
+:field value}``, lists in parentheses, ``<>`` for NULL, and tokens whose special characters are
+escaped by a backslash. Fields are read by name, so fields that a version adds or removes do no
+harm. Positions in the SQL text (``location``) are left out.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 _TOKEN = re.compile(r"[(){}]|(?:\\.|[^ \n\t(){}\\])+", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
-_NUMBERS = frozenset({"i", "o", "x", "b"})  # lists of numbers, OIDs, transactions; a set
-# Nodes that are known here by their names of PostgreSQL 15 and later; those of 14.
+# The first token of a list of integers, of OIDs or of transaction IDs, or of a bitmap set.
+_LIST_KINDS = frozenset({"i", "o", "x", "b"})
+# Name of a node in PostgreSQL 14 -> its name in 15 and later, which is used here.
 _RENAMED = {
-    "ARRAY": "ARRAYEXPR",
-    "CASE": "CASEEXPR",
-    "COALESCE": "COALESCEEXPR",
-    "COLLATE": "COLLATEEXPR",
-    "MINMAX": "MINMAXEXPR",
-    "ROW": "ROWEXPR",
+    name: f"{name}EXPR" for name in ("ARRAY", "CASE", "COALESCE", "COLLATE", "MINMAX", "ROW")
 }
-_PLACES = frozenset({"location", "stmt_location", "stmt_len", "list_start", "list_end"})
+_POSITIONS = frozenset({"location", "stmt_location", "stmt_len", "list_start", "list_end"})
+_TYPE_FIELDS = (
+    "vartype", "consttype", "paramtype", "funcresulttype", "opresulttype", "resulttype",
+    "casetype", "coalescetype", "minmaxtype", "aggtype", "wintype", "array_typeid", "row_typeid",
+)  # fmt: skip
 
 
+@dataclass(slots=True)
 class Node:
-    """One node: its type, and its fields as attributes; one that it does not have is None.
+    """One node. Its fields are attributes too; a field that it does not have is None.
 
-    Values are str (numbers and booleans too), None, lists, nodes, and `Datum` for constants.
+    A value is a string (numbers and booleans too), None, a list, a node, or a `Datum`.
     """
 
-    __slots__ = ("fields", "kind")
-
-    def __init__(self, kind: str, fields: dict[str, Any]) -> None:
-        self.kind = kind
-        self.fields = fields
+    kind: str
+    """The type's name: ``VAR``."""
+    fields: dict[str, Any]
 
     def __getattr__(self, name: str) -> Any:
         return self.fields.get(name)
 
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Node):
-            return NotImplemented
-        return self.kind == other.kind and self.fields == other.fields
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return f"Node({self.kind!r}, {self.fields!r})"
-
     def number(self, name: str) -> int:
-        """A field as a number; 0 where it is not there."""
+        """Return a field as a number; 0 if the node does not have it."""
         value = self.fields.get(name)
         return int(value) if isinstance(value, str) else 0
 
     def flag(self, name: str) -> bool:
-        """A field as a boolean; False where it is not there."""
+        """Return a field as a boolean; False if the node does not have it."""
         return self.fields.get(name) == "true"
 
     def nodes(self, name: str) -> list[Any]:
-        """A field as a list; empty where it is not there."""
+        """Return a field as a list; an empty one if the node does not have it."""
         value = self.fields.get(name)
         return value if isinstance(value, list) else []
 
@@ -72,33 +61,45 @@ class Datum(bytes):
     """The bytes of a constant, as they are in the server's memory."""
 
 
-def nodes_in(tree: object) -> Iterator[Node]:
-    """Every node of a tree, or of a list of trees."""
+def type_oid(node: Node) -> int:
+    """Return the OID of an expression's type; 0 if it is unknown."""
+    return next((node.number(name) for name in _TYPE_FIELDS if node.fields.get(name)), 0)
+
+
+def nodes_in(tree: object, *, subqueries: bool = True) -> Iterator[Node]:
+    """Yield every node of a tree, or of a list of trees.
+
+    :param subqueries: False leaves out queries and what is inside them.
+    """
     waiting = [tree]
     while waiting:
         value = waiting.pop()
         if isinstance(value, list):
             waiting.extend(value)
-        elif isinstance(value, Node):
+        elif isinstance(value, Node) and (subqueries or value.kind != "QUERY"):
             waiting.extend(value.fields.values())
             yield value
 
 
 def parse_nodes(text: str) -> Any:
-    """Read the text of a node, of a list of nodes, or ``<>``.
+    """Parse the text of a node, of a list of nodes, or ``<>``.
 
-    :raises ValueError: it is not the text of a tree.
+    :raises ValueError: the text is not a node tree, or is nested too deeply.
     """
     tokens = _TOKEN.findall(text)
     try:
-        value, at = _value(tokens, 0)
+        value, end = _value(tokens, 0)
     except IndexError as error:
         raise ValueError(f"not a node tree: {text[:60]!r}") from error
     except RecursionError as error:
-        raise ValueError("the statement is nested too deeply to be followed") from error
-    if at != len(tokens):
+        raise ValueError("the statement is nested too deeply to be analysed") from error
+    if end != len(tokens):
         raise ValueError(f"more than one node tree: {text[:60]!r}")
     return value
+
+
+# Each function below takes the index of a value's first token, and returns the value and the
+# index after its last token.
 
 
 def _value(tokens: list[str], at: int) -> tuple[Any, int]:
@@ -108,11 +109,11 @@ def _value(tokens: list[str], at: int) -> tuple[Any, int]:
     if token == "(":
         return _list(tokens, at + 1)
     if token in (")", "}"):
-        raise ValueError(f"not a node tree: {token!r} where a value is due")
+        raise ValueError(f"not a node tree: {token!r} instead of a value")
     if at + 1 < len(tokens) and tokens[at + 1] == "[" and token.isdecimal():
         end = tokens.index("]", at)
         return Datum(int(each) & 0xFF for each in tokens[at + 2 : end]), end + 1
-    return _plain(token), at + 1
+    return _scalar(token), at + 1
 
 
 def _node(tokens: list[str], at: int) -> tuple[Node, int]:
@@ -122,24 +123,24 @@ def _node(tokens: list[str], at: int) -> tuple[Node, int]:
     while tokens[at] != "}":
         name = tokens[at]
         if name[0] != ":":
-            raise ValueError(f"not a node tree: {name!r} where a field of {kind} is due")
+            raise ValueError(f"not a node tree: {name!r} instead of a field of {kind}")
         value, at = _value(tokens, at + 1)
-        if name[1:] not in _PLACES:
+        if name[1:] not in _POSITIONS:
             fields[name[1:]] = value
     return Node(kind, fields), at + 1
 
 
 def _list(tokens: list[str], at: int) -> tuple[list[Any], int]:
-    found: list[Any] = []
-    if tokens[at] in _NUMBERS:
+    values: list[Any] = []
+    if tokens[at] in _LIST_KINDS:
         at += 1
     while tokens[at] != ")":
         value, at = _value(tokens, at)
-        found.append(value)
-    return found, at + 1
+        values.append(value)
+    return values, at + 1
 
 
-def _plain(token: str) -> str | None:
+def _scalar(token: str) -> str | None:
     if token == "<>":
         return None
     if token[0] == '"' and token[-1] == '"' and len(token) > 1:  # a String node, or ""

@@ -1,174 +1,182 @@
-"""What a condition that is true says: these columns are not NULL.
+"""Which columns are not NULL in the rows for which a condition is true.
 
-PostgreSQL's own reasoning (``find_nonnullable_vars``): the executor never calls a strict
-function with NULL, so a comparison that is true had two values.
+The rules are those of PostgreSQL's own ``find_nonnullable_vars`` (optimizer/util/clauses.c): the
+executor never calls a strict function with NULL, so both operands of a comparison that is true
+were not NULL.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from typing import NamedTuple
 
+from sqla_typedpool.describe.postgres import pg_enums
 from sqla_typedpool.describe.postgres.catalog import BUILT_IN, Catalog
-from sqla_typedpool.describe.postgres.nodes import Datum, Node
+from sqla_typedpool.describe.postgres.nodes import Datum, Node, nodes_in
 
-_NONE: frozenset[ColumnRef] = frozenset()
-_SAME_VALUE = frozenset({"RELABELTYPE", "ARRAYCOERCEEXPR", "COLLATEEXPR"})
-_IS_NULL, _IS_NOT_NULL = "0", "1"
-_ANY_SUBLINK = "2"
+
+class ColumnRef(NamedTuple):
+    """A column as a node tree refers to it."""
+
+    levels_up: int
+    """0 = of this query, 1 = of the query around it, ..."""
+    relation: int
+    """Index in that query's range table, from 1."""
+    number: int
+    """The column's number, from 1; 0 is the whole row."""
+
+
+ColumnRefs = frozenset[ColumnRef]
 
 
 class Outcome(Enum):
-    """What is known of a condition or a value."""
+    """What is known of the value of an expression."""
 
     TRUE = 1
     FALSE = 2
     NOT_NULL = 3
 
 
+_NONE: ColumnRefs = frozenset()
+_SAME_VALUE = frozenset({"RELABELTYPE", "ARRAYCOERCEEXPR", "COLLATEEXPR"})
 _OPPOSITE = {Outcome.TRUE: Outcome.FALSE, Outcome.FALSE: Outcome.TRUE}
-# (kind of test, its outcome) -> that of what is tested: x IS TRUE, x IS NOT FALSE, ...
+# (test, its outcome) -> the outcome of the expression that is tested
 _TESTED = {
-    ("0", Outcome.TRUE): Outcome.TRUE,
-    ("1", Outcome.FALSE): Outcome.TRUE,
-    ("2", Outcome.TRUE): Outcome.FALSE,
-    ("3", Outcome.FALSE): Outcome.FALSE,
-    ("4", Outcome.FALSE): Outcome.NOT_NULL,
-    ("5", Outcome.TRUE): Outcome.NOT_NULL,
+    (pg_enums.BoolTestType.IS_TRUE, Outcome.TRUE): Outcome.TRUE,
+    (pg_enums.BoolTestType.IS_NOT_TRUE, Outcome.FALSE): Outcome.TRUE,
+    (pg_enums.BoolTestType.IS_FALSE, Outcome.TRUE): Outcome.FALSE,
+    (pg_enums.BoolTestType.IS_NOT_FALSE, Outcome.FALSE): Outcome.FALSE,
+    (pg_enums.BoolTestType.IS_UNKNOWN, Outcome.FALSE): Outcome.NOT_NULL,
+    (pg_enums.BoolTestType.IS_NOT_UNKNOWN, Outcome.TRUE): Outcome.NOT_NULL,
 }
 
 
-class ColumnRef(NamedTuple):
-    """A column as a tree names it; number 0 is the whole row."""
-
-    levels_up: int
-    relation: int
-    number: int
+def not_null_if_true(condition: Node | None, catalog: Catalog) -> ColumnRefs:
+    """Return the columns that are not NULL in a row for which the condition is true."""
+    return _not_null(condition, Outcome.TRUE, catalog)
 
 
-def not_null_if_true(condition: Node | None, catalog: Catalog) -> frozenset[ColumnRef]:
-    """The columns that are not NULL in a row for which the condition is true."""
-    return _named(condition, Outcome.TRUE, catalog)
-
-
-def not_null_unless_true(condition: Node | None, catalog: Catalog) -> frozenset[ColumnRef]:
-    """The columns that are not NULL where the condition is false or NULL: ``x IS NULL``."""
+def not_null_unless_true(condition: Node | None, catalog: Catalog) -> ColumnRefs:
+    """Return the columns that are not NULL where the condition is false or NULL: ``x IS NULL``."""
     if condition is None:
         return _NONE
-    if condition.kind == "NULLTEST":  # which is never NULL itself
-        return _named(condition, Outcome.FALSE, catalog)
+    if condition.kind == "NULLTEST":  # it is never NULL itself
+        return _not_null(condition, Outcome.FALSE, catalog)
     if condition.kind != "BOOLEXPR" or condition.boolop == "and":
         return _NONE
     arguments = condition.nodes("args")
     if condition.boolop == "or":
         return _NONE.union(*(not_null_unless_true(each, catalog) for each in arguments))
     is_test = arguments[0].kind == "NULLTEST"
-    return _named(arguments[0], Outcome.TRUE, catalog) if is_test else _NONE
+    return _not_null(arguments[0], Outcome.TRUE, catalog) if is_test else _NONE
 
 
-def _named(node: object, outcome: Outcome, catalog: Catalog) -> frozenset[ColumnRef]:
-    """The columns that are not NULL if this is the outcome of the node."""
+def _not_null(node: object, outcome: Outcome, catalog: Catalog) -> ColumnRefs:
+    """Return the columns that are not NULL where the node has this outcome."""
     if not isinstance(node, Node):
         return _NONE
     kind = node.kind
     if kind == "VAR":
-        return _variable(node)
+        return _of_variable(node)
     if kind in ("OPEXPR", "FUNCEXPR"):
-        return _all(node.nodes("args"), catalog) if _is_strict(node, catalog) else _NONE
+        return _of_call(node, catalog)
     if kind == "SCALARARRAYOPEXPR":
-        known = _is_strict(node, catalog) and _has_compared(node, outcome)
-        return _all(node.nodes("args"), catalog) if known else _NONE
+        return _of_call(node, catalog) if _compares_elements(node, outcome) else _NONE
     if kind == "BOOLEXPR":
         return _of_boolean(node, outcome, catalog)
     if kind in _SAME_VALUE:
-        return _named(node.arg, outcome, catalog)
+        return _not_null(node.arg, outcome, catalog)
     if kind == "COERCEVIAIO":
-        return _named(node.arg, Outcome.NOT_NULL, catalog)
+        return _not_null(node.arg, Outcome.NOT_NULL, catalog)
     return _of_test(node, outcome, catalog)
 
 
-def _variable(node: Node) -> frozenset[ColumnRef]:
-    if node.number("varreturningtype"):  # OLD and NEW are rows of their own
+def _of_variable(node: Node) -> ColumnRefs:
+    if node.number("varreturningtype"):  # OLD and NEW are other rows
         return _NONE
-    number = max(int(node.varattno), 0)  # of system columns, it is known that the row is there
+    number = max(int(node.varattno), 0)  # a system column shows that the row exists
     return frozenset({ColumnRef(node.number("varlevelsup"), int(node.varno), number)})
 
 
-def _all(nodes: list[Node], catalog: Catalog) -> frozenset[ColumnRef]:
-    return _NONE.union(*(_named(each, Outcome.NOT_NULL, catalog) for each in nodes))
+def _of_call(node: Node, catalog: Catalog) -> ColumnRefs:
+    """Return the columns among the arguments of a strict function or operator."""
+    if node.flag("funcretset") or node.flag("opretset"):
+        return _NONE
+    oid = node.number("funcid") or node.number("opfuncid")
+    if not oid:
+        oid, _ = catalog.operators.get(node.number("opno"), (0, ""))
+    function = catalog.functions.get(oid)
+    if function is None or not function.is_strict or function.may_be_simplified:
+        return _NONE
+    return _all_not_null(node.nodes("args"), catalog)
 
 
-def _has_compared(node: Node, outcome: Outcome) -> bool:
-    """Whether the value was compared at all: of an empty array, ANY is false and ALL true."""
+def _all_not_null(nodes: Iterable[Node], catalog: Catalog) -> ColumnRefs:
+    return _NONE.union(*(_not_null(each, Outcome.NOT_NULL, catalog) for each in nodes))
+
+
+def _compares_elements(node: Node, outcome: Outcome) -> bool:
+    """Return whether ANY or ALL has compared an element.
+
+    For an empty array it has not: ANY is false, and ALL is true.
+    """
     if outcome is (Outcome.TRUE if node.flag("useOr") else Outcome.FALSE):
         return True
     array = node.nodes("args")[1]
     if array.kind == "CONST" and isinstance(array.constvalue, Datum):
-        return array.constvalue[4:8] not in (b"", b"\0\0\0\0")  # struct ArrayType: dimensions
+        # ArrayType, utils/array.h: the size in 4 bytes, then the number of dimensions
+        return array.constvalue[4:8] not in (b"", b"\0\0\0\0")
     has_elements = array.kind == "ARRAYEXPR" and bool(array.nodes("elements"))
     return has_elements and not array.flag("multidims")
 
 
-def _of_boolean(node: Node, outcome: Outcome, catalog: Catalog) -> frozenset[ColumnRef]:
+def _of_boolean(node: Node, outcome: Outcome, catalog: Catalog) -> ColumnRefs:
+    arguments = node.nodes("args")
     if node.boolop == "not":
-        (inner,) = node.nodes("args")
-        if _has_foreign_operator(
-            inner
-        ):  # the planner takes its negator, and that may not be strict
+        # The planner replaces NOT of an operator by its negator. That of an application's own
+        # operator need not be strict.
+        if any(each.number("opno") >= BUILT_IN for each in nodes_in(arguments)):
             return _NONE
-        return _named(inner, _OPPOSITE.get(outcome, outcome), catalog)
-    parts = [_named(each, outcome, catalog) for each in node.nodes("args")]
+        return _not_null(arguments[0], _OPPOSITE.get(outcome, outcome), catalog)
+    parts = [_not_null(each, outcome, catalog) for each in arguments]
     if outcome is (Outcome.TRUE if node.boolop == "and" else Outcome.FALSE):
-        return _NONE.union(*parts)  # it is the outcome of all of them
-    # nobody knows which of them has decided: FALSE AND NULL is FALSE, TRUE OR NULL is TRUE
+        return _NONE.union(*parts)  # all arguments have this outcome
+    # Any of the arguments may have decided: FALSE AND NULL is FALSE, TRUE OR NULL is TRUE.
     return frozenset.intersection(*parts)
 
 
-def _has_foreign_operator(value: object) -> bool:
-    if isinstance(value, list):
-        return any(map(_has_foreign_operator, value))
-    if not isinstance(value, Node):
-        return False
-    return value.number("opno") >= BUILT_IN or _has_foreign_operator(list(value.fields.values()))
-
-
-def _of_test(node: Node, outcome: Outcome, catalog: Catalog) -> frozenset[ColumnRef]:
+def _of_test(node: Node, outcome: Outcome, catalog: Catalog) -> ColumnRefs:
     if node.kind == "NULLTEST":
         return _of_null_test(node, outcome, catalog)
     if node.kind == "BOOLEANTEST":
         tested = _TESTED.get((node.booltesttype, outcome))
-        return _NONE if tested is None else _named(node.arg, tested, catalog)
+        return _NONE if tested is None else _not_null(node.arg, tested, catalog)
     if outcome is Outcome.FALSE and node.kind == "DISTINCTEXPR":
-        return _of_sameness(node.nodes("args"), catalog)
+        return _of_equal(node.nodes("args"), catalog)
     is_true = outcome is Outcome.TRUE
-    if is_true and node.kind == "SUBLINK" and node.subLinkType == _ANY_SUBLINK:
-        return _named(node.testexpr, Outcome.NOT_NULL, catalog)  # x IN (SELECT ...)
+    if is_true and node.kind == "SUBLINK" and node.subLinkType == pg_enums.SubLinkType.ANY:
+        return _not_null(node.testexpr, Outcome.NOT_NULL, catalog)  # x IN (SELECT ...)
     return _NONE
 
 
-def _of_sameness(sides: list[Node], catalog: Catalog) -> frozenset[ColumnRef]:
-    """``x IS NOT DISTINCT FROM 7``."""
+def _of_equal(sides: list[Node], catalog: Catalog) -> ColumnRefs:
+    """Return the columns of ``x IS NOT DISTINCT FROM 7``."""
     if any(side.kind == "CONST" and not side.flag("constisnull") for side in sides):
-        return _all(sides, catalog)
+        return _all_not_null(sides, catalog)
     return _NONE
 
 
-def _of_null_test(node: Node, outcome: Outcome, catalog: Catalog) -> frozenset[ColumnRef]:
-    if (node.nulltesttype, outcome) == (_IS_NOT_NULL, Outcome.TRUE):
-        if node.arg.kind == "ROWEXPR":  # of a row, it is about its fields
-            return _all(node.arg.nodes("args"), catalog) if node.flag("argisrow") else _NONE
-        return _named(node.arg, Outcome.NOT_NULL, catalog)
-    is_not_null = (node.nulltesttype, outcome) == (_IS_NULL, Outcome.FALSE)
-    if is_not_null and not node.flag("argisrow"):
-        return _named(node.arg, Outcome.NOT_NULL, catalog)
+def _of_null_test(node: Node, outcome: Outcome, catalog: Catalog) -> ColumnRefs:
+    is_row = node.flag("argisrow")
+    if (node.nulltesttype, outcome) == (pg_enums.NullTestType.IS_NOT_NULL, Outcome.TRUE):
+        if node.arg.kind == "ROWEXPR":  # true if each field of the row is not NULL
+            return _all_not_null(node.arg.nodes("args"), catalog) if is_row else _NONE
+        return _not_null(node.arg, Outcome.NOT_NULL, catalog)
+    # Of a row, the opposite of IS NULL means only that not every field is NULL.
+    if (node.nulltesttype, outcome) == (
+        pg_enums.NullTestType.IS_NULL,
+        Outcome.FALSE,
+    ) and not is_row:
+        return _not_null(node.arg, Outcome.NOT_NULL, catalog)
     return _NONE
-
-
-def _is_strict(node: Node, catalog: Catalog) -> bool:
-    if node.flag("funcretset") or node.flag("opretset"):
-        return False
-    number = node.number("funcid") or node.number("opfuncid")
-    if not number:
-        number = catalog.operators.get(node.number("opno"), (0, ""))[0]
-    function = catalog.functions.get(number)
-    return function is not None and function.is_strict and not function.may_be_simplified

@@ -1,14 +1,16 @@
-"""Types by number: what their values arrive as, and how SQL writes them."""
+"""Types by OID: what their values arrive as in Python, and their names in SQL."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sqla_typedpool.describe.postgres.catalog import BUILT_IN
+from sqla_typedpool.describe.postgres import pg_enums
+from sqla_typedpool.describe.postgres.catalog import BUILT_IN, oid_array
 from sqla_typedpool.describe.postgres.session import Session
 from sqla_typedpool.mapping.dbtypes import DbType, postgresql_type
 
+# $1: OIDs of types.
 _TYPES = """
 SELECT t.oid::pg_catalog.int8, n.nspname::pg_catalog.text, t.typname::pg_catalog.text,
     pg_catalog.format_type(t.oid, -1), t.typtype::pg_catalog.text,
@@ -28,93 +30,85 @@ WHERE t.oid = ANY ($1::pg_catalog.text::pg_catalog.oid[])
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _TypeRow:
+    """A row of ``pg_type``."""
+
     schema: str
     name: str
     sql_name: str
     kind: str
-    """``b`` base, ``c`` composite, ``d`` domain, ``e`` enum, ``r`` range, ``p`` pseudo."""
+    """A `TypeKind`."""
     element: int
+    """The OID of an array's elements; 0 = it is not an array."""
     base: int
+    """The OID of a domain's base type; 0 = it is not a domain."""
     labels: list[str]
     field_names: list[str]
     field_types: list[int]
 
-    def needs(self) -> list[int]:
+    @property
+    def parts(self) -> list[int]:
+        """The OIDs of the types that it consists of."""
         return [each for each in (self.element, self.base, *self.field_types) if each]
 
 
 @dataclass
 class Types:
-    """What is known so far; `learn` asks for what is not."""
+    """The types fetched so far, by OID."""
 
     session: Session
-    _entries: dict[int, _Entry] = field(default_factory=dict)
-    _made: dict[int, DbType] = field(default_factory=dict)
+    _rows: dict[int, _TypeRow] = field(default_factory=dict)
+    _db_types: dict[int, DbType] = field(default_factory=dict)
 
-    async def learn(self, numbers: Iterable[int]) -> None:
-        """Ask for these types and for all that they are made of."""
-        wanted = set(numbers) - set(self._entries)
-        while wanted:
-            text = "{" + ",".join(map(str, sorted(wanted))) + "}"
-            rows = await self.session.fetch(_TYPES, text)
-            found = {row[0]: _Entry(*row[1:]) for row in rows}
-            self._entries.update(found)
-            needed = {each for entry in found.values() for each in entry.needs()}
-            wanted = needed - set(self._entries)
+    async def learn(self, oids: Iterable[int]) -> None:
+        """Fetch these types and all types that they consist of."""
+        new = set(oids) - set(self._rows)
+        while new:
+            rows = await self.session.fetch(_TYPES, oid_array(new))
+            fetched = {oid: _TypeRow(*row) for oid, *row in rows}
+            self._rows.update(fetched)
+            new = {each for row in fetched.values() for each in row.parts} - set(self._rows)
 
-    def sql_name(self, number: int) -> str:
-        """As SQL takes it, quoted and qualified where it has to be."""
-        return self._entries[number].sql_name
+    def sql_name(self, oid: int) -> str:
+        """Return the name to use in SQL, quoted and qualified where that is necessary."""
+        return self._rows[oid].sql_name
 
-    def db_type(self, number: int) -> DbType:
-        """What values of the type arrive as; a domain's as its base type's."""
-        if number not in self._made:
-            self._made[number] = self._make(number)
-        return self._made[number]
+    def db_type(self, oid: int) -> DbType:
+        """Return what values of the type arrive as; those of a domain arrive as its base type."""
+        if oid not in self._db_types:
+            self._db_types[oid] = self._make(oid)
+        return self._db_types[oid]
 
-    def _make(self, number: int) -> DbType:
-        known = postgresql_type(number)
-        if known.name != str(number):
+    def _make(self, oid: int) -> DbType:
+        known, row = postgresql_type(oid), self._rows.get(oid)
+        if known.name != str(oid) or row is None:
             return known
-        entry = self._entries.get(number)
-        if entry is None:
-            return known
-        if entry.kind == "d":
-            return self.db_type(entry.base)
-        if entry.kind == "e":
-            return postgresql_type(entry.name, labels=tuple(entry.labels))
-        if entry.element:
-            return self._array(entry)
-        if entry.kind == "c":
-            return DbType(entry.name, fields=self._fields(entry, number))
-        return DbType(entry.name)
+        if row.kind == pg_enums.TypeKind.DOMAIN:
+            return self.db_type(row.base)
+        if row.kind == pg_enums.TypeKind.ENUM:
+            return postgresql_type(row.name, labels=tuple(row.labels))
+        if row.element:
+            element = self.db_type(row.element)
+            python = list if self.session.has_lists else None
+            return DbType(f"{element.name}[]", python, element=element)
+        if row.kind == pg_enums.TypeKind.COMPOSITE:
+            self._db_types[oid] = DbType(row.name)  # its fields may be arrays of the type itself
+            fields = zip(row.field_names, map(self.db_type, row.field_types), strict=True)
+            return DbType(row.name, fields=tuple(fields))
+        return DbType(row.name)
 
-    def _array(self, entry: _Entry) -> DbType:
-        element = self.db_type(entry.element)
-        python = list if self.session.has_lists else None
-        return DbType(f"{element.name}[]", python, element=element)
-
-    def _fields(self, entry: _Entry, number: int) -> tuple[tuple[str, DbType], ...]:
-        self._made[number] = DbType(entry.name)  # a type may hold arrays of itself
-        parts = zip(entry.field_names, entry.field_types, strict=True)
-        return tuple((name, self.db_type(kind)) for name, kind in parts)
-
-    def facts(self, numbers: Iterable[int]) -> list[str]:
-        """What a fingerprint takes in of these types, and of those that they are made of."""
+    def facts(self, oids: Iterable[int]) -> list[str]:
+        """Return what these types, and the types that they consist of, add to a fingerprint."""
         seen: set[int] = set()
-        waiting = list(numbers)
+        waiting = list(oids)
         while waiting:
-            number = waiting.pop()
-            entry = self._entries.get(number)
-            if number not in seen and entry is not None:
-                seen.add(number)
-                waiting.extend(entry.needs())
-        return sorted(self._fact(number) for number in seen if number >= BUILT_IN)
+            oid = waiting.pop()
+            if oid not in seen and oid in self._rows:
+                seen.add(oid)
+                waiting.extend(self._rows[oid].parts)
+        return sorted(self._fact(oid) for oid in seen if oid >= BUILT_IN)
 
-    def _fact(self, number: int) -> str:
-        entry = self._entries[number]
-        parts = [self._entries[each] for each in entry.needs()]
-        made_of = [f"{each.schema}.{each.name}" for each in parts]
-        own = f"{entry.schema}.{entry.name} {entry.kind}"
-        return f"type {own} {entry.labels} {entry.field_names} {made_of}"
+    def _fact(self, oid: int) -> str:
+        row = self._rows[oid]
+        parts = [f"{part.schema}.{part.name}" for part in map(self._rows.__getitem__, row.parts)]
+        return f"type {row.schema}.{row.name} {row.kind} {row.labels} {row.field_names} {parts}"

@@ -1,0 +1,196 @@
+"""What the rules of inference work on: one query of an analysed tree, and its surroundings.
+
+PostgreSQL's analysis of a statement is a tree of queries. A `Scope` is one query of it, at one
+point of its evaluation. `Scope.infer` applies the rule for a node's kind. The rules are passed in
+(`Inference.rules`), because a rule for a kind infers nodes of all other kinds: this module
+imports none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from sqla_typedpool.describe.nullability import Nullability, maybe
+from sqla_typedpool.describe.postgres import grouping, pg_enums, predicates
+from sqla_typedpool.describe.postgres.catalog import Catalog, Function, Relation
+from sqla_typedpool.describe.postgres.joins import Joins
+from sqla_typedpool.describe.postgres.nodes import Node
+from sqla_typedpool.describe.postgres.predicates import ColumnRefs
+
+Rule: TypeAlias = "Callable[[Node, Scope], Nullability]"
+
+# Results of grouping: grouping sets do not omit them.
+_OF_GROUPS = frozenset({"AGGREF", "GROUPINGFUNC", "WINDOWFUNC"})
+
+
+@dataclass
+class Inference:
+    """What all scopes of one statement share."""
+
+    catalog: Catalog
+    rules: Mapping[str, Rule]
+    """By the kind of a node. A kind without a rule may be NULL."""
+    parameters: Sequence[str]
+    """The names of ``$1``, ``$2``, ..."""
+    never_null: frozenset[str]
+    """The names of the parameters that are never None."""
+    known: dict[tuple[object, int], Nullability] = field(default_factory=dict)
+    """Columns of queries that were inferred before: by `Scope.identity` and number."""
+    assumed: dict[int, dict[int, Nullability]] = field(default_factory=dict)
+    """The assumptions about columns of the recursive CTEs being inferred: by `id` of the CTE."""
+    joins: dict[int, Joins] = field(default_factory=dict)
+    """By `id` of the query."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scope:
+    """One query of the tree, at one point of its evaluation."""
+
+    inference: Inference
+    query: Node
+    parent: Scope | None = None
+    """The query around it."""
+    before_grouping: bool = False
+    """Whether expressions are evaluated before rows are grouped: arguments of an aggregate."""
+    within_join: int | None = None
+    """The join whose rows expressions are evaluated for; None = the rows of all joins."""
+    compared: Scope | None = None
+    """The subquery of ``x IN (SELECT ...)``, while the comparison is inferred."""
+    is_written_view: bool = False
+    """Whether the statement writes through this view: its WHERE was true of the old rows only."""
+    guards: ColumnRefs = frozenset()
+    """Columns that are not NULL wherever this branch of a CASE is evaluated."""
+
+    def infer(self, node: Any) -> Nullability:
+        """Return whether an expression of this query may be NULL.
+
+        :param node: None stands for NULL.
+        """
+        if node is None:
+            return maybe("NULL")
+        rule = self.inference.rules.get(node.kind)
+        if rule is None:
+            return maybe(f"there is no rule for {node.kind.lower()}")
+        if self._may_be_omitted(node):
+            return maybe("some grouping sets omit it")
+        return rule(node, self)
+
+    def infer_all(self, nodes: Sequence[Node]) -> list[Nullability]:
+        """Return whether each of these expressions may be NULL."""
+        return [self.infer(node) for node in nodes]
+
+    def _may_be_omitted(self, node: Node) -> bool:
+        if not self.query.groupingSets or self.before_grouping or node.kind in _OF_GROUPS:
+            return False
+        return grouping.has_complex_keys(self.query)
+
+    # -------------------------------------------------------------- other scopes
+
+    def enclosing(self, levels: int) -> Scope | None:
+        """Return the query so many levels further out; None if there is none."""
+        found: Scope | None = self
+        for _ in range(levels):
+            found = None if found is None else found.parent
+        return found
+
+    def subquery(self, query: Node) -> Scope:
+        """Return the scope of a query inside this one."""
+        return Scope(self.inference, query, self)
+
+    def view(self, query: Node, *, is_written: bool) -> Scope:
+        """Return the scope of a view's query, which has no query around it."""
+        return Scope(self.inference, query, is_written_view=is_written)
+
+    def at_join(self, join: int) -> Scope:
+        """Return this query for the rows of one of its joins, before the joins above it.
+
+        Everything else stays. The guards were true of a row of all joins. The values of that row
+        are the values of the join's row, unless a join above has extended it with NULLs.
+        """
+        return replace(self, within_join=join)
+
+    def if_true(self, condition: Node) -> Scope:
+        """Return this query where a condition of CASE is true."""
+        return self._guarded_by(predicates.not_null_if_true(condition, self.inference.catalog))
+
+    def unless_true(self, condition: Node) -> Scope:
+        """Return this query where a condition of CASE is false or NULL."""
+        return self._guarded_by(predicates.not_null_unless_true(condition, self.inference.catalog))
+
+    def _guarded_by(self, columns: ColumnRefs) -> Scope:
+        return replace(self, guards=self.guards | columns) if columns else self
+
+    def unguarded(self) -> Scope:
+        """Return this query inside an aggregate, which is computed before CASE takes a branch."""
+        parent = self.parent and self.parent.unguarded()
+        return replace(self, parent=parent, guards=frozenset())
+
+    @cached_property
+    def identity(self) -> object:
+        """A key that is equal for scopes with the same results.
+
+        `compared` is not part of it: it matters only inside one expression.
+        """
+        around = self.parent.identity if self.parent is not None else None
+        at = self.before_grouping, self.is_written_view, self.within_join, self.guards
+        return id(self.query), at, around
+
+    # -------------------------------------------------------- parts of the query
+
+    def entry(self, relation: int) -> Any:
+        """Return the entry of the range table with this index, from 1."""
+        return self.query.nodes("rtable")[relation - 1]
+
+    def relation(self, entry: Node) -> Relation | None:
+        """Return the table or view of an entry of the range table; None if it is unknown."""
+        return self.inference.catalog.relations.get(entry.number("relid"))
+
+    def operator(self, node: Node) -> tuple[Function | None, str]:
+        """Return the function of an operator, None if it is unknown, and the operator's name."""
+        catalog = self.inference.catalog
+        oid, name = catalog.operators.get(node.number("opno"), (0, "?"))
+        return catalog.functions.get(oid), name
+
+    @property
+    def joins(self) -> Joins:
+        """The joins of its FROM clause."""
+        joins, key = self.inference.joins, id(self.query)
+        if key not in joins:
+            joins[key] = Joins(self.query, self._not_null_if_true, self._has_row)
+        return joins[key]
+
+    def _has_row(self, relation: int) -> bool:
+        entry = self.entry(relation)
+        return entry.rtekind == pg_enums.RteKind.SUBQUERY and grouping.has_one_row(entry.subquery)
+
+    @cached_property
+    def not_null_by_having(self) -> ColumnRefs:
+        """The columns in which HAVING excludes NULL.
+
+        None with grouping sets: since 18, PostgreSQL may test HAVING before it makes them.
+        """
+        if not grouping.groups_have_rows(self.query):
+            return frozenset()
+        return self._not_null_if_true(self.query.havingQual)
+
+    @cached_property
+    def not_null_by_where(self) -> ColumnRefs:
+        """The columns, of the queries around it too, in which WHERE excludes NULL in each result.
+
+        None if it may return a row for which no row has passed WHERE: ``SELECT count(*)``.
+        """
+        query = self.query
+        may_add_row = query.flag("hasAggs") or query.groupingSets or query.havingQual
+        if (
+            query.commandType != pg_enums.CommandType.SELECT
+            or may_add_row
+            or query.jointree is None
+        ):
+            return frozenset()
+        return self._not_null_if_true(query.jointree.quals)
+
+    def _not_null_if_true(self, condition: Node | None) -> ColumnRefs:
+        return predicates.not_null_if_true(condition, self.inference.catalog)
