@@ -64,6 +64,19 @@ CASES = [
         "111",
     ),
     Case(
+        "CASE about both sides and about neither side of a full join USING",
+        "select case when d.nick is not null and p.nick is not null then nick else '' end,"
+        " case when p.id > 0 then nick else '' end"
+        " from dropped d full join person p using (nick)",
+        "01",
+    ),
+    Case(
+        "CASE about another relation than the full join USING that may be missing",
+        "select case when t.id > 0 then nick else '' end"
+        " from team t left join (dropped d full join person p using (nick)) on p.team_id = t.id",
+        "1",
+    ),
+    Case(
         "left join USING merges to the left",
         "select id, t.id, k.id from team t left join task k using (id)",
         "001",
