@@ -28,34 +28,28 @@ GEOMETRIC = frozenset({600, 601, 602, 603, 604, 628, 718})
 """point, lseg, path, box, polygon, line, circle."""
 
 _STRICT = _words("""
-    abs ceil ceiling floor round sign sqrt cbrt power pow exp ln log log10 mod div gcd lcm
-    factorial degrees radians pi sin cos tan cot asin acos atan atan2 sinh cosh tanh trunc
-    random to_hex to_bin to_oct bit_count
-    initcap ascii chr char_length character_length octet_length bit_length btrim ltrim rtrim
-    lpad rpad left right repeat replace translate reverse overlay position strpos substr
-    split_part starts_with md5 sha224 sha256 sha384 sha512 encode decode convert_from convert_to
-    quote_ident quote_literal normalize unistr regexp_replace regexp_like regexp_count
-    regexp_instr regexp_split_to_array textcat casefold like notlike like_escape
-    similar_to_escape similar_escape
-    now clock_timestamp statement_timestamp transaction_timestamp timeofday make_date make_time
-    make_timestamp make_timestamptz make_interval date_trunc date_bin age justify_days
-    justify_hours justify_interval isfinite timezone to_timestamp to_date date
-    gen_random_uuid uuidv4 uuidv7
-    pg_backend_pid version current_database current_user session_user getpgusername
-    pg_current_xact_id txid_current pg_postmaster_start_time nextval lastval currval
-    cardinality array_to_json row_to_json to_json to_jsonb json_typeof jsonb_typeof
-    json_array_length jsonb_array_length jsonb_pretty json_strip_nulls jsonb_strip_nulls
-    jsonb_set jsonb_insert jsonb_delete jsonb_delete_path jsonb_concat jsonb_exists
-    jsonb_exists_any jsonb_exists_all jsonb_contains jsonb_contained
-    array_reverse array_sort array_shuffle
-    isempty lower_inc upper_inc lower_inf upper_inf range_merge
-    to_tsvector to_tsquery plainto_tsquery phraseto_tsquery websearch_to_tsquery ts_rank
-    ts_rank_cd ts_headline setweight strip numnode
-    host family masklen netmask network broadcast abbrev set_masklen
-    pg_size_pretty hashtext jsonb_path_query_array trim_scale xpath width_bucket
-    pg_get_userbyid pg_column_size get_bit get_byte set_bit set_byte
-    int4multirange int8multirange nummultirange datemultirange tsmultirange tstzmultirange
-    int2 int4 int8 float4 float8 numeric text varchar bpchar bool
+    abs ceil ceiling floor round sign sqrt cbrt power pow exp ln log log10 mod div gcd lcm factorial
+    degrees radians pi sin cos tan cot asin acos atan atan2 sinh cosh tanh trunc random to_hex
+    to_bin to_oct bit_count initcap ascii chr char_length character_length octet_length bit_length
+    btrim ltrim rtrim lpad rpad left right repeat replace translate reverse overlay position strpos
+    substr split_part starts_with md5 sha224 sha256 sha384 sha512 encode decode convert_from
+    convert_to quote_ident quote_literal normalize unistr regexp_replace regexp_like regexp_count
+    regexp_instr regexp_split_to_array textcat casefold like notlike like_escape similar_to_escape
+    similar_escape now clock_timestamp statement_timestamp transaction_timestamp timeofday make_date
+    make_time make_timestamp make_timestamptz make_interval date_trunc date_bin age justify_days
+    justify_hours justify_interval isfinite timezone to_timestamp to_date date gen_random_uuid
+    uuidv4 uuidv7 pg_backend_pid version current_database current_user session_user getpgusername
+    pg_current_xact_id txid_current pg_postmaster_start_time nextval lastval currval cardinality
+    array_to_json row_to_json to_json to_jsonb json_typeof jsonb_typeof json_array_length
+    jsonb_array_length jsonb_pretty json_strip_nulls jsonb_strip_nulls jsonb_set jsonb_insert
+    jsonb_delete jsonb_delete_path jsonb_concat jsonb_exists jsonb_exists_any jsonb_exists_all
+    jsonb_contains jsonb_contained array_reverse array_sort array_shuffle isempty lower_inc
+    upper_inc lower_inf upper_inf range_merge to_tsvector to_tsquery plainto_tsquery
+    phraseto_tsquery websearch_to_tsquery ts_rank ts_rank_cd ts_headline setweight strip numnode
+    host family masklen netmask network broadcast abbrev set_masklen pg_size_pretty hashtext
+    jsonb_path_query_array trim_scale xpath width_bucket pg_get_userbyid pg_column_size get_bit
+    get_byte set_bit set_byte int4multirange int8multirange nummultirange datemultirange
+    tsmultirange tstzmultirange int2 int4 int8 float4 float8 numeric text varchar bpchar bool
 """)
 # Functions with several signatures, of which only these hold.
 _BY_ARGUMENTS: dict[str, frozenset[tuple[int, ...]]] = {

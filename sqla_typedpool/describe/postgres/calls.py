@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from sqla_typedpool.describe.nullability import Nullability, maybe, never, strict, without_relation
-from sqla_typedpool.describe.postgres import builtins, grouping, pg_enums
+from sqla_typedpool.describe.postgres import builtins, grouping
+from sqla_typedpool.describe.postgres import pg_enums as pg
 from sqla_typedpool.describe.postgres.catalog import BUILT_IN, Function
 from sqla_typedpool.describe.postgres.nodes import Datum, Node, type_oid
 from sqla_typedpool.describe.postgres.scope import Scope
@@ -26,10 +27,7 @@ def function(node: Node, scope: Scope) -> Nullability:
             return set_column(called, 1)
         return maybe("the shorter of two set-returning functions is padded with NULL")
     parts = scope.infer_all(node.nodes("args"))
-    if node.funcformat in (
-        pg_enums.CoercionForm.EXPLICIT_CAST,
-        pg_enums.CoercionForm.IMPLICIT_CAST,
-    ):
+    if node.funcformat in (pg.CoercionForm.EXPLICIT_CAST, pg.CoercionForm.IMPLICIT_CAST):
         if builtins.cast_keeps_not_null(called, int(node.funcresulttype)):
             return strict(parts, "a cast")
         return maybe(f"the cast by {called.name}() may return NULL")
@@ -106,7 +104,7 @@ def aggregate(node: Node, scope: Scope) -> Nullability:
     owner = scope.enclosing(node.number("agglevelsup"))
     if called is None or not called.is_built_in or owner is None:
         return maybe("there is no rule for the aggregate")
-    is_hypothetical = node.aggkind == pg_enums.AggregateKind.HYPOTHETICAL
+    is_hypothetical = node.aggkind == pg.AggregateKind.HYPOTHETICAL
     if called.name in builtins.COUNTS or (is_hypothetical and called.name in builtins.RANKS):
         return never(f"{called.name}() is never NULL")
     if called.name not in builtins.AGGREGATES or called.name in _WINDOW_ONLY:

@@ -10,19 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sqla_typedpool.describe.postgres import pg_enums
+from sqla_typedpool.describe.postgres import pg_enums as pg
 from sqla_typedpool.describe.postgres.nodes import Node, nodes_in, parse_nodes
 from sqla_typedpool.describe.postgres.session import Session
 
 BUILT_IN = 16384
 """Objects with smaller OIDs come with the server (``FirstNormalObjectId``, access/transam.h);
 applications cannot replace them."""
-
-_STORED = (
-    pg_enums.RelationKind.TABLE,
-    pg_enums.RelationKind.PARTITIONED_TABLE,
-    pg_enums.RelationKind.MATERIALIZED_VIEW,
-)
 
 
 @dataclass(frozen=True)
@@ -63,7 +57,8 @@ class Relation:
     @property
     def is_stored(self) -> bool:
         """Whether its rows are in this database: not those of a view or a foreign table."""
-        return self.kind in _STORED
+        kinds = pg.RelationKind
+        return self.kind in (kinds.TABLE, kinds.PARTITIONED, kinds.MATERIALIZED_VIEW)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sqla_typedpool.describe.nullability import Nullability, any_of, maybe, never, without_relation
-from sqla_typedpool.describe.postgres import grouping, outputs, pg_enums
+from sqla_typedpool.describe.postgres import grouping, outputs
+from sqla_typedpool.describe.postgres import pg_enums as pg
 from sqla_typedpool.describe.postgres.calls import set_column
 from sqla_typedpool.describe.postgres.nodes import Node
 from sqla_typedpool.describe.postgres.predicates import ColumnRef
@@ -27,11 +28,11 @@ def variable(node: Node, scope: Scope) -> Nullability:
     if owner is None:
         return _UNKNOWN
     relation, number = int(node.varno), int(node.varattno)
-    for inner in range(levels):
-        between = scope.enclosing(inner)
-        reference = ColumnRef(levels - inner, relation, number)
-        if between is not None and reference in between.not_null_by_where:
+    between: Scope | None = scope
+    for levels_up in range(levels, 0, -1):  # from the inside to the outside
+        if between and ColumnRef(levels_up, relation, number) in between.not_null_by_where:
             return never("a condition excludes NULL")
+        between = between and between.parent
     return _column(owner, relation, number, node.number("varreturningtype"))
 
 
@@ -49,7 +50,7 @@ def _column(scope: Scope, relation: int, number: int, returning: int) -> Nullabi
         return _of_table(scope, entry, number)
     if not scope.before_grouping and grouping.is_omitted(query, relation, number):
         return maybe("some grouping sets omit it")
-    if entry.rtekind == pg_enums.RteKind.GROUP:
+    if entry.rtekind == pg.RteKind.GROUP:
         return replace(scope, before_grouping=True).infer(entry.nodes("groupexprs")[number - 1])
     if outputs.may_lack_row(query, relation, returning):
         return maybe("there may be no such row")
@@ -106,7 +107,7 @@ def _missing_together(scope: Scope, relation: int) -> str:
 def _alias(scope: Scope, relation: int) -> str | None:
     """Return a relation's alias, made unique in the query; None for a join."""
     entry = scope.entry(relation)
-    if entry.rtekind == pg_enums.RteKind.JOIN:
+    if entry.rtekind == pg.RteKind.JOIN:
         return None
     alias: str = entry.eref.aliasname
     aliases = [each.eref.aliasname for each in scope.query.nodes("rtable")]
@@ -120,20 +121,20 @@ def of_relation(scope: Scope, relation: int, number: int) -> Nullability:
     """Infer a column of a relation by itself, without the joins and conditions around it."""
     entry = scope.entry(relation)
     kind = entry.rtekind
-    if kind == pg_enums.RteKind.RELATION:
+    if kind == pg.RteKind.RELATION:
         return _of_table(scope, entry, number)
     if number < 1:
         return _WHOLE_ROW
-    if kind == pg_enums.RteKind.SUBQUERY:
+    if kind == pg.RteKind.SUBQUERY:
         return outputs.output(scope.subquery(entry.subquery), number)
-    if kind == pg_enums.RteKind.JOIN:
+    if kind == pg.RteKind.JOIN:
         return _of_join(scope, relation, number)
-    if kind == pg_enums.RteKind.FUNCTION:
+    if kind == pg.RteKind.FUNCTION:
         return _of_function(scope, entry, number)
-    if kind == pg_enums.RteKind.VALUES:
+    if kind == pg.RteKind.VALUES:
         rows = scope.infer_all([row[number - 1] for row in entry.nodes("values_lists")])
         return any_of(rows, "no row of VALUES is NULL")
-    if kind == pg_enums.RteKind.CTE:
+    if kind == pg.RteKind.CTE:
         return _of_cte(scope, entry, number)
     return maybe(f"every column of {entry.eref.aliasname} may be NULL")
 
@@ -151,7 +152,7 @@ def _of_table(scope: Scope, entry: Node, number: int) -> Nullability:
     column = relation.columns.get(number)
     if column is None or column.is_virtual:
         return maybe(f"{name} is computed when it is read")
-    has_children = entry.flag("inh") or relation.kind == pg_enums.RelationKind.PARTITIONED_TABLE
+    has_children = entry.flag("inh") or relation.kind == pg.RelationKind.PARTITIONED
     if column.not_null if has_children else column.not_null_only:
         return never(f"{name} is NOT NULL")
     return maybe(f"{name} may be NULL")
@@ -172,7 +173,7 @@ def _of_join(scope: Scope, relation: int, number: int) -> Nullability:
     if number > len(variables) or variables[number - 1] is None:
         return _UNKNOWN
     merged, at_join = variables[number - 1], scope.at_join(relation)
-    if entry.jointype == pg_enums.JoinType.FULL and merged.kind == "COALESCEEXPR":
+    if entry.jointype == pg.JoinType.FULL and merged.kind == "COALESCEEXPR":
         sides = at_join.infer_all(merged.nodes("args"))
         return any_of(sides, f"one side of the FULL JOIN has {_name_of(entry, number)}")
     return at_join.infer(merged)
@@ -206,8 +207,7 @@ def _of_cte(scope: Scope, entry: Node, number: int) -> Nullability:
 
 def _of_with(owner: Scope, cte: Node, number: int) -> Nullability:
     assumed, known = owner.inference.assumed, owner.inference.known
-    inner = owner.subquery(cte.ctequery)
-    total = len(outputs.entries(cte.ctequery))
+    inner, total = owner.subquery(cte.ctequery), len(outputs.entries(cte.ctequery))
     if number > total:
         return _of_search_or_cycle(owner, cte, number - total)
     if id(cte) in assumed:

@@ -15,7 +15,7 @@ from sqla_typedpool.describe.nullability import (
     strict,
     without_relation,
 )
-from sqla_typedpool.describe.postgres import pg_enums
+from sqla_typedpool.describe.postgres import pg_enums as pg
 from sqla_typedpool.describe.postgres.calls import call_operator
 from sqla_typedpool.describe.postgres.catalog import BUILT_IN
 from sqla_typedpool.describe.postgres.grouping import has_one_row
@@ -47,9 +47,9 @@ def constant(node: Node, scope: Scope) -> Nullability:
 def parameter(node: Node, scope: Scope) -> Nullability:
     """Infer ``$1``, or a column of the subquery in ``x IN (SELECT ...)``."""
     number = int(node.paramid)
-    if node.paramkind == pg_enums.ParamKind.EXTERNAL:
+    if node.paramkind == pg.ParamKind.EXTERNAL:
         return _of_statement(scope, number)
-    if node.paramkind == pg_enums.ParamKind.SUBLINK and scope.compared is not None:
+    if node.paramkind == pg.ParamKind.SUBLINK and scope.compared is not None:
         return output(scope.compared, number)
     return maybe("the parameter is unknown")
 
@@ -89,7 +89,7 @@ def case(node: Node, scope: Scope) -> Nullability:
 
 def value_function(node: Node, scope: Scope) -> Nullability:
     """Infer CURRENT_DATE, CURRENT_USER and the like."""
-    if node.op is None or node.number("op") >= pg_enums.SqlValueFunction.CURRENT_SCHEMA:
+    if node.op is None or node.number("op") >= pg.SqlValueFunction.CURRENT_SCHEMA:
         return maybe("there may be no current schema")
     return never("the server always has a value")
 
@@ -120,23 +120,23 @@ def _elements(array: Node, scope: Scope) -> Nullability:
 def sublink(node: Node, scope: Scope) -> Nullability:
     """Infer a subquery in an expression."""
     kind = node.subLinkType
-    if kind == pg_enums.SubLinkType.EXISTS:
+    if kind == pg.SubLinkType.EXISTS:
         return never("EXISTS is true or false")
-    if kind == pg_enums.SubLinkType.ARRAY:
+    if kind == pg.SubLinkType.ARRAY:
         return never("ARRAY(...) of no rows is empty")
     query = scope.subquery(node.subselect)
-    if kind == pg_enums.SubLinkType.EXPRESSION:
+    if kind == pg.SubLinkType.EXPRESSION:
         if not has_one_row(query.query):
             return maybe("the subquery may return no row")
         return without_relation(output(query, 1))
-    if kind in (pg_enums.SubLinkType.ANY, pg_enums.SubLinkType.ALL) and node.testexpr is not None:
+    if kind in (pg.SubLinkType.ANY, pg.SubLinkType.ALL) and node.testexpr is not None:
         return without_relation(replace(scope, compared=query).infer(node.testexpr))
     return maybe("there is no rule for this kind of subquery")
 
 
 def json_constructor(node: Node, scope: Scope) -> Nullability:
     """Infer ``JSON_OBJECT(...)``, ``JSON_ARRAY(...)`` and the like."""
-    always_made = (pg_enums.JsonConstructorType.OBJECT, pg_enums.JsonConstructorType.ARRAY)
+    always_made = (pg.JsonConstructorType.OBJECT, pg.JsonConstructorType.ARRAY)
     if node.type in always_made and node.coercion is None:
         return never("it always returns a JSON document")
     return maybe("it may return no JSON document")

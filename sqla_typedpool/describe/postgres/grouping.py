@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from sqla_typedpool.describe.postgres import pg_enums
+from sqla_typedpool.describe.postgres import pg_enums as pg
 from sqla_typedpool.describe.postgres.nodes import Node, nodes_in
 
 _MAY_REMOVE_ROWS = ("groupClause", "havingQual", "limitCount", "limitOffset", "distinctClause")
 
 # A frame contains the current row if it starts at or before it, and ends at or after it. Offsets
 # count only with ROWS and GROUPS: what an offset of RANGE means is decided by the column's type.
-_STARTS = pg_enums.FrameOption.START_UNBOUNDED_PRECEDING | pg_enums.FrameOption.START_CURRENT_ROW
-_ENDS = pg_enums.FrameOption.END_UNBOUNDED_FOLLOWING | pg_enums.FrameOption.END_CURRENT_ROW
-_COUNTED = pg_enums.FrameOption.ROWS | pg_enums.FrameOption.GROUPS
-_EXCLUDES = pg_enums.FrameOption.EXCLUDE_CURRENT_ROW | pg_enums.FrameOption.EXCLUDE_GROUP
+_STARTS = pg.FrameOption.START_UNBOUNDED_PRECEDING | pg.FrameOption.START_CURRENT_ROW
+_ENDS = pg.FrameOption.END_UNBOUNDED_FOLLOWING | pg.FrameOption.END_CURRENT_ROW
+_COUNTED = pg.FrameOption.ROWS | pg.FrameOption.GROUPS
+_EXCLUDES = pg.FrameOption.EXCLUDE_CURRENT_ROW | pg.FrameOption.EXCLUDE_GROUP
 
 
 def has_one_row(query: Node) -> bool:
@@ -20,13 +20,13 @@ def has_one_row(query: Node) -> bool:
 
     Examples: ``SELECT count(*) FROM t``, ``SELECT 1``.
     """
-    if query.commandType != pg_enums.CommandType.SELECT or query.setOperations is not None:
+    if query.commandType != pg.CommandType.SELECT or query.setOperations is not None:
         return False
     if any(query.fields.get(name) for name in _MAY_REMOVE_ROWS) or query.flag("hasTargetSRFs"):
         return False
     if query.groupingSets:  # GROUP BY (): one group of all rows, even of none
         return [each.fields.get("kind") for each in query.groupingSets] == [
-            pg_enums.GroupingSetKind.EMPTY
+            pg.GroupingSetKind.EMPTY
         ]
     tree = query.jointree
     return query.flag("hasAggs") or not (tree.nodes("fromlist") or tree.quals)
@@ -75,9 +75,9 @@ def _is_in_all(grouping: Node, reference: str) -> bool:
     """Return whether an item of GROUP BY puts the column into each of its grouping sets."""
     if grouping.kind != "GROUPINGSET":
         return False
-    if grouping.fields.get("kind") == pg_enums.GroupingSetKind.SIMPLE:
+    if grouping.fields.get("kind") == pg.GroupingSetKind.SIMPLE:
         return reference in grouping.nodes("content")
-    if grouping.fields.get("kind") == pg_enums.GroupingSetKind.SETS:
+    if grouping.fields.get("kind") == pg.GroupingSetKind.SETS:
         return all(_is_in_all(each, reference) for each in grouping.nodes("content"))
     return False
 
@@ -85,7 +85,7 @@ def _is_in_all(grouping: Node, reference: str) -> bool:
 def count_set_functions(query: Node) -> int:
     """Count the calls of set-returning functions in the select list and in GROUP BY."""
     entries = query.nodes("rtable")
-    groups = [each.groupexprs for each in entries if each.rtekind == pg_enums.RteKind.GROUP]
+    groups = [each.groupexprs for each in entries if each.rtekind == pg.RteKind.GROUP]
     nodes = nodes_in([query.nodes("targetList"), groups], subqueries=False)
     return sum(node.flag("funcretset") or node.flag("opretset") for node in nodes)
 
@@ -104,6 +104,6 @@ def frame_has_current_row(query: Node, window: int) -> bool:
 def _has_current_row(options: int) -> bool:
     starts, ends = _STARTS, _ENDS
     if options & _COUNTED:
-        starts |= pg_enums.FrameOption.START_OFFSET_PRECEDING
-        ends |= pg_enums.FrameOption.END_OFFSET_FOLLOWING
+        starts |= pg.FrameOption.START_OFFSET_PRECEDING
+        ends |= pg.FrameOption.END_OFFSET_FOLLOWING
     return bool(options & starts and options & ends and not options & _EXCLUDES)

@@ -11,21 +11,22 @@ is true depends on its place:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from sqla_typedpool.describe.postgres import pg_enums
+from sqla_typedpool.describe.postgres import pg_enums as pg
+from sqla_typedpool.describe.postgres.catalog import Catalog
+from sqla_typedpool.describe.postgres.grouping import has_one_row
 from sqla_typedpool.describe.postgres.nodes import Node
-from sqla_typedpool.describe.postgres.predicates import ColumnRefs
+from sqla_typedpool.describe.postgres.predicates import ColumnRefs, not_null_if_true
 
 _TRUE = b"\x01\0\0\0\0\0\0\0"
 # Join type -> its words, and the sides that it extends. An unknown type may extend both.
 _TYPES: dict[str, tuple[str, tuple[str, ...]]] = {
-    pg_enums.JoinType.INNER: ("JOIN", ()),
-    pg_enums.JoinType.LEFT: ("LEFT JOIN", ("right",)),
-    pg_enums.JoinType.RIGHT: ("RIGHT JOIN", ("left",)),
-    pg_enums.JoinType.FULL: ("FULL JOIN", ("left", "right")),
+    pg.JoinType.INNER: ("JOIN", ()),
+    pg.JoinType.LEFT: ("LEFT JOIN", ("right",)),
+    pg.JoinType.RIGHT: ("RIGHT JOIN", ("left",)),
+    pg.JoinType.FULL: ("FULL JOIN", ("left", "right")),
 }
 _UNKNOWN_TYPE = ("JOIN", ("left", "right"))
 
@@ -54,20 +55,11 @@ class _Condition:
 
 
 class Joins:
-    """The joins of one query's FROM clause.
+    """The joins of one query's FROM clause."""
 
-    :param not_null: returns the columns that are not NULL where a condition is true.
-    :param has_row: returns whether a relation always has a row.
-    """
-
-    def __init__(
-        self,
-        query: Node,
-        not_null: Callable[[Node | None], ColumnRefs],
-        has_row: Callable[[int], bool],
-    ) -> None:
-        self._not_null = not_null
-        self._has_row = has_row
+    def __init__(self, query: Node, catalog: Catalog) -> None:
+        self._entries = query.nodes("rtable")
+        self._catalog = catalog
         self._extensions: dict[int, list[Extension]] = {}
         self._below: dict[int, Subtree] = {}  # join -> both of its sides
         self._conditions: list[_Condition] = []
@@ -132,23 +124,23 @@ class Joins:
         for extension in extended:
             for relation in sides[extension.side]:
                 self._extensions.setdefault(relation, []).append(extension)
-        if (
-            item.jointype == pg_enums.JoinType.LEFT
-            and _is_true(item.quals)
-            and self._always_has_row(item.rarg)
-        ):
+        is_plain_left = item.jointype == pg.JoinType.LEFT and _is_true(item.quals)
+        if is_plain_left and self._always_has_row(item.rarg):
             self._ruled_out.update(extended)  # LEFT JOIN LATERAL (SELECT count(*) ...) ON true
         return extended
 
     def _always_has_row(self, item: Node) -> bool:
-        return item.kind == "RANGETBLREF" and self._has_row(int(item.rtindex))
+        if item.kind != "RANGETBLREF":
+            return False
+        entry = self._entries[int(item.rtindex) - 1]
+        return entry.rtekind == pg.RteKind.SUBQUERY and has_one_row(entry.subquery)
 
     def _add_condition(
         self, condition: Node | None, subtree: Subtree, unless: tuple[Extension, ...] = ()
     ) -> None:
-        columns = frozenset(each for each in self._not_null(condition) if each.levels_up == 0)
-        if columns:
-            self._conditions.append(_Condition(columns, subtree, unless))
+        columns = not_null_if_true(condition, self._catalog)
+        own = frozenset(column for column in columns if column.levels_up == 0)
+        self._conditions.append(_Condition(own, subtree, unless))
 
     def _apply_conditions(self) -> None:
         """Apply the conditions until no further extension is ruled out."""

@@ -5,20 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from sqla_typedpool.describe.nullability import Nullability, any_of, maybe
-from sqla_typedpool.describe.postgres import pg_enums
+from sqla_typedpool.describe.postgres import pg_enums as pg
 from sqla_typedpool.describe.postgres.catalog import BUILT_IN, Relation
 from sqla_typedpool.describe.postgres.nodes import Node, type_oid
 from sqla_typedpool.describe.postgres.scope import Inference, Scope
 
 # The rows that RETURNING always has; it may have no others.
 _RETURNED = {
-    pg_enums.CommandType.INSERT: (pg_enums.Returning.DEFAULT, pg_enums.Returning.NEW),
-    pg_enums.CommandType.UPDATE: (
-        pg_enums.Returning.DEFAULT,
-        pg_enums.Returning.OLD,
-        pg_enums.Returning.NEW,
-    ),
-    pg_enums.CommandType.DELETE: (pg_enums.Returning.DEFAULT, pg_enums.Returning.OLD),
+    pg.CommandType.INSERT: (pg.Returning.DEFAULT, pg.Returning.NEW),
+    pg.CommandType.UPDATE: (pg.Returning.DEFAULT, pg.Returning.OLD, pg.Returning.NEW),
+    pg.CommandType.DELETE: (pg.Returning.DEFAULT, pg.Returning.OLD),
 }
 
 
@@ -30,7 +26,7 @@ def infer_statement(inference: Inference, query: Node) -> list[Nullability]:
 
 def entries(query: Node) -> list[Any]:
     """Return the entries of the target list that are columns of the query's result."""
-    is_select = query.commandType == pg_enums.CommandType.SELECT
+    is_select = query.commandType == pg.CommandType.SELECT
     listed = query.nodes("targetList" if is_select else "returningList")
     return [entry for entry in listed if not entry.flag("resjunk")]
 
@@ -64,9 +60,9 @@ def _of_set_operation(scope: Scope, node: Node, number: int) -> Nullability:
     if node.kind != "SETOPERATIONSTMT":
         return output(scope.subquery(scope.entry(int(node.rtindex)).subquery), number)
     left, right = (_of_branch(scope, branch, node, number) for branch in (node.larg, node.rarg))
-    if node.op == pg_enums.SetOperation.INTERSECT:  # each of its rows is a row of both
+    if node.op == pg.SetOperation.INTERSECT:  # each of its rows is a row of both
         return right if left.nullable else left
-    if node.op == pg_enums.SetOperation.EXCEPT:
+    if node.op == pg.SetOperation.EXCEPT:
         return left
     return any_of([left, right], "no branch of UNION is NULL")
 
@@ -93,7 +89,7 @@ def _type_in_branch(scope: Scope, branch: Node, number: int) -> int:
 def is_new_row(query: Node, relation: int) -> bool:
     """Return whether a relation is the one the statement writes to, with its new rows."""
     is_target = relation == query.number("resultRelation")
-    return is_target and query.commandType != pg_enums.CommandType.DELETE
+    return is_target and query.commandType != pg.CommandType.DELETE
 
 
 def may_lack_row(query: Node, relation: int, returning: int) -> bool:
@@ -101,18 +97,12 @@ def may_lack_row(query: Node, relation: int, returning: int) -> bool:
 
     :param returning: a `Returning`: which row of the target is referred to.
     """
-    if returning not in _RETURNED.get(query.commandType, (pg_enums.Returning.DEFAULT,)):
+    if returning not in _RETURNED.get(query.commandType, (pg.Returning.DEFAULT,)):
         return True
-    if query.commandType != pg_enums.CommandType.MERGE or relation == query.number(
-        "resultRelation"
-    ):
+    if query.commandType != pg.CommandType.MERGE or relation == query.number("resultRelation"):
         return False
-    kinds = {action.matchKind for action in query.nodes("mergeActionList")}
-    # WHEN NOT MATCHED BY SOURCE has no source row.
-    return not kinds <= {
-        pg_enums.MergeMatchKind.MATCHED,
-        pg_enums.MergeMatchKind.NOT_MATCHED_BY_TARGET,
-    }
+    with_source = (pg.MergeMatchKind.MATCHED, pg.MergeMatchKind.NOT_MATCHED_BY_TARGET)
+    return any(each.matchKind not in with_source for each in query.nodes("mergeActionList"))
 
 
 def _is_returned_by_others(scope: Scope) -> bool:
@@ -124,7 +114,7 @@ def _is_returned_by_others(scope: Scope) -> bool:
 def _may_return(scope: Scope, relation: Relation | None) -> bool:
     if relation is None or relation.has_rules:
         return True
-    if relation.kind != pg_enums.RelationKind.VIEW:
+    if relation.kind != pg.RelationKind.VIEW:
         return not relation.is_stored
     if relation.view is None:
         return False
@@ -135,4 +125,4 @@ def _may_return(scope: Scope, relation: Relation | None) -> bool:
 
 def _is_read(entry: Node) -> bool:
     """Return whether a view reads this entry: not OLD and NEW of the view's own rule."""
-    return entry.rtekind == pg_enums.RteKind.RELATION and entry.flag("inFromCl")
+    return entry.rtekind == pg.RteKind.RELATION and entry.flag("inFromCl")

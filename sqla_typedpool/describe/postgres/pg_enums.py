@@ -113,7 +113,7 @@ class FrameOption:
 class RelationKind:
     """``RELKIND_``, catalog/pg_class.h."""
 
-    TABLE, PARTITIONED_TABLE, MATERIALIZED_VIEW, VIEW = "r", "p", "m", "v"
+    TABLE, PARTITIONED, MATERIALIZED_VIEW, VIEW = "r", "p", "m", "v"
 
 
 class TypeKind:

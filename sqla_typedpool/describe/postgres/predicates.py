@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import NamedTuple
 
-from sqla_typedpool.describe.postgres import pg_enums
+from sqla_typedpool.describe.postgres import pg_enums as pg
 from sqla_typedpool.describe.postgres.catalog import BUILT_IN, Catalog
 from sqla_typedpool.describe.postgres.nodes import Datum, Node, nodes_in
 
@@ -43,12 +43,12 @@ _SAME_VALUE = frozenset({"RELABELTYPE", "ARRAYCOERCEEXPR", "COLLATEEXPR"})
 _OPPOSITE = {Outcome.TRUE: Outcome.FALSE, Outcome.FALSE: Outcome.TRUE}
 # (test, its outcome) -> the outcome of the expression that is tested
 _TESTED = {
-    (pg_enums.BoolTestType.IS_TRUE, Outcome.TRUE): Outcome.TRUE,
-    (pg_enums.BoolTestType.IS_NOT_TRUE, Outcome.FALSE): Outcome.TRUE,
-    (pg_enums.BoolTestType.IS_FALSE, Outcome.TRUE): Outcome.FALSE,
-    (pg_enums.BoolTestType.IS_NOT_FALSE, Outcome.FALSE): Outcome.FALSE,
-    (pg_enums.BoolTestType.IS_UNKNOWN, Outcome.FALSE): Outcome.NOT_NULL,
-    (pg_enums.BoolTestType.IS_NOT_UNKNOWN, Outcome.TRUE): Outcome.NOT_NULL,
+    (pg.BoolTestType.IS_TRUE, Outcome.TRUE): Outcome.TRUE,
+    (pg.BoolTestType.IS_NOT_TRUE, Outcome.FALSE): Outcome.TRUE,
+    (pg.BoolTestType.IS_FALSE, Outcome.TRUE): Outcome.FALSE,
+    (pg.BoolTestType.IS_NOT_FALSE, Outcome.FALSE): Outcome.FALSE,
+    (pg.BoolTestType.IS_UNKNOWN, Outcome.FALSE): Outcome.NOT_NULL,
+    (pg.BoolTestType.IS_NOT_UNKNOWN, Outcome.TRUE): Outcome.NOT_NULL,
 }
 
 
@@ -155,7 +155,7 @@ def _of_test(node: Node, outcome: Outcome, catalog: Catalog) -> ColumnRefs:
     if outcome is Outcome.FALSE and node.kind == "DISTINCTEXPR":
         return _of_equal(node.nodes("args"), catalog)
     is_true = outcome is Outcome.TRUE
-    if is_true and node.kind == "SUBLINK" and node.subLinkType == pg_enums.SubLinkType.ANY:
+    if is_true and node.kind == "SUBLINK" and node.subLinkType == pg.SubLinkType.ANY:
         return _not_null(node.testexpr, Outcome.NOT_NULL, catalog)  # x IN (SELECT ...)
     return _NONE
 
@@ -169,13 +169,13 @@ def _of_equal(sides: list[Node], catalog: Catalog) -> ColumnRefs:
 
 def _of_null_test(node: Node, outcome: Outcome, catalog: Catalog) -> ColumnRefs:
     is_row = node.flag("argisrow")
-    if (node.nulltesttype, outcome) == (pg_enums.NullTestType.IS_NOT_NULL, Outcome.TRUE):
+    if (node.nulltesttype, outcome) == (pg.NullTestType.IS_NOT_NULL, Outcome.TRUE):
         if node.arg.kind == "ROWEXPR":  # true if each field of the row is not NULL
             return _all_not_null(node.arg.nodes("args"), catalog) if is_row else _NONE
         return _not_null(node.arg, Outcome.NOT_NULL, catalog)
     # Of a row, the opposite of IS NULL means only that not every field is NULL.
     if (node.nulltesttype, outcome) == (
-        pg_enums.NullTestType.IS_NULL,
+        pg.NullTestType.IS_NULL,
         Outcome.FALSE,
     ) and not is_row:
         return _not_null(node.arg, Outcome.NOT_NULL, catalog)

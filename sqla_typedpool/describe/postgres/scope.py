@@ -14,7 +14,8 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 from sqla_typedpool.describe.nullability import Nullability, maybe
-from sqla_typedpool.describe.postgres import grouping, pg_enums, predicates
+from sqla_typedpool.describe.postgres import grouping, predicates
+from sqla_typedpool.describe.postgres import pg_enums as pg
 from sqla_typedpool.describe.postgres.catalog import Catalog, Function, Relation
 from sqla_typedpool.describe.postgres.joins import Joins
 from sqla_typedpool.describe.postgres.nodes import Node
@@ -159,12 +160,8 @@ class Scope:
         """The joins of its FROM clause."""
         joins, key = self.inference.joins, id(self.query)
         if key not in joins:
-            joins[key] = Joins(self.query, self._not_null_if_true, self._has_row)
+            joins[key] = Joins(self.query, self.inference.catalog)
         return joins[key]
-
-    def _has_row(self, relation: int) -> bool:
-        entry = self.entry(relation)
-        return entry.rtekind == pg_enums.RteKind.SUBQUERY and grouping.has_one_row(entry.subquery)
 
     @cached_property
     def not_null_by_having(self) -> ColumnRefs:
@@ -184,11 +181,7 @@ class Scope:
         """
         query = self.query
         may_add_row = query.flag("hasAggs") or query.groupingSets or query.havingQual
-        if (
-            query.commandType != pg_enums.CommandType.SELECT
-            or may_add_row
-            or query.jointree is None
-        ):
+        if query.commandType != pg.CommandType.SELECT or may_add_row or query.jointree is None:
             return frozenset()
         return self._not_null_if_true(query.jointree.quals)
 

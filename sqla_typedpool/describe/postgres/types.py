@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sqla_typedpool.describe.postgres import pg_enums
+from sqla_typedpool.describe.postgres import pg_enums as pg
 from sqla_typedpool.describe.postgres.catalog import BUILT_IN, oid_array
 from sqla_typedpool.describe.postgres.session import Session
 from sqla_typedpool.mapping.dbtypes import DbType, postgresql_type
@@ -83,15 +83,15 @@ class Types:
         known, row = postgresql_type(oid), self._rows.get(oid)
         if known.name != str(oid) or row is None:
             return known
-        if row.kind == pg_enums.TypeKind.DOMAIN:
+        if row.kind == pg.TypeKind.DOMAIN:
             return self.db_type(row.base)
-        if row.kind == pg_enums.TypeKind.ENUM:
+        if row.kind == pg.TypeKind.ENUM:
             return postgresql_type(row.name, labels=tuple(row.labels))
         if row.element:
             element = self.db_type(row.element)
             python = list if self.session.has_lists else None
             return DbType(f"{element.name}[]", python, element=element)
-        if row.kind == pg_enums.TypeKind.COMPOSITE:
+        if row.kind == pg.TypeKind.COMPOSITE:
             self._db_types[oid] = DbType(row.name)  # its fields may be arrays of the type itself
             fields = zip(row.field_names, map(self.db_type, row.field_types), strict=True)
             return DbType(row.name, fields=tuple(fields))
