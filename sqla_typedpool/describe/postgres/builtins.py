@@ -94,33 +94,27 @@ FIELDS_OF_INFINITY = _words("""
 COUNTS = _words("count regr_count")
 """Aggregates that are 0 for no rows."""
 
-AGGREGATES: dict[str, bool] = {
-    **dict.fromkeys(_words("array_agg json_agg jsonb_agg json_object_agg jsonb_object_agg"), False),
-    **dict.fromkeys(
-        _words("""
-            sum min max avg bool_and bool_or every string_agg bit_and bit_or bit_xor any_value
-            var_pop stddev_pop range_agg range_intersect_agg covar_pop mode
-            percentile_disc percentile_cont first_value last_value
-        """),
-        True,
-    ),
-}
-"""Never NULL for one row or more; True = only if the argument is not NULL in any of them."""
+COLLECTING = _words("array_agg json_agg jsonb_agg json_object_agg jsonb_object_agg")
+"""Aggregates that are never NULL for one row or more."""
+
+AGGREGATES = _words("""
+    sum min max avg bool_and bool_or every string_agg bit_and bit_or bit_xor any_value var_pop
+    stddev_pop range_agg range_intersect_agg covar_pop mode percentile_disc percentile_cont
+""")
+"""Aggregates that are never NULL for one row or more if no argument is NULL in any of them."""
+
+WINDOW_VALUES = _words("first_value last_value")
+"""The same for window functions that are not aggregates."""
 
 RANKS = _words("row_number rank dense_rank percent_rank cume_dist ntile")
 """Window functions that do not depend on the frame."""
 
-_SET_COLUMNS: dict[str, frozenset[int]] = {
-    **dict.fromkeys(
-        _words("""
-            generate_series generate_subscripts regexp_split_to_table json_array_elements
-            jsonb_array_elements json_object_keys jsonb_object_keys regexp_matches
-            json_each_text jsonb_each_text
-        """),
-        frozenset({1}),
-    ),
-    **dict.fromkeys(_words("json_each jsonb_each"), frozenset({1, 2})),
-}
+# Set-returning functions of which the first column, or each of both columns, is never NULL.
+_FIRST_COLUMN = _words("""
+    generate_series generate_subscripts regexp_split_to_table json_array_elements json_object_keys
+    jsonb_array_elements jsonb_object_keys regexp_matches json_each_text jsonb_each_text
+""")
+_BOTH_COLUMNS = _words("json_each jsonb_each")
 
 
 def is_set_column_not_null(function: Function, column: int) -> bool:
@@ -129,7 +123,7 @@ def is_set_column_not_null(function: Function, column: int) -> bool:
         return False
     if function.name == "string_to_table":  # the third argument is the text that becomes NULL
         return len(function.arguments) == 2
-    return column in _SET_COLUMNS.get(function.name, ())
+    return function.name in _BOTH_COLUMNS or (column == 1 and function.name in _FIRST_COLUMN)
 
 
 def function_keeps_not_null(function: Function) -> bool:

@@ -13,13 +13,14 @@ from sqla_typedpool.describe.postgres.nodes import Datum, Node, type_oid
 from sqla_typedpool.describe.postgres.scope import Scope
 
 _CONCATENATION = frozenset({2003, 2004})  # text || anynonarray: the value is cast to text
-_WINDOW_ONLY = ("first_value", "last_value")
+_AGGREGATES = builtins.AGGREGATES | builtins.COLLECTING
+_FRAME_FUNCTIONS = _AGGREGATES | builtins.WINDOW_VALUES
 _OTHER_ROWS = ("lag", "lead")
 
 
 def function(node: Node, scope: Scope) -> Nullability:
     """Infer ``f(a, b)``, or a cast that is made by a function."""
-    called = scope.inference.catalog.functions.get(node.number("funcid"))
+    called = scope.function(node.number("funcid"))
     if called is None:
         return maybe("the function is unknown")
     if node.flag("funcretset"):
@@ -100,14 +101,14 @@ def call_operator(called: Function | None, name: str, parts: list[Nullability]) 
 
 def aggregate(node: Node, scope: Scope) -> Nullability:
     """Infer ``sum(x)`` in the query whose rows it aggregates, which may be an outer one."""
-    called = scope.inference.catalog.functions.get(node.number("aggfnoid"))
+    called = scope.function(node.number("aggfnoid"))
     owner = scope.enclosing(node.number("agglevelsup"))
     if called is None or not called.is_built_in or owner is None:
         return maybe("there is no rule for the aggregate")
     is_hypothetical = node.aggkind == pg.AggregateKind.HYPOTHETICAL
     if called.name in builtins.COUNTS or (is_hypothetical and called.name in builtins.RANKS):
         return never(f"{called.name}() is never NULL")
-    if called.name not in builtins.AGGREGATES or called.name in _WINDOW_ONLY:
+    if called.name not in _AGGREGATES:
         return maybe(f"{called.name}() may be NULL")
     if node.aggfilter is not None:
         return maybe(f"FILTER may leave {called.name}() without rows")
@@ -126,7 +127,7 @@ def _of_rows(
 
     :param direct: arguments that are not aggregated: ``percentile_cont(0.5)``.
     """
-    if not builtins.AGGREGATES[called.name]:
+    if called.name in builtins.COLLECTING:
         return never(_of_some_rows(called))
     if called.name == "string_agg":  # a delimiter that is NULL counts as an empty one
         arguments = arguments[:1]
@@ -143,7 +144,7 @@ def window(node: Node, scope: Scope) -> Nullability:
 
 
 def _window(node: Node, scope: Scope) -> Nullability:
-    called = scope.inference.catalog.functions.get(node.number("winfnoid"))
+    called = scope.function(node.number("winfnoid"))
     if called is None or not called.is_built_in:
         return maybe("there is no rule for the window function")
     name, arguments = called.name, node.nodes("args")
@@ -153,7 +154,7 @@ def _window(node: Node, scope: Scope) -> Nullability:
         return never(f"{name}() is never NULL")
     if name in _OTHER_ROWS and len(arguments) == 3:
         return strict(scope.infer_all(arguments), f"{name}() has a default")
-    if name not in builtins.AGGREGATES or node.aggfilter is not None:
+    if name not in _FRAME_FUNCTIONS or node.aggfilter is not None:
         return maybe(f"{name}() may find no row")
     if not grouping.frame_has_current_row(scope.query, node.number("winref")):
         return maybe(f"the frame of {name}() may be empty")

@@ -1,8 +1,8 @@
 """The columns of a query's relations: of tables, views, subqueries, joins, functions and CTEs.
 
-`variable` is the rule for ``VAR``. A column may be NULL because it may be in its relation
-(`of_relation`), because an outer join may leave the relation without a row, or because grouping
-sets omit it; and a condition may exclude that.
+`variable` is the rule for ``VAR``. There are three reasons why a column may be NULL: it may be
+NULL in the relation itself (`of_relation`), an outer join may leave the relation without a row,
+or grouping sets omit the column. A condition may exclude each of them.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _joined(scope: Scope, relation: int, number: int) -> Nullability:
 
 
 def _is_present(scope: Scope, relation: int, missing_with: str) -> bool:
-    """Return whether a condition on another column excludes that the inner row is missing."""
+    """Return whether a condition on another column shows that the inner row is not missing."""
     return any(
         scope.joins.excludes_null(relation, other, scope.within_join)
         and of_relation(scope, relation, other).missing_with == missing_with
@@ -190,8 +190,7 @@ def _of_function(scope: Scope, entry: Node, number: int) -> Nullability:
     called = functions[0].funcexpr
     if not called.flag("funcretset"):
         return scope.infer(called) if total == 1 else maybe("the function may return NULL")
-    functions_by_oid = scope.inference.catalog.functions
-    return set_column(functions_by_oid.get(called.number("funcid")), number)
+    return set_column(scope.function(called.number("funcid")), number)
 
 
 # ---------------------------------------------------------------------------------- CTEs

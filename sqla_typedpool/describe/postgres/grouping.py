@@ -47,10 +47,13 @@ def has_complex_keys(query: Node) -> bool:
         return False
     keys = {int(clause.tleSortGroupRef) for clause in query.nodes("groupClause")}
     return any(
-        entry.expr.kind != "VAR" or entry.expr.number("varlevelsup") > 0
+        entry.number("ressortgroupref") in keys and not _is_own_column(entry.expr)
         for entry in query.nodes("targetList")
-        if entry.number("ressortgroupref") in keys
     )
+
+
+def _is_own_column(expression: Node) -> bool:
+    return expression.kind == "VAR" and not expression.number("varlevelsup")
 
 
 def is_omitted(query: Node, relation: int, number: int) -> bool:
@@ -60,8 +63,7 @@ def is_omitted(query: Node, relation: int, number: int) -> bool:
     references = {
         entry.number("ressortgroupref")
         for entry in query.nodes("targetList")
-        if entry.expr.kind == "VAR"
-        and not entry.expr.number("varlevelsup")
+        if _is_own_column(entry.expr)
         and (int(entry.expr.varno), int(entry.expr.varattno)) == (relation, number)
     }
     return not any(

@@ -10,7 +10,7 @@ from sqla_typedpool.describe.postgres.catalog import BUILT_IN, Relation
 from sqla_typedpool.describe.postgres.nodes import Node, type_oid
 from sqla_typedpool.describe.postgres.scope import Inference, Scope
 
-# The rows that RETURNING always has; it may have no others.
+# The rows of the target that RETURNING always has; there may be no others.
 _RETURNED = {
     pg.CommandType.INSERT: (pg.Returning.DEFAULT, pg.Returning.NEW),
     pg.CommandType.UPDATE: (pg.Returning.DEFAULT, pg.Returning.OLD, pg.Returning.NEW),

@@ -91,7 +91,7 @@ class Scope:
     # -------------------------------------------------------------- other scopes
 
     def enclosing(self, levels: int) -> Scope | None:
-        """Return the query so many levels further out; None if there is none."""
+        """Return the query that is this many levels further out; None if there is none."""
         found: Scope | None = self
         for _ in range(levels):
             found = None if found is None else found.parent
@@ -108,8 +108,9 @@ class Scope:
     def at_join(self, join: int) -> Scope:
         """Return this query for the rows of one of its joins, before the joins above it.
 
-        Everything else stays. The guards were true of a row of all joins. The values of that row
-        are the values of the join's row, unless a join above has extended it with NULLs.
+        Everything else stays, the guards too. They are true of a row of all joins. In that row
+        the columns below this join have the values of the join's row, unless a join above has
+        replaced them all by NULL, which the caller takes into account.
         """
         return replace(self, within_join=join)
 
@@ -149,11 +150,14 @@ class Scope:
         """Return the table or view of an entry of the range table; None if it is unknown."""
         return self.inference.catalog.relations.get(entry.number("relid"))
 
+    def function(self, oid: int) -> Function | None:
+        """Return a function, aggregate or window function; None if it is unknown."""
+        return self.inference.catalog.functions.get(oid)
+
     def operator(self, node: Node) -> tuple[Function | None, str]:
         """Return the function of an operator, None if it is unknown, and the operator's name."""
-        catalog = self.inference.catalog
-        oid, name = catalog.operators.get(node.number("opno"), (0, "?"))
-        return catalog.functions.get(oid), name
+        oid, name = self.inference.catalog.operators.get(node.number("opno"), (0, "?"))
+        return self.function(oid), name
 
     @property
     def joins(self) -> Joins:
