@@ -48,8 +48,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = set(getattr(item, "fixturenames", ()))
         for fixture in fixtures & SERVER_FIXTURES.keys():
             item.add_marker(SERVER_FIXTURES[fixture])
-        if isinstance(item, pytest.Function) and fixtures & FIXTURES_BY_DRIVER:
-            server = SERVER_OF_DRIVER.get(str(item.callspec.params["driver"]))
+        if fixtures & FIXTURES_BY_DRIVER:
+            parameters = item.callspec.params if hasattr(item, "callspec") else {}
+            server = SERVER_OF_DRIVER.get(str(parameters.get("driver")))
             if server is not None:
                 item.add_marker(server)
 
