@@ -12,6 +12,7 @@
     ├── RowValueError     a value does not have the declared type
     ├── DeclarationError  a function decorated with @query is wrong (also TypeError)
     ├── CannotRun         a check cannot be done at all
+    │   └── DescribeTimeout   a database did not describe a statement in time
     ├── Refused           the database does not accept a statement
     └── SnapshotError     a snapshot cannot be used
 
@@ -31,6 +32,7 @@ from sqlalchemy import exc
 __all__ = [
     "CannotRun",
     "DeclarationError",
+    "DescribeTimeout",
     "Holder",
     "PoolClosed",
     "PoolOptionError",
@@ -265,6 +267,23 @@ def copy_error(error: _E) -> _E:
 
 class CannotRun(TypedPoolError):
     """The check cannot be done at all (exit code 2): one sentence, and the next step."""
+
+
+class DescribeTimeout(CannotRun):
+    """A database did not describe a statement within the ``timeout`` of `describer`."""
+
+    action: str
+    """What the database did not do in time: ``"describe 'SELECT 1'"``."""
+    seconds: float
+    """The ``timeout``."""
+
+    def __init__(self, action: str, seconds: float) -> None:
+        super().__init__(
+            f"the database did not {action} within {seconds:g} s; next: check whether a table "
+            "is locked, or raise the timeout"
+        )
+        self.action = action
+        self.seconds = seconds
 
 
 class Refused(TypedPoolError):

@@ -24,6 +24,7 @@ from sqla_typedpool.check.model import Finding, Location, Severity
 from sqla_typedpool.check.null_checks import null_findings
 from sqla_typedpool.check.parameters import compare_parameters
 from sqla_typedpool.check.rules import finding
+from sqla_typedpool.describe.families import FAMILIES
 from sqla_typedpool.describe.model import Description
 from sqla_typedpool.errors import DeclarationError, Refused, RowShapeError
 from sqla_typedpool.mapping.plan import Column, partial_plan
@@ -189,18 +190,13 @@ def refused(info: QueryInfo, error: Refused, family: str = "postgresql") -> Find
     hint = "say what it is: CAST(:name AS integer)" if code == "TP202" else ""
     return finding(
         code,
-        f"{family_name(family)} refuses it: {error.message}",
+        f"{FAMILIES[family].label} refuses it: {error.message}",
         place or place_of_query(info),
         query=info.name,
         severity=Severity.ERROR,
         hint=error.hint or hint,
         details=details,
     )
-
-
-def family_name(family: str) -> str:
-    """How people call it."""
-    return {"postgresql": "PostgreSQL", "sqlite": "SQLite"}.get(family, "the server")
 
 
 def _as_sent(info: QueryInfo, family: str) -> str:

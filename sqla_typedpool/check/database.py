@@ -15,6 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from sqla_typedpool.describe.families import FAMILIES
 from sqla_typedpool.errors import CannotRun
 
 T = TypeVar("T")
@@ -22,13 +23,6 @@ T = TypeVar("T")
 CONNECT_SECONDS = 10.0
 _CLOSE_SECONDS = 5.0
 
-# The drivers for each kind of database, the preferred one first.
-_DRIVERS = {
-    "postgresql": ("asyncpg", "psycopg"),
-    "sqlite": ("aiosqlite",),
-    "mysql": ("aiomysql", "asyncmy"),
-    "mariadb": ("aiomysql", "asyncmy"),
-}
 # What hosters put into their URLs for libpq; a check does without.
 _OF_LIBPQ = ("application_name", "channel_binding", "connect_timeout", "gssencmode")
 
@@ -47,13 +41,13 @@ def database_url(given: str) -> URL:
         raise CannotRun(
             "the database URL is none; write it as postgresql://user:password@host/database"
         ) from None
-    drivers = _DRIVERS.get(url.get_backend_name())
-    if drivers is None:
+    family = FAMILIES.get(url.get_backend_name())
+    if family is None:
         raise CannotRun(
-            f"{shown(url)}: statements are checked on {', '.join(sorted(_DRIVERS))}, and on "
+            f"{shown(url)}: statements are checked on {', '.join(FAMILIES)}, and on "
             "no other database"
         )
-    driver = _driver(url, drivers)
+    driver = _driver(url, family.drivers)
     named = url.set(drivername=f"{url.get_backend_name()}+{driver}")
     return _for_asyncpg(named) if driver == "asyncpg" else named
 
@@ -160,7 +154,8 @@ def is_of_driver(error: BaseException) -> bool:
     if isinstance(error, (DBAPIError, OSError)):
         return True
     room = type(error).__module__.partition(".")[0]
-    return any(room in drivers for drivers in (*_DRIVERS.values(), ("pymysql", "sqlite3")))
+    drivers = (driver for family in FAMILIES.values() for driver in family.drivers)
+    return room in (*drivers, "pymysql", "sqlite3")
 
 
 def said(error: BaseException, url: URL) -> str:

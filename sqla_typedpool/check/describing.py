@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import textwrap
-import time
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import URL, Executable, text
+from sqlalchemy import URL, text
 from sqlalchemy.exc import CompileError
 
 from sqla_typedpool.check.compare import misdeclared, refused
@@ -27,11 +24,8 @@ from sqla_typedpool.check.rules import finding
 from sqla_typedpool.check.snapshots import never_null
 from sqla_typedpool.describe import Describer, describer
 from sqla_typedpool.describe.model import Description
-from sqla_typedpool.errors import CannotRun, DeclarationError, Refused
+from sqla_typedpool.errors import CannotRun, DeclarationError, DescribeTimeout, Refused
 from sqla_typedpool.queries import QueryInfo
-
-# lock_not_available, query_canceled: the next statement would wait as long.
-_WAITED = ("55P03", "57014")
 
 Progress = Callable[[int, int], None]
 """Called before each query: how many are done, and how many there are."""
@@ -97,73 +91,36 @@ async def describe_one(sql: str, source: DatabaseTarget) -> Description:
 
 @asynccontextmanager
 async def _describer_of(source: DatabaseTarget) -> AsyncGenerator[Describer, None]:
-    told: list[CannotRun] = []  # before what the clearing up after it may complain of
     async with connected(source.url, source.seconds) as connection:
         try:
-            opened = describer(connection)
-            async with opened as database:
-                try:
-                    yield _Bounded(database, source)
-                except CannotRun as error:
-                    told.append(error)
-                    raise
+            async with describer(connection, timeout=source.seconds) as database:
+                yield database
         except Exception as error:
-            explained = _explained(error, source, told)
+            explained = _explained(error, source)
             if explained is error:
                 raise
             raise explained from error
 
 
-def _explained(error: Exception, source: DatabaseTarget, told: Sequence[CannotRun]) -> Exception:
-    """One sentence for what the database, its driver or a missing library says."""
-    if told or isinstance(error, (CannotRun, Refused)):
-        return told[0] if told else error
-    if isinstance(error, (asyncio.TimeoutError, TimeoutError)):
-        words, hint = f"no answer within {source.seconds:g} s", "look whether it runs"
-    elif isinstance(error, ImportError):
+def _explained(error: Exception, source: DatabaseTarget) -> Exception:
+    """Return the error in one sentence, if a database, a driver or a missing library is the cause.
+
+    Any other error is returned unchanged.
+    """
+    if isinstance(error, DescribeTimeout):
+        return CannotRun(
+            f"{shown(source.url)} did not {error.action} within {error.seconds:g} s; next: check "
+            "whether a table is locked, or wait longer with --timeout"
+        )
+    if isinstance(error, (CannotRun, Refused)):
+        return error
+    if isinstance(error, ImportError):
         words, hint = str(error), 'pip install "sqla-typedpool[check]"'
     elif is_of_driver(error):
-        words, hint = said(error, source.url), "look whether it still runs"
+        words, hint = said(error, source.url), "check that the server is running"
     else:
         return error
-    return CannotRun(f"{shown(source.url)} cannot be asked: {words}; next: {hint}")
-
-
-class _Bounded:
-    """A describer that does not wait for ever: a table may be locked, a server silent."""
-
-    def __init__(self, inner: Describer, source: DatabaseTarget) -> None:
-        self._inner = inner
-        self._source = source
-        self.family = inner.family
-        self.server = inner.server
-
-    async def describe(
-        self,
-        statement: Executable | str,
-        *,
-        keys: Collection[str] = (),
-        never_null: Collection[str] = (),
-    ) -> Description:
-        """As the inner one, for a while."""
-        began, seconds = time.monotonic(), self._source.seconds
-        work = self._inner.describe(statement, keys=keys, never_null=never_null)
-        try:
-            return await asyncio.wait_for(work, seconds)
-        except Refused as error:
-            if error.code not in _WAITED:
-                raise
-            why = error.message
-        except Exception:
-            # a timeout, or what the clearing up after it says of a server that is silent
-            if time.monotonic() - began < seconds:
-                raise
-            why = f"no answer within {seconds:g} s"
-        sql = textwrap.shorten(" ".join(str(statement).split()), 80)
-        raise CannotRun(
-            f"{shown(self._source.url)} did not describe {sql!r}: {why}; next: look whether a "
-            "table is locked, or wait longer with --timeout"
-        )
+    return CannotRun(f"{shown(source.url)} cannot be used: {words}; next: {hint}")
 
 
 async def ask(

@@ -1,97 +1,74 @@
-"""The door: a statement in, what the database says of it out. Nothing is ever executed.
-
-Each family of databases has a room with an asynchronous context manager
-``describer(connection)``; it is imported when it is needed.
-"""
+"""Describe SQL statements: their parameters, columns and nullability, without executing them."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import import_module
-from typing import Any, Protocol
+from math import isfinite
+from typing import Any
 
 from sqlalchemy import Executable
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from sqla_typedpool.describe.base import Describer
+from sqla_typedpool.describe.deadline import within
+from sqla_typedpool.describe.families import FAMILIES, Family
 from sqla_typedpool.describe.model import Description
 from sqla_typedpool.errors import CannotRun
 from sqla_typedpool.fetch.api import Executor
 
 __all__ = ["Describer", "describe", "describer"]
 
-_ROOMS = {"postgresql": "postgres", "sqlite": "sqlite", "mysql": "mysql", "mariadb": "mysql"}
-
-
-class Describer(Protocol):
-    """Describes many statements on one connection, whose transaction is rolled back."""
-
-    @property
-    def family(self) -> str:
-        """``"postgresql"``, ``"sqlite"`` or ``"mysql"``."""
-        ...
-
-    @property
-    def server(self) -> str:
-        """Product and major version: ``PostgreSQL 15``."""
-        ...
-
-    async def describe(
-        self,
-        statement: Executable | str,
-        *,
-        keys: Collection[str] = (),
-        never_null: Collection[str] = (),
-    ) -> Description:
-        """Ask the database about one statement.
-
-        :param statement: SQL text with ``:name`` parameters, or any Core statement.
-        :param keys: names of the parameters that will be given: they decide which columns
-            a bare ``insert(table)`` sets.
-        :param never_null: parameters that are never None.
-        :raises Refused: the database does not accept the statement.
-        :raises CannotRun: nothing further can be described.
-        """
-        ...
-
 
 @asynccontextmanager
-async def describer(
-    db: Executor,
-) -> AsyncGenerator[Describer, None]:
-    """A describer on one connection of ``db``, for as many statements as you like.
+async def describer(db: Executor, *, timeout: float = 10.0) -> AsyncGenerator[Describer, None]:
+    """Open a describer on one connection of ``db``, for any number of statements.
 
-    :param db: an engine, a connection or a session; what these have begun is left as it was.
-    :raises CannotRun: this database or driver cannot be asked.
+    Transactions that were begun on a connection or session are left as they were.
+
+    :param db: an engine, a connection or a session.
+    :param timeout: seconds for each statement, and for opening the describer. The server gets
+        the same limit where it has one (PostgreSQL: ``statement_timeout`` and
+        ``lock_timeout``; SQLite: ``busy_timeout``).
+    :raises CannotRun: statements of this database, or through this driver, cannot be described.
+    :raises DescribeTimeout: the describer could not be opened within ``timeout``.
 
     Example::
 
         async with describer(engine) as database:
             description = await database.describe("SELECT id, name FROM users")
     """
-    async with _connection_of(db) as connection:
-        room = _ROOMS.get(connection.dialect.name)
-        if room is None:
-            known = ", ".join(sorted(_ROOMS))
+    if not (isfinite(timeout) and timeout > 0):
+        raise ValueError(f"timeout must be a positive number of seconds, not {timeout!r}")
+    async with AsyncExitStack() as stack:
+        connection = await stack.enter_async_context(_connection_of(db))
+        family = FAMILIES.get(connection.dialect.name)
+        if family is None:
             raise CannotRun(
                 f"statements for {connection.dialect.name} cannot be described; next: use one "
-                f"of {known}"
+                f"of {', '.join(FAMILIES)}"
             )
-        module: Any = import_module(f"{__name__}.{room}.describer")
-        async with module.describer(connection) as found:
-            yield found
+        opened = _module(family).open_describer(connection, timeout)
+        yield await within(timeout, "report its version", stack.enter_async_context(opened))
 
 
 async def describe(
-    db: Executor, statement: Executable | str, *, never_null: Collection[str] = ()
+    db: Executor,
+    statement: Executable | str,
+    *,
+    never_null: Collection[str] = (),
+    timeout: float = 10.0,
 ) -> Description:
-    """What the database says of one statement, without running it.
+    """Describe one statement, without executing it.
 
     :param db: an engine, a connection or a session.
     :param statement: SQL text with ``:name`` parameters, or any Core statement.
-    :param never_null: parameters that are never None.
+    :param never_null: the names of parameters whose values are never None.
+    :param timeout: seconds; see `describer`.
     :raises Refused: the database does not accept the statement.
-    :raises CannotRun: this database or driver cannot be asked.
+    :raises CannotRun: statements of this database, or through this driver, cannot be described.
+    :raises DescribeTimeout: there was no answer within ``timeout``.
 
     Example::
 
@@ -99,8 +76,18 @@ async def describe(
         for column in description.columns:
             print(column.name, column.type, column.nullable, column.why)
     """
-    async with describer(db) as database:
+    async with describer(db, timeout=timeout) as database:
         return await database.describe(statement, never_null=never_null)
+
+
+def _module(family: Family) -> Any:
+    try:
+        return import_module(family.module)
+    except ImportError as error:
+        raise CannotRun(
+            f"statements of {family.label} are described with {error.name}, which is not "
+            'installed; next: pip install "sqla-typedpool[check]"'
+        ) from error
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""What a database says of a statement: its parameters, its columns, and what is unknown."""
+"""The description of a statement: its parameters and columns."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from typing import Any, TypeAlias
 
 from sqla_typedpool.mapping.dbtypes import DbType
 
+# A name for annotations: the classes below have a property `type`.
 PythonType: TypeAlias = type[Any]
-"""`type` is taken by the column's own."""
 
 
 @dataclass(frozen=True)
 class ParameterDescription:
-    """One bind of a statement, as the database understands it."""
+    """One parameter of a statement."""
 
     name: str
-    """The bind's name: ``user_id``."""
+    """The name of the bind parameter: ``user_id``."""
 
     db_type: DbType | None
-    """The database type, whatever its values are in Python; None = it does not tell."""
-
-    @property
-    def type(self) -> str | None:
-        """The database type as people write it: ``int8``."""
-        return None if self.db_type is None else self.db_type.name
+    """The database type; None if the database does not report it."""
 
     is_list: bool = False
-    """Whether a list of such values is passed: ``IN :ids``, expanding."""
+    """Whether a list of values is passed, as in ``IN :ids`` (an expanding parameter)."""
 
     is_processed: bool = False
     """Whether SQLAlchemy converts the value, so that its Python type is not known here."""
+
+    @property
+    def type(self) -> str | None:
+        """The name of the database type: ``int8``."""
+        return None if self.db_type is None else self.db_type.name
 
 
 @dataclass(frozen=True)
@@ -38,54 +38,57 @@ class ColumnDescription:
     """One column of a statement's result."""
 
     name: str
-    """As the database sends it, or as SQLAlchemy names it; ``!`` and ``?`` included."""
+    """The name in the result, with a ``!`` or ``?`` at its end if there is one."""
 
     db_type: DbType
-    """The database type and what its values arrive as."""
+    """The database type."""
 
     nullable: bool
-    """False only where it is certain; unknown = True."""
+    """Whether a value may be NULL; also True if that is not known."""
 
     why: str
-    """In a few words: ``u.name is NOT NULL``, ``p may be missing (LEFT JOIN)``."""
+    """The reason, in a few words: ``u.name is NOT NULL``."""
 
     origin: str | None = None
-    """``schema.table.column`` where it is a column and nothing else."""
+    """``schema.table.column`` if the value is that of a column, unchanged."""
 
     missing_with: str | None = None
-    """The relation whose missing row (outer join) is the only reason for a NULL: columns
-    with the same one are NULL together."""
+    """The relation whose missing row (of an outer join) is the only reason for a NULL.
+
+    Columns with the same relation are NULL in the same rows.
+    """
 
     @property
     def type(self) -> str:
-        """The database type as people write it: ``text[]``."""
+        """The name of the database type: ``text[]``."""
         return self.db_type.name
 
     @property
     def python_type(self) -> PythonType | None:
-        """The exact Python type of its values; None = it depends, or is not known."""
+        """The exact Python type of the values; None if it is not known or not always the same."""
         return self.db_type.python
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a database says of a statement it has not run."""
+    """What a database reports about a statement."""
 
     family: str
     """``"postgresql"``, ``"sqlite"`` or ``"mysql"``."""
 
     sql: str
-    """As it was sent, with the placeholders of the family's first driver."""
+    """The compiled SQL, with the placeholders of the family's first driver."""
 
     parameters: tuple[ParameterDescription, ...]
+
     columns: tuple[ColumnDescription, ...]
-    """() = it returns no rows."""
+    """() if the statement returns no rows."""
 
     server: str = ""
-    """Product and major version: ``PostgreSQL 15``."""
+    """The product and its major version: ``PostgreSQL 15``."""
 
     fingerprint: str = ""
-    """A digest of the catalogue entries it depends on; equal = nothing it uses has changed."""
+    """A digest of the definitions (of tables, views, types) that the description depends on."""
 
     notes: tuple[str, ...] = ()
-    """What could not be found out, and why: nullability on a read-only server, ..."""
+    """What could not be found out, and why; for example nullability on a read-only server."""

@@ -97,7 +97,7 @@ def test_a_locked_table_ends_the_run_with_the_statement(app: Path, postgres_url:
         async with locked_users(postgres_url):
             code, out, err = await check_while(app, postgres_url, nothing, "--timeout", "1")
         assert (code, out) == (2, "")
-        assert "did not describe 'SELECT id FROM users': no answer within 1 s" in err
+        assert "did not describe 'SELECT id FROM users' within 1 s" in err
         assert "is locked, or wait longer with --timeout" in err
         assert len(err.splitlines()) == 1
 
@@ -120,7 +120,7 @@ def test_a_server_that_falls_silent_ends_the_run(app: Path, own_postgres: Postgr
             finally:
                 own_postgres.thaw()
         assert code == 2
-        assert "no answer within 2 s" in err
+        assert "within 2 s" in err
         assert len(err.splitlines()) == 1
         assert time.monotonic() - began < 20
 

@@ -1,1 +1,1 @@
-"""Statements described by MySQL and MariaDB."""
+"""Describe statements of MySQL and MariaDB."""

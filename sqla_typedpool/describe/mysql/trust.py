@@ -1,96 +1,135 @@
 """How far the NOT NULL flags of MySQL and MariaDB can be trusted.
 
-They count outer joins of tables and set operations in, but not what an aggregate without
-GROUP BY does to the plain columns beside it (of no rows there is one row of NULLs;
-``ONLY_FULL_GROUP_BY`` is off in MariaDB), nor what ROLLUP leaves out, nor always an outer join
-of views or derived tables: a statement or a view with one of these is nullable in all but its
-counts. So is a view whose text this user may not read, and what stands beside a stored
-function, which may be an aggregate. ``x > ALL (SELECT ...)`` and JSON_DEPTH are flagged
-NOT NULL and can be NULL.
+The flags are right for plain columns, for joins of tables, for set operations and for the functions
+listed here (tried on MariaDB 10.11). They are not always right
 
-All of it is found by the words of a statement; rather too much doubt than too little.
+- beside an aggregate without GROUP BY: without rows there is one row, whose plain columns are NULL
+  (allowed unless ``ONLY_FULL_GROUP_BY`` is set, which it is not in MariaDB), or with ROLLUP;
+- for an outer join of views or derived tables, some of whose columns keep their flags;
+- for ``> ALL (SELECT ...)``, ``> ANY (SELECT ...)``, a comparison of rows, and JSON functions.
+
+The shape of a statement, and of the views that it reads, is found from its tokens. A flag is
+trusted only if the shape is known; a function that is not listed may be an aggregate.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import pairwise
 
-from sqla_typedpool.describe.mysql.packets import Definition
+from sqla_typedpool.describe.mysql.packets import ColumnDefinition
+from sqla_typedpool.describe.nullability import Nullability, maybe, never
 from sqla_typedpool.tokens import TokenKind, output_items, tokens
 
-_AGGREGATES = frozenset(
-    {
-        *("avg", "bit_and", "bit_or", "bit_xor", "count", "group_concat", "max", "min", "std"),
-        *("stddev", "stddev_pop", "stddev_samp", "sum", "var_pop", "var_samp", "variance"),
-        *("json_arrayagg", "json_objectagg", "any_value"),
-    }
-)
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
 
 
-class Doubt(IntEnum):
-    """How far the flags of a statement can be trusted."""
+_AGGREGATES = _words("""
+    any_value avg bit_and bit_or bit_xor count group_concat json_arrayagg json_objectagg max min std
+    stddev stddev_pop stddev_samp sum var_pop var_samp variance
+""")
+# Neither aggregates nor functions whose flags are wrong.
+_FUNCTIONS = _words("""
+    ascii bin bit_count bit_length char char_length character_length concat concat_ws elt field
+    find_in_set format from_base64 hex insert instr lcase left length locate lower lpad ltrim md5
+    mid oct octet_length ord position quote regexp_instr regexp_replace regexp_substr repeat replace
+    reverse right rpad rtrim sha1 sha2 space strcmp substr substring substring_index to_base64 trim
+    ucase unhex upper
+    abs acos asin atan atan2 ceil ceiling conv cos cot crc32 degrees exp floor ln log log10 log2 mod
+    pi pow power radians rand round sign sin sqrt tan truncate
+    adddate addtime curdate current_date current_time current_timestamp curtime date date_add
+    date_format date_sub datediff day dayname dayofmonth dayofweek dayofyear extract from_days
+    from_unixtime hour last_day localtime localtimestamp makedate maketime microsecond minute month
+    monthname now period_add period_diff quarter sec_to_time second str_to_date subdate subtime
+    sysdate time time_format time_to_sec timediff timestamp timestampadd timestampdiff to_days
+    to_seconds unix_timestamp utc_date utc_time utc_timestamp week weekday weekofyear year yearweek
+    cast coalesce convert greatest if ifnull interval isnull least nullif
+    connection_id current_user database last_insert_id schema user uuid version
+    cume_dist dense_rank first_value lag last_value lead nth_value ntile percent_rank rank
+    row_number
+""")
+# Not aggregates either, but some of their flags are wrong; so are those of JSON functions.
+_UNRELIABLE = _words("against all any match row some")
+# Words that may stand before a parenthesis and are no functions. After the first ones, commas
+# separate values or names; after the others they make a row: (1, 2) = (SELECT ...).
+_LIST_WORDS = _words("as by decimal from in index join key over partition using value values")
+_OTHER_WORDS = _words("""
+    and between binary case distinct div else except exists having intersect is like limit not on or
+    regexp rlike select set then union when where xor
+""")
+_STATEMENTS = _words("( delete insert replace select update values with")
+# What only MySQL reads in this way: executable comments, \' in strings, -- that is no comment.
+_OTHER_SYNTAX = re.compile(r"/\*M?!|\\['\"]|--(?!\s|$)")
 
-    NONE = 0
-    ABOUT_EXPRESSIONS = 1
-    """An outer join of tables; ``> ALL (SELECT ...)`` and JSON_DEPTH, whose flags are wrong."""
-    ABOUT_ALL = 2
-    """A row of NULLs may stand where there is none; or an outer join of views or derived
-    tables, some of whose columns keep their flag in it (MariaDB 10.11)."""
+
+class Trust(IntEnum):
+    """Which NOT NULL flags of a statement are trusted. Each level includes the ones before."""
+
+    NOTHING = 0
+    COUNTS = 1
+    """Those of columns that are a COUNT and nothing else."""
+    COLUMNS = 2
+    """Those of columns of tables."""
+    ALL = 3
 
 
 @dataclass(frozen=True)
-class Flags:
-    """What the flags of one statement's columns are worth."""
+class FlagTrust:
+    """Which NOT NULL flags of one statement are trusted."""
 
-    doubt: Doubt
+    trust: Trust
     counts: frozenset[int]
     """The columns, from 0, that are a COUNT and nothing else."""
 
-    def judge(self, place: int, column: Definition) -> tuple[bool, str]:
-        """Whether a column may be NULL, and why."""
+    def nullability(self, index: int, column: ColumnDefinition) -> Nullability:
+        """Return the nullability of the column with this index."""
         name = f"{column.table}.{column.org_name}" if column.org_name else "the expression"
         if not column.is_not_null:
-            return True, f"{name} may be NULL, says the server"
-        if self._trusts(place, column):
-            return False, f"{name} is NOT NULL, says the server"
-        if self.doubt is Doubt.ABOUT_ALL:
-            return True, "an aggregate, ROLLUP or an outer join may leave it out"
-        return True, f"an outer join may leave {name} out"
+            return maybe(f"the server reports that {name} may be NULL")
+        if self._is_trusted(index, column):
+            return never(f"the server reports that {name} is NOT NULL")
+        if self.trust is Trust.COLUMNS:
+            return maybe(f"{name} may be NULL: an outer join, or an unknown expression")
+        return maybe(f"{name} may be NULL: an aggregate, ROLLUP, an outer join or unknown syntax")
 
-    def _trusts(self, place: int, column: Definition) -> bool:
-        if self.doubt is Doubt.NONE or place in self.counts:
+    def _is_trusted(self, index: int, column: ColumnDefinition) -> bool:
+        if index in self.counts or self.trust is Trust.ALL:
             return True
-        return self.doubt is Doubt.ABOUT_EXPRESSIONS and bool(column.schema and column.org_name)
+        return self.trust is Trust.COLUMNS and bool(column.schema and column.org_name)
 
 
-class Doubts:
-    """What is doubtful in one database.
+class Schema:
+    """The views and stored functions that statements may use.
 
-    :param views: every view's text, by its name in lower case; "" for one that may not be read.
-    :param functions: the stored functions: each may aggregate, which the catalogue does not tell.
+    :param views: the text of each view by name in lower case; "" if the user may not read it.
+    :param functions: the names of the stored functions in lower case. Any of them may be an
+        aggregate, which the catalog does not report.
     """
 
     def __init__(self, views: dict[str, str], functions: frozenset[str]) -> None:
         self._views = views
-        self._aggregates = _AGGREGATES | functions
+        self._stored = functions
 
-    def flags(self, sql: str, columns: int) -> Flags:
-        """What the flags of this statement's columns are worth.
+    def flag_trust(self, sql: str, count: int) -> FlagTrust:
+        """Return which NOT NULL flags of this statement are trusted.
 
-        :param columns: how many it has.
+        :param count: the number of its columns.
         """
         texts = self._texts(sql)
-        doubt = max(_doubt_of(text, self._aggregates) for text in texts)
+        trust = min(map(self._trust_in, texts))
         reads_queries = len(texts) > 1 or words_of(sql).count("select") > 1
-        if doubt and reads_queries:
-            doubt = Doubt.ABOUT_ALL
-        return Flags(doubt, _counts(sql, columns) if doubt else frozenset())
+        if trust is Trust.COLUMNS and reads_queries:
+            trust = Trust.COUNTS
+        has_counts = trust in (Trust.COUNTS, Trust.COLUMNS)
+        return FlagTrust(trust, _counts(sql, count) if has_counts else frozenset())
 
     def _texts(self, sql: str) -> set[str]:
-        """The statement, and the views that it may read."""
+        """Return the statement and the texts of all views that it may read."""
         texts, waiting = set[str](), [sql]
         while waiting:
             text = waiting.pop()
@@ -101,37 +140,93 @@ class Doubts:
             ]
         return texts
 
+    def _trust_in(self, text: str) -> Trust:
+        words = words_of(text)
+        if _OTHER_SYNTAX.search(text) or any(word.startswith(("#", "$")) for word in words):
+            return Trust.NOTHING
+        if not words or words[0] not in _STATEMENTS or _has_rollup(words):
+            return Trust.COUNTS
+        functions = set(_functions_of(words))
+        aggregates = functions & _AGGREGATES - self._stored
+        unlisted = functions - aggregates - (_FUNCTIONS - self._stored)
+        is_grouped = list(pairwise(words)).count(("group", "by")) >= words.count("select")
+        if any(map(self._may_aggregate, unlisted)) or (aggregates and not is_grouped):
+            return Trust.COUNTS
+        is_outer_join = not {"left", "right", "full"}.isdisjoint(words)
+        return Trust.COLUMNS if unlisted or is_outer_join or _has_row(words) else Trust.ALL
 
-def _doubt_of(sql: str, aggregates: frozenset[str]) -> Doubt:
-    words = words_of(sql)
-    pairs = list(pairwise(words))
-    has_aggregate = any(word in aggregates and after == "(" for word, after in pairs)
-    is_grouped = pairs.count(("group", "by")) >= words.count("select")
-    if not words or "rollup" in words or (has_aggregate and not is_grouped):
-        return Doubt.ABOUT_ALL
-    is_outer = any(word in ("left", "right", "full") for word in words)
-    is_wrong = "json_depth" in words or ("all", "(") in pairs
-    return Doubt.ABOUT_EXPRESSIONS if is_outer or is_wrong else Doubt.NONE
+    def _may_aggregate(self, function: str) -> bool:
+        """Return whether a function that is not listed may be an aggregate."""
+        is_known = function in _UNRELIABLE or function.startswith("json_")
+        return not is_known or function in self._stored
 
 
-def _counts(sql: str, columns: int) -> frozenset[int]:
-    items = output_items(sql.replace("`", '"'))
-    if len(items) != columns:
+def _has_rollup(words: Sequence[str]) -> bool:
+    """Return whether there is a WITH that does not begin a common table expression."""
+    return any(word == "with" and before != "(" for before, word in pairwise(words))
+
+
+def _functions_of(words: Sequence[str]) -> Iterator[str]:
+    """Yield each name before a parenthesis, unless it is a keyword, a table or a type.
+
+    A qualified name is of a stored function. It is yielded as ".", which no list contains.
+    """
+    for index, word in enumerate(words):
+        if word != "(" or index == 0 or not re.match(r'[\w"]', words[index - 1]):
+            continue
+        start = index - 1
+        while start > 1 and words[start - 1] == ".":
+            start -= 2
+        name = "." if start < index - 1 else words[start]
+        before = words[start - 1] if start else ""
+        is_set_operation = name == "all" and before in ("union", "except", "intersect")
+        is_table_or_type = before in ("into", "as", "with", "recursive")
+        if not (name in _LIST_WORDS | _OTHER_WORDS or is_set_operation or is_table_or_type):
+            yield name
+
+
+def _has_row(words: Sequence[str]) -> bool:
+    """Return whether there is a parenthesis around several values: ``(1, 2)``."""
+    opened: list[int] = []
+    for index, word in enumerate(words):
+        if word == "(":
+            opened.append(index)
+        elif word == ")" and opened:
+            opened.pop()
+        elif word == "," and opened and _opens_row(words, opened[-1]):
+            return True
+    return False
+
+
+def _opens_row(words: Sequence[str], index: int) -> bool:
+    before = words[index - 1] if index else ""
+    is_list = before in _LIST_WORDS or words[index + 1] in ("select", "with", "values")
+    return not is_list and (before in _OTHER_WORDS or not re.match(r'[\w"]', before))
+
+
+def _counts(sql: str, count: int) -> frozenset[int]:
+    items = output_items(_standard(sql))
+    if len(items) != count:
         return frozenset()
     texts = [sql[start:end].strip().lower() for start, end in items]
     return frozenset(
-        place
-        for place, text in enumerate(texts)
+        index
+        for index, text in enumerate(texts)
         if re.fullmatch(r"count\([^()]*\)(\s+(as\s+)?[\w`]+)?", text)
     )
 
 
 def words_of(sql: str) -> list[str]:
-    """The tokens of a statement, in lower case."""
-    return [each.text.lower() for each in tokens(sql.replace("`", '"'))]
+    """Return the tokens of a statement in lower case."""
+    return [token.text.lower() for token in tokens(_standard(sql))]
 
 
 def _names(sql: str) -> set[str]:
     kinds = (TokenKind.WORD, TokenKind.NAME, TokenKind.STRING)
-    found = [each.text.strip('"') for each in tokens(sql.replace("`", '"')) if each.kind in kinds]
+    found = [each.text.strip('"') for each in tokens(_standard(sql)) if each.kind in kinds]
     return {part.lower() for each in found for part in each.split(".")}
+
+
+def _standard(sql: str) -> str:
+    """Return a statement with names quoted as in standard SQL."""
+    return sql.replace("`", '"')

@@ -1,29 +1,29 @@
-"""How PostgreSQL's own analysis of a statement is got hold of, without running it.
+"""Read PostgreSQL's own analysis of a statement, without executing the statement.
 
-A temporary function around the statement (``BEGIN ATOMIC``, PostgreSQL 14 and later) keeps
-the analysed tree in the catalogue, where it can be read; the transaction is rolled back.
-Where no such function can be made, the server can print the tree to the session, but prints
-it to its own log as well: that is done only when it is allowed.
+A temporary function whose body is the statement (``BEGIN ATOMIC``, PostgreSQL 14 and later)
+stores the analysed tree in the catalog, in ``pg_proc.prosqlbody``. The function is removed by
+the rollback of the transaction.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sqla_typedpool.describe.deadline import TIME_LIMIT_CODES
 from sqla_typedpool.describe.postgres.nodes import Node, parse_nodes
 from sqla_typedpool.describe.postgres.session import PreparedStatement, Session
 from sqla_typedpool.describe.postgres.types import Types
 from sqla_typedpool.errors import Refused
 
 _NAME = "sqla_typedpool_described"
-_MOST_PARAMETERS = 100  # of a function
+_MAX_PARAMETERS = 100  # of a function
 _TREE = """
 SELECT prosqlbody::pg_catalog.text FROM pg_catalog.pg_proc
 WHERE pronamespace = pg_catalog.pg_my_temp_schema() AND proname = $1::pg_catalog.text
 """
-# Event triggers are code of the application's, and CREATE FUNCTION would run it.
-# Nothing is ever dropped, so that those for sql_drop stay still.
-_SITUATION = """
+# CREATE FUNCTION would execute event triggers, which are code of the application. Nothing is ever
+# dropped, so event triggers for sql_drop are not executed.
+_STATE = """
 SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
     pg_catalog.pg_is_in_recovery(),
     pg_catalog.current_setting('transaction_read_only') = 'on',
@@ -32,32 +32,34 @@ SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
      WHERE e.evtenabled <> 'D' AND e.evtevent IN ('ddl_command_start', 'ddl_command_end')
      AND (e.evttags IS NULL OR 'CREATE FUNCTION' = ANY (e.evttags)))
 """
+# nodes/nodes.h, CmdType: SELECT, UPDATE, INSERT, DELETE, MERGE; not utility statements
+_COMMANDS = frozenset("12345")
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """What was found out."""
+    """The analysis of a statement."""
 
     query: Node | None
-    """The analysed tree; None = unknown."""
+    """The analysed tree; None if it is not known, or of a utility statement."""
     note: str = ""
-    """Why it is unknown, and the next step."""
+    """Why the tree is not known, and the next step."""
 
 
-@dataclass
-class Analyst:
-    """One session, and what may be done in it."""
+@dataclass(frozen=True)
+class Analyzer:
+    """Analyses statements in one session."""
 
     session: Session
     version: int
-    """``150018``."""
+    """The server's version: ``150018``."""
     obstacle: str
-    """Why no temporary function can be made; "" = it can."""
+    """Why no temporary function can be created; "" if one can."""
 
     @classmethod
-    async def arrive(cls, session: Session) -> Analyst:
-        """Look at the session's situation, and make room for temporary functions."""
-        ((version, standby, read_only, may_create, trigger),) = await session.fetch(_SITUATION)
+    async def create(cls, session: Session) -> Analyzer:
+        """Find out whether this session can create temporary functions."""
+        ((version, standby, read_only, has_temp, trigger),) = await session.fetch(_STATE)
         obstacle = ""
         if version < 140000:
             obstacle = "the server is older than PostgreSQL 14"
@@ -65,51 +67,32 @@ class Analyst:
             obstacle = "the server is a standby"
         elif read_only:
             obstacle = "the transaction is read-only"
-        elif not may_create:
+        elif not has_temp:
             obstacle = "the role lacks the privilege TEMP"
         elif trigger is not None:
             obstacle = f"the event trigger {trigger} would run"
-        analyst = cls(session, version, obstacle)
-        if not obstacle:
-            await analyst._make_room()
-        return analyst
+        return cls(session, version, obstacle or await _create_schema(session))
 
-    async def _make_room(self) -> None:
-        """The temporary schema, once and not in each savepoint; it goes with the transaction."""
-        room = f"CREATE FUNCTION pg_temp.{_NAME}_room() RETURNS void LANGUAGE sql BEGIN ATOMIC END"
-        try:
-            async with self.session.rolled_back():
-                await self.session.fetch(room)
-        except Refused as error:
-            self.obstacle = f"no temporary function can be made: {error.message}"
-        else:
-            await self.session.fetch(room)
+    async def analyze(self, sql: str, prepared: PreparedStatement, types: Types) -> Analysis:
+        """Return the analysed tree of one statement.
 
-    async def analyse(self, sql: str, prepared: PreparedStatement, types: Types) -> Analysis:
-        """The analysed tree of a statement that was prepared already, and so is only one.
+        Call it in a savepoint: it leaves a function, or a failed transaction, behind.
 
-        Inside a savepoint: it leaves a function, settings or a failed transaction behind.
+        :param sql: a single statement; PREPARE has accepted it.
         """
-        try:
-            if not self.obstacle:
-                return await self._by_function(sql, prepared, types)
-        except ValueError as error:
-            return Analysis(None, f"nullability is unknown: {error}")
-        return Analysis(
-            None,
-            f"nullability is unknown, and every column is taken to be nullable: {self.obstacle}; "
-            f"next: check with --ephemeral, or with a role that may create temporary functions on "
-            f"a primary of PostgreSQL 14 or later",
-        )
-
-    async def _by_function(self, sql: str, prepared: PreparedStatement, types: Types) -> Analysis:
-        if len(prepared.parameters) > _MOST_PARAMETERS:
-            return Analysis(
-                None,
-                f"nullability is unknown: {len(prepared.parameters)} parameters are more than "
-                f"the {_MOST_PARAMETERS} that a function can have; next: pass an array",
+        parameters = prepared.parameters
+        if self.obstacle:
+            return _unknown(
+                f"{self.obstacle}, so every column is reported as nullable; next: check with "
+                "--ephemeral, or with a role that can create temporary functions on a primary of "
+                "PostgreSQL 14 or later"
             )
-        arguments = ", ".join(types.sql_name(each) for each in prepared.parameters)
+        if len(parameters) > _MAX_PARAMETERS:
+            return _unknown(
+                f"the statement has {len(parameters)} parameters, and a function can have "
+                f"{_MAX_PARAMETERS}; next: pass an array"
+            )
+        arguments = ", ".join(map(types.sql_name, parameters))
         returns = "SETOF pg_catalog.record" if prepared.columns else "void"
         try:
             await self.session.fetch(
@@ -117,19 +100,39 @@ class Analyst:
                 f"LANGUAGE sql BEGIN ATOMIC {sql}\n; END"
             )
             ((text,),) = await self.session.fetch(_TREE, _NAME)
+            return Analysis(_only_query(text))
         except Refused as error:
-            return Analysis(None, f"nullability is unknown: {error.message}")
-        return Analysis(_only_query(text))
+            if error.code in TIME_LIMIT_CODES:
+                raise
+            return _unknown(error.message)
+        except ValueError as error:
+            return _unknown(str(error))
+
+
+async def _create_schema(session: Session) -> str:
+    """Create the session's temporary schema once, and not again in each savepoint.
+
+    :return: why no temporary function can be created; "" if one can.
+    """
+    sql = f"CREATE FUNCTION pg_temp.{_NAME}_schema() RETURNS void LANGUAGE sql BEGIN ATOMIC END"
+    try:
+        async with session.rolled_back():
+            await session.fetch(sql)
+    except Refused as error:
+        return f"no temporary function can be created: {error.message}"
+    await session.fetch(sql)
+    return ""
+
+
+def _unknown(reason: str) -> Analysis:
+    return Analysis(None, f"nullability is unknown: {reason}")
 
 
 def _only_query(text: str | None) -> Node | None:
-    """A tree, or lists around it."""
+    """Return the tree of the only statement, which may be inside lists."""
     tree = parse_nodes(text or "<>")
     while isinstance(tree, list):
         if len(tree) != 1:
-            raise ValueError(f"{len(tree)} statements where one is due")
+            raise ValueError(f"the server's analysis has {len(tree)} statements and not one")
         (tree,) = tree
-    return tree if isinstance(tree, Node) and tree.commandType in _JUDGED else None
-
-
-_JUDGED = frozenset("12345")
+    return tree if isinstance(tree, Node) and tree.commandType in _COMMANDS else None

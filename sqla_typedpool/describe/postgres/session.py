@@ -1,225 +1,252 @@
-"""How statements are prepared, and catalogues read, over the drivers' own connections.
+"""Prepare statements and read the catalog through the drivers' own connections.
 
-Both drivers are used below SQLAlchemy, so that no listener hears of it, and beside the
-drivers' caches of statements, which stay as they were. Every wait has a bound.
+The drivers are used without SQLAlchemy, so that no event listener is called, and without their
+caches of prepared statements, which are left as they were.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Generator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
+from sqla_typedpool.describe.deadline import within
 from sqla_typedpool.errors import CannotRun, Refused
 
 _TRANSACTION = "BEGIN", "ROLLBACK"
+# Not the driver's own savepoints, which are never released: thousands of them would fill the
+# server's lock table.
 _SAVEPOINT = (
     "SAVEPOINT sqla_typedpool",
     "ROLLBACK TO SAVEPOINT sqla_typedpool; RELEASE SAVEPOINT sqla_typedpool",
 )
-_PATIENCE = 30.0  # seconds for one answer; the server itself gives up after 10
+_ROLLBACK_SECONDS = 5.0  # at most, after an error
 
 
 @dataclass(frozen=True)
 class PreparedStatement:
-    """What the server says of a statement it has parsed."""
+    """The result of PREPARE."""
 
     parameters: tuple[int, ...]
-    """The OIDs of ``$1``, ``$2``, ..."""
+    """The OIDs of the types of ``$1``, ``$2``, ..."""
     columns: tuple[tuple[str, int], ...]
-    """Names and OIDs; domains are told as their base types. () = no rows."""
+    """Names and type OIDs; for a domain that of its base type. () if it returns no rows."""
 
 
-class Session(Protocol):
+class Session(ABC):
     """One connection of one driver."""
 
-    has_lists: bool
-    """Whether arrays of the application's own types arrive as lists."""
+    has_lists: ClassVar[bool]
+    """Whether arrays of the application's own types are returned as lists."""
 
+    def __init__(self, connection: Any, timeout: float) -> None:
+        self._connection = connection
+        self._timeout = timeout
+
+    @abstractmethod
     async def prepare(self, sql: str) -> PreparedStatement:
-        """Have one statement analysed.
+        """Prepare one statement.
 
         :raises Refused: the server does not accept it.
+        :raises CannotRun: the connection is lost.
         """
-        ...
 
+    @abstractmethod
     async def fetch(self, sql: str, value: str | None = None) -> list[tuple[Any, ...]]:
-        """The rows of a statement of our own, whose only parameter is ``$1``, a text.
+        """Execute a statement of this package and return its rows.
 
+        :param value: the value of ``$1``, its only parameter.
         :raises Refused: the server does not accept it.
+        :raises CannotRun: the connection is lost.
         """
-        ...
 
-    def rolled_back(self) -> Any:
-        """An asynchronous context: a transaction or savepoint that is always rolled back."""
-        ...
+    @abstractmethod
+    async def execute(self, script: str) -> None:
+        """Execute statements of this package that return no rows.
+
+        :raises Refused: the server does not accept them.
+        :raises CannotRun: the connection is lost.
+        """
+
+    @property
+    @abstractmethod
+    def _is_in_transaction(self) -> bool: ...
+
+    @property
+    @abstractmethod
+    def _is_closed(self) -> bool: ...
+
+    @asynccontextmanager
+    async def rolled_back(self) -> AsyncGenerator[None, None]:
+        """Begin a transaction, or a savepoint inside of one, and always roll it back."""
+        begin, end = _SAVEPOINT if self._is_in_transaction else _TRANSACTION
+        await self.execute(begin)
+        try:
+            yield
+        except BaseException:
+            with suppress(Exception):  # an error here must not replace the first one
+                await self._roll_back(end, min(self._timeout, _ROLLBACK_SECONDS))
+            raise
+        await self._roll_back(end, self._timeout)
+
+    async def _roll_back(self, script: str, seconds: float) -> None:
+        if not self._is_closed:  # otherwise the server has rolled back
+            await within(seconds, "roll back", self.execute(script))
 
 
-def session_of(driver: Any) -> Session:
-    """The way to talk over a driver's connection.
+def session_for(connection: Any, timeout: float) -> Session:
+    """Return a session on a driver's connection.
 
-    :raises CannotRun: it is of another driver.
+    :param timeout: seconds for a rollback.
+    :raises CannotRun: the driver is neither asyncpg nor psycopg.
     """
-    package = type(driver).__module__.partition(".")[0]
+    package = type(connection).__module__.partition(".")[0]
     if package == "asyncpg":
-        return AsyncpgSession(driver)
+        return AsyncpgSession(connection, timeout)
     if package == "psycopg":
-        return PsycopgSession(driver)
+        return PsycopgSession(connection, timeout)
     raise CannotRun(
-        f"statements cannot be described over the driver {package}; next: use an engine of "
-        f"postgresql+asyncpg or postgresql+psycopg"
+        f"statements cannot be described through the driver {package}; next: use an engine for "
+        "postgresql+asyncpg or postgresql+psycopg"
     )
 
 
-class AsyncpgSession:
-    """asyncpg: prepared statements are named, and closed when they are collected."""
+class AsyncpgSession(Session):
+    """asyncpg. Its prepared statements have names, and are closed by the garbage collector."""
 
     has_lists = True
 
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-        self._kept: dict[str, Any] = {}
+    def __init__(self, connection: Any, timeout: float) -> None:
+        super().__init__(connection, timeout)
+        self._catalog_queries: dict[str, Any] = {}
+        # Longer than any deadline here; without it the connection's command_timeout would apply.
+        self._limit = timeout + 60
 
     async def prepare(self, sql: str) -> PreparedStatement:
-        with _asyncpg_refusals():
-            found = await self._connection.prepare(sql, timeout=_PATIENCE)
+        with _asyncpg_errors():
+            found = await self._connection.prepare(sql, timeout=self._limit)
         parameters = tuple(each.oid for each in found.get_parameters())
         return PreparedStatement(
-            parameters, tuple((a.name, a.type.oid) for a in found.get_attributes())
+            parameters, tuple((each.name, each.type.oid) for each in found.get_attributes())
         )
 
     async def fetch(self, sql: str, value: str | None = None) -> list[tuple[Any, ...]]:
         arguments = () if value is None else (value,)
-        with _asyncpg_refusals():
-            statement = self._kept.get(sql)
+        with _asyncpg_errors():
+            statement = self._catalog_queries.get(sql)
             if statement is None:  # Connection.fetch() would fill the driver's cache
-                statement = await self._connection.prepare(sql, timeout=_PATIENCE)
-            if value is not None:  # asked again and again
-                self._kept[sql] = statement
-            rows = await statement.fetch(*arguments, timeout=_PATIENCE)
-        return [tuple(row) for row in rows]
+                statement = await self._connection.prepare(sql, timeout=self._limit)
+            if value is not None:  # it is executed for many statements
+                self._catalog_queries[sql] = statement
+            return list(map(tuple, await statement.fetch(*arguments, timeout=self._limit)))
 
-    @asynccontextmanager
-    async def rolled_back(self) -> AsyncGenerator[None, None]:
-        # Not the driver's own savepoints, which are never released: thousands of them would
-        # fill the server's table of locks.
-        begin, end = _SAVEPOINT if self._connection.is_in_transaction() else _TRANSACTION
-        with _asyncpg_refusals():
-            await self._connection.execute(begin, timeout=_PATIENCE)
-        try:
-            yield
-        finally:
-            if not self._connection.is_closed():  # else there is nothing to take back
-                with _asyncpg_refusals():
-                    await self._connection.execute(end, timeout=_PATIENCE)
+    async def execute(self, script: str) -> None:
+        with _asyncpg_errors():
+            await self._connection.execute(script, timeout=self._limit)
+
+    @property
+    def _is_in_transaction(self) -> bool:
+        return bool(self._connection.is_in_transaction())
+
+    @property
+    def _is_closed(self) -> bool:
+        return bool(self._connection.is_closed())
 
 
-class PsycopgSession:
-    """psycopg: the unnamed statement, by the generators that psycopg itself runs on."""
+class PsycopgSession(Session):
+    """psycopg. It uses the unnamed statement, through the generators that psycopg runs on."""
 
     has_lists = False
-
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
 
     async def prepare(self, sql: str) -> PreparedStatement:
         pgconn = self._connection.pgconn
         codec = self._connection.info.encoding
-        with _psycopg_refusals():
+        with _psycopg_errors():
             pgconn.send_prepare(b"", sql.encode(codec))
-            await self._answer()
+            await self._results()
             pgconn.send_describe_prepared(b"")
-            found = await self._answer()
+            (found,) = await self._results()
         columns = ((found.fname(n).decode(codec), found.ftype(n)) for n in range(found.nfields))
         parameters = (found.param_type(n) for n in range(found.nparams))
         return PreparedStatement(tuple(parameters), tuple(columns))
-
-    async def _answer(self) -> Any:
-        from psycopg import errors, generators, pq
-
-        waiting: Generator[Any, Any, Any] = generators.execute(self._connection.pgconn)
-        (result,) = await asyncio.wait_for(self._connection.wait(waiting), _PATIENCE)
-        if result.status == pq.ExecStatus.FATAL_ERROR:
-            raise errors.error_from_result(result, encoding=self._connection.info.encoding)
-        return result
 
     async def fetch(self, sql: str, value: str | None = None) -> list[tuple[Any, ...]]:
         from psycopg import rows
 
         async with self._connection.cursor(row_factory=rows.tuple_row) as cursor:
-            with _psycopg_refusals():
+            with _psycopg_errors():
                 if value is None:
-                    running = cursor.execute(sql, prepare=False)
+                    await cursor.execute(sql, prepare=False)
                 else:
                     escaped = sql.replace("%", "%%").replace("$1", "%s")
-                    running = cursor.execute(escaped, (value,), prepare=False)
-                await asyncio.wait_for(running, _PATIENCE)
-                if cursor.description is None:
-                    return []
-                found: list[tuple[Any, ...]] = await cursor.fetchall()
+                    await cursor.execute(escaped, (value,), prepare=False)
+                found: list[tuple[Any, ...]] = await cursor.fetchall() if cursor.description else []
                 return found
 
-    @asynccontextmanager
-    async def rolled_back(self) -> AsyncGenerator[None, None]:
-        transaction = self._connection.transaction(force_rollback=True)
-        with _psycopg_refusals():
-            await asyncio.wait_for(transaction.__aenter__(), _PATIENCE)
-        try:
-            yield
-        finally:
-            if not self._connection.closed:  # else there is nothing to take back
-                with _psycopg_refusals():
-                    await asyncio.wait_for(transaction.__aexit__(None, None, None), _PATIENCE)
+    async def execute(self, script: str) -> None:
+        with _psycopg_errors():
+            self._connection.pgconn.send_query(script.encode())
+            await self._results()
+
+    async def _results(self) -> list[Any]:
+        from psycopg import errors, generators, pq
+
+        waiting: Any = generators.execute(self._connection.pgconn)
+        results: list[Any] = await self._connection.wait(waiting)
+        for result in results:
+            if result.status == pq.ExecStatus.FATAL_ERROR:
+                raise errors.error_from_result(result, encoding=self._connection.info.encoding)
+        return results
+
+    @property
+    def _is_in_transaction(self) -> bool:
+        from psycopg import pq
+
+        return bool(self._connection.info.transaction_status != pq.TransactionStatus.IDLE)
+
+    @property
+    def _is_closed(self) -> bool:
+        return bool(self._connection.closed)
 
 
 @contextmanager
-def _asyncpg_refusals() -> Iterator[None]:
+def _asyncpg_errors() -> Iterator[None]:
     import asyncpg
 
     try:
         yield
     except asyncpg.PostgresError as error:
-        raise _refused(error, error.position, error.hint, error.sqlstate) from error
-    except asyncpg.UnsupportedClientFeatureError as error:  # nor would it read the rows
+        message = getattr(error, "message", None) or str(error)
+        raise _error(message, error.sqlstate, error.position, error.hint) from error
+    except asyncpg.UnsupportedClientFeatureError as error:  # it could not read the rows either
         hint = "select single columns, or cast it to text"
         raise Refused(f"asyncpg cannot read it: {error}", hint=hint) from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-        raise _refused(error, None, None, None) from error
-    except asyncio.TimeoutError as error:
-        raise _no_answer() from error
+        raise _error(str(error)) from error
 
 
 @contextmanager
-def _psycopg_refusals() -> Iterator[None]:
+def _psycopg_errors() -> Iterator[None]:
     import psycopg
 
     try:
         yield
     except psycopg.Error as error:
-        diag, message = error.diag, error.diag.message_primary or str(error)
-        position, hint = diag.statement_position, diag.message_hint
-        raise _refused(message, position, hint, error.sqlstate) from error
-    except asyncio.TimeoutError as error:
-        raise _no_answer() from error
+        diag = error.diag
+        message = diag.message_primary or str(error)
+        raise _error(message, error.sqlstate, diag.statement_position, diag.message_hint) from error
 
 
-def _refused(
-    message: object, position: str | None, hint: str | None, code: str | None
+def _error(
+    message: str, code: str | None = None, position: str | None = None, hint: str | None = None
 ) -> Refused | CannotRun:
-    text = str(getattr(message, "message", None) or message)
+    """Return `Refused` for an error of the statement, `CannotRun` for one of the connection."""
     if code is None or code.startswith(("08", "57P")):
         return CannotRun(
-            f"the connection to the database is lost: {text}; next: look at the server, and run "
-            f"the check again"
+            f"the connection to the database is lost: {message}; next: check that the server is "
+            "running, then run the check again"
         )
-    where = int(position) - 1 if position else None
-    return Refused(text, position=where, hint=hint or "", code=code)
-
-
-def _no_answer() -> CannotRun:
-    return CannotRun(
-        f"the database has not answered for {_PATIENCE:g} s; next: look at the server, and run "
-        f"the check again"
-    )
+    offset = int(position) - 1 if position else None
+    return Refused(message, position=offset, hint=hint or "", code=code)

@@ -1,1 +1,1 @@
-"""Statements described by SQLite."""
+"""Describe statements of SQLite."""

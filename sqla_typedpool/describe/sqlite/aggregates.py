@@ -1,9 +1,9 @@
-"""Which SELECT of a SQLite statement an aggregate belongs to.
+"""Find out which SELECT of a SQLite statement an aggregate belongs to.
 
-A SELECT with an aggregate of its own and no GROUP BY is one row even of no rows, and its plain
-columns are NULL then. SQLite gives an aggregate in a subquery to the SELECT outside if it reads
-that one's columns alone; in a window's clauses it belongs to the SELECT around. Where it cannot
-be told, it may be either's.
+A SELECT with an aggregate and without GROUP BY returns one row even if it reads no rows; its plain
+columns are NULL then. An aggregate in a subquery belongs to the outer SELECT if it reads columns
+of that one only. An aggregate in the clauses of a window belongs to the SELECT with the window.
+If it is not certain which SELECT an aggregate belongs to, it may belong to any of them.
 """
 
 from __future__ import annotations
@@ -11,91 +11,99 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-Reads = Callable[[str, str], bool]
-"""Whether the table of this name has a column of that name, both in lower case."""
+from sqlglot import exp
 
-_WRAPPERS = ("Filter", "IgnoreNulls", "RespectNulls")
+HasColumn = Callable[[str, str], bool]
+"""Whether a name is a table's, and the table has this column; both names in lower case."""
+
+_WRAPPERS = (exp.Filter, exp.IgnoreNulls, exp.RespectNulls)
 
 
 def may_aggregate(
-    item: Any, aggregates: frozenset[str], has: Reads, inner: tuple[Any, ...] = ()
+    node: exp.Expression,
+    aggregates: frozenset[str],
+    has_column: HasColumn,
+    subqueries: tuple[exp.Select, ...] = (),
 ) -> bool:
-    """Whether it is, or holds, an aggregate that may be of the SELECT outside of ``inner``."""
-    kind = type(item).__name__
-    if kind == "Select":
-        inner = (*inner, item)
-    if kind == "Window":
-        parts = _of_window(item)
+    """Return whether an expression contains an aggregate that may belong to its own SELECT.
+
+    :param aggregates: the names of the aggregate functions, in lower case.
+    :param subqueries: the subqueries around the node, inside of that SELECT.
+    """
+    if isinstance(node, exp.Select):
+        subqueries = (*subqueries, node)
+    if isinstance(node, exp.Window):
+        parts = _parts_of_window(node)
     else:
-        if _is_aggregate(item, aggregates) and not _is_of(item, inner, has):
+        if _is_aggregate(node, aggregates) and not _belongs_to(node, subqueries, has_column):
             return True
-        parts = item.iter_expressions()
-    return any(may_aggregate(each, aggregates, has, inner) for each in parts)
+        parts = node.iter_expressions()
+    return any(may_aggregate(part, aggregates, has_column, subqueries) for part in parts)
 
 
-def _of_window(window: Any) -> Iterator[Any]:
-    """What a window function works on; itself it is no aggregate."""
+def _parts_of_window(window: exp.Window) -> Iterator[Any]:
+    """Yield the arguments and clauses of a window function, which is itself no aggregate."""
     function = window.this
-    while type(function).__name__ in _WRAPPERS:
-        yield from (each for each in function.iter_expressions() if each is not function.this)
+    while isinstance(function, _WRAPPERS):
+        yield from (part for part in function.iter_expressions() if part is not function.this)
         function = function.this
     yield from function.iter_expressions()
-    yield from (each for each in window.iter_expressions() if each is not window.this)
+    yield from (part for part in window.iter_expressions() if part is not window.this)
 
 
-def _is_aggregate(node: Any, aggregates: frozenset[str]) -> bool:
-    kinds = {each.__name__ for each in type(node).__mro__}
-    if "Anonymous" in kinds:
+def _is_aggregate(node: exp.Expression, aggregates: frozenset[str]) -> bool:
+    if isinstance(node, exp.Anonymous):
         return node.name.lower() in aggregates
-    if kinds & {"Max", "Min"} and node.expressions:
-        return False  # of several values of one row
-    return bool(kinds & {"AggFunc", "AnonymousAggFunc"})
+    if isinstance(node, (exp.Max, exp.Min)) and node.expressions:
+        return False  # of several values in one row
+    return isinstance(node, (exp.AggFunc, exp.AnonymousAggFunc))
 
 
-def _is_of(aggregate: Any, selects: tuple[Any, ...], has: Reads) -> bool:
-    """Whether it certainly belongs to one of these subqueries."""
-    columns = [each for each in aggregate.walk() if type(each).__name__ == "Column"]
+def _belongs_to(
+    aggregate: exp.Expression, selects: tuple[exp.Select, ...], has_column: HasColumn
+) -> bool:
+    """Return whether an aggregate certainly belongs to one of these."""
     return bool(selects) and all(
-        any(_reads(select, column, has) for select in selects) for column in columns
+        any(_reads(select, column, has_column) for select in selects)
+        for column in aggregate.find_all(exp.Column)
     )
 
 
-def _reads(select: Any, column: Any, has: Reads) -> bool:
+def _reads(select: exp.Select, column: exp.Column, has_column: HasColumn) -> bool:
     name, table = column.name.lower(), column.table.lower()
-    for source in _sources(select):
-        alias = source.alias_or_name.lower()
-        if table == alias or (not table and has(source.name.lower(), name)):
-            return True
-    return False
+    return any(
+        table == item.alias_or_name.lower() or (not table and has_column(item.name.lower(), name))
+        for item in from_items(select)
+    )
 
 
-def _sources(select: Any) -> Iterator[Any]:
-    start = select.args.get("from_") or select.args.get("from")
+def from_items(select: exp.Expression) -> Iterator[Any]:
+    """Yield the tables and subqueries of a FROM clause, without those of nested joins."""
+    start = select.args.get("from_") or select.args.get("from")  # "from": older sqlglot
     if start is not None:
         yield start.this
     yield from (join.this for join in select.args.get("joins") or ())
 
 
-def holds_plain_column(node: Any, aggregates: frozenset[str]) -> bool:
-    """Whether it reads a column, or all of them, outside of an aggregate."""
-    if type(node).__name__ in ("Column", "Star"):
+def has_plain_column(node: exp.Expression, aggregates: frozenset[str]) -> bool:
+    """Return whether an expression reads a column, or ``*``, outside of an aggregate."""
+    if isinstance(node, (exp.Column, exp.Star)):
         return True
-    function = node.this if type(node).__name__ == "Filter" else node
+    function = node.this if isinstance(node, exp.Filter) else node
     if _is_aggregate(function, aggregates):
         return False
-    return any(holds_plain_column(each, aggregates) for each in node.iter_expressions())
+    return any(has_plain_column(part, aggregates) for part in node.iter_expressions())
 
 
-def is_count(item: Any) -> bool:
-    """Whether it is a COUNT, filtered or not, and nothing else."""
-    kind = type(item).__name__
-    if kind in ("Alias", "Paren", "Filter"):
-        return is_count(item.this)
-    return kind == "Count"
+def is_count(node: Any) -> bool:
+    """Return whether an expression is a COUNT, filtered or not, and nothing else."""
+    if isinstance(node, (exp.Alias, exp.Paren, exp.Filter)):
+        return is_count(node.this)
+    return isinstance(node, exp.Count)
 
 
-def is_own_count(select: Any, has: Reads) -> bool:
-    """Whether a subquery's only column is a COUNT, and of its own rows."""
+def is_own_count(select: exp.Select, has_column: HasColumn) -> bool:
+    """Return whether a subquery's only column is a COUNT of its own rows."""
     if len(select.expressions) != 1 or not is_count(select.expressions[0]):
         return False
-    return _is_of(select.expressions[0], (select,), has)
+    return _belongs_to(select.expressions[0], (select,), has_column)

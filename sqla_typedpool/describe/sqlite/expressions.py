@@ -1,33 +1,42 @@
-"""Which expressions of a SQLite statement can be NULL, by an allow-list.
+"""Infer which expressions of a SQLite statement can be NULL, by an allow-list.
 
-Arithmetic is not on it (``1/0``, infinities), nor are most functions.
+Arithmetic is not in the list (``1/0`` is NULL), nor are most functions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from sqla_typedpool.describe.sqlite.aggregates import Reads, is_count, is_own_count
+from sqlglot import exp
+
+from sqla_typedpool.describe.nullability import Nullability, maybe, never
+from sqla_typedpool.describe.sqlite.aggregates import HasColumn, is_count, is_own_count
+
+_RANK = getattr(exp, "Rank", exp.RowNumber)  # older releases of sqlglot have no class for it
+_DENSE_RANK = getattr(exp, "DenseRank", exp.RowNumber)
+_NUMBERS = (exp.RowNumber, _RANK, _DENSE_RANK, exp.Count)
+_COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Like, exp.Glob)
+_NULL_IF_AN_OPERAND_IS = (
+    *_COMPARISONS,
+    *(exp.And, exp.Or, exp.Not, exp.DPipe, exp.Lower, exp.Upper, exp.Length, exp.Trim),
+)
+_NEVER_NULL = (
+    *(exp.Literal, exp.Boolean, exp.Exists, exp.Is),
+    *(exp.CurrentTimestamp, exp.CurrentDate, exp.CurrentTime),
+)
+_COUNT_CLAUSES = {"expressions", "from_", "from", "joins", "where", "kind"}
 
 
-@dataclass(frozen=True)
-class Judged:
-    """One column."""
+class SelectColumn(NamedTuple):
+    """One output column of a SELECT or of a table."""
 
     name: str
-    nullable: bool
-    why: str
-    missing_with: str | None = None
+    nullability: Nullability
 
 
-Columns = list[Judged]
-
-_RANKS = ("RowNumber", "Rank", "DenseRank", "Count")
-_COMPARISONS = ("EQ", "NEQ", "GT", "GTE", "LT", "LTE", "Like", "Glob")
-_STRICT = (*_COMPARISONS, "And", "Or", "Not", "DPipe", "Lower", "Upper", "Length", "Trim")
-_SURE = ("Literal", "Boolean", "Exists", "Is", "CurrentTimestamp", "CurrentDate", "CurrentTime")
+Columns = list[SelectColumn]
 
 
 @dataclass
@@ -36,143 +45,131 @@ class FromItem:
 
     alias: str
     columns: Columns
-    is_extended: bool = False
-    """Whether an outer join may leave it without a row."""
+    is_outer_joined: bool = False
+    """Whether an outer join may return a row without a row of it."""
 
-    def find(self, name: str) -> Judged | None:
-        found = next((each for each in self.columns if each.name.lower() == name), None)
-        if found is None or found.nullable or not self.is_extended:
-            return found
-        return replace(
-            found,
-            nullable=True,
-            why=f"{self.alias} may be missing (outer join)",
-            missing_with=self.alias,
-        )
+    def find(self, name: str) -> Nullability | None:
+        """Return the nullability of a column; None if there is no such column."""
+        found = (column.nullability for column in self.columns if column.name.lower() == name)
+        nullability = next(found, None)
+        if nullability is None or nullability.nullable or not self.is_outer_joined:
+            return nullability
+        return maybe(f"{self.alias} may be missing (outer join)", self.alias)
 
 
 @dataclass
 class SelectScope:
-    """One SELECT: its sources, and the columns that its WHERE proves."""
+    """One SELECT: its FROM items, and the columns that WHERE proves to be not NULL."""
 
-    sources: list[FromItem]
+    items: list[FromItem]
     proven: set[tuple[str, str]] = field(default_factory=set)
+    """Pairs of a table's alias ("" if there is none) and a column's name."""
     is_one_row: bool = False
-    """Whether it is one row even of no rows: an aggregate without GROUP BY."""
+    """Whether it returns a row even if it reads none: an aggregate without GROUP BY."""
 
 
 class Expressions:
-    """Judges the expressions of a statement."""
+    """Infers the nullability of the expressions of one statement."""
 
-    def __init__(self, has: Reads, *, are_parameters_sure: bool) -> None:
-        self._has = has
+    def __init__(self, has_column: HasColumn, *, never_null: bool) -> None:
+        self._has_column = has_column
         self._parameter = (
-            _never("no parameter is None")
-            if are_parameters_sure
-            else _maybe("a parameter may be None")
+            never("no parameter is None") if never_null else maybe("a parameter may be None")
         )
 
-    def judge(self, node: Any, scope: SelectScope) -> Judged:
-        kind = type(node).__name__
-        if kind == "Column":
+    def infer(self, node: Any, scope: SelectScope) -> Nullability:
+        """Return whether an expression may be NULL."""
+        if isinstance(node, exp.Column):
             return self._column(node, scope)
-        if kind == "Boolean" and any(each.find(str(node.this).lower()) for each in scope.sources):
-            return _maybe("it is a column's name, to SQLite")
-        if kind in _SURE or is_count(node):
-            return _never(f"{kind.lower()} is never NULL")
-        if kind == "Placeholder":
+        if isinstance(node, exp.Boolean) and any(
+            item.find(str(node.this).lower()) for item in scope.items
+        ):
+            return maybe("in SQLite it may be the name of a column")
+        if isinstance(node, _NEVER_NULL) or is_count(node):
+            return never(f"{node.key} is never NULL")
+        if isinstance(node, exp.Placeholder):
             return self._parameter
-        if kind in ("Paren", "Cast"):
-            return self.judge(node.this, scope)
-        if kind == "Window":
-            sure = type(node.this).__name__ in _RANKS
-            return _never("it numbers rows") if sure else _maybe("the window may be empty")
-        if kind == "Coalesce":
-            parts = [self.judge(each, scope) for each in (node.this, *node.expressions)]
-            return next((each for each in parts if not each.nullable), _maybe(parts[0].why))
-        if kind == "Case":
+        if isinstance(node, (exp.Paren, exp.Cast)):
+            return self.infer(node.this, scope)
+        if isinstance(node, exp.Window):
+            is_number = isinstance(node.this, _NUMBERS)
+            return never("it numbers rows") if is_number else maybe("the window may be empty")
+        return self._combined(node, scope)
+
+    def _combined(self, node: Any, scope: SelectScope) -> Nullability:
+        if isinstance(node, exp.Coalesce):
+            parts = self._all((node.this, *node.expressions), scope)
+            return next((part for part in parts if not part.nullable), maybe(parts[0].reason))
+        if isinstance(node, exp.Case):
             return self._case(node, scope)
-        if kind in _STRICT:
-            return self._strict(node, scope)
-        if kind == "Subquery":
-            return self._scalar(node.this)
-        return _maybe(f"nothing is known of {kind.lower()}()")
+        if isinstance(node, _NULL_IF_AN_OPERAND_IS):
+            if clauses_of(node) - {"this", "expression", "safe", "binary"}:
+                return maybe(f"nothing is known about this form of {node.key}")
+            operands = (node.args.get(name) for name in ("this", "expression"))
+            parts = self._all([each for each in operands if each is not None], scope)
+            return nullable_if_any(parts, "no operand is NULL")
+        if isinstance(node, exp.Subquery):
+            return self._scalar_subquery(node.this)
+        return maybe(f"nothing is known about {node.key}")
 
-    def _strict(self, node: Any, scope: SelectScope) -> Judged:
-        if clauses_of(node.args) - {"this", "expression", "safe", "binary"}:
-            return _maybe("nothing is known of it")
-        parts = [self.judge(node.this, scope)]
-        if node.args.get("expression") is not None:
-            parts.append(self.judge(node.expression, scope))
-        nullable = [each for each in parts if each.nullable]
-        return _maybe(nullable[0].why) if nullable else _never("it has no NULL to work on")
+    def _all(self, nodes: Sequence[Any], scope: SelectScope) -> list[Nullability]:
+        return [self.infer(node, scope) for node in nodes]
 
-    def _case(self, node: Any, scope: SelectScope) -> Judged:
+    def _case(self, node: exp.Case, scope: SelectScope) -> Nullability:
         default = node.args.get("default")
         if default is None:
-            return _maybe("CASE without ELSE")
-        results = [each.args["true"] for each in node.args["ifs"]]
-        parts = [self.judge(each, scope) for each in (*results, default)]
-        nullable = [each for each in parts if each.nullable]
-        return _maybe(nullable[0].why) if nullable else _never("no branch of CASE is NULL")
+            return maybe("CASE without ELSE")
+        results = [branch.args["true"] for branch in node.args["ifs"]]
+        return nullable_if_any(self._all([*results, default], scope), "no branch of CASE is NULL")
 
-    def _scalar(self, node: Any) -> Judged:
-        plain = type(node).__name__ == "Select" and not clauses_of(node.args) - {
-            *("expressions", "from_", "from", "joins", "where", "kind")
-        }
-        if plain and is_own_count(node, self._has):
-            return _never("a count is never NULL")
-        return _maybe("the subquery may find no row")
+    def _scalar_subquery(self, node: Any) -> Nullability:
+        is_plain = isinstance(node, exp.Select) and not clauses_of(node) - _COUNT_CLAUSES
+        if is_plain and is_own_count(node, self._has_column):
+            return never("a count is never NULL")
+        return maybe("the subquery may return no row")
 
-    def _column(self, node: Any, scope: SelectScope) -> Judged:
+    def _column(self, node: exp.Column, scope: SelectScope) -> Nullability:
         name, table = node.name.lower(), node.table.lower()
         if node.this.args.get("quoted") and not table:
-            return _maybe("it may be a text, to SQLite")
-        sources = [each for each in scope.sources if table in ("", each.alias)]
-        found = [(each, judged) for each in sources if (judged := each.find(name)) is not None]
+            return maybe("in SQLite it may be a string")
+        items = [item for item in scope.items if table in ("", item.alias)]
+        found = [(item.alias, each) for item in items if (each := item.find(name)) is not None]
         if not found:
-            return _maybe("nothing is known of this column")
-        names = {(table, name)} | ({(found[0][0].alias, name)} if len(found) == 1 else set())
-        if names & scope.proven:
-            return _never(f"WHERE excludes NULL in {name}")
-        nullable = [judged for _, judged in found if judged.nullable]
-        if len(found) == 1 or not nullable:
-            return found[0][1]
-        return _maybe(nullable[0].why)  # USING takes it from one side or the other
+            return maybe("nothing is known about this column")
+        (alias, first), *others = found
+        if (table, name) in scope.proven or (not others and (alias, name) in scope.proven):
+            return never(f"WHERE excludes NULL in {name}")
+        # a column that USING merges comes from one side or the other
+        return nullable_if_any([each for _, each in found], first.reason) if others else first
+
+
+def nullable_if_any(parts: Sequence[Nullability], otherwise: str) -> Nullability:
+    """Return the first nullable part's reason, or never NULL for the reason ``otherwise``."""
+    nullable = [part for part in parts if part.nullable]
+    return maybe(nullable[0].reason) if nullable else never(otherwise)
 
 
 def proven_by(condition: Any) -> Iterator[tuple[str, str]]:
-    """The columns that are not NULL where the condition is true."""
-    kind = type(condition).__name__
-    if kind == "And":
-        yield from proven_by(condition.this)
-        yield from proven_by(condition.expression)
-    elif kind == "Paren":
-        yield from proven_by(condition.this)
-    elif kind in _COMPARISONS:
-        yield from _named(condition.this)
-        yield from _named(condition.expression)
-    elif kind == "Not" and _is_null_test(condition.this):
-        yield from _named(condition.this.this)
+    """Yield the columns that are not NULL in rows for which the condition is true."""
+    if isinstance(condition, (exp.And, exp.Paren)):
+        for operand in condition.iter_expressions():
+            yield from proven_by(operand)
+    elif isinstance(condition, _COMPARISONS):
+        yield from _name(condition.this)
+        yield from _name(condition.expression)
+    elif isinstance(condition, exp.Not) and _is_null_test(condition.this):
+        yield from _name(condition.this.this)
 
 
 def _is_null_test(node: Any) -> bool:
-    return type(node).__name__ == "Is" and type(node.expression).__name__ == "Null"
+    return isinstance(node, exp.Is) and isinstance(node.expression, exp.Null)
 
 
-def _named(node: Any) -> Iterator[tuple[str, str]]:
-    if type(node).__name__ == "Column" and type(node.this).__name__ == "Identifier":
+def _name(node: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(node, exp.Column) and isinstance(node.this, exp.Identifier):
         yield node.table.lower(), node.name.lower()
 
 
-def clauses_of(arguments: Mapping[str, Any]) -> set[str]:
-    """The clauses that are there."""
-    return {name for name, value in arguments.items() if value not in (None, False, [], "")}
-
-
-def _never(why: str) -> Judged:
-    return Judged("", False, why)
-
-
-def _maybe(why: str) -> Judged:
-    return Judged("", True, why)
+def clauses_of(node: exp.Expression) -> set[str]:
+    """Return the names of the clauses, or arguments, that a node has."""
+    return {name for name, value in node.args.items() if value not in (None, False, [], "")}

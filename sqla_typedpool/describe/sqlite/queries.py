@@ -1,9 +1,9 @@
-"""Which columns of a SQLite statement can be NULL, from its syntax and the tables' NOT NULL.
+"""Infer which columns of a SQLite statement can be NULL, from its syntax and the tables' NOT NULL.
 
-SQLite tells where a column comes from, but not what outer joins, set operations and empty
-aggregates do to it; that is read from the statement by sqlglot. Whatever is not certainly
-known here is nullable: arithmetic (``1/0``, infinities), most functions, plain columns beside
-an aggregate without GROUP BY, a clause that is new to this file.
+SQLite reports which table column an output column is. It does not report the effect of outer
+joins, set operations and aggregates, which is inferred here from the statement's syntax tree
+(sqlglot). Everything that is not certain is nullable: arithmetic, most functions, plain columns
+beside an aggregate without GROUP BY, any clause that is not listed here.
 """
 
 from __future__ import annotations
@@ -12,14 +12,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqla_typedpool.describe.sqlite.aggregates import holds_plain_column, may_aggregate
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from sqla_typedpool.describe.nullability import Nullability, maybe
+from sqla_typedpool.describe.sqlite.aggregates import has_plain_column, may_aggregate
 from sqla_typedpool.describe.sqlite.expressions import (
     Columns,
     Expressions,
     FromItem,
-    Judged,
+    SelectColumn,
     SelectScope,
     clauses_of,
+    nullable_if_any,
     proven_by,
 )
 from sqla_typedpool.tokens import TokenKind, tokens
@@ -29,13 +35,16 @@ from sqla_typedpool.tokens import TokenKind, tokens
 class SQLiteTable:
     """A table or view of the schema."""
 
-    columns: Mapping[str, bool]
-    """Lower-case names, and whether they are never NULL; () of a view."""
-    view: str | None = None
-    """A view's SELECT."""
+    columns: Mapping[str, Nullability]
+    """By name in lower case; empty for a view."""
+    select: str | None = None
+    """The SELECT of a view."""
     names: tuple[str, ...] = ()
-    """A view's own names of its columns."""
+    """The names of a view's columns."""
 
+
+CTEs = dict[str, Columns | None]
+"""The columns of common table expressions by name in lower case; None if they are not known."""
 
 _STATEMENTS = ("select", "with", "insert", "replace", "update", "delete", "values", "(")
 _SELECT_CLAUSES = frozenset(
@@ -45,238 +54,236 @@ _SELECT_CLAUSES = frozenset(
     }
 )
 _JOIN_CLAUSES = frozenset({"this", "side", "kind", "on", "using", "method"})
+_TABLE_CLAUSES = frozenset({"this", "alias", "db", "joins"})
 
 
-def judge_columns(
+def infer_columns(
     sql: str,
     tables: Mapping[str, SQLiteTable],
     aggregates: frozenset[str],
     *,
-    are_parameters_sure: bool,
+    never_null: bool,
 ) -> Columns | None:
-    """The columns of a statement; None = nothing is known of it.
+    """Return the columns of a statement; None if nothing is known about it.
 
-    :param tables: by their lower-case names.
-    :param aggregates: the lower-case names of all functions that aggregate.
-    :param are_parameters_sure: whether no parameter is ever NULL.
+    :param tables: by name in lower case.
+    :param aggregates: the names of all aggregate functions, in lower case.
+    :param never_null: whether no parameter is ever None.
     """
-    from sqlglot.errors import SqlglotError
-
     try:
-        reader = _Reader(tables, aggregates, are_parameters_sure)
-        return reader.statement(_parsed(sql), {})
-    except (SqlglotError, _Unknown, RecursionError, LookupError):
+        return _Inferrer(tables, aggregates, never_null).statement(_parsed(sql), {})
+    except (SqlglotError, _UnknownSyntax, RecursionError, LookupError):
         return None
-    except (AttributeError, TypeError, ValueError):  # a tree of another shape
+    except (AttributeError, TypeError, ValueError):  # the tree of another release of sqlglot
         return None
+
+
+class _UnknownSyntax(Exception):
+    """Nothing is known about this statement."""
 
 
 def _parsed(sql: str) -> Any:
-    import sqlglot
-
     words = tokens(sql)
-    if not words or words[0].text.lower() not in _STATEMENTS:
-        raise _Unknown
-    if words[0].text.lower() == "replace":  # the same, and known to sqlglot
+    first = words[0].text.lower() if words else ""
+    if first not in _STATEMENTS:
+        raise _UnknownSyntax
+    if first == "replace":  # the same, in a form that sqlglot parses
         sql = f"INSERT OR REPLACE {sql[words[0].end :]}"
-    (found,) = sqlglot.parse(sql, dialect="sqlite")
-    return found
+    (statement,) = sqlglot.parse(sql, dialect="sqlite")
+    return statement
 
 
-class _Unknown(Exception):
-    """Nothing is known of this statement."""
+class _Inferrer:
+    """Infers the columns of one statement."""
 
-
-class _Reader:
     def __init__(
-        self,
-        tables: Mapping[str, SQLiteTable],
-        aggregates: frozenset[str],
-        are_parameters_sure: bool,
+        self, tables: Mapping[str, SQLiteTable], aggregates: frozenset[str], never_null: bool
     ) -> None:
         self._tables = tables
         self._aggregates = aggregates
-        self._expressions = Expressions(self._has, are_parameters_sure=are_parameters_sure)
+        self._expressions = Expressions(self._has_column, never_null=never_null)
         self._cte_names: set[str] = set()
 
-    def statement(self, node: Any, ctes: dict[str, Columns | None]) -> Columns:
-        kind = type(node).__name__
-        if kind == "Subquery" and not clauses_of(node.args) - {"this", "alias"}:
+    def statement(self, node: Any, ctes: CTEs) -> Columns:
+        """Return the output columns of a statement or subquery."""
+        if isinstance(node, exp.Subquery) and not clauses_of(node) - {"this", "alias"}:
             return self.statement(node.this, ctes)
         ctes = ctes | self._ctes(node, ctes)
-        if kind == "Select":
+        if isinstance(node, exp.Select):
             return self._select(node, ctes)
-        if kind in ("Union", "Intersect", "Except"):
-            return self._combined(kind, node, ctes)
-        if kind in ("Insert", "Update", "Delete"):
+        if isinstance(node, exp.SetOperation):
+            return self._set_operation(node, ctes)
+        if isinstance(node, (exp.Insert, exp.Update, exp.Delete)):
             return self._returning(node)
-        raise _Unknown
+        raise _UnknownSyntax
 
-    def _ctes(self, node: Any, ctes: dict[str, Columns | None]) -> dict[str, Columns | None]:
-        """Each sees itself and all the others, RECURSIVE or not; those are not followed."""
+    def _ctes(self, node: Any, ctes: CTEs) -> CTEs:
+        """Return the CTEs of a WITH clause.
+
+        With or without RECURSIVE, each can read itself and all others. Such references are not
+        followed: their columns are not known.
+        """
         clause = node.args.get("with_") or node.args.get("with")
         if clause is None:
             return {}
-        self._cte_names.update(each.alias.lower() for each in clause.expressions)
-        found: dict[str, Columns | None] = {each.alias.lower(): None for each in clause.expressions}
+        found: CTEs = {each.alias.lower(): None for each in clause.expressions}
+        self._cte_names.update(found)
         for each in clause.expressions:
             try:
                 columns = self.statement(each.this, ctes | found)
-            except _Unknown:
+            except _UnknownSyntax:
                 continue
-            names = [item.name for item in each.args["alias"].columns]
+            names = [column.name for column in each.args["alias"].columns]
             found[each.alias.lower()] = _renamed(columns, names)
         return found
 
-    # -------------------------------------------------------------------------- SELECT
+    # ------------------------------------------------------------------------------ SELECT
 
-    def _select(self, node: Any, ctes: dict[str, Columns | None]) -> Columns:
-        if clauses_of(node.args) - _SELECT_CLAUSES:
-            raise _Unknown
-        scope = SelectScope(self._sources(node, ctes))
-        if where := node.args.get("where"):
+    def _select(self, node: exp.Select, ctes: CTEs) -> Columns:
+        if clauses_of(node) - _SELECT_CLAUSES:
+            raise _UnknownSyntax
+        scope = SelectScope(self._from_items(node, ctes))
+        clauses = node.args.get
+        if where := clauses("where"):
             scope.proven = set(proven_by(where.this))
-        clauses = (
-            node.args.get("having"),
-            node.args.get("order"),
-            *(node.args.get("windows") or ()),
+        parts = (
+            *node.expressions, clauses("having"), clauses("order"), *(clauses("windows") or ())
+        )  # fmt: skip
+        scope.is_one_row = not clauses("group") and any(
+            may_aggregate(part, self._aggregates, self._has_column)
+            for part in parts
+            if part is not None
         )
-        scope.is_one_row = not node.args.get("group") and any(
-            may_aggregate(each, self._aggregates, self._has)
-            for each in (*node.expressions, *clauses)
-            if each is not None
-        )
-        return [each for item in node.expressions for each in self._item(item, scope)]
+        return [column for item in node.expressions for column in self._item(item, scope)]
 
-    def _has(self, table: str, column: str) -> bool:
-        """Whether a name is certainly a table with such a column."""
+    def _has_column(self, table: str, column: str) -> bool:
         found = None if table in self._cte_names else self._tables.get(table)
         return found is not None and column in found.columns
 
-    def _sources(self, node: Any, ctes: dict[str, Columns | None]) -> list[FromItem]:
+    def _from_items(self, node: exp.Select, ctes: CTEs) -> list[FromItem]:
         start = node.args.get("from_") or node.args.get("from")
         if start is None:
             return []
-        sources = [self._source(start.this, ctes)]
+        items = [self._from_item(start.this, ctes)]
         for join in (*(start.this.args.get("joins") or ()), *(node.args.get("joins") or ())):
-            if clauses_of(join.args) - _JOIN_CLAUSES:
-                raise _Unknown
+            if clauses_of(join) - _JOIN_CLAUSES:
+                raise _UnknownSyntax
             side = (join.side or "").upper()
-            joined = self._source(join.this, ctes)
+            joined = self._from_item(join.this, ctes)
             if side in ("RIGHT", "FULL"):
-                for each in sources:
-                    each.is_extended = True
-            joined.is_extended = side in ("LEFT", "FULL")
-            sources.append(joined)
-        return sources
+                for item in items:
+                    item.is_outer_joined = True
+            joined.is_outer_joined = side in ("LEFT", "FULL")
+            items.append(joined)
+        return items
 
-    def _source(self, node: Any, ctes: dict[str, Columns | None]) -> FromItem:
-        kind = type(node).__name__
-        if kind == "Subquery":
+    def _from_item(self, node: Any, ctes: CTEs) -> FromItem:
+        if isinstance(node, exp.Subquery):
             return _derived(node.alias.lower(), self.statement(node.this, ctes))
-        if kind != "Table" or clauses_of(node.args) - {"this", "alias", "db", "joins"}:
-            raise _Unknown
+        if not isinstance(node, exp.Table) or clauses_of(node) - _TABLE_CLAUSES:
+            raise _UnknownSyntax
         name = node.name.lower()
-        alias = (node.alias or node.name).lower()
-        if name in ctes and not node.args.get("db"):
-            columns = ctes[name]
-            if columns is None:
-                raise _Unknown
-            return _derived(alias, columns)
-        return _derived(alias, self._table(name))
+        is_cte = name in ctes and not node.args.get("db")
+        columns = ctes[name] if is_cte else self._table(name)
+        if columns is None:
+            raise _UnknownSyntax
+        return _derived((node.alias or node.name).lower(), columns)
 
     def _table(self, name: str) -> Columns:
         table = self._tables.get(name)
         if table is None:
-            raise _Unknown
-        if table.view is None:
-            return [_own(name, column, sure) for column, sure in table.columns.items()]
-        return _renamed(self.statement(_parsed(table.view), {}), table.names)
+            raise _UnknownSyntax
+        if table.select is None:
+            return [SelectColumn(column, each) for column, each in table.columns.items()]
+        return _renamed(self.statement(_parsed(table.select), {}), table.names)
 
-    def _combined(self, kind: str, node: Any, ctes: dict[str, Columns | None]) -> Columns:
+    def _set_operation(self, node: exp.SetOperation, ctes: CTEs) -> Columns:
         left, right = self.statement(node.this, ctes), self.statement(node.expression, ctes)
         if len(left) != len(right):
-            raise _Unknown
-        if kind == "Except":
+            raise _UnknownSyntax
+        if isinstance(node, exp.Except):
             return left
-        if kind == "Intersect":
-            pairs = zip(left, right, strict=True)
-            return [replace(two, name=one.name) if one.nullable else one for one, two in pairs]
+        is_union = isinstance(node, exp.Union)
         return [
-            Judged(one.name, one.nullable or other.nullable, (other if other.nullable else one).why)
+            SelectColumn(
+                one.name,
+                nullable_if_any([one.nullability, other.nullability], one.nullability.reason)
+                if is_union
+                else _of_intersect(one.nullability, other.nullability),
+            )
             for one, other in zip(left, right, strict=True)
         ]
 
-    def _returning(self, node: Any) -> Columns:
+    def _returning(self, node: exp.Insert | exp.Update | exp.Delete) -> Columns:
         returning = node.args.get("returning")
         if returning is None:
             return []
-        target = node.this.this if type(node.this).__name__ == "Schema" else node.this
-        table = self._tables.get(target.name.lower())
-        if table is None or table.view is not None:  # an INSTEAD OF trigger answers
-            raise _Unknown
-        source = FromItem((target.alias or target.name).lower(), self._table(target.name.lower()))
-        scope = SelectScope([source])
-        return [each for item in returning.expressions for each in self._item(item, scope)]
+        target = node.this.this if isinstance(node.this, exp.Schema) else node.this
+        name = target.name.lower()
+        table = self._tables.get(name)
+        if table is None or table.select is not None:  # an INSTEAD OF trigger of a view
+            raise _UnknownSyntax
+        scope = SelectScope([FromItem((target.alias or target.name).lower(), self._table(name))])
+        return [column for item in returning.expressions for column in self._item(item, scope)]
 
-    # --------------------------------------------------------------------- expressions
+    # ------------------------------------------------------------------------- expressions
 
-    def _item(self, item: Any, scope: SelectScope) -> Iterator[Judged]:
-        found = self._outputs(item, scope)
-        if scope.is_one_row and holds_plain_column(item, self._aggregates):
-            return map(_of_no_rows, found)
-        return found
+    def _item(self, item: Any, scope: SelectScope) -> Iterator[SelectColumn]:
+        columns = self._outputs(item, scope)
+        if scope.is_one_row and has_plain_column(item, self._aggregates):
+            reason = maybe("an aggregate of no rows returns one row of NULLs")
+            return (column._replace(nullability=reason) for column in columns)
+        return columns
 
-    def _outputs(self, item: Any, scope: SelectScope) -> Iterator[Judged]:
-        kind = type(item).__name__
-        if kind == "Star" or (kind == "Column" and type(item.this).__name__ == "Star"):
-            if len(scope.sources) > 1 and kind == "Star":
-                raise _Unknown  # USING merges columns
-            wanted = "" if kind == "Star" else item.table.lower()
-            for source in scope.sources:
-                if not wanted or source.alias == wanted:
-                    yield from (source.find(each.name.lower()) or each for each in source.columns)
+    def _outputs(self, item: Any, scope: SelectScope) -> Iterator[SelectColumn]:
+        is_star = isinstance(item, exp.Star)
+        if is_star and len(scope.items) > 1:
+            raise _UnknownSyntax  # USING merges columns
+        if is_star or (isinstance(item, exp.Column) and isinstance(item.this, exp.Star)):
+            for source in scope.items:
+                if is_star or source.alias == item.table.lower():
+                    for name, own in source.columns:
+                        yield SelectColumn(name, source.find(name.lower()) or own)
             return
-        inner = item.this if kind == "Alias" else item
-        judged = self._expressions.judge(inner, scope)
-        yield replace(judged, name=item.alias_or_name or "expression")
+        inner = item.this if isinstance(item, exp.Alias) else item
+        name = item.alias_or_name or "expression"
+        yield SelectColumn(name, self._expressions.infer(inner, scope))
+
+
+def _of_intersect(one: Nullability, other: Nullability) -> Nullability:
+    return other if one.nullable else one
 
 
 def _derived(alias: str, columns: Columns) -> FromItem:
-    """What is missing inside of it is another thing than what is missing beside it."""
+    """Return a FROM item, with its alias before each ``missing_with``.
+
+    So rows that are missing inside of two subqueries are not confused.
+    """
     return FromItem(
         alias,
         [
-            replace(each, missing_with=f"{alias}.{each.missing_with}")
+            SelectColumn(name, replace(each, missing_with=f"{alias}.{each.missing_with}"))
             if each.missing_with
-            else each
-            for each in columns
+            else SelectColumn(name, each)
+            for name, each in columns
         ],
     )
 
 
 def view_select(definition: str) -> str:
-    """The SELECT of a CREATE VIEW."""
+    """Return the SELECT of a CREATE VIEW."""
     words = (
-        each
-        for each in tokens(definition)
-        if each.kind is TokenKind.WORD and each.text.lower() == "as"
+        token
+        for token in tokens(definition)
+        if token.kind is TokenKind.WORD and token.text.lower() == "as"
     )
     start = next(words, None)
     return "" if start is None else definition[start.end :]
-
-
-def _of_no_rows(each: Judged) -> Judged:
-    return Judged(each.name, True, "an aggregate of no rows is one row of NULLs")
 
 
 def _renamed(columns: Columns, names: Sequence[str]) -> Columns:
     if not names:
         return columns
     if len(names) != len(columns):
-        raise _Unknown
-    return [replace(each, name=name) for each, name in zip(columns, names, strict=True)]
-
-
-def _own(table: str, column: str, sure: bool) -> Judged:
-    return Judged(column, not sure, f"{table}.{column} {'is NOT' if sure else 'may be'} NULL")
+        raise _UnknownSyntax
+    return [column._replace(name=name) for name, column in zip(names, columns, strict=True)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,12 +13,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Column, Enum, Integer, MetaData, Table, bindparam, select, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from sqla_typedpool.describe import Describer, describer
 from sqla_typedpool.describe.model import Description
-from sqla_typedpool.errors import Refused
+from sqla_typedpool.errors import DescribeTimeout, Refused
 from tests.support.servers.mariadb import MariaDB
 
 CASES = json.loads((Path(__file__).parents[1] / "nullability_cases.json").read_text())["cases"]
@@ -110,7 +111,11 @@ def test_no_case_is_told_to_be_not_null_that_can_be_null(mariadb: MariaDB, drive
         ("SELECT concat(s.k, 'x') FROM u LEFT JOIN (SELECT id, 'c' k FROM p) s USING (id)", "1"),
         ("SELECT name, mine(id) FROM u", "11"),  # an aggregate of the schema's own
         ("SELECT name, id > ALL (SELECT nick FROM u) FROM u", "11"),
+        ("SELECT name, id > ANY (SELECT nick FROM u) FROM u", "11"),
+        ("SELECT name, (id, 1) = (SELECT 1, NULL) FROM u", "11"),
         ("SELECT name, json_depth(nick) FROM u", "01"),
+        ("SELECT name, json_quote(id) FROM u", "01"),
+        ("SELECT name, json_merge(name, 'x') FROM u", "01"),
         ("SELECT count(*) + id, count(*) AS n FROM u", "10"),
         ("SELECT count(*), count(nick) FROM u", "00"),
         ("SELECT 1/0, 5 % 0", "11"),
@@ -221,6 +226,59 @@ def test_nothing_is_run(mariadb: MariaDB) -> None:
                 assert await connection.scalar(text("SELECT count(*) FROM p")) == 2
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("driver", ["aiomysql", "asyncmy"])
+def test_a_locked_table_exceeds_the_timeout_and_the_connection_is_not_used_again(
+    mariadb: MariaDB, driver: str
+) -> None:
+    async def main() -> None:
+        async with described(mariadb, driver) as engine, locked(engine):
+            async with engine.connect() as connection:
+                async with describer(connection, timeout=0.3) as database:
+                    began = time.monotonic()
+                    with pytest.raises(DescribeTimeout, match=r"'SELECT id FROM u' within 0.3 s"):
+                        await database.describe("SELECT id FROM u")
+                    assert 0.3 <= time.monotonic() - began < 4
+                assert connection.invalidated
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("driver", ["aiomysql", "asyncmy"])
+def test_a_lock_is_waited_for_as_long_as_the_timeout_allows(mariadb: MariaDB, driver: str) -> None:
+    async def main() -> None:
+        async with described(mariadb, driver) as engine, describer(engine, timeout=60) as database:
+            async with locked(engine) as holder:
+                describing = asyncio.ensure_future(database.describe("SELECT id FROM u"))
+                done, _ = await asyncio.wait({describing}, timeout=0.3)
+                assert not done
+                await holder.rollback()
+                assert nullable(await describing) == "0"
+
+    asyncio.run(main())
+
+
+@asynccontextmanager
+async def locked(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Keep everybody from describing the table u, until the transaction ends.
+
+    The transaction has read the table; an ALTER TABLE waits for its end, and others for that.
+    """
+    async with engine.connect() as holder, engine.connect() as waiting, engine.connect() as other:
+        await holder.exec_driver_sql("SELECT id FROM u")
+        altering = asyncio.ensure_future(waiting.exec_driver_sql("ALTER TABLE u COMMENT 'x'"))
+        while not await other.scalar(text(_WAITING)):
+            await asyncio.sleep(0.01)
+        yield holder
+        await holder.rollback()
+        await altering
+
+
+_WAITING = (
+    "SELECT count(*) FROM information_schema.processlist"
+    " WHERE state = 'Waiting for table metadata lock'"
+)
 
 
 # ---------------------------------------------------------------------------- the fuzz

@@ -1,11 +1,12 @@
-"""How far MySQL's NOT NULL flags are trusted, by the words of a statement (ring one)."""
+"""Which of MySQL's NOT NULL flags are trusted, by the shape of a statement."""
 
 from __future__ import annotations
 
 import pytest
 
-from sqla_typedpool.describe.mysql.packets import Definition
-from sqla_typedpool.describe.mysql.trust import Doubt, Doubts, Flags
+from sqla_typedpool.describe.mysql.packets import ColumnDefinition
+from sqla_typedpool.describe.mysql.trust import FlagTrust, Schema, Trust
+from sqla_typedpool.describe.nullability import Nullability
 
 VIEWS = {
     "plain": "select `shop`.`t`.`id` AS `id` from `shop`.`t`",
@@ -13,69 +14,97 @@ VIEWS = {
     "totals": "select count(0) AS `n`, `shop`.`t`.`id` AS `id` from `shop`.`t`",
     "hidden": "",
 }
-DOUBTS = Doubts(VIEWS, frozenset({"my_sum"}))
+SCHEMA = Schema(VIEWS, frozenset({"my_sum", "upper", "json_sum"}))
 
-NONE, EXPRESSIONS, ALL = Doubt.NONE, Doubt.ABOUT_EXPRESSIONS, Doubt.ABOUT_ALL
+ALL, COLUMNS, COUNTS, NOTHING = Trust.ALL, Trust.COLUMNS, Trust.COUNTS, Trust.NOTHING
 
-JUDGED = [
-    ("SELECT id FROM t", NONE),
-    ("SELECT t.id FROM t JOIN u ON u.id = t.id", NONE),
-    ("SELECT id FROM plain", NONE),
-    ("SELECT 'left' FROM t", NONE),
-    ("SELECT id, count(*) FROM t GROUP BY id", NONE),
-    ("SELECT sum FROM t", NONE),
-    ("SELECT u.id FROM t LEFT JOIN u ON u.id = t.id", EXPRESSIONS),
-    ("SELECT u.id FROM t RIGHT JOIN u ON u.id = t.id", EXPRESSIONS),
-    ("SELECT json_depth(doc) FROM t", EXPRESSIONS),
-    ("SELECT id, max(id) FROM t", ALL),
-    ("SELECT id, MAX (id) FROM t", ALL),
-    ("SELECT my_sum(id), id FROM t", ALL),
-    ("SELECT id, count(*) FROM t GROUP BY id WITH ROLLUP", ALL),
-    ("SELECT id > ALL (SELECT id FROM u) FROM t", ALL),
-    ("SELECT plain.id FROM t LEFT JOIN plain ON plain.id = t.id", ALL),
-    ("SELECT s.id FROM t LEFT JOIN (SELECT id FROM u) s ON s.id = t.id", ALL),
-    ("SELECT id, (SELECT max(u.id) FROM u) FROM t GROUP BY id", ALL),
-    ("SELECT id FROM totals", ALL),
-    ("SELECT n FROM nested", ALL),
-    ("SELECT n FROM `shop`.`NESTED`", ALL),
-    ("SELECT id FROM hidden", ALL),
+STATEMENTS = [
+    ("SELECT id FROM t", ALL),
+    ("SELECT t.id FROM t JOIN u ON u.id = t.id", ALL),
+    ("SELECT id FROM plain", ALL),
+    ("SELECT 'left' FROM t", ALL),
+    ("SELECT id, count(*) FROM t GROUP BY id", ALL),
+    ("SELECT sum FROM t", ALL),
+    ("SELECT lower(concat(id, 'x')), (id + 1), id IN (1, 2) FROM t", ALL),
+    ("SELECT CAST(id AS decimal(10, 2)) FROM t WHERE (id > 1) AND (id < 9)", ALL),
+    ("SELECT id FROM t WHERE EXISTS (SELECT id, x FROM u)", ALL),
+    ("SELECT id FROM t UNION ALL (SELECT id FROM u)", ALL),
+    ("WITH c (n) AS (SELECT id FROM t) SELECT n FROM c", ALL),
+    ("INSERT INTO `shop`.`t` (id, x) VALUES (1, 2) RETURNING id", ALL),
+    ("SELECT u.id FROM t LEFT JOIN u ON u.id = t.id", COLUMNS),
+    ("SELECT u.id FROM t RIGHT JOIN u ON u.id = t.id", COLUMNS),
+    ("SELECT json_depth(doc) FROM t", COLUMNS),
+    ("SELECT json_quote(id) FROM t", COLUMNS),
+    ("SELECT (id, 1) = (x, y) FROM t", COLUMNS),
+    ("SELECT id, json_arrayagg(id), json_length(doc) FROM t GROUP BY id", COLUMNS),
+    ("SELECT of_later_version(id), id FROM t", COUNTS),
+    ("SELECT of_later_version(id), id FROM t GROUP BY id", COUNTS),
+    ("SELECT json_sum(id), id FROM t", COUNTS),
+    ("SELECT id, max(id) FROM t", COUNTS),
+    ("SELECT id, MAX (id) FROM t", COUNTS),
+    ("SELECT my_sum(id), id FROM t", COUNTS),
+    ("SELECT `my_sum`(id), id FROM t", COUNTS),
+    ("SELECT upper(id), id FROM t", COUNTS),
+    ("SELECT shop.lower(id), id FROM t", COUNTS),
+    ("SELECT id, json_arrayagg(id) FROM t", COUNTS),
+    ("SELECT id, count(*) FROM t GROUP BY id WITH ROLLUP", COUNTS),
+    ("SELECT id, count(*) FROM t GROUP BY ROLLUP (id)", COUNTS),
+    ("SELECT id > ALL (SELECT id FROM u) FROM t", COUNTS),
+    ("SELECT id > ANY (SELECT id FROM u) FROM t", COUNTS),
+    ("SELECT (id, 1) = (SELECT 1, NULL) FROM t", COUNTS),
+    ("SELECT plain.id FROM t LEFT JOIN plain ON plain.id = t.id", COUNTS),
+    ("SELECT s.id FROM t LEFT JOIN (SELECT id FROM u) s ON s.id = t.id", COUNTS),
+    ("SELECT id, (SELECT max(u.id) FROM u) FROM t GROUP BY id", COUNTS),
+    ("SELECT id FROM totals", COUNTS),
+    ("SELECT n FROM nested", COUNTS),
+    ("SELECT n FROM `shop`.`NESTED`", COUNTS),
+    ("SELECT id FROM hidden", COUNTS),
+    ("SHOW TABLES", COUNTS),
+    ("SELECT id /*!, max(id) */ FROM t", NOTHING),
+    ("SELECT '\\'', max(id), '\\'', id FROM t", NOTHING),
+    ("SELECT 5--1, max(id), id FROM t", NOTHING),
+    ("SELECT id # '\n, max(id) -- '\nFROM t", NOTHING),
 ]
 
 
-@pytest.mark.parametrize(("sql", "doubt"), JUDGED, ids=[sql for sql, _ in JUDGED])
-def test_a_statement_is_doubted_as_far_as_it_must_be(sql: str, doubt: Doubt) -> None:
-    assert DOUBTS.flags(sql, 1).doubt is doubt
+@pytest.mark.parametrize(("sql", "trust"), STATEMENTS, ids=[sql for sql, _ in STATEMENTS])
+def test_flags_are_trusted_as_far_as_the_shape_of_the_statement_is_known(
+    sql: str, trust: Trust
+) -> None:
+    assert SCHEMA.flag_trust(sql, 1).trust is trust
 
 
-def test_a_count_is_trusted_whatever_stands_beside_it() -> None:
-    flags = DOUBTS.flags("SELECT max(id), count(*), COUNT(id) AS n, count(*) + id FROM t", 4)
-    assert flags == Flags(ALL, frozenset({1, 2}))
+def test_a_count_is_trusted_beside_any_other_column() -> None:
+    trust = SCHEMA.flag_trust("SELECT max(id), count(*), COUNT(id) AS n, count(*) + id FROM t", 4)
+    assert trust == FlagTrust(COUNTS, frozenset({1, 2}))
 
 
-def column(name: str, *, not_null: bool) -> Definition:
+def column(name: str, *, not_null: bool) -> ColumnDefinition:
     table = "t" if name else ""
-    return Definition("shop" if name else "", table, table, name, name, 63, 3, int(not_null))
+    return ColumnDefinition("shop" if name else "", table, table, name, name, 63, 3, int(not_null))
 
 
-@pytest.mark.parametrize("doubt", Doubt)
-def test_a_column_that_the_server_calls_nullable_is_nullable(doubt: Doubt) -> None:
-    judged = Flags(doubt, frozenset()).judge(0, column("id", not_null=False))
-    assert judged == (True, "t.id may be NULL, says the server")
+@pytest.mark.parametrize("trust", Trust)
+def test_a_column_without_the_flag_is_nullable(trust: Trust) -> None:
+    found = FlagTrust(trust, frozenset()).nullability(0, column("id", not_null=False))
+    assert found == Nullability(True, "the server reports that t.id may be NULL")
 
 
 @pytest.mark.parametrize(
-    ("doubt", "name", "nullable"),
+    ("trust", "name", "nullable"),
     [
-        (NONE, "id", False),
-        (NONE, "", False),
-        (EXPRESSIONS, "id", False),
-        (EXPRESSIONS, "", True),
-        (ALL, "id", True),
-        (ALL, "", True),
+        (ALL, "id", False),
+        (ALL, "", False),
+        (COLUMNS, "id", False),
+        (COLUMNS, "", True),
+        (COUNTS, "id", True),
+        (COUNTS, "", True),
+        (NOTHING, "id", True),
     ],
 )
-def test_a_not_null_flag_is_taken_as_far_as_it_is_trusted(
-    doubt: Doubt, name: str, nullable: bool
+def test_a_column_with_the_flag_is_not_null_if_the_flag_is_trusted(
+    trust: Trust, name: str, nullable: bool
 ) -> None:
-    assert Flags(doubt, frozenset()).judge(0, column(name, not_null=True))[0] is nullable
-    assert Flags(doubt, frozenset({0})).judge(0, column(name, not_null=True))[0] is False
+    flagged = column(name, not_null=True)
+    assert FlagTrust(trust, frozenset()).nullability(0, flagged).nullable is nullable
+    assert FlagTrust(trust, frozenset({0})).nullability(0, flagged).nullable is False

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from decimal import Decimal
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqla_typedpool.check import CannotRun, Description, Refused, describe
 from sqla_typedpool.describe import Describer, describer
 from sqla_typedpool.embedded import Postgres
+from sqla_typedpool.errors import DescribeTimeout
 
 CASES = json.loads((Path(__file__).parents[1] / "nullability_cases.json").read_text())
 SCHEMA = [
@@ -436,22 +437,80 @@ def test_the_drivers_cache_of_statements_stays_as_it_was(database: Callable[[str
 
 @pytest.mark.postgres
 @pytest.mark.parametrize("driver", DRIVERS)
-def test_a_lock_that_somebody_holds_ends_in_a_refusal(
-    database: Callable[[str], str], driver: str, monkeypatch: pytest.MonkeyPatch
+def test_a_locked_table_exceeds_the_timeout_and_the_next_statement_is_described(
+    database: Callable[[str], str], driver: str
 ) -> None:
-    bounds = ("SET LOCAL lock_timeout = '200ms'",)
-    room = import_module("sqla_typedpool.describe.postgres.describer")
-    monkeypatch.setattr(room, "_BOUNDS", bounds)
-
-    async def work(engine: AsyncEngine) -> None:
+    async def work(engine: AsyncEngine) -> float:
         async with engine.begin() as holder:
             await holder.execute(text("LOCK TABLE person IN ACCESS EXCLUSIVE MODE"))
-            async with describer(engine) as describing:
-                with pytest.raises(Refused, match="lock timeout"):
+            async with describer(engine, timeout=0.5) as describing:
+                began = time.monotonic()
+                with pytest.raises(DescribeTimeout) as raised:
                     await describing.describe("SELECT id FROM person")
+                seconds = time.monotonic() - began
+                assert str(raised.value) == (
+                    "the database did not describe 'SELECT id FROM person' within 0.5 s; next: "
+                    "check whether a table is locked, or raise the timeout"
+                )
                 assert marks(await describing.describe("SELECT id FROM team")) == "0"
+        return seconds
 
-    with_engine(database(driver), work)
+    assert 0.5 <= with_engine(database(driver), work) < 4
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_lock_is_waited_for_as_long_as_the_timeout_allows(
+    database: Callable[[str], str], driver: str
+) -> None:
+    """Also if the server has lower limits of its own."""
+
+    async def work(engine: AsyncEngine) -> str:
+        for limit in ("statement_timeout", "lock_timeout"):
+            await in_database(database("asyncpg"), f"ALTER DATABASE described SET {limit} = 100")
+        async with engine.connect() as other, engine.begin() as holder:
+            await holder.execute(text("SET statement_timeout = 0"))
+            await holder.execute(text("LOCK TABLE person IN ACCESS EXCLUSIVE MODE"))
+            async with describer(engine, timeout=60) as describing:
+                running = asyncio.create_task(describing.describe("SELECT id FROM person"))
+                began = time.monotonic()
+                while time.monotonic() - began < 0.5 or not await other.scalar(text(_WAITING)):
+                    assert not running.done()
+                    await asyncio.sleep(0.02)
+                await holder.rollback()
+                return marks(await running)
+
+    assert with_engine(database(driver), work) == "0"
+
+
+_WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_silent_server_exceeds_the_timeout(own_postgres: Postgres, driver: str) -> None:
+    async def work(engine: AsyncEngine) -> float:
+        try:
+            async with describer(engine, timeout=0.5) as describing:
+                own_postgres.freeze()
+                began = time.monotonic()
+                await describing.describe("SELECT 1")
+        except DescribeTimeout:
+            return time.monotonic() - began
+        finally:
+            own_postgres.thaw()
+        raise AssertionError("the statement was described")
+
+    assert 0.5 <= with_engine(own_postgres.url(driver), work) < 10
+
+
+@pytest.mark.parametrize("timeout", [0, -1.0, float("nan"), float("inf")])
+def test_a_timeout_is_a_positive_number(timeout: float) -> None:
+    async def work(engine: AsyncEngine) -> None:
+        await describe(engine, "SELECT 1", timeout=timeout)
+
+    with pytest.raises(ValueError, match="timeout must be a positive number of seconds, not"):
+        with_engine("sqlite+aiosqlite://", work)
 
 
 @pytest.mark.postgres

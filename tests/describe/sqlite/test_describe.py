@@ -6,17 +6,18 @@ import asyncio
 import json
 import random
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Boolean, Column, Integer, MetaData, Table, select
+from sqlalchemy import Boolean, Column, Integer, MetaData, Table, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from sqla_typedpool.describe import Describer, describer
 from sqla_typedpool.describe.model import Description
-from sqla_typedpool.errors import Refused
+from sqla_typedpool.errors import DescribeTimeout, Refused
 
 CASES = json.loads((Path(__file__).parents[1] / "nullability_cases.json").read_text())["cases"]
 
@@ -280,6 +281,49 @@ def test_a_locked_and_a_read_only_file_are_described_and_left_alone(file: Path) 
     assert (
         sorted(path.name for path in file.parent.iterdir() if "shop" in path.name)[0] == "shop.db"
     )
+
+
+def test_a_locked_file_exceeds_the_timeout(file: Path) -> None:
+    async def main() -> float:
+        async with engine_of(file) as engine:
+            began = time.monotonic()
+            with pytest.raises(DescribeTimeout, match=r"within 0.3 s; next: check whether a table"):
+                async with describer(engine, timeout=0.3):
+                    raise AssertionError("the describer was opened")
+            return time.monotonic() - began
+
+    with locked(file):
+        assert 0.3 <= asyncio.run(main()) < 4  # sqlite3 itself waits for 5 s
+
+
+def test_a_locked_file_is_waited_for_as_long_as_the_timeout_allows(file: Path) -> None:
+    """Also if the connection has a lower limit of its own, which is left as it was."""
+
+    async def main() -> None:
+        async with engine_of(file) as engine, engine.connect() as connection:
+            await connection.exec_driver_sql("PRAGMA busy_timeout = 1")
+            with locked(file) as locker:
+                opened = describer(connection, timeout=60)
+                opening = asyncio.ensure_future(opened.__aenter__())
+                done, _ = await asyncio.wait({opening}, timeout=0.3)
+                assert not done
+                locker.rollback()
+                await opening
+                await opened.__aexit__(None, None, None)
+            assert await connection.scalar(text("PRAGMA busy_timeout")) == 1
+
+    asyncio.run(main())
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[sqlite3.Connection]:
+    """Hold a lock on the file that keeps readers out."""
+    locker = sqlite3.connect(file)
+    try:
+        locker.execute("BEGIN EXCLUSIVE")
+        yield locker
+    finally:
+        locker.close()
 
 
 def test_a_database_in_memory_and_an_attached_one_are_described(file: Path) -> None:

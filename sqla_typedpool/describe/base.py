@@ -1,0 +1,148 @@
+"""What describing a statement has in common on all databases."""
+
+from __future__ import annotations
+
+import textwrap
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import ClassVar, final
+
+from sqlalchemy import Executable
+from sqlalchemy.exc import SQLAlchemyError
+
+from sqla_typedpool._sqlalchemy.compiling import CompiledStatement, ResultColumn, compile_statement
+from sqla_typedpool.describe.deadline import within
+from sqla_typedpool.describe.model import ColumnDescription, Description, ParameterDescription
+from sqla_typedpool.errors import Refused
+from sqla_typedpool.mapping.dbtypes import DbType
+from sqla_typedpool.statement import as_executable
+
+_MAX_SHOWN = 80  # characters of a statement in an error message
+
+
+@dataclass(frozen=True)
+class DatabaseReport:
+    """What a database reports about a statement."""
+
+    columns: Sequence[ColumnDescription]
+    """With the names and types of the database, not of SQLAlchemy."""
+
+    catalog_facts: Iterable[str]
+    """What the description depends on, in any order. The fingerprint is made of it."""
+
+    type_codes: Sequence[int] = ()
+    """The driver's type code of each column; () if SQLAlchemy does not need it."""
+
+    parameter_types: Sequence[DbType] | None = None
+    """The type of each placeholder; None if the database does not report types."""
+
+    notes: tuple[str, ...] = ()
+
+
+class Describer(ABC):
+    """Describes statements on one connection. No statement is executed."""
+
+    family: ClassVar[str]
+    """``"postgresql"``, ``"sqlite"`` or ``"mysql"``."""
+
+    _unsendable: ClassVar[str] = "\0"
+    """Characters that the database does not accept in SQL, besides surrogates."""
+
+    def __init__(self, server: str, timeout: float) -> None:
+        self.server = server
+        """The product and its major version: ``PostgreSQL 15``."""
+        self._timeout = timeout
+
+    @final
+    async def describe(
+        self,
+        statement: Executable | str,
+        *,
+        keys: Collection[str] = (),
+        never_null: Collection[str] = (),
+    ) -> Description:
+        """Describe one statement.
+
+        :param statement: SQL text with ``:name`` parameters, or any Core statement.
+        :param keys: the names of the parameters that a call passes. They decide which columns
+            a bare ``insert(table)`` sets.
+        :param never_null: the names of parameters whose values are never None.
+        :raises Refused: the database does not accept the statement.
+        :raises DescribeTimeout: there was no answer within the describer's ``timeout``.
+        :raises CannotRun: no further statement can be described.
+        """
+        compiled = self._compile(statement, keys)
+        report = await within(
+            self._timeout,
+            f"describe {textwrap.shorten(compiled.sql, _MAX_SHOWN)!r}",
+            self._describe(compiled, frozenset(never_null)),
+        )
+        facts = "\n".join(sorted(report.catalog_facts))
+        return Description(
+            family=self.family,
+            sql=compiled.sql,
+            parameters=tuple(_parameters(compiled, report.parameter_types)),
+            columns=tuple(_columns(compiled, report)),
+            server=self.server,
+            fingerprint=sha256(facts.encode()).hexdigest(),
+            notes=report.notes,
+        )
+
+    @abstractmethod
+    async def _describe(
+        self, compiled: CompiledStatement, never_null: frozenset[str]
+    ) -> DatabaseReport:
+        """Return what the database reports about a compiled statement."""
+
+    def _compile(self, statement: Executable | str, keys: Collection[str]) -> CompiledStatement:
+        try:
+            compiled = compile_statement(as_executable(statement), self.family, keys)
+        except SQLAlchemyError as error:
+            raise Refused(f"SQLAlchemy cannot compile the statement: {error}") from error
+        # drivers fail on such a character, and some lose the connection
+        for position, character in enumerate(compiled.sql):
+            if character in self._unsendable or "\ud800" <= character <= "\udfff":
+                raise Refused(
+                    f"the character {character!r} cannot be sent to the database",
+                    position=position,
+                )
+        return compiled
+
+
+def _parameters(
+    compiled: CompiledStatement, types: Sequence[DbType] | None
+) -> Iterator[ParameterDescription]:
+    """Yield each parameter that a call passes, once, however many placeholders it has."""
+    placeholders = compiled.placeholders
+    known = [None] * len(placeholders) if types is None else types
+    seen = set()
+    for placeholder, db_type in zip(placeholders, known, strict=False):
+        name = placeholder.name
+        if placeholder.is_required and name not in seen:
+            seen.add(name)
+            yield ParameterDescription(
+                name, db_type, placeholder.is_expanding, placeholder.is_processed
+            )
+
+
+def _columns(compiled: CompiledStatement, report: DatabaseReport) -> Iterable[ColumnDescription]:
+    """Return the columns as SQLAlchemy names and converts them; those of text are unchanged."""
+    columns = report.columns
+    if len(compiled.columns) != len(columns):
+        return columns
+    codes: Sequence[int | None] = report.type_codes or [None] * len(columns)
+    return map(_as_converted, compiled.columns, columns, codes)
+
+
+def _as_converted(
+    core: ResultColumn, column: ColumnDescription, code: int | None
+) -> ColumnDescription:
+    column = replace(column, name=core.name)
+    if core.is_processed(code):
+        column = replace(column, db_type=DbType(column.type, json=core.is_json))
+    if not column.nullable and core.may_make_none:
+        source = "JSON null" if core.is_json else "the application's own column type"
+        column = replace(column, nullable=True, why=f"a value may be read as None: {source}")
+    return column

@@ -1,0 +1,39 @@
+"""The kinds of database whose statements can be described."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of database."""
+
+    name: str
+    """As in `Description.family`: ``"postgresql"``, ``"sqlite"`` or ``"mysql"``."""
+
+    label: str
+    """The name for people: ``PostgreSQL``."""
+
+    drivers: tuple[str, ...]
+    """The asynchronous drivers that can be used, the preferred one first."""
+
+    module: str
+    """The module that describes statements of this family, imported when it is needed."""
+
+
+_PACKAGE = "sqla_typedpool.describe"
+_POSTGRES = Family(
+    "postgresql", "PostgreSQL", ("asyncpg", "psycopg"), f"{_PACKAGE}.postgres.describer"
+)
+_SQLITE = Family("sqlite", "SQLite", ("aiosqlite",), f"{_PACKAGE}.sqlite.describer")
+_MYSQL = Family("mysql", "MySQL/MariaDB", ("aiomysql", "asyncmy"), f"{_PACKAGE}.mysql.describer")
+
+FAMILIES: Mapping[str, Family] = {
+    "mariadb": _MYSQL,
+    "mysql": _MYSQL,
+    "postgresql": _POSTGRES,
+    "sqlite": _SQLITE,
+}
+"""The families by the name of SQLAlchemy's dialect. The name of a family is one too."""
