@@ -26,17 +26,17 @@ _MAX_SHOWN = 80  # characters of a statement in an error message
 class DatabaseReport:
     """What a database reports about a statement."""
 
+    # With the names and types of the database, not of SQLAlchemy.
     columns: Sequence[ColumnDescription]
-    """With the names and types of the database, not of SQLAlchemy."""
 
+    # What the description depends on, in any order. The fingerprint is made of it.
     catalog_facts: Iterable[str]
-    """What the description depends on, in any order. The fingerprint is made of it."""
 
+    # The driver's type code of each column; () if SQLAlchemy does not need it.
     type_codes: Sequence[int] = ()
-    """The driver's type code of each column; () if SQLAlchemy does not need it."""
 
+    # The type of each placeholder; None if the database does not report types.
     parameter_types: Sequence[DbType] | None = None
-    """The type of each placeholder; None if the database does not report types."""
 
     notes: tuple[str, ...] = ()
 
@@ -44,11 +44,11 @@ class DatabaseReport:
 class Describer(ABC):
     """Describes statements on one connection. No statement is executed."""
 
+    # ``"postgresql"``, ``"sqlite"`` or ``"mysql"``.
     family: ClassVar[str]
-    """``"postgresql"``, ``"sqlite"`` or ``"mysql"``."""
 
+    # Characters that the database does not accept in SQL, besides surrogates.
     _unsendable: ClassVar[str] = "\0"
-    """Characters that the database does not accept in SQL, besides surrogates."""
 
     def __init__(self, server: str, timeout: float) -> None:
         self.server = server

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 class Family:
     """A kind of database."""
 
+    # As in `Description.family`: ``"postgresql"``, ``"sqlite"`` or ``"mysql"``.
     name: str
-    """As in `Description.family`: ``"postgresql"``, ``"sqlite"`` or ``"mysql"``."""
 
+    # The name for people: ``PostgreSQL``.
     label: str
-    """The name for people: ``PostgreSQL``."""
 
+    # The asynchronous drivers that can be used, the preferred one first.
     drivers: tuple[str, ...]
-    """The asynchronous drivers that can be used, the preferred one first."""
 
+    # The module that describes statements of this family, imported when it is needed.
     module: str
-    """The module that describes statements of this family, imported when it is needed."""
 
 
 _PACKAGE = "sqla_typedpool.describe"
@@ -30,10 +30,10 @@ _POSTGRES = Family(
 _SQLITE = Family("sqlite", "SQLite", ("aiosqlite",), f"{_PACKAGE}.sqlite.describer")
 _MYSQL = Family("mysql", "MySQL/MariaDB", ("aiomysql", "asyncmy"), f"{_PACKAGE}.mysql.describer")
 
+# The families by the name of SQLAlchemy's dialect. The name of a family is one too.
 FAMILIES: Mapping[str, Family] = {
     "mariadb": _MYSQL,
     "mysql": _MYSQL,
     "postgresql": _POSTGRES,
     "sqlite": _SQLITE,
 }
-"""The families by the name of SQLAlchemy's dialect. The name of a family is one too."""

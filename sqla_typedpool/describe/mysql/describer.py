@@ -218,11 +218,10 @@ def _refused(error: Exception, sql: str) -> Refused | None:
     package = type(error).__module__.partition(".")[0]
     if package not in ("pymysql", "asyncmy", "aiomysql") or len(error.args) < 2:
         return None
-    number, message = error.args[:2]
+    number, message = error.args[0], str(error.args[1])
     if not isinstance(number, int) or 2000 <= number < 3000:  # the numbers of client errors
         return None
     hint = "give it one statement" if number == _NOT_PREPARABLE else ""
-    message = str(message)
     return Refused(message, position=_position(message, sql), hint=hint, code=str(number))
 
 

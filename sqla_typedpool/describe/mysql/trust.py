@@ -71,10 +71,10 @@ class Trust(IntEnum):
     """Which NOT NULL flags of a statement are trusted. Each level includes the ones before."""
 
     NOTHING = 0
+    # Those of columns that are a COUNT and nothing else.
     COUNTS = 1
-    """Those of columns that are a COUNT and nothing else."""
+    # Those of columns of tables.
     COLUMNS = 2
-    """Those of columns of tables."""
     ALL = 3
 
 
@@ -83,8 +83,8 @@ class FlagTrust:
     """Which NOT NULL flags of one statement are trusted."""
 
     trust: Trust
+    # The columns, from 0, that are a COUNT and nothing else.
     counts: frozenset[int]
-    """The columns, from 0, that are a COUNT and nothing else."""
 
     def nullability(self, index: int, column: ColumnDefinition) -> Nullability:
         """Return the nullability of the column with this index."""

@@ -40,10 +40,10 @@ _COMMANDS = frozenset("12345")
 class Analysis:
     """The analysis of a statement."""
 
+    # The analysed tree; None if it is not known, or of a utility statement.
     query: Node | None
-    """The analysed tree; None if it is not known, or of a utility statement."""
+    # Why the tree is not known, and the next step.
     note: str = ""
-    """Why the tree is not known, and the next step."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ class Analyzer:
     """Analyses statements in one session."""
 
     session: Session
+    # The server's version: ``150018``.
     version: int
-    """The server's version: ``150018``."""
+    # Why no temporary function can be created; "" if one can.
     obstacle: str
-    """Why no temporary function can be created; "" if one can."""
 
     @classmethod
     async def create(cls, session: Session) -> Analyzer:

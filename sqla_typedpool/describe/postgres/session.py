@@ -29,17 +29,17 @@ _ROLLBACK_SECONDS = 5.0  # at most, after an error
 class PreparedStatement:
     """The result of PREPARE."""
 
+    # The OIDs of the types of ``$1``, ``$2``, ...
     parameters: tuple[int, ...]
-    """The OIDs of the types of ``$1``, ``$2``, ..."""
+    # Names and type OIDs; for a domain that of its base type. () if it returns no rows.
     columns: tuple[tuple[str, int], ...]
-    """Names and type OIDs; for a domain that of its base type. () if it returns no rows."""
 
 
 class Session(ABC):
     """One connection of one driver."""
 
+    # Whether arrays of the application's own types are returned as lists.
     has_lists: ClassVar[bool]
-    """Whether arrays of the application's own types are returned as lists."""
 
     def __init__(self, connection: Any, timeout: float) -> None:
         self._connection = connection
@@ -70,30 +70,21 @@ class Session(ABC):
         :raises CannotRun: the connection is lost.
         """
 
-    @property
     @abstractmethod
     def _is_in_transaction(self) -> bool: ...
-
-    @property
-    @abstractmethod
-    def _is_closed(self) -> bool: ...
 
     @asynccontextmanager
     async def rolled_back(self) -> AsyncGenerator[None, None]:
         """Begin a transaction, or a savepoint inside of one, and always roll it back."""
-        begin, end = _SAVEPOINT if self._is_in_transaction else _TRANSACTION
+        begin, end = _SAVEPOINT if self._is_in_transaction() else _TRANSACTION
         await self.execute(begin)
         try:
             yield
         except BaseException:
             with suppress(Exception):  # an error here must not replace the first one
-                await self._roll_back(end, min(self._timeout, _ROLLBACK_SECONDS))
+                await within(min(self._timeout, _ROLLBACK_SECONDS), "roll back", self.execute(end))
             raise
-        await self._roll_back(end, self._timeout)
-
-    async def _roll_back(self, script: str, seconds: float) -> None:
-        if not self._is_closed:  # otherwise the server has rolled back
-            await within(seconds, "roll back", self.execute(script))
+        await within(self._timeout, "roll back", self.execute(end))
 
 
 def session_for(connection: Any, timeout: float) -> Session:
@@ -146,13 +137,8 @@ class AsyncpgSession(Session):
         with _asyncpg_errors():
             await self._connection.execute(script, timeout=self._limit)
 
-    @property
     def _is_in_transaction(self) -> bool:
         return bool(self._connection.is_in_transaction())
-
-    @property
-    def _is_closed(self) -> bool:
-        return bool(self._connection.is_closed())
 
 
 class PsycopgSession(Session):
@@ -200,15 +186,10 @@ class PsycopgSession(Session):
                 raise errors.error_from_result(result, encoding=self._connection.info.encoding)
         return results
 
-    @property
     def _is_in_transaction(self) -> bool:
         from psycopg import pq
 
         return bool(self._connection.info.transaction_status != pq.TransactionStatus.IDLE)
-
-    @property
-    def _is_closed(self) -> bool:
-        return bool(self._connection.closed)
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from typing import Any
 
 from sqlglot import exp
 
+# Whether a name is a table's, and the table has this column; both names in lower case.
 HasColumn = Callable[[str, str], bool]
-"""Whether a name is a table's, and the table has this column; both names in lower case."""
 
 _WRAPPERS = (exp.Filter, exp.IgnoreNulls, exp.RespectNulls)
 

@@ -45,8 +45,8 @@ class FromItem:
 
     alias: str
     columns: Columns
+    # Whether an outer join may return a row without a row of it.
     is_outer_joined: bool = False
-    """Whether an outer join may return a row without a row of it."""
 
     def find(self, name: str) -> Nullability | None:
         """Return the nullability of a column; None if there is no such column."""
@@ -62,10 +62,10 @@ class SelectScope:
     """One SELECT: its FROM items, and the columns that WHERE proves to be not NULL."""
 
     items: list[FromItem]
+    # Pairs of a table's alias ("" if there is none) and a column's name.
     proven: set[tuple[str, str]] = field(default_factory=set)
-    """Pairs of a table's alias ("" if there is none) and a column's name."""
+    # Whether it returns a row even if it reads none: an aggregate without GROUP BY.
     is_one_row: bool = False
-    """Whether it returns a row even if it reads none: an aggregate without GROUP BY."""
 
 
 class Expressions:

@@ -24,11 +24,11 @@ _KNOWN = frozenset(
 class Functions:
     """The functions of a connection."""
 
+    # The names of aggregate functions, in lower case. With other arguments, some of them are
+    # scalar functions.
     aggregates: frozenset[str]
-    """The names of aggregate functions, in lower case. With other arguments, some of them are
-    scalar functions."""
+    # Whether the application has replaced a function whose result is otherwise known.
     is_known_replaced: bool
-    """Whether the application has replaced a function whose result is otherwise known."""
 
 
 def copy_functions(

@@ -35,16 +35,16 @@ from sqla_typedpool.tokens import TokenKind, tokens
 class SQLiteTable:
     """A table or view of the schema."""
 
+    # By name in lower case; empty for a view.
     columns: Mapping[str, Nullability]
-    """By name in lower case; empty for a view."""
+    # The SELECT of a view.
     select: str | None = None
-    """The SELECT of a view."""
+    # The names of a view's columns.
     names: tuple[str, ...] = ()
-    """The names of a view's columns."""
 
 
+# The columns of common table expressions by name in lower case; None if they are not known.
 CTEs = dict[str, Columns | None]
-"""The columns of common table expressions by name in lower case; None if they are not known."""
 
 _STATEMENTS = ("select", "with", "insert", "replace", "update", "delete", "values", "(")
 _SELECT_CLAUSES = frozenset(
