@@ -50,7 +50,7 @@ async def describer(db: Executor, *, timeout: float = 10.0) -> AsyncGenerator[De
                 f"of {', '.join(FAMILIES)}"
             )
         opened = _module(family).open_describer(connection, timeout)
-        yield await within(timeout, "report its version", stack.enter_async_context(opened))
+        yield await within(timeout, "answer", stack.enter_async_context(opened))
 
 
 async def describe(

@@ -11,7 +11,6 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from math import ceil
-from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
