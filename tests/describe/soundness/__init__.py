@@ -1,6 +1,7 @@
-"""Is the describer of PostgreSQL sound? Hand-judged cases, and a generator of random queries.
+"""Random statements: no column that is described as never NULL may be NULL when they run.
 
-`schema` a database full of traps; `cases` statements with what their columns can really be;
-`generator` random statements over the same schema; `judge` what PostgreSQL returns against what
-was said of it; `sweep` PostgreSQL's own functions and operators, called to see which return NULL.
+`generator` random statements over the schema `company` of PostgreSQL; `shop_statements` over the
+schema `shop` of SQLite and MariaDB; `check` compares a description with the results of the
+statement; `fuzz` does so for many; `shrink` shortens a failing statement; `sweep` calls
+PostgreSQL's own functions and operators to see which return NULL.
 """

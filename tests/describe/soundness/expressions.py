@@ -7,14 +7,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from . import vocabulary
+from tests.describe.soundness import vocabulary
 
 _HOLE = re.compile(r"<(\w+)>")
 
 
 @dataclass(frozen=True)
 class Column:
-    """Something in scope: how it is written, and of which kind it is."""
+    """An expression in scope: its SQL and its kind."""
 
     sql: str
     kind: str
@@ -25,7 +25,7 @@ Scope = list[Column]
 
 @dataclass
 class Names:
-    """Names that are given once in a statement, and the parameters it has got."""
+    """The unique names and the parameters of one statement."""
 
     taken: int = 0
     parameters: dict[str, object] = field(default_factory=dict)
@@ -37,12 +37,12 @@ class Names:
 
 
 class Expressions:
-    """Makes expressions; one for each statement.
+    """Generates the expressions of one statement.
 
-    :param dice: the only source of chance.
-    :param major: the server's version, of which it depends what there is.
-    :param sublink: makes a scalar subquery of a kind over an outer scope.
-    :param exists: makes a subquery of any columns over an outer scope.
+    :param dice: the only source of randomness.
+    :param major: the major version of the server.
+    :param sublink: returns a scalar subquery of a kind over an outer scope.
+    :param exists: returns a subquery of any columns over an outer scope.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Expressions:
         self._exists = exists
 
     def some(self, kind: str, scope: Scope, depth: int = 2, sublinks: bool = True) -> str:
-        """An expression of that kind; `depth` bounds how deep it is nested."""
+        """Return an expression of this kind, nested at most `depth` levels deep."""
         dice = self._dice.random()
         mine = [column.sql for column in scope if _fits(column.kind, kind)]
         if mine and (depth <= 0 or dice < 0.5):
@@ -74,23 +74,23 @@ class Expressions:
         if dice < 0.61 and sublinks and depth > 1 and kind not in ("row", "team"):
             return self._subquery(kind, scope)
         if dice < 0.64 and kind not in ("row", "team"):
-            return "(" + self._guarded(kind, scope, depth - 1, sublinks) + ")"
+            return "(" + self._case_about_itself(kind, scope, depth - 1, sublinks) + ")"
         template = self._template(kind, scope)
         return "(" + self.filled(template, scope, depth - 1, sublinks) + ")"
 
     def _template(self, kind: str, scope: Scope) -> str:
-        """One of three whose holes can be filled from the scope, if there is one among them."""
+        """Choose one of three templates, if possible one that the scope can fill completely."""
         three = self._dice.choices(self._templates[kind], k=3)
         there = {column.kind for column in scope}
         fitting = [each for each in three if there.issuperset(_HOLE.findall(each)) and "<" in each]
         return (fitting or three)[0]
 
     def filled(self, template: str, scope: Scope, depth: int = 1, sublinks: bool = True) -> str:
-        """A template whose holes are expressions."""
+        """Replace the holes of a template by expressions."""
         return _HOLE.sub(lambda hole: self.some(hole[1], scope, depth, sublinks), template)
 
-    def _guarded(self, kind: str, scope: Scope, depth: int, sublinks: bool) -> str:
-        """A CASE whose test is about what it returns."""
+    def _case_about_itself(self, kind: str, scope: Scope, depth: int, sublinks: bool) -> str:
+        """Return a CASE whose test is about its result."""
         one, other = (self.some(kind, scope, depth, sublinks) for _ in range(2))
         test = self.some("bool", scope, 1, False)
         return self._dice.choice(

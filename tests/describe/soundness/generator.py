@@ -7,46 +7,34 @@ from __future__ import annotations
 
 import random
 import sys
-from dataclasses import dataclass
 
-from . import relations, vocabulary
-from .expressions import Column, Scope
-from .sources import Sources, listed
+from tests.describe.soundness import relations, vocabulary
+from tests.describe.soundness.check import Statement
+from tests.describe.soundness.dml import dml_cte, dml_statement
+from tests.describe.soundness.expressions import Column, Scope
+from tests.describe.soundness.from_clauses import FromClauses, listed
 
 DEPTH = 2
 
 
-@dataclass(frozen=True)
-class Statement:
-    """What is described and run."""
-
-    sql: str
-    values: dict[str, object]
-    never_null: frozenset[str]
-    """Parameters of which the describer is told that they are never None."""
+def random_statement(seed: str, major: int) -> Statement:
+    """Return the statement of this seed for a server of this major version."""
+    return StatementGenerator(random.Random(seed), major).statement()
 
 
-def statement(seed: str, major: int) -> Statement:
-    """The statement of that seed, for a server of that major version."""
-    return Writer(random.Random(seed), major).statement()
-
-
-class Writer(Sources):
-    """One statement in the making."""
+class StatementGenerator(FromClauses):
+    """Generates one statement."""
 
     # ---- whole statements
 
     def statement(self) -> Statement:
-        from .writing import written  # beside it, not above it: writing needs this class
-
+        """Return a whole statement."""
         with_clause = self._with() if self.chance(0.35) else ""
-        body = written(self) if self.chance(0.2) else self.query([], DEPTH, top=True)[0]
+        body = dml_statement(self) if self.chance(0.2) else self.query([], DEPTH, top=True)[0]
         names = self.names
         return Statement(with_clause + body, names.parameters, frozenset(names.never_null))
 
     def _with(self) -> str:
-        from .writing import written_cte
-
         parts, recursive = [], False
         for _ in range(self.dice.choice([1, 1, 2])):
             dice = self.dice.random()
@@ -54,7 +42,7 @@ class Writer(Sources):
                 recursive = True
                 parts.append(self._recursive())
             elif dice < 0.45:
-                parts.append(written_cte(self))
+                parts.append(dml_cte(self))
             else:
                 parts.append(self._cte())
         return f"with {'recursive ' if recursive else ''}{', '.join(parts)} "
@@ -101,7 +89,7 @@ class Writer(Sources):
     def query(
         self, outer: Scope, depth: int, kinds: list[str] | None = None, top: bool = False
     ) -> tuple[str, list[str]]:
-        """A SELECT or a set operation with columns c1, c2, ...; and of which kinds they are."""
+        """Return a query with columns c1, c2, ... and the kinds of these."""
         if depth > 0 and self.chance(0.18):
             return self._set_operation(outer, depth, kinds)
         if self.chance(0.04) and kinds:
@@ -159,7 +147,7 @@ class Writer(Sources):
     def _items(
         self, mode: str, own: Scope, outer: Scope, kinds: list[str]
     ) -> tuple[list[str], str]:
-        """The output's expressions, and what stands behind WHERE for them."""
+        """Return the expressions of the output list, and the GROUP BY and HAVING for them."""
         if mode == "grouped":
             return self.grouped(own, kinds)
         if mode == "single":
@@ -169,7 +157,7 @@ class Writer(Sources):
         return [self.make.some(kind, own + outer) for kind in kinds], ""
 
     def _about(self, items: list[str]) -> str:
-        """A condition about what is returned, or about something just like it."""
+        """Return a condition about expressions of the output list."""
         one, other = self.dice.choice(items), self.dice.choice(items)
         return self.dice.choice(
             [
@@ -197,7 +185,7 @@ class Writer(Sources):
         found = [template for each, template in relations.OUTPUT_SETS if each == kind]
         return self.make.filled(self.dice.choice(found), scope, 0, False) if found else ""
 
-    # ---- what expressions ask for
+    # ---- subqueries in expressions
 
     def sublink(self, kind: str, outer: Scope) -> str:
         if self.chance(0.3):
@@ -214,4 +202,4 @@ class Writer(Sources):
 
 if __name__ == "__main__":
     for number in range(int(sys.argv[2])):
-        sys.stdout.write(statement(f"{sys.argv[1]}:{number}", 15).sql + ";\n\n")
+        sys.stdout.write(random_statement(f"{sys.argv[1]}:{number}", 15).sql + ";\n\n")

@@ -1,4 +1,4 @@
-"""What a FROM clause of the generator can name: tables, views, and functions that return sets."""
+"""The relations of the generator: tables, views, and functions that return sets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RELATIONS = {
         "event_new": "id int day date kind text detail json",
         "base_item": "id int label text x int",
         "sub_item": "id int label text x int extra_col int",
-        "doubt_parent": "id int label text",
+        "loose_parent": "id int label text",
         "with_domain": "id int must other pos int",
         "made": "id int x int double_x int fixed int",
         "composite_home": "id int home pair homes other",
@@ -49,7 +49,7 @@ RELATIONS = {
     }.items()
 }
 
-# Functions in FROM: how they are called, and their columns.
+# Functions in FROM: the call, and the kinds of the columns.
 SETS = [
     ("generate_series(1, <int> % 3) as {0}(c1)", ["int"]),
     ("generate_series(1, 2) as {0}(c1)", ["int"]),
@@ -73,7 +73,7 @@ SETS = [
     ("generate_subscripts(<texts>, 1) as {0}(c1)", ["int"]),
 ]
 
-# Functions that return sets, in the list of the output.
+# Functions that return sets, in the output list.
 OUTPUT_SETS = [
     ("int", "generate_series(1, 2)"),
     ("int", "generate_series(1, <int> % 3) + 1"),

@@ -1,4 +1,4 @@
-"""A shorter statement that is wrong in the same way: parts are left out as long as it stays so."""
+"""Shorten a failing statement: leave out parts as long as it fails in the same way."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _WORDS = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|::|:?\w+(?:\.\w+)?|\s+|.")
 _SIMPLE = ["null", "1", "true"]
 
 
-async def shrunk(sql: str, is_as_wrong: Callable[[str], Awaitable[bool]], seconds: float) -> str:
-    """The shortest statement that was found within that time.
+async def shrink(sql: str, fails_alike: Callable[[str], Awaitable[bool]], seconds: float) -> str:
+    """Return the shortest statement that was found within `seconds`.
 
-    :param is_as_wrong: whether a candidate, often no SQL at all, still shows the fault.
+    :param fails_alike: returns whether a candidate, which may be invalid SQL, fails alike.
     """
     words, end = _WORDS.findall(sql), time.monotonic() + seconds
     shorter = True
@@ -22,14 +22,14 @@ async def shrunk(sql: str, is_as_wrong: Callable[[str], Awaitable[bool]], second
         for candidate in _candidates(words):
             if time.monotonic() > end:
                 return _joined(words)
-            if len(candidate) < len(words) and await is_as_wrong(_joined(candidate)):
+            if len(candidate) < len(words) and await fails_alike(_joined(candidate)):
                 words, shorter = candidate, True
                 break
     return _joined(words)
 
 
 def _candidates(words: list[str]) -> list[list[str]]:
-    """The words without a part of them: the longest parts first."""
+    """Return the words without one part or with a part simplified, long parts first."""
     found: list[list[str]] = []
     for start, end in sorted(_brackets(words), key=lambda span: span[0] - span[1]):
         found += [[*words[: start + 1], word, *words[end:]] for word in _SIMPLE]

@@ -1,7 +1,7 @@
 """PostgreSQL's own functions, operators and casts, called with values that are not NULL.
 
-Most return NULL for NULL only; some do for other values too, and the manual does not say which.
-Whatever the describer calls NOT NULL for such arguments is called with many values of their types.
+Most return NULL only for NULL; some return it for other values too, which the manual does not
+document. Each that is described as NOT NULL is called with many values of its argument types.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
-from sqla_typedpool.errors import CannotRun, Refused
+from sqla_typedpool.check import CannotRun, Refused
+from tests.describe.execution import PostgresDataSets
+from tests.describe.soundness.check import Describe
 
-from .judge import Court
-from .verdict import Describe
-
-TOGETHER = 50
+BATCH = 50
 """How many calls are described in one statement."""
 
 _VALUES: dict[str, list[str]] = {
@@ -101,7 +100,7 @@ _INSTEAD = {
     "cstring": "",
 }
 
-# Nothing that writes, and nothing whose names are not plain: those are called by operators.
+# Functions that do not write. Operators and casts are called by their own syntax.
 _FUNCTIONS = """
     select p.proname as name, array(select t.typname from unnest(p.proargtypes::oid[])
         with ordinality a(oid, n) join pg_type t on t.oid = a.oid order by n)::text[] as arguments
@@ -126,8 +125,8 @@ _CASTS = """
 
 
 @dataclass
-class Sweep:
-    """What was called, and what broke its word."""
+class SweepReport:
+    """How many calls were described and executed, and which descriptions were wrong."""
 
     described: int = 0
     not_null: int = 0
@@ -137,43 +136,48 @@ class Sweep:
 
 @dataclass(frozen=True)
 class _Call:
-    written: Callable[[str, list[str]], str]
+    sql_of: Callable[[str, list[str]], str]
     name: str
     kinds: list[str]
 
     def over(self, values: tuple[str, ...]) -> str:
-        """The expression, with these values."""
+        """Return the SQL of the call with these values."""
         constants = [
             f"'{value}'::{_quoted(kind)}" for value, kind in zip(values, self.kinds, strict=True)
         ]
-        return self.written(self.name, constants)
+        return self.sql_of(self.name, constants)
 
-    def combinations(self, most: int) -> list[tuple[str, ...]]:
-        """Values for its arguments: all together, or some from everywhere among them."""
-        together = list(itertools.product(*(_VALUES[kind] for kind in self.kinds)))
-        return together[:: len(together) // most + 1]
+    def combinations(self, at_most: int) -> list[tuple[str, ...]]:
+        """Return combinations of values for its arguments, evenly chosen if there are too many."""
+        product = list(itertools.product(*(_VALUES[kind] for kind in self.kinds)))
+        return product[:: len(product) // at_most + 1]
 
 
-async def sweep(bench: Court, describe: Describe, most_calls: int) -> Sweep:
-    """Describe a call of everything there is, and call what is called NOT NULL.
+async def sweep(data: PostgresDataSets, describe: Describe, most_calls: int) -> SweepReport:
+    """Describe a call of each function, and execute those that are described as NOT NULL.
 
-    :param most_calls: with how many combinations of values one is called at most.
+    :param most_calls: the largest number of combinations of values for one function.
     """
-    connection, found = bench.connection("empty"), Sweep()
+    connection, found = data.connection("empty"), SweepReport()
     calls = []
-    for query, written in ((_FUNCTIONS, _function), (_OPERATORS, _operator), (_CASTS, _cast)):
+    for query, sql_of in ((_FUNCTIONS, _function), (_OPERATORS, _operator), (_CASTS, _cast)):
         for name, arguments in await connection.fetch(query):
             kinds = [_INSTEAD.get(kind, kind) for kind in arguments]
             if all(kind in _VALUES for kind in kinds):
-                calls.append(_Call(written, name, kinds))
-    for at in range(0, len(calls), TOGETHER):
-        for call, why in await _trusted(describe, calls[at : at + TOGETHER], found):
+                calls.append(_Call(sql_of, name, kinds))
+    for at in range(0, len(calls), BATCH):
+        for call, why in await _described_not_null(describe, calls[at : at + BATCH], found):
             await _try(connection, call, why, most_calls, found)
     return found
 
 
-async def _trusted(describe: Describe, calls: list[_Call], found: Sweep) -> list[tuple[_Call, str]]:
-    """Those which are called NOT NULL, and why; described together as far as that works."""
+async def _described_not_null(
+    describe: Describe, calls: list[_Call], found: SweepReport
+) -> list[tuple[_Call, str]]:
+    """Return the calls that are described as NOT NULL, and why.
+
+    All are described in one statement; if it is refused, each half is described by itself.
+    """
     listed = ", ".join(call.over(call.combinations(1)[-1]) for call in calls)
     try:
         columns = (await describe(f"select {listed}", frozenset())).columns
@@ -181,17 +185,17 @@ async def _trusted(describe: Describe, calls: list[_Call], found: Sweep) -> list
         if len(calls) == 1:
             return []  # no such function for these types
         half = len(calls) // 2
-        first = await _trusted(describe, calls[:half], found)
-        return first + await _trusted(describe, calls[half:], found)
+        first = await _described_not_null(describe, calls[:half], found)
+        return first + await _described_not_null(describe, calls[half:], found)
     found.described += len(calls)
     pairs = zip(calls, columns, strict=True)
-    trusted = [(call, column.why) for call, column in pairs if not column.nullable]
-    found.not_null += len(trusted)
-    return trusted
+    not_null = [(call, column.why) for call, column in pairs if not column.nullable]
+    found.not_null += len(not_null)
+    return not_null
 
 
 async def _try(
-    connection: asyncpg.Connection, call: _Call, why: str, most_calls: int, found: Sweep
+    connection: asyncpg.Connection, call: _Call, why: str, most_calls: int, found: SweepReport
 ) -> None:
     for values in call.combinations(most_calls):
         found.calls += 1
@@ -204,7 +208,7 @@ async def _is_null(connection: asyncpg.Connection, expression: str) -> bool:
     try:
         return bool(await connection.fetchval(f"select {expression} is null", timeout=5))
     except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, OverflowError):
-        return False  # a value that it does not take
+        return False  # a value that it does not accept
 
 
 def _function(name: str, arguments: list[str]) -> str:

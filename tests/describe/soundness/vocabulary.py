@@ -1,11 +1,11 @@
-"""The words of the generator: relations, and per type the expressions that make a value of it.
+"""Templates of expressions, aggregates and window functions, by the kind of their value.
 
 In a template `<int>` stands for any expression of that type, `<row>` for a whole row.
 """
 
 from __future__ import annotations
 
-# Kinds of values; a kind is a word of templates, NAMES says how PostgreSQL calls it.
+# The kinds of values, and the type of PostgreSQL for each.
 NAMES = {
     "int": "int",
     "text": "text",
@@ -215,7 +215,7 @@ EXPRESSIONS = {
     + _of_kind(_ORDERED if kind in COMPARABLE and kind != "json" else [], kind)
     for kind, text in _EXPRESSIONS.items()
 }
-# What only newer servers understand, by the first major version.
+# Templates for newer servers only, by the first major version.
 NEWER = {
     16: {
         "bool": ["<text> is json", "<text> is not json object"],
