@@ -97,7 +97,7 @@ def test_a_cancelled_description_leaves_nothing(database: Database) -> None:
                     break
                 assert checked_out(engine) == 0
                 assert await describe_two(engine) == ["01", "00"]
-            assert root > 1
+            assert root > 1 or database.family == "sqlite"  # which describes without waiting
         assert await database.contents() == before
 
     asyncio.run(main())
