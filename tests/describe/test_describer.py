@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.schema import CreateTable
 
 from sqla_typedpool._sqlalchemy.compiling import CompiledStatement
-from sqla_typedpool.describe import describer
+from sqla_typedpool.describe import describe, describer
 from sqla_typedpool.describe.base import DatabaseReport, Describer
 from sqla_typedpool.describe.families import FAMILIES
 from sqla_typedpool.errors import CannotRun, DescribeTimeout, Refused
@@ -154,3 +154,16 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
         await engine.dispose()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("timeout", [0, -1.0, float("nan"), float("inf")])
+def test_a_timeout_is_a_positive_number(timeout: float) -> None:
+    async def main() -> None:
+        engine = create_async_engine("sqlite+aiosqlite://")
+        try:
+            await describe(engine, "SELECT 1", timeout=timeout)
+        finally:
+            await engine.dispose()
+
+    with pytest.raises(ValueError, match="timeout must be a positive number of seconds, not"):
+        asyncio.run(main())

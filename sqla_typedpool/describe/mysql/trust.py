@@ -63,8 +63,9 @@ _OTHER_WORDS = _words("""
     regexp rlike select set then union when where xor
 """)
 _STATEMENTS = _words("( delete insert replace select update values with")
-# What only MySQL reads in this way: executable comments, \' in strings, -- that is no comment.
-_OTHER_SYNTAX = re.compile(r"/\*M?!|\\['\"]|--(?!\s|$)")
+# What only MySQL reads in this way: \' in strings, executable comments, -- that is no comment.
+_ESCAPED_QUOTE = re.compile(r"\\['\"]")
+_OTHER_COMMENT = re.compile(r"/\*M?!|--(?!\s|$)")
 
 
 class Trust(IntEnum):
@@ -142,7 +143,7 @@ class Schema:
 
     def _trust_in(self, text: str) -> Trust:
         words = words_of(text)
-        if _OTHER_SYNTAX.search(text) or any(word.startswith(("#", "$")) for word in words):
+        if _has_other_syntax(text) or any(word.startswith(("#", "$")) for word in words):
             return Trust.NOTHING
         if not words or words[0] not in _STATEMENTS or _has_rollup(words):
             return Trust.COUNTS
@@ -159,6 +160,18 @@ class Schema:
         """Return whether a function that is not listed may be an aggregate."""
         is_known = function in _UNRELIABLE or function.startswith("json_")
         return not is_known or function in self._stored
+
+
+def _has_other_syntax(text: str) -> bool:
+    """Return whether the tokens found by the rules of standard SQL may not be those of MySQL."""
+    if _ESCAPED_QUOTE.search(text):
+        return True
+    outside, end = "", 0
+    for token in tokens(_standard(text)):
+        if token.kind in (TokenKind.STRING, TokenKind.NAME):
+            outside += text[end : token.start] + " "
+            end = token.end
+    return _OTHER_COMMENT.search(outside + text[end:]) is not None
 
 
 def _has_rollup(words: Sequence[str]) -> bool:

@@ -16,7 +16,7 @@ from sqla_typedpool import TypedPool
 from sqla_typedpool.check import Refused, describe
 from sqla_typedpool.describe import describer
 from tests.describe.databases import Database, nullability
-from tests.support.engines import cancel_at_await
+from tests.support.cancellation import cancel_at_await
 
 WRITES = [
     "DELETE FROM u",

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from sqla_typedpool.check import CannotRun, Refused
+from sqla_typedpool.check import CannotRun
 from sqla_typedpool.describe import describer
 from sqla_typedpool.embedded import Postgres
 from sqla_typedpool.errors import DescribeTimeout
