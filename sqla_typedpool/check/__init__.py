@@ -1,4 +1,4 @@
-"""What the database says of statements that are not run, compared with what was declared."""
+"""Describe statements by a database, without running them, and compare them with declarations."""
 
 from sqla_typedpool.check.model import Finding, Severity
 from sqla_typedpool.describe import describe

@@ -1,24 +1,24 @@
-"""A declared query x what a database says of it -> findings. Pure: nothing is asked or run.
+"""Compare declared queries with their descriptions.
 
-Targets, rules and plan are those of the run-time mapper, so the two cannot disagree.
+The comparison needs no database. It uses the row types, coercions and plans of the run-time
+mapper, so the checker and the mapper always agree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from sqlalchemy.exc import SQLAlchemyError
-
-from sqla_typedpool._sqlalchemy.compiling import compile_statement
+from sqla_typedpool.check import rules
 from sqla_typedpool.check.locations import (
+    location_in_sql,
+    location_of_column,
+    location_of_line,
+    location_of_output,
+    location_of_query,
     offset_as_written,
-    place_in_sql,
-    place_of_column,
-    place_of_output,
-    place_of_query,
     sent_column,
     sent_span,
-    word_at,
+    token_length,
 )
 from sqla_typedpool.check.model import Finding, Location, Severity
 from sqla_typedpool.check.null_checks import null_findings
@@ -32,86 +32,98 @@ from sqla_typedpool.mapping.shape_error import ShapeIssue, ShapeIssueKind
 from sqla_typedpool.queries import Cardinality, QueryInfo
 from sqla_typedpool.tokens import stars
 
-_FAULTS = {
-    ShapeIssueKind.COUNT: "TP106",
-    ShapeIssueKind.MISSING: "TP102",
-    ShapeIssueKind.EXTRA: "TP103",
-    ShapeIssueKind.DUPLICATE: "TP104",
-    ShapeIssueKind.IMPOSSIBLE: "TP105",
-    ShapeIssueKind.AMBIGUOUS: "TP110",
-    ShapeIssueKind.ROW_TYPE: "TP303",
+_RULES = {
+    ShapeIssueKind.COUNT: rules.COLUMN_COUNT,
+    ShapeIssueKind.MISSING: rules.MISSING_COLUMN,
+    ShapeIssueKind.EXTRA: rules.EXTRA_COLUMN,
+    ShapeIssueKind.DUPLICATE: rules.DUPLICATE_COLUMN,
+    ShapeIssueKind.IMPOSSIBLE: rules.IMPOSSIBLE_COLUMN,
+    ShapeIssueKind.AMBIGUOUS: rules.AMBIGUOUS_FLATTEN,
+    ShapeIssueKind.ROW_TYPE: rules.WRONG_DECLARATION,
 }
-# What PostgreSQL says when nothing tells a parameter's type: 42P18 indeterminate_datatype,
+# PostgreSQL's codes for a parameter whose type it cannot infer: 42P18 indeterminate_datatype,
 # 42P08 ambiguous_parameter.
-_UNKNOWN_PARAMETER = ("42P18", "42P08")
+_UNKNOWN_TYPE_CODES = ("42P18", "42P08")
 
 
 def compare(info: QueryInfo, description: Description) -> list[Finding]:
-    """What is wrong with a query's declaration, in the order of the SQL.
+    """Return what is wrong with the declaration of a query.
 
-    :param description: of the same statement, by a database or from a snapshot.
+    :param description: of the query's statement, from a database or from a snapshot.
     """
-    found = list(_stars(info, description))
+    findings = list(_stars(info, description))
     for part in (_compare_rows, compare_parameters):
         try:
-            found += part(info, description)
+            findings += part(info, description)
         except DeclarationError as error:
-            found += misdeclared(info, error)
-    return [*found, *_notes(info, description)]
+            findings += misdeclared(info, error)
+    return [*findings, *_notes(info, description)]
 
 
 def misdeclared(info: QueryInfo, error: DeclarationError | RowShapeError) -> list[Finding]:
-    """A declaration that nothing can be compared with."""
-    place = place_of_query(info)
-    return [finding("TP303", fault, place, query=info.name) for fault in error.faults]
+    """Return a finding for each fault of a declaration that cannot be compared."""
+    location = location_of_query(info)
+    return [
+        finding(rules.WRONG_DECLARATION, fault, location, query=info.name) for fault in error.faults
+    ]
+
+
+def faulty_declarations(errors: Iterable[DeclarationError]) -> Iterator[Finding]:
+    """Yield a finding for each fault of declarations that the decorator did not accept."""
+    for error in errors:
+        location = location_of_line(error.file, error.line)
+        for fault in error.faults:
+            yield finding(rules.WRONG_DECLARATION, fault, location, query=error.query)
 
 
 def _stars(info: QueryInfo, description: Description) -> Iterator[Finding]:
     names = ", ".join(column.name for column in description.columns)
     for start, end in stars(info.sql) if info.is_text else ():
         yield finding(
-            "TP112",
-            "`*` is whatever columns there are on the day",
-            place_in_sql(info, start, end - start),
+            rules.SELECT_STAR,
+            "`*` selects columns that later migrations add",
+            location_in_sql(info, start, end - start),
             query=info.name,
-            hint=f"name what is wanted of: {names}",
+            hint=f"write the names of the columns that you need; now there are: {names}",
         )
 
 
 def _notes(info: QueryInfo, description: Description) -> Iterator[Finding]:
     for note in description.notes:
         message, _, hint = note.partition("; next: ")
-        yield finding("TP304", message, place_of_query(info), query=info.name, hint=hint)
+        location = location_of_query(info)
+        yield finding(rules.INCOMPLETE_DESCRIPTION, message, location, query=info.name, hint=hint)
 
 
-# ------------------------------------------------------------------------ rows
+# --------------------------------------------------------------------------- rows
 
 
 def _compare_rows(info: QueryInfo, description: Description) -> Iterator[Finding]:
     if info.cardinality in (Cardinality.COUNT, Cardinality.NOTHING):
-        yield from _unwanted_rows(info, description)
+        yield from _discarded_rows(info, description)
     elif not description.columns:
         yield finding(
-            "TP302",
-            f"the statement returns no rows, and {_name(info)}() is declared to return some",
-            place_of_query(info),
+            rules.ROWS_MISMATCH,
+            f"the statement returns no rows, but {_name(info)}() is declared to return rows",
+            location_of_query(info),
             query=info.name,
-            hint="add RETURNING, or declare -> None or -> RowCount",
+            hint="add RETURNING, or declare the function -> None or -> RowCount",
         )
     else:
         yield from _compare_columns(info, description)
 
 
-def _unwanted_rows(info: QueryInfo, description: Description) -> Iterator[Finding]:
+def _discarded_rows(info: QueryInfo, description: Description) -> Iterator[Finding]:
     if description.columns:
         names = ", ".join(f'"{column.name}"' for column in description.columns)
         returned = "None" if info.cardinality is Cardinality.NOTHING else "RowCount"
         yield finding(
-            "TP302",
-            f"the statement returns rows ({names}), and {_name(info)}() -> {returned} drops them",
-            place_of_output(info),
+            rules.ROWS_MISMATCH,
+            f"the statement returns rows ({names}), but {_name(info)}() -> {returned} discards "
+            "them",
+            location_of_output(info),
             query=info.name,
-            hint="declare what it returns, or select nothing: no RETURNING",
+            hint="declare the type of the rows, or remove RETURNING",
         )
 
 
@@ -122,99 +134,88 @@ def _name(info: QueryInfo) -> str:
 def _compare_columns(info: QueryInfo, description: Description) -> Iterator[Finding]:
     columns = tuple(Column(each.name, each.db_type) for each in description.columns)
     try:
-        draft = partial_plan(info.row_type, columns, description.family)
+        plan = partial_plan(info.row_type, columns, description.family)
     except RowShapeError as error:
         yield from misdeclared(info, error)
         return
-    for fault in draft.issues:
-        yield _of_fault(info, description, fault)
+    for issue in plan.issues:
+        yield _shape_finding(info, description, issue)
     impossible = {
-        place
-        for fault in draft.issues
-        if fault.kind is ShapeIssueKind.IMPOSSIBLE
-        for place in fault.columns
+        position
+        for issue in plan.issues
+        if issue.kind is ShapeIssueKind.IMPOSSIBLE
+        for position in issue.columns
     }
-    yield from null_findings(info, description, draft, impossible)
+    yield from null_findings(info, description, plan, impossible)
 
 
-def _of_fault(info: QueryInfo, description: Description, fault: ShapeIssue) -> Finding:
+def _shape_finding(info: QueryInfo, description: Description, issue: ShapeIssue) -> Finding:
     return finding(
-        _FAULTS[fault.kind],
-        fault.message,
-        _place_of_fault(info, description, fault),
+        _RULES[issue.kind],
+        issue.message,
+        _location_of_issue(info, description, issue),
         query=info.name,
-        reason=fault.reason,
-        hint=fault.hint,
-        subject=_subject(description, fault),
-        details=_details_of_fault(info, description, fault),
+        reason=issue.reason,
+        hint=issue.hint,
+        subject=_subject(description, issue),
+        details=_details_of_issue(info, description, issue),
     )
 
 
-def _details_of_fault(
-    info: QueryInfo, description: Description, fault: ShapeIssue
+def _details_of_issue(
+    info: QueryInfo, description: Description, issue: ShapeIssue
 ) -> dict[str, str]:
     if info.is_text:
         return {}
-    if not fault.columns:
+    if not issue.columns:
         return {"sql": description.sql}
-    return sent_column(description.sql, fault.columns[0], len(description.columns))
+    return sent_column(description.sql, issue.columns[0], len(description.columns))
 
 
-def _place_of_fault(info: QueryInfo, description: Description, fault: ShapeIssue) -> Location:
-    if fault.kind is ShapeIssueKind.ROW_TYPE:
-        return place_of_query(info)
-    if not fault.columns:
-        return place_of_output(info)
-    first_wrong = 1 if fault.kind is ShapeIssueKind.DUPLICATE else 0
-    return place_of_column(info, fault.columns[first_wrong], len(description.columns))
+def _location_of_issue(info: QueryInfo, description: Description, issue: ShapeIssue) -> Location:
+    if issue.kind is ShapeIssueKind.ROW_TYPE:
+        return location_of_query(info)
+    if not issue.columns:
+        return location_of_output(info)
+    first_wrong = 1 if issue.kind is ShapeIssueKind.DUPLICATE else 0
+    return location_of_column(info, issue.columns[first_wrong], len(description.columns))
 
 
-def _subject(description: Description, fault: ShapeIssue) -> str:
-    return description.columns[fault.columns[0]].name if fault.columns else fault.subject
+def _subject(description: Description, issue: ShapeIssue) -> str:
+    return description.columns[issue.columns[0]].name if issue.columns else issue.subject
 
 
-# --------------------------------------------------------------------- refused
+# ------------------------------------------------------------- refused statements
 
 
-def refused(info: QueryInfo, error: Refused, family: str = "postgresql") -> Finding:
-    """A statement that the database does not accept.
+def refused(info: QueryInfo, error: Refused, family: str, sql: str) -> Finding:
+    """Return the finding for a statement that the database refuses.
 
-    :param family: whose placeholders the sent SQL has, which the position refers to.
+    :param sql: the SQL as it was sent. The position of the error refers to it.
     """
-    code = "TP202" if error.code in _UNKNOWN_PARAMETER else "TP301"
-    as_sent = _as_sent(info, family)
-    place = _place_in_sent(info, as_sent, error.position)
+    is_unknown_type = error.code in _UNKNOWN_TYPE_CODES
+    location = _location_in_sent(info, sql, error.position)
     details = {} if error.code is None else {"sqlstate": error.code}
-    if place is None:
-        details |= {"sql": as_sent} | _sent_word(as_sent, error.position)
-    hint = "say what it is: CAST(:name AS integer)" if code == "TP202" else ""
+    if location is None:
+        details["sql"] = sql
+        if error.position is not None:
+            details |= sent_span(error.position, token_length(sql, error.position))
     return finding(
-        code,
-        f"{FAMILIES[family].label} refuses it: {error.message}",
-        place or place_of_query(info),
+        rules.UNKNOWN_PARAMETER_TYPE if is_unknown_type else rules.REFUSED_STATEMENT,
+        f"{FAMILIES[family].label} refuses the statement: {error.message}",
+        location or location_of_query(info),
         query=info.name,
         severity=Severity.ERROR,
-        hint=error.hint or hint,
+        hint=error.hint or ("add a cast: CAST(:name AS integer)" if is_unknown_type else ""),
         details=details,
     )
 
 
-def _as_sent(info: QueryInfo, family: str) -> str:
-    try:
-        return compile_statement(info.statement, family, info.bind_names).sql
-    except SQLAlchemyError:  # it was refused before it was sent
-        return info.sql
-
-
-def _sent_word(as_sent: str, offset: int | None) -> dict[str, str]:
-    return {} if offset is None else sent_span(offset, word_at(as_sent, offset))
-
-
-def _place_in_sent(info: QueryInfo, as_sent: str, offset: int | None) -> Location | None:
-    """Where an offset of the sent text stands in a file; None = nowhere."""
+def _location_in_sent(info: QueryInfo, sql: str, offset: int | None) -> Location | None:
+    """Return the place in a file that an offset of the sent SQL stands for, if there is one."""
     if offset is None or not info.is_text:
         return None
-    written = offset_as_written(info.sql, as_sent, offset)
+    written = offset_as_written(info.sql, sql, offset)
     if written is None:
         return None
-    return place_in_sql(info, written, word_at(info.sql, written))
+    return location_in_sql(info, written, token_length(info.sql, written))

@@ -1,4 +1,4 @@
-"""The database that is asked: its URL, as people write it, and an engine that is bounded."""
+"""The database of a check: its URL, and a connection with time limits."""
 
 from __future__ import annotations
 
@@ -23,61 +23,62 @@ T = TypeVar("T")
 CONNECT_SECONDS = 10.0
 _CLOSE_SECONDS = 5.0
 
-# What hosters put into their URLs for libpq; a check does without.
-_OF_LIBPQ = ("application_name", "channel_binding", "connect_timeout", "gssencmode")
+# Options of libpq that hosting providers put into their URLs. The check does not need them.
+_LIBPQ_OPTIONS = ("application_name", "channel_binding", "connect_timeout", "gssencmode")
 
 
 def database_url(given: str) -> URL:
-    """The URL with an asynchronous driver that is installed.
+    """Return the URL with an installed asynchronous driver.
 
-    :param given: such as ``postgresql://user:password@host/database``; ``postgres://`` and
-        URLs of synchronous drivers are understood.
-    :raises CannotRun: it is no URL of a database that can be asked.
+    :param given: such as ``postgresql://user:password@host/database``. ``postgres://`` and
+        URLs with synchronous drivers are accepted too.
+    :raises CannotRun: it is not a URL, or not of a supported database, or no driver is installed.
     """
     try:
-        url = make_url(_usual(given))
+        url = make_url(_with_known_scheme(given))
     except (ArgumentError, ValueError):
-        # not repeated: what does not parse may still hold a password
+        # the message does not show the value, because it may contain a password
         raise CannotRun(
-            "the database URL is none; write it as postgresql://user:password@host/database"
+            "the database URL is not a URL; next: write it as "
+            "postgresql://user:password@host/database"
         ) from None
     family = FAMILIES.get(url.get_backend_name())
     if family is None:
         raise CannotRun(
-            f"{shown(url)}: statements are checked on {', '.join(FAMILIES)}, and on "
-            "no other database"
+            f"{shown(url)}: this database is not supported; next: use one of {', '.join(FAMILIES)}"
         )
-    driver = _driver(url, family.drivers)
+    driver = _installed_driver(url, family.drivers)
     named = url.set(drivername=f"{url.get_backend_name()}+{driver}")
     return _for_asyncpg(named) if driver == "asyncpg" else named
 
 
-def _usual(given: str) -> str:
+def _with_known_scheme(given: str) -> str:
     scheme, separator, rest = given.strip().partition("://")
     kind, plus, driver = scheme.partition("+")
     return f"{'postgresql' if kind == 'postgres' else kind}{plus}{driver}{separator}{rest}"
 
 
-def _driver(url: URL, drivers: tuple[str, ...]) -> str:
+def _installed_driver(url: URL, drivers: tuple[str, ...]) -> str:
     named = url.drivername.partition("+")[2]
-    wanted = (named,) if named in drivers else drivers
-    for driver in wanted:
+    candidates = (named,) if named in drivers else drivers
+    for driver in candidates:
         if find_spec(driver) is not None:
             return driver
     raise CannotRun(
-        f'no driver for {shown(url)} is installed; next: pip install "sqla-typedpool[{wanted[0]}]"'
+        f"no driver for {shown(url)} is installed; next: pip install "
+        f'"sqla-typedpool[{candidates[0]}]"'
     )
 
 
 def _for_asyncpg(url: URL) -> URL:
-    """libpq's name for TLS, which asyncpg takes by another one, and not what it cannot take."""
-    names = {"sslmode": "ssl"} | dict.fromkeys(_OF_LIBPQ, "")
-    wanted = {key: names.get(key, key) for key in url.query}
-    return url.set(query={name: url.query[key] for key, name in wanted.items() if name})
+    """Rename libpq's TLS option for asyncpg, and remove the options that asyncpg refuses."""
+    names = {"sslmode": "ssl"} | dict.fromkeys(_LIBPQ_OPTIONS, "")
+    renamed = {key: names.get(key, key) for key in url.query}
+    return url.set(query={name: url.query[key] for key, name in renamed.items() if name})
 
 
 def shown(url: URL) -> str:
-    """A URL as people may see it: without its password, nor one hidden in the query string."""
+    """Return a URL for messages, without passwords, also in its query string."""
     secrets = [key for key in url.query if "pass" in key.lower() or "secret" in key.lower()]
     hidden = url.update_query_dict(dict.fromkeys(secrets, "***"))
     return hidden.render_as_string(hide_password=True)
@@ -85,16 +86,17 @@ def shown(url: URL) -> str:
 
 @asynccontextmanager
 async def connected(
-    url: URL, seconds: float = CONNECT_SECONDS
+    url: URL, seconds: float = CONNECT_SECONDS, timeout_hint: str = ""
 ) -> AsyncGenerator[AsyncConnection, None]:
-    """One connection, closed at the end.
+    """Open one connection, and close it at the end.
 
-    :param seconds: how long to wait for the server.
-    :raises CannotRun: it cannot be had.
+    :param seconds: the time limit for connecting.
+    :param timeout_hint: what the user can do to set another limit, for the error.
+    :raises CannotRun: the connection cannot be opened.
     """
     engine = _engine(url, seconds)
     try:
-        connection = await _within(seconds, engine.connect(), url)
+        connection = await _connect(engine, url, seconds, timeout_hint)
         try:
             yield connection
         finally:
@@ -108,11 +110,11 @@ def _engine(url: URL, seconds: float) -> AsyncEngine:
     try:
         return create_async_engine(url, poolclass=NullPool, connect_args=_options(url, seconds))
     except (ArgumentError, NoSuchModuleError, ImportError, TypeError, ValueError) as error:
-        raise CannotRun(f"{shown(url)} cannot be used: {said(error, url)}") from error
+        raise CannotRun(f"{shown(url)} cannot be used: {driver_message(error, url)}") from error
 
 
 def _options(url: URL, seconds: float) -> dict[str, Any]:
-    """How the server is told who is there, and where the driver can: how long to wait for it."""
+    """Return the name of the session and, if the driver supports it, the time limit."""
     name: dict[str, Any] = {"application_name": "sqla-typedpool check"}
     if url.get_driver_name() == "asyncpg":
         return {"server_settings": name, "command_timeout": seconds}
@@ -120,48 +122,50 @@ def _options(url: URL, seconds: float) -> dict[str, Any]:
 
 
 def _require_file(url: URL) -> None:
-    """SQLite would make an empty database of a wrong name."""
+    """SQLite would create an empty database for a wrong file name."""
     name = url.database or ""
     in_memory = name in ("", ":memory:") or name.startswith("file:") or "mode" in url.query
     if url.get_backend_name() == "sqlite" and not in_memory and not Path(name).is_file():
-        raise CannotRun(f"there is no SQLite database {name}; next: look at the URL's path")
+        raise CannotRun(f"there is no SQLite database {name}; next: correct the path in the URL")
 
 
-async def _within(seconds: float, work: Awaitable[T], url: URL) -> T:
-    """A driver's errors are of any class: of the URL's options Python itself complains."""
+async def _connect(
+    engine: AsyncEngine, url: URL, seconds: float, timeout_hint: str
+) -> AsyncConnection:
+    connecting: Awaitable[AsyncConnection] = engine.connect()
     try:
-        return await asyncio.wait_for(work, seconds)
+        return await asyncio.wait_for(connecting, seconds)
     except (asyncio.TimeoutError, TimeoutError):
         raise CannotRun(
-            f"{shown(url)} did not answer within {seconds:g} s; next: look whether it runs, or "
-            "wait longer with --timeout"
+            f"{shown(url)} did not answer within {seconds:g} s; next: check that the server is "
+            f"running{timeout_hint}"
         ) from None
-    except Exception as error:
+    except Exception as error:  # a wrong option of the URL can raise any exception
         raise CannotRun(
-            f"{shown(url)} cannot be used: {said(error, url)}; next: look at the URL, and whether "
-            "the server runs"
+            f"{shown(url)} cannot be used: {driver_message(error, url)}; next: check the URL, and "
+            "that the server is running"
         ) from error
 
 
 async def _close(connection: AsyncConnection) -> None:
-    """Politely, but not for ever: the server may be gone."""
-    with contextlib.suppress(Exception):  # what was asked is known by now
+    """Close the connection within a time limit, because the server may not answer any more."""
+    with contextlib.suppress(Exception):  # all descriptions have been received
         await asyncio.wait_for(connection.close(), _CLOSE_SECONDS)
 
 
-def is_of_driver(error: BaseException) -> bool:
-    """Whether database or driver say so, wrapped by SQLAlchemy or not."""
+def is_driver_error(error: BaseException) -> bool:
+    """Return whether the database or its driver raised it, with or without SQLAlchemy's wrapper."""
     if isinstance(error, (DBAPIError, OSError)):
         return True
-    room = type(error).__module__.partition(".")[0]
+    package = type(error).__module__.partition(".")[0]
     drivers = (driver for family in FAMILIES.values() for driver in family.drivers)
-    return room in (*drivers, "pymysql", "sqlite3")
+    return package in (*drivers, "pymysql", "sqlite3")
 
 
-def said(error: BaseException, url: URL) -> str:
-    """A driver's words in one line, without the password."""
+def driver_message(error: BaseException, url: URL) -> str:
+    """Return the message of a driver's error in one line, without the password."""
     origin: Any = getattr(error, "orig", None) or error
-    words = " ".join(str(origin).split()) or type(origin).__name__
-    if words.startswith("<class"):  # "<class 'asyncpg...Error'>: message"
-        words = words.partition(">: ")[2] or words
-    return words.replace(url.password, "***") if url.password else words
+    message = " ".join(str(origin).split()) or type(origin).__name__
+    if message.startswith("<class"):  # "<class 'asyncpg...Error'>: message"
+        message = message.partition(">: ")[2] or message
+    return message.replace(url.password, "***") if url.password else message

@@ -1,4 +1,4 @@
-"""Queries in, what a database says of them out: one connection, each statement once, bounded."""
+"""Describe declared queries by a database: one connection, and each statement once."""
 
 from __future__ import annotations
 
@@ -10,25 +10,72 @@ from typing import Any
 from sqlalchemy import URL, text
 from sqlalchemy.exc import CompileError
 
+from sqla_typedpool._sqlalchemy.compiling import CompiledStatement, compile_statement
 from sqla_typedpool.check.compare import misdeclared, refused
 from sqla_typedpool.check.database import (
     CONNECT_SECONDS,
     connected,
-    is_of_driver,
-    said,
+    driver_message,
+    is_driver_error,
     shown,
 )
-from sqla_typedpool.check.locations import place_of_query
+from sqla_typedpool.check.locations import location_of_query
 from sqla_typedpool.check.model import Finding
-from sqla_typedpool.check.rules import finding
-from sqla_typedpool.check.snapshots import never_null
+from sqla_typedpool.check.rules import REFUSED_STATEMENT, finding
 from sqla_typedpool.describe import Describer, describer
 from sqla_typedpool.describe.model import Description
 from sqla_typedpool.errors import CannotRun, DeclarationError, DescribeTimeout, Refused
 from sqla_typedpool.queries import QueryInfo
 
 Progress = Callable[[int, int], None]
-"""Called before each query: how many are done, and how many there are."""
+"""Called before each query with the number of queries that are done, and of all queries."""
+
+
+@dataclass(frozen=True)
+class CompiledQuery:
+    """A declared query, compiled for one family of databases."""
+
+    info: QueryInfo
+    family: str
+    compiled: CompiledStatement
+    never_null: tuple[str, ...]
+    """The parameters that are never None: those whose annotation does not allow None, and the
+    values that a Core statement contains."""
+
+
+def compile_query(info: QueryInfo, family: str) -> CompiledQuery:
+    """Compile a query for a family of databases.
+
+    :raises DeclarationError: an annotation cannot be resolved.
+    :raises sqlalchemy.exc.CompileError: SQLAlchemy cannot compile the statement for the family.
+    """
+    declared = {bind.name for bind in info.binds if not bind.is_optional}
+    compiled = compile_statement(info.statement, family, info.bind_names)
+    return CompiledQuery(info, family, compiled, tuple(sorted(declared | compiled.never_null)))
+
+
+def try_compile(info: QueryInfo, family: str) -> tuple[CompiledQuery | None, list[Finding]]:
+    """Compile a query; if it cannot be compiled, return None and the findings."""
+    try:
+        return compile_query(info, family), []
+    except DeclarationError as error:
+        return None, misdeclared(info, error)
+    except CompileError as error:
+        message = f"SQLAlchemy cannot compile the statement for {family}: {error}"
+        location = location_of_query(info)
+        return None, [finding(REFUSED_STATEMENT, message, location, query=info.name)]
+
+
+@dataclass(frozen=True)
+class DescribedQuery:
+    """The result of describing one query."""
+
+    info: QueryInfo
+    query: CompiledQuery | None
+    """None if it cannot be compiled."""
+    description: Description | None
+    """None if it cannot be compiled, or if the database refuses it."""
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,13 +84,15 @@ class DatabaseTarget:
 
     url: URL
     name: str = ""
-    """How a report calls it; "" = by its URL."""
+    """The name of the database in the report; "" shows parts of its URL."""
     seconds: float = CONNECT_SECONDS
-    """How long to wait for the server: for the connection, and for each statement."""
+    """The time limit for connecting, and for describing each statement."""
+    timeout_option: str = ""
+    """The option that sets ``seconds``, for errors; "" if the user cannot set it."""
     progress: Progress = field(default=lambda done, total: None)
 
     def named(self, server: str) -> str:
-        """How a report calls a server of that product, by its URL: no password."""
+        """Return the name of the server and its database for the report, without a password."""
         if self.name:
             return f"{server} ({self.name})"
         url = self.url
@@ -52,122 +101,105 @@ class DatabaseTarget:
         port = f":{url.port}" if url.port else ""
         return f"{server} at {url.host or 'localhost'}{port}/{url.database or ''}"
 
-
-@dataclass(frozen=True)
-class DescribedQuery:
-    """What a database has said of one query."""
-
-    info: QueryInfo
-    description: Description | None
-    """None = it was refused, or cannot be understood."""
-    findings: tuple[Finding, ...]
+    @property
+    def timeout_hint(self) -> str:
+        """How to set another time limit, as the end of a sentence, or ""."""
+        return f", or set a longer {self.timeout_option}" if self.timeout_option else ""
 
 
-async def ask_database(
-    queries: Sequence[QueryInfo], source: DatabaseTarget
+async def describe_queries(
+    queries: Sequence[QueryInfo], target: DatabaseTarget
 ) -> tuple[str, list[DescribedQuery]]:
-    """Describe queries.
+    """Describe queries by a database.
 
-    :return: how a report calls the database, and its answers.
-    :raises CannotRun: it cannot be asked.
+    :return: the name of the database for the report, and the result for each query.
+    :raises CannotRun: the database cannot be used.
     """
-    async with _describer_of(source) as database:
-        answers = await ask(database, queries, source.progress)
-        return source.named(database.server), answers
+    async with _describer_of(target) as database:
+        described = await describe_each(database, queries, target.progress)
+        return target.named(database.server), described
 
 
-async def describe_one(sql: str, source: DatabaseTarget) -> Description:
+async def describe_one(sql: str, target: DatabaseTarget) -> Description:
     """Describe one statement.
 
-    :raises CannotRun: the database refuses it, or cannot be asked.
+    :raises CannotRun: the database refuses it or cannot be used.
     """
-    async with _describer_of(source) as database:
+    async with _describer_of(target) as database:
         try:
             return await database.describe(text(sql))
         except Refused as error:
             hint = f"; next: {error.hint}" if error.hint else ""
-            raise CannotRun(f"{database.server} refuses it: {error.message}{hint}") from error
+            message = f"{database.server} refuses the statement: {error.message}{hint}"
+            raise CannotRun(message) from error
+
+
+async def describe_each(
+    database: Describer, queries: Sequence[QueryInfo], progress: Progress | None = None
+) -> list[DescribedQuery]:
+    """Describe queries, each statement once."""
+    known: dict[Any, Description | Refused] = {}
+    described = []
+    for done, info in enumerate(queries):
+        if progress is not None:
+            progress(done, len(queries))
+        described.append(await _describe_query(database, info, known))
+    return described
+
+
+async def _describe_query(
+    database: Describer, info: QueryInfo, known: dict[Any, Description | Refused]
+) -> DescribedQuery:
+    query, findings = try_compile(info, database.family)
+    if query is None:
+        return DescribedQuery(info, None, None, tuple(findings))
+    statement = query.compiled if query.compiled.is_text else id(info.statement)
+    key = (statement, info.bind_names, query.never_null)
+    if key not in known:
+        known[key] = await _description_of(database, query)
+    found = known[key]
+    if isinstance(found, Refused):
+        refusal = refused(info, found, query.family, query.compiled.sql)
+        return DescribedQuery(info, query, None, (refusal,))
+    return DescribedQuery(info, query, found)
+
+
+async def _description_of(database: Describer, query: CompiledQuery) -> Description | Refused:
+    try:
+        return await database.describe_compiled(query.compiled, query.never_null)
+    except Refused as error:
+        return error
+
+
+# ------------------------------------------------------------------ errors and limits
 
 
 @asynccontextmanager
-async def _describer_of(source: DatabaseTarget) -> AsyncGenerator[Describer, None]:
-    async with connected(source.url, source.seconds) as connection:
+async def _describer_of(target: DatabaseTarget) -> AsyncGenerator[Describer, None]:
+    async with connected(target.url, target.seconds, target.timeout_hint) as connection:
         try:
-            async with describer(connection, timeout=source.seconds) as database:
+            async with describer(connection, timeout=target.seconds) as database:
                 yield database
         except Exception as error:
-            explained = _explained(error, source)
+            explained = _as_cannot_run(error, target)
             if explained is error:
                 raise
             raise explained from error
 
 
-def _explained(error: Exception, source: DatabaseTarget) -> Exception:
-    """Return the error in one sentence, if a database, a driver or a missing library is the cause.
-
-    Any other error is returned unchanged.
-    """
+def _as_cannot_run(error: Exception, target: DatabaseTarget) -> Exception:
+    """Convert an error of the database, its driver or a missing library to `CannotRun`."""
     if isinstance(error, DescribeTimeout):
         return CannotRun(
-            f"{shown(source.url)} did not {error.action} within {error.seconds:g} s; next: check "
-            "whether a table is locked, or wait longer with --timeout"
+            f"{shown(target.url)} did not {error.action} within {error.seconds:g} s; next: check "
+            f"whether another session has locked a table{target.timeout_hint}"
         )
     if isinstance(error, (CannotRun, Refused)):
         return error
     if isinstance(error, ImportError):
-        words, hint = str(error), 'pip install "sqla-typedpool[check]"'
-    elif is_of_driver(error):
-        words, hint = said(error, source.url), "check that the server is running"
+        reason, hint = str(error), 'pip install "sqla-typedpool[check]"'
+    elif is_driver_error(error):
+        reason, hint = driver_message(error, target.url), "check that the server is running"
     else:
         return error
-    return CannotRun(f"{shown(source.url)} cannot be used: {words}; next: {hint}")
-
-
-async def ask(
-    database: Describer, queries: Sequence[QueryInfo], progress: Progress | None = None
-) -> list[DescribedQuery]:
-    """Describe queries, each statement once."""
-    known: dict[Any, Description | Refused] = {}
-    asked = []
-    for done, info in enumerate(queries):
-        if progress is not None:
-            progress(done, len(queries))
-        asked.append(await _ask(database, info, known))
-    return asked
-
-
-async def _ask(
-    database: Describer, info: QueryInfo, known: dict[Any, Description | Refused]
-) -> DescribedQuery:
-    try:
-        never = never_null(info, database.family)
-        key = (info.sql if info.is_text else id(info.statement), info.bind_names, never)
-        if key not in known:
-            known[key] = await _described(database, info, never)
-        answer = known[key]
-    except DeclarationError as error:
-        return DescribedQuery(info, None, tuple(misdeclared(info, error)))
-    except CompileError as error:
-        return DescribedQuery(info, None, (uncompilable(info, error, database.family),))
-    if isinstance(answer, Refused):
-        return DescribedQuery(info, None, (refused(info, answer, database.family),))
-    return DescribedQuery(info, answer, ())
-
-
-async def _described(
-    database: Describer, info: QueryInfo, never: tuple[str, ...]
-) -> Description | Refused:
-    try:
-        return await database.describe(info.statement, keys=info.bind_names, never_null=never)
-    except Refused as error:
-        return error
-
-
-def uncompilable(info: QueryInfo, error: CompileError, family: str) -> Finding:
-    """A statement that SQLAlchemy cannot write for this family."""
-    return finding(
-        "TP301",
-        f"SQLAlchemy cannot compile it for {family}: {error}",
-        place_of_query(info),
-        query=info.name,
-    )
+    return CannotRun(f"{shown(target.url)} cannot describe statements: {reason}; next: {hint}")

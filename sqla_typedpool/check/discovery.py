@@ -1,70 +1,88 @@
-"""Modules, packages, folders and files -> the queries they declare."""
+"""Find declared queries: import modules, packages, folders and files."""
 
 from __future__ import annotations
 
 import os
 import pkgutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from sqla_typedpool.check.importing import (
     import_file,
     import_name,
     name_of_file,
-    searched,
-    to_standard_error,
+    output_to_stderr,
+    search_first,
 )
-from sqla_typedpool.errors import CannotRun
+from sqla_typedpool.errors import CannotRun, DeclarationError
 from sqla_typedpool.queries import QueryInfo, declared
+from sqla_typedpool.queries.declare import collect_errors
 
-# A file that has no such word in it declares no query.
-_OUR_NAME = b"sqla_typedpool"
+T = TypeVar("T")
+
+# A file that does not contain this name declares no query.
+_PACKAGE = b"sqla_typedpool"
 
 
+@dataclass(frozen=True)
 class Discovered:
-    """What was found: the modules that were imported, and their queries by name."""
+    """The modules that were imported, and what they declare."""
 
-    def __init__(
-        self,
-        roots: Sequence[str],
-        modules: Sequence[ModuleType],
-        queries: Sequence[QueryInfo],
-    ) -> None:
-        self.roots = tuple(roots)
-        """The names of the modules and packages that were asked for."""
-        self.modules = tuple(modules)
-        self.queries = tuple(queries)
+    roots: tuple[str, ...]
+    """The names of the modules and packages that the user named."""
+    modules: tuple[ModuleType, ...]
+    queries: tuple[QueryInfo, ...]
+    """The declared queries, by file and line."""
+    errors: tuple[DeclarationError, ...] = ()
+    """The errors of the declarations that ``@query`` did not accept."""
 
     @property
     def files(self) -> list[Path]:
-        """The modules' Python files."""
+        """The Python files of the modules."""
         found = (getattr(module, "__file__", None) for module in self.modules)
         return sorted({Path(file) for file in found if file and file.endswith(".py")})
 
 
 def discover(names: Sequence[str], exclude: Collection[str] = ()) -> Discovered:
-    """Import modules, packages and folders with all that is below them, and ``.py`` files.
+    """Import modules, packages and folders with everything below them, and ``.py`` files.
 
-    What they print while they are imported goes to standard error.
+    Whatever they print during the import goes to standard error. The working directory is
+    searched first, as with ``python -m``. A faulty declaration does not stop the import.
 
-    :param names: ``"app"``, ``"app.users"``, ``"src/app"``, ``"src/"`` or
-        ``"scripts/report.py"``; the working directory is searched first, as by ``python -m``.
-    :param exclude: modules that are left out, with all below them.
-    :raises CannotRun: one of them cannot be imported.
+    :param names: such as ``"app"``, ``"app.users"``, ``"src/app"``, ``"src/"`` or
+        ``"scripts/report.py"``.
+    :param exclude: names of modules to leave out, with everything below them.
+    :raises CannotRun: modules cannot be imported. The message names all of them, and all
+        faulty declarations.
     """
-    searched(Path.cwd())
+    search_first(Path.cwd())
     search = _Search(tuple(exclude))
-    with to_standard_error():
+    with output_to_stderr(), collect_errors() as errors:
         roots = [root for name in names for root in search.add(name)]
+    _raise_failures(search.failures, errors)
     modules = search.modules
-    queries = [info for info in declared() if _is_in(modules.get(info.module), info)]
-    return Discovered(roots, tuple(modules.values()), sorted(queries, key=_position))
+    queries = [info for info in declared() if _is_declared_in(modules.get(info.module), info)]
+    in_order = sorted(queries, key=_position)
+    return Discovered(tuple(roots), tuple(modules.values()), tuple(in_order), tuple(errors))
 
 
-def _is_in(module: ModuleType | None, info: QueryInfo) -> bool:
-    """Not so of a module that was imported anew: the old one's queries may still be there."""
+def _raise_failures(failures: list[CannotRun], errors: list[DeclarationError]) -> None:
+    if not failures:
+        return
+    if len(failures) == 1 and not errors:
+        raise failures[0]
+    faults = [str(each).replace("\n", "\n  ") for each in (*failures, *errors)]
+    raise CannotRun("\n- ".join([f"there are {len(faults)} errors:", *faults])) from failures[0]
+
+
+def _is_declared_in(module: ModuleType | None, info: QueryInfo) -> bool:
+    """Return whether it is a query of this module object.
+
+    If a module was imported again, queries of the old module object may still exist.
+    """
     function: Any = info.function
     return module is not None and function.__globals__ is module.__dict__
 
@@ -74,16 +92,21 @@ def _position(info: QueryInfo) -> tuple[str, int, str]:
 
 
 class _Search:
-    """Imports, and remembers what was imported."""
+    """Imports modules, and keeps them and the errors of those that cannot be imported."""
 
     def __init__(self, exclude: tuple[str, ...]) -> None:
         self.modules: dict[str, ModuleType] = {}
+        self._failures: dict[str, CannotRun] = {}
         self._exclude = exclude
 
-    def add(self, name: str) -> list[str]:
-        """One of the names that were given: what is imported by it, and all below.
+    @property
+    def failures(self) -> list[CannotRun]:
+        return list(self._failures.values())
 
-        :return: with what the names of modules begin that it stands for.
+    def add(self, name: str) -> list[str]:
+        """Import what a name of the user stands for, with everything below it.
+
+        :return: the names of the modules and packages that it stands for.
         """
         if not name:
             raise CannotRun("the name of a module is empty; next: name one, such as app.users")
@@ -93,13 +116,13 @@ class _Search:
         if name.endswith(".py") or "/" in name or os.sep in name or not name.strip("."):
             return [self._add_file(path)]
         if not self._is_excluded(name):
-            self._add(import_name(name))
+            self._add(import_name, name)
         return [name]
 
     def _add_folder(self, folder: Path) -> list[str]:
-        """One without ``__init__.py``: a package all the same, or what packages stand in."""
+        """Import a folder without ``__init__.py``: a package, or a folder that has packages."""
         roots = set()
-        for parts, file in _loose(folder):
+        for parts, file in _own_files(folder):
             name = self._add_file(file).split(".")
             roots.add(".".join(name[: -len(parts)] or name[:1]))
         return sorted(roots) or [str(folder)]
@@ -108,39 +131,48 @@ class _Search:
         file = path / "__init__.py" if path.is_dir() else path
         name = name_of_file(file)
         if not self._is_excluded(name) and name not in self.modules:
-            self._add(import_file(path))
+            self._add(import_file, path)
         return name
 
-    def _add(self, module: ModuleType) -> None:
+    def _add(self, import_it: Callable[[T], ModuleType], what: T) -> None:
+        try:
+            module = import_it(what)
+        except CannotRun as error:
+            # a broken module also breaks the modules that import it: keep its error once
+            reason = str(error).partition(" cannot be imported")[2] or str(error)
+            self._failures.setdefault(reason, error)
+            return
         self.modules[module.__name__] = module
         for folder in getattr(module, "__path__", ()):
-            for name in _below(Path(folder), module.__name__):
+            for name in _modules_below(Path(folder), module.__name__):
                 if name not in self.modules and not self._is_excluded(name):
-                    self._add(import_name(name))
+                    self._add(import_name, name)
 
     def _is_excluded(self, name: str) -> bool:
         return any(f"{name}.".startswith(f"{each}.") for each in self._exclude)
 
 
-def _below(folder: Path, package: str) -> Iterator[str]:
-    """The modules in a package's folder."""
+def _modules_below(folder: Path, package: str) -> Iterator[str]:
+    """Yield the names of the modules in a package's folder."""
     for each in pkgutil.iter_modules([str(folder)], f"{package}."):
-        if each.name.rpartition(".")[2] != "__main__":  # to import it would run it
+        if each.name.rpartition(".")[2] != "__main__":  # importing it would run it
             yield each.name
     for inner in sorted(folder.iterdir()) if folder.is_dir() else ():
         if inner.is_dir() and inner.name.isidentifier() and not (inner / "__init__.py").exists():
-            for parts, _ in _loose(inner):
+            for parts, _ in _own_files(inner):
                 yield ".".join((package, inner.name, *parts))
 
 
-def _loose(folder: Path) -> Iterator[tuple[tuple[str, ...], Path]]:
-    """In a folder without ``__init__.py`` may be anything: only what knows us is imported.
+def _own_files(folder: Path) -> Iterator[tuple[tuple[str, ...], Path]]:
+    """Yield the files of a folder without ``__init__.py`` that mention this package.
 
-    :return: the file, and its name seen from the folder.
+    Such a folder can contain any kind of script, so other files are not imported.
+
+    :return: the module's name seen from the folder, in parts, and the file.
     """
     for file in sorted(folder.rglob("*.py")):
         parts = file.relative_to(folder).with_suffix("").parts
         if parts[-1] == "__main__" or not all(part.isidentifier() for part in parts):
             continue
-        if _OUR_NAME in file.read_bytes():
+        if _PACKAGE in file.read_bytes():
             yield parts[:-1] if parts[-1] == "__init__" else parts, file

@@ -1,4 +1,4 @@
-"""Importing the user's modules, which is all that runs of their code: by name or by file."""
+"""Import the user's modules by name or by file. No other code of the user is run."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from typing import Any
 
 from sqla_typedpool.errors import CannotRun, DeclarationError
 
-_NOT_OWN = tuple(
+_LIBRARY_FOLDERS = tuple(
     sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
 
 
-def searched(folder: Path) -> None:
-    """Let imports look here first."""
+def search_first(folder: Path) -> None:
+    """Add a folder at the start of the module search path."""
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
 
-def to_standard_error() -> contextlib.AbstractContextManager[Any]:
-    """A context in which what modules print is no output of ours."""
+def output_to_stderr() -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which modules print to standard error, not into our report."""
     return contextlib.redirect_stdout(_StandardError())
 
 
 class _StandardError:
-    """Standard error, which a module may close without harm."""
+    """Standard error. Modules may close this object; the stream stays open."""
 
     def close(self) -> None: ...
 
@@ -42,62 +42,64 @@ class _StandardError:
 
 
 def import_name(name: str) -> ModuleType:
-    """A module by its name.
+    """Import a module by its name.
 
-    :raises CannotRun: it cannot be imported.
+    :raises CannotRun: the module cannot be imported.
     """
-    with _explained(name):
+    with _as_cannot_run(name):
         return importlib.import_module(name)
 
 
 def import_file(path: Path) -> ModuleType:
-    """A module by its file, a package by its folder.
+    """Import a module by its file, or a package by its folder.
 
-    :raises CannotRun: there is none, or it cannot be imported.
+    :raises CannotRun: there is no such file, or it cannot be imported.
     """
     file = (path / "__init__.py" if path.is_dir() else path).resolve()
     if not file.is_file():
         raise CannotRun(
             f"there is no file {path}; next: name a module (app.users), a package or a .py file"
         )
-    home, name = _seen_from(file)
-    with _explained(str(path)):
+    folder, name = _folder_and_name(file)
+    with _as_cannot_run(str(path)):
         if not name:
             return _import_by_file(file)
-        searched(home)
+        search_first(folder)
         module = importlib.import_module(name)
     found = getattr(module, "__file__", None)
     if found is None or Path(found).resolve() != file:
         raise CannotRun(
-            f"{path} cannot be imported: {name} is {found or 'built in'}; next: rename it, or "
-            f"name the module as the application imports it"
+            f"{path} cannot be imported, because the module {name} is {found or 'built in'}; next: "
+            "rename the file, or give the name under which the application imports it"
         )
     return module
 
 
 def name_of_file(file: Path) -> str:
-    """The module's name, as `import_file` imports it."""
+    """Return the name under which `import_file` imports a file."""
     file = file.resolve()
-    return _seen_from(file)[1] or file.stem
+    return _folder_and_name(file)[1] or file.stem
 
 
-def _seen_from(file: Path) -> tuple[Path, str]:
-    """The folder to search, and the module's name: from above its package, else from here on.
+def _folder_and_name(file: Path) -> tuple[Path, str]:
+    """Return the folder to search, and the module's name seen from there.
 
-    The name is "" where it cannot have one.
+    The folder is the one that contains the package of the file. Without a package it is the
+    working directory or, outside of it, the folder of the file. The name is "" if the file's
+    path is not a valid module name.
     """
     packages = [each for each in file.parents if (each / "__init__.py").is_file()]
     here = Path.cwd().resolve()
-    home = here if here in file.parents else file.parent
+    folder = here if here in file.parents else file.parent
     if packages:
-        home = next(each for each in packages[0].parents if each not in packages)
-    parts = file.relative_to(home).with_suffix("").parts
+        folder = next(each for each in packages[0].parents if each not in packages)
+    parts = file.relative_to(folder).with_suffix("").parts
     parts = parts[:-1] if parts[-1] == "__init__" else parts
-    return home, ".".join(parts) if all(part.isidentifier() for part in parts) else ""
+    return folder, ".".join(parts) if all(part.isidentifier() for part in parts) else ""
 
 
 def _import_by_file(file: Path) -> ModuleType:
-    """``odd-name.py``, which no import statement can name."""
+    """Import ``odd-name.py``, which an import statement cannot name."""
     name = file.stem
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
@@ -109,9 +111,9 @@ def _import_by_file(file: Path) -> ModuleType:
 
 
 @contextlib.contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """Whatever a module raises while it is imported becomes one sentence."""
-    here = Path.cwd()
+def _as_cannot_run(name: str) -> Iterator[None]:
+    """Convert everything that a module raises during its import to `CannotRun`."""
+    folder = Path.cwd()
     try:
         yield
     except (CannotRun, KeyboardInterrupt):
@@ -119,28 +121,28 @@ def _explained(name: str) -> Iterator[None]:
     except DeclarationError as error:
         raise CannotRun(str(error)) from error
     except BaseException as error:
-        raise CannotRun(_why_not(name, error)) from error
+        raise CannotRun(_import_failure(name, error)) from error
     finally:
-        os.chdir(here)  # a module may have gone elsewhere
+        os.chdir(folder)  # the module may have changed the working directory
 
 
-def _why_not(name: str, error: BaseException) -> str:
+def _import_failure(name: str, error: BaseException) -> str:
     missing = getattr(error, "name", None)
     if isinstance(error, ModuleNotFoundError) and missing and f"{name}.".startswith(f"{missing}."):
         return (
-            f"there is no module {name} (searched from {Path.cwd()}); next: run this where "
-            f"`python -c 'import {missing}'` works, or name another module"
+            f"there is no module {name} (searched from {Path.cwd()}); next: run this in a folder "
+            f"where `python -c 'import {missing}'` works, or correct the name"
         )
-    said = str(error).strip().splitlines()
-    words = f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
+    lines = str(error).strip().splitlines()
+    reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     return (
-        f"{name} cannot be imported: {words}{_raised_at(error)}; next: mend it, or leave it out "
-        "with --exclude"
+        f"{name} cannot be imported: {reason}{_raised_at(error)}; next: correct the module, or "
+        "exclude it with --exclude"
     )
 
 
 def _raised_at(error: BaseException) -> str:
-    """The last line of the application's own code that was running."""
+    """Return the last line of the application's own code in the traceback."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}:{error.lineno})"
     frames = [
@@ -148,5 +150,5 @@ def _raised_at(error: BaseException) -> str:
         for each in traceback.extract_tb(error.__traceback__)
         if not each.filename.startswith("<") and each.filename != __file__
     ]
-    own = [each for each in frames if not each.filename.startswith(_NOT_OWN)] or frames
+    own = [each for each in frames if not each.filename.startswith(_LIBRARY_FOLDERS)] or frames
     return f" ({own[-1].filename}:{own[-1].lineno})" if own else ""

@@ -1,4 +1,4 @@
-"""What the checker reports: findings, how much they weigh, and where they are."""
+"""The findings of a check: what is wrong, how severe it is, and where it is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Severity(str, Enum):
-    """How much a finding weighs."""
+    """How severe a finding is."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -17,32 +17,32 @@ class Severity(str, Enum):
 
 @dataclass(frozen=True)
 class Location:
-    """Where something stands: a file, and if known a line and a column of it, from 1."""
+    """A place in a file. Lines and columns are counted from 1, columns in characters."""
 
     file: Path
     line: int | None = None
     column: int | None = None
     length: int = 1
-    """How many characters are meant; they are underlined."""
+    """The number of characters to underline."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong, or worth a look."""
+    """A fault that the checker has found, or something that needs attention."""
 
     code: str
-    """``TP101``; `sqla_typedpool.check.rules` explains each."""
+    """The code of the rule, such as ``TP101``. `sqla_typedpool.check.rules` defines them."""
     severity: Severity
     message: str
-    """One sentence: what is wrong, by name."""
-    place: Location | None
+    """One sentence that says what is wrong and names it."""
+    location: Location | None
     query: str | None = None
-    """The declared query: ``app.users.get_user``."""
+    """The name of the declared query, such as ``app.users.get_user``."""
     reason: str = ""
-    """Why the database says so."""
+    """Why the database or the driver behaves like this."""
     hint: str = ""
-    """The next step."""
+    """What to do next."""
     subject: str = ""
-    """Which column or parameter it is about."""
+    """The name of the column or parameter."""
     details: dict[str, str] = field(default_factory=dict, compare=False)
-    """Further facts, for the JSON report."""
+    """Further facts for the JSON report."""

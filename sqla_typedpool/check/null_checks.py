@@ -1,229 +1,292 @@
-"""Columns that may be NULL x fields that may be None."""
+"""Compare columns that may be NULL with fields that can be None, and enum labels with members."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from sqla_typedpool.check.labels import label_findings
-from sqla_typedpool.check.locations import place_of_column, sent_column
-from sqla_typedpool.check.model import Finding, Location
-from sqla_typedpool.check.rules import finding
+from sqla_typedpool.check import rules
+from sqla_typedpool.check.locations import location_of_column, sent_column
+from sqla_typedpool.check.model import Finding, Severity
+from sqla_typedpool.check.rules import Rule, finding
 from sqla_typedpool.describe.model import ColumnDescription, Description
+from sqla_typedpool.mapping.enums import literal_keys, member_keys
 from sqla_typedpool.mapping.plan import ColumnPlan, ObjectPlan, PartialPlan, mark_of
 from sqla_typedpool.mapping.rowtype import RowType
-from sqla_typedpool.mapping.typespec import Kind
+from sqla_typedpool.mapping.typespec import Kind, TypeSpec
 from sqla_typedpool.queries import Cardinality, QueryInfo
+
+_MAX_LABELS = 8  # labels in one message
 
 
 def null_findings(
-    info: QueryInfo, description: Description, draft: PartialPlan, impossible: Collection[int]
+    info: QueryInfo, description: Description, plan: PartialPlan, impossible: Collection[int]
 ) -> Iterator[Finding]:
-    """Every disagreement about NULL, and about the labels of an enum.
+    """Yield every disagreement about NULL, and about the labels of an enum.
 
-    :param impossible: columns of which something worse has been said already.
+    :param impossible: positions of columns whose type is wrong. They have a finding already.
     """
-    look = _Look(info, description, impossible)
-    yield from look.at_parts(draft.root)
+    checks = _NullChecks(info, description, impossible)
+    yield from checks.check_parts(plan.root)
 
 
 @dataclass(frozen=True)
-class _Look:
-    """At one query; its methods say what they find."""
+class _NullChecks:
+    """The checks of one query."""
 
     info: QueryInfo
     description: Description
     impossible: Collection[int]
 
-    def at_parts(self, make: ObjectPlan) -> Iterator[Finding]:
-        """Of an object that is there."""
-        for part in make.parts:
+    def check_parts(self, plan: ObjectPlan) -> Iterator[Finding]:
+        """Check the parts of an object that is always present."""
+        for part in plan.parts:
             if isinstance(part, ColumnPlan):
-                yield from self.at_read(part, make)
+                yield from self.check_column(part, plan)
             elif part.is_optional:
-                yield from self.at_optional(part, make)
+                yield from self.check_optional_object(part, plan)
             else:
-                yield from self.at_parts(part)
+                yield from self.check_parts(part)
 
-    def at_read(self, read: ColumnPlan, owner: ObjectPlan) -> Iterator[Finding]:
-        if read.position in self.impossible:
+    def check_column(self, plan: ColumnPlan, owner: ObjectPlan) -> Iterator[Finding]:
+        if plan.position in self.impossible:
             return
-        column = self.column(read)
-        yield from self.at_labels(read)
+        column = self.column(plan)
+        yield from self.check_labels(plan)
         if mark_of(column.name):
-            yield from self.at_marked(read, owner)
-        elif read.spec.kind is Kind.NULL and not column.nullable:
-            message = f'"{column.name}" is never NULL, and {_declared(read, owner.row_type)}'
-            yield self.found("TP105", read, message, "declare its type")
-        elif read.spec.kind not in (Kind.ANYTHING, Kind.NULL):
-            yield from self.at_plain(read, owner)
+            yield from self.check_marked(plan, owner)
+        elif plan.spec.kind is Kind.NULL and not column.nullable:
+            message = f'"{column.name}" is never NULL, but {_declared(plan, owner.row_type)}'
+            yield self.finding(
+                rules.IMPOSSIBLE_COLUMN, plan, message, "declare the type of the column"
+            )
+        elif plan.spec.kind not in (Kind.ANYTHING, Kind.NULL):
+            yield from self.check_unmarked(plan, owner)
 
-    def at_plain(self, read: ColumnPlan, owner: ObjectPlan) -> Iterator[Finding]:
-        column = self.column(read)
-        if column.nullable and not read.spec.optional:
-            message = f'"{column.name}" may be NULL, and {_declared(read, owner.row_type)}'
-            yield self.found("TP101", read, message, self.way_out(read, owner))
-        if not column.nullable and read.spec.optional and not self.may_be_none(read, owner):
-            message = f'"{column.name}" is never NULL, and {_declared(read, owner.row_type)}'
-            bare = read.spec.text.removesuffix(" | None")
-            yield self.found("TP107", read, message, f"declare it {bare}")
+    def check_unmarked(self, plan: ColumnPlan, owner: ObjectPlan) -> Iterator[Finding]:
+        column = self.column(plan)
+        if column.nullable and not plan.spec.optional:
+            message = f'"{column.name}" may be NULL, but {_declared(plan, owner.row_type)}'
+            yield self.finding(rules.NULLABLE_COLUMN, plan, message, self.null_hint(plan, owner))
+        if not column.nullable and plan.spec.optional and not self.none_has_use(plan, owner):
+            message = f'"{column.name}" is never NULL, but {_declared(plan, owner.row_type)}'
+            hint = f"declare it {plan.spec.text.removesuffix(' | None')}"
+            yield self.finding(rules.NEEDLESS_OPTIONAL, plan, message, hint)
 
-    def way_out(self, read: ColumnPlan, owner: ObjectPlan) -> str:
-        column, declared = self.column(read), read.spec.text
+    def null_hint(self, plan: ColumnPlan, owner: ObjectPlan) -> str:
+        column, declared = self.column(plan), plan.spec.text
         if owner.field is not None and column.missing_with is not None:
-            declared = owner.row_type.text  # the whole object is missing, not its parts
+            declared = owner.row_type.text  # the whole object is missing, not one of its parts
         name = column.name if column.name.isidentifier() else "name"  # not ?column?
         asserted = f'AS "{name}!"' if self.info.is_text else f'.label("{name}!")'
-        return f"declare {declared} | None; or, if you know better, select it {asserted}"
+        return (
+            f"declare it {declared} | None, or select it {asserted} if you know that it is "
+            "never NULL"
+        )
 
-    def may_be_none(self, read: ColumnPlan, owner: ObjectPlan) -> bool:
-        """``-> str | None``: the None is for no row at all; or it is for JSON's null."""
-        is_lone = owner.row_type.kind == "scalar" and self.info.cardinality is Cardinality.OPTIONAL
-        return is_lone or self.column(read).db_type.json
+    def none_has_use(self, plan: ColumnPlan, owner: ObjectPlan) -> bool:
+        """Return whether None stands for something other than NULL.
 
-    def at_marked(self, read: ColumnPlan, owner: ObjectPlan) -> Iterator[Finding]:
-        column = self.column(read)
+        The None of ``-> str | None`` stands for no row. A JSON document can be ``null``.
+        """
+        is_single = (
+            owner.row_type.kind == "scalar" and self.info.cardinality is Cardinality.OPTIONAL
+        )
+        return is_single or self.column(plan).db_type.json
+
+    def check_marked(self, plan: ColumnPlan, owner: ObjectPlan) -> Iterator[Finding]:
+        """Check a column whose name ends with ``!`` or ``?``."""
+        column = self.column(plan)
         name, mark = column.name[:-1], column.name[-1]
         if column.nullable == (mark == "?"):
-            knows = "may be NULL" if column.nullable else "is never NULL"
-            message = f'"{name}" {knows} anyway: the `{mark}` is needless'
-            yield self.found("TP109", read, message, f"select it without the `{mark}`")
+            known = "may be NULL" if column.nullable else "is never NULL"
+            message = f'"{name}" {known} without the `{mark}` too'
+            yield self.finding(rules.NEEDLESS_MARK, plan, message, f"remove the `{mark}`")
         elif mark == "!":
-            message = f'"{name}" may be NULL, and `!` says that it is not'
-            hint = "nothing, if you are sure: a NULL raises RowValueError"
-            yield self.found("TP108", read, message, hint)
-        if mark == "?" and not read.spec.optional and read.spec.kind is not Kind.ANYTHING:
-            message = f'"{name}" may be NULL, says its `?`, and {_declared(read, owner.row_type)}'
-            yield self.found("TP101", read, message, f"declare it {read.spec.text} | None")
+            message = f'"{name}" may be NULL, but its `!` declares that it is never NULL'
+            hint = "nothing, if you are sure; at run time a NULL raises RowValueError"
+            yield self.finding(rules.TRUSTED_COLUMN, plan, message, hint)
+        if mark == "?" and not plan.spec.optional and plan.spec.kind is not Kind.ANYTHING:
+            declared = _declared(plan, owner.row_type)
+            message = f'"{name}" may be NULL because of its `?`, but {declared}'
+            yield self.finding(
+                rules.NULLABLE_COLUMN, plan, message, f"declare it {plan.spec.text} | None"
+            )
 
-    # ------------------------------------------------------------- optional Flatten()
+    # ------------------------------------------------------------ optional Flatten()
 
-    def at_optional(self, make: ObjectPlan, owner: ObjectPlan) -> Iterator[Finding]:
-        """An object that is None if and only if all its columns are NULL."""
-        needed = [each for each in _needed(make) if not self.is_trusted(each[0])]
-        missing = {self.column(read).missing_with for read, _ in needed if self.may_miss(read)}
-        for read, part in needed:
-            if not self.column(read).nullable or self.may_miss(read):
-                yield from self.at_labels(read)
+    def check_optional_object(self, plan: ObjectPlan, owner: ObjectPlan) -> Iterator[Finding]:
+        """Check an object that is None if and only if all its columns are NULL."""
+        required = [each for each in _required(plan) if not self.is_trusted(each[0])]
+        missing = {self.column(part).missing_with for part, _ in required if self.can_miss(part)}
+        for part, part_owner in required:
+            if not self.column(part).nullable or self.can_miss(part):
+                yield from self.check_labels(part)
             else:
-                yield from self.at_read(read, part)
-        for read, part in _others(make):
-            yield from self.at_optional_part(read, part)
-        there = [read for read in make.column_plans() if not self.column(read).nullable]
-        if len(missing) > 1 or (missing and there):
-            yield self.ambiguous(make, owner, there)
-        elif needed and not missing and not any(self.column(read).nullable for read, _ in needed):
-            yield self.always_there(make, owner, needed[0][0])
-        for part, part_owner in _optional_makes(make):
-            yield from self.at_optional(part, part_owner)
+                yield from self.check_column(part, part_owner)
+        for part, part_owner in _not_required(plan):
+            yield from self.check_part_of_optional(part, part_owner)
+        present = [part for part in plan.column_plans() if not self.column(part).nullable]
+        if len(missing) > 1 or (missing and present):
+            yield self.ambiguous(plan, owner, present)
+        elif required and not missing and not any(self.column(p).nullable for p, _ in required):
+            yield self.always_present(plan, owner, required[0][0])
+        for inner, inner_owner in _optional_objects(plan):
+            yield from self.check_optional_object(inner, inner_owner)
 
-    def at_optional_part(self, read: ColumnPlan, owner: ObjectPlan) -> Iterator[Finding]:
-        """A field that may be None, or is trusted not to be: TP107 would be wrong where the
-        whole object may be missing."""
-        column = self.column(read)
-        yield from self.at_labels(read)
-        if mark_of(column.name) and read.position not in self.impossible:
-            yield from self.at_marked(read, owner)
+    def check_part_of_optional(self, plan: ColumnPlan, owner: ObjectPlan) -> Iterator[Finding]:
+        """Check a field that can be None, or that has a ``!``.
 
-    def ambiguous(self, make: ObjectPlan, owner: ObjectPlan, there: list[ColumnPlan]) -> Finding:
-        field = _field_of(make, owner)
-        columns = [self.column(read) for read, _ in _needed(make)]
-        columns += [self.column(read) for read in there if self.column(read) not in columns]
+        TP107 would be wrong here, because the whole object can be missing.
+        """
+        yield from self.check_labels(plan)
+        if mark_of(self.column(plan).name) and plan.position not in self.impossible:
+            yield from self.check_marked(plan, owner)
+
+    def ambiguous(
+        self, plan: ObjectPlan, owner: ObjectPlan, present: Sequence[ColumnPlan]
+    ) -> Finding:
+        columns = [self.column(part) for part, _ in _required(plan)]
+        columns += [self.column(part) for part in present if self.column(part) not in columns]
         reason = "; ".join(f'"{each.name}": {each.why}' for each in columns)
-        together = "are not NULL together" if there else "may be missing with different rows"
-        message = f"{field} is None if all its columns are NULL, and they {together}"
-        hint = "select all of them from the joined table, its own key included"
-        culprit = there[0] if there else next(iter(make.column_plans()))
-        return self.found("TP110", culprit, message, hint, reason)
+        together = "are not NULL together" if present else "may be missing with different rows"
+        message = (
+            f"{_field_of(plan, owner)} is None if all its columns are NULL, but they {together}"
+        )
+        hint = "select all of them from the joined table, including its primary key"
+        culprit = present[0] if present else next(iter(plan.column_plans()))
+        return self.finding(rules.AMBIGUOUS_FLATTEN, culprit, message, hint, reason)
 
-    def always_there(self, make: ObjectPlan, owner: ObjectPlan, read: ColumnPlan) -> Finding:
-        field = _field_of(make, owner)
-        message = f"{field} is there in every row, and is declared {make.row_type.text} | None"
-        return self.found("TP107", read, message, f"declare it {make.row_type.text}")
+    def always_present(self, plan: ObjectPlan, owner: ObjectPlan, part: ColumnPlan) -> Finding:
+        declared = plan.row_type.text
+        message = f"{_field_of(plan, owner)} is never None, but it is declared {declared} | None"
+        return self.finding(rules.NEEDLESS_OPTIONAL, part, message, f"declare it {declared}")
 
-    def may_miss(self, read: ColumnPlan) -> bool:
-        """Whether a missing row is all that can make it NULL."""
-        column = self.column(read)
+    def can_miss(self, plan: ColumnPlan) -> bool:
+        """Return whether a missing row is the only reason for which it may be NULL."""
+        column = self.column(plan)
         return column.nullable and column.missing_with is not None
 
-    def is_trusted(self, read: ColumnPlan) -> bool:
-        return self.column(read).name.endswith("!")
+    def is_trusted(self, plan: ColumnPlan) -> bool:
+        return self.column(plan).name.endswith("!")
 
-    # --------------------------------------------------------------------- findings
+    # ------------------------------------------------------------------------ labels
 
-    def column(self, read: ColumnPlan) -> ColumnDescription:
-        return self.description.columns[read.position]
+    def check_labels(self, plan: ColumnPlan) -> Iterator[Finding]:
+        """Compare the labels of a database enum with the members of an Enum or a Literal."""
+        declared, db_type = plan.field.spec, self.column(plan).db_type
+        while declared.kind is Kind.ARRAY and declared.of and db_type.element is not None:
+            (declared,), db_type = declared.of, db_type.element
+        known = labels_of(declared)
+        if known is None or not db_type.labels:
+            return
+        name, text = self.column(plan).name, declared.text
+        reason = f"the labels of {db_type.name} are {_listed(db_type.labels)}"
+        if unknown := [label for label in db_type.labels if label not in known]:
+            message = f'"{name}" can be {_listed(unknown)}, but {text} has no such value'
+            hint = f"add {_listed(unknown)} to {text}"
+            yield self.finding(rules.ENUM_LABELS, plan, message, hint, reason)
+        if unused := [label for label in known if label not in db_type.labels]:
+            message = f'"{name}" is never {_listed(unused)}, but {text} has this value'
+            hint = f"remove it, or run ALTER TYPE {db_type.name} ADD VALUE"
+            yield self.finding(rules.ENUM_LABELS, plan, message, hint, reason, Severity.WARNING)
 
-    def place(self, read: ColumnPlan) -> Location:
-        return place_of_column(self.info, read.position, len(self.description.columns))
+    # ---------------------------------------------------------------------- findings
 
-    def found(
-        self, code: str, read: ColumnPlan, message: str, hint: str, reason: str | None = None
+    def column(self, plan: ColumnPlan) -> ColumnDescription:
+        return self.description.columns[plan.position]
+
+    def finding(
+        self,
+        rule: Rule,
+        plan: ColumnPlan,
+        message: str,
+        hint: str,
+        reason: str | None = None,
+        severity: Severity | None = None,
     ) -> Finding:
-        column = self.column(read)
-        facts = {"type": column.type, "declared": read.spec.text}
+        column, count = self.column(plan), len(self.description.columns)
+        details = {"type": column.type, "declared": plan.spec.text}
         if column.origin:
-            facts["origin"] = column.origin
+            details["origin"] = column.origin
         if not self.info.is_text:
-            sql, count = self.description.sql, len(self.description.columns)
-            facts |= sent_column(sql, read.position, count)
+            details |= sent_column(self.description.sql, plan.position, count)
         return finding(
-            code,
+            rule,
             message,
-            self.place(read),
+            location_of_column(self.info, plan.position, count),
             query=self.info.name,
+            severity=severity,
             reason=column.why if reason is None else reason,
             hint=hint,
             subject=column.name,
-            details=facts,
+            details=details,
         )
 
-    def at_labels(self, read: ColumnPlan) -> Iterator[Finding]:
-        column = self.column(read)
-        return label_findings(self.info, read.field.spec, column, lambda: self.place(read))
+
+_Owned = tuple[ColumnPlan, ObjectPlan]
 
 
-Owned = tuple[ColumnPlan, ObjectPlan]
-
-
-def _needed(make: ObjectPlan) -> Iterator[Owned]:
-    """What is never NULL in an object that is there."""
-    for part in make.parts:
+def _required(plan: ObjectPlan) -> Iterator[_Owned]:
+    """Yield the columns whose fields cannot be None in an object that is present."""
+    for part in plan.parts:
         if isinstance(part, ColumnPlan):
             if not part.spec.optional:
-                yield part, make
+                yield part, plan
         elif not part.is_optional:
-            yield from _needed(part)
+            yield from _required(part)
 
 
-def _others(make: ObjectPlan) -> Iterator[Owned]:
-    """What may be NULL in an object that is there, or is only said not to be."""
-    for part in make.parts:
+def _not_required(plan: ObjectPlan) -> Iterator[_Owned]:
+    """Yield the columns whose fields can be None, and those that have a ``!``."""
+    for part in plan.parts:
         if isinstance(part, ColumnPlan):
             if part.spec.optional or part.column.is_asserted:
-                yield part, make
+                yield part, plan
         elif not part.is_optional:
-            yield from _others(part)
+            yield from _not_required(part)
 
 
-def _optional_makes(make: ObjectPlan) -> Iterator[tuple[ObjectPlan, ObjectPlan]]:
-    """The objects inside one that may be missing on their own, with their owners."""
-    for part in make.parts:
+def _optional_objects(plan: ObjectPlan) -> Iterator[tuple[ObjectPlan, ObjectPlan]]:
+    """Yield the optional objects inside an object, each with the object that contains it."""
+    for part in plan.parts:
         if isinstance(part, ObjectPlan):
             if part.is_optional:
-                yield part, make
+                yield part, plan
             else:
-                yield from _optional_makes(part)
+                yield from _optional_objects(part)
 
 
-def _field_of(make: ObjectPlan, owner: ObjectPlan) -> str:
-    return f"{owner.row_type.text}.{make.field.name if make.field else ''}"
+def _field_of(plan: ObjectPlan, owner: ObjectPlan) -> str:
+    return f"{owner.row_type.text}.{plan.field.name if plan.field else ''}"
 
 
-def _declared(read: ColumnPlan, target: RowType) -> str:
-    if target.kind == "scalar":
-        return f"{read.field.spec.text} is declared"
-    if target.kind == "tuple":
-        number = "each" if target.repeats else f"part {read.position + 1}"
-        return f"{number} of {target.text} is {read.field.spec.text}"
-    return f"{target.text}.{read.field.name} is {read.field.spec.text}"
+def _declared(plan: ColumnPlan, row_type: RowType) -> str:
+    declared = plan.field.spec.text
+    if row_type.kind == "scalar":
+        return f"{declared} is declared"
+    if row_type.kind == "tuple":
+        number = "each part" if row_type.repeats else f"part {plan.position + 1}"
+        return f"{number} of {row_type.text} is {declared}"
+    return f"{row_type.text}.{plan.field.name} is {declared}"
+
+
+def labels_of(declared: TypeSpec) -> list[str] | None:
+    """Return the strings that a type accepts; None if it is not an Enum or a Literal."""
+    if declared.json or declared.decode:
+        return None
+    if declared.kind is Kind.LITERAL:
+        values = [value for _, value in literal_keys(declared)]
+    elif declared.kind is Kind.ENUM and declared.by_name:
+        values = list(declared.annotation.__members__)
+    elif declared.kind is Kind.ENUM:
+        values = [value for _, value in member_keys(declared.annotation)]
+    else:
+        return None
+    return [value for value in values if isinstance(value, str)]
+
+
+def _listed(labels: Sequence[str]) -> str:
+    more = len(labels) - _MAX_LABELS
+    shown = ", ".join(f"'{label}'" for label in labels[:_MAX_LABELS])
+    return f"{shown} and {more} more" if more > 0 else shown

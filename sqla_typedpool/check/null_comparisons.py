@@ -1,7 +1,7 @@
-"""Where a parameter that may be None is compared in a way that is never true for NULL.
+"""Find comparisons with a parameter that are never true if the parameter is NULL.
 
-Only said where it is sure: the one mention of the parameter, right behind ``=`` or the
-like, in a ``WHERE``, ``ON`` or ``HAVING``.
+Only certain cases are found: the statement uses the parameter once, directly after ``=`` or
+another comparison operator, in a ``WHERE``, ``ON`` or ``HAVING`` clause.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from sqla_typedpool.tokens import Token, TokenKind, tokens
 
 _COMPARISONS = ("=", "<>", "!=", "<", ">", "<=", ">=")
-_MAKING_UP = ("OR", "IS", "NOT", "COALESCE", "IFNULL")
+# With one of these words in the statement, NULL may be handled elsewhere.
+_HANDLE_NULL = ("OR", "IS", "NOT", "COALESCE", "IFNULL")
 _CONDITIONS = ("WHERE", "ON", "HAVING")
 _CLAUSES = (
     *_CONDITIONS,
@@ -19,23 +20,26 @@ _CLAUSES = (
 
 
 def never_true_for_null(sql: str, name: str) -> str | None:
-    """The operator that compares a parameter, if NULL makes its condition fail; else None."""
+    """Return the operator whose comparison with the parameter is never true for NULL.
+
+    :return: None if there is no such comparison, or if it is not certain.
+    """
     found = tokens(sql)
-    mentions = [
+    uses = [
         index
         for index, each in enumerate(found)
         if each.kind is TokenKind.BIND and each.text == f":{name}"
     ]
-    if len(mentions) != 1 or any(each.is_word(*_MAKING_UP) for each in found):
+    if len(uses) != 1 or any(each.is_word(*_HANDLE_NULL) for each in found):
         return None
-    operator = _operator_before(found, mentions[0])
-    if operator not in _COMPARISONS or not _in_condition(found[: mentions[0]]):
+    operator = _operator_before(found, uses[0])
+    if operator not in _COMPARISONS or not _ends_in_condition(found[: uses[0]]):
         return None
     return operator
 
 
 def _operator_before(found: list[Token], index: int) -> str:
-    """The symbols that stand together before a token: ``->`` is not ``>``."""
+    """Return all adjacent symbols before a token, because ``->`` is not ``>``."""
     text = ""
     for each in reversed(found[:index]):
         if each.kind is not TokenKind.SYMBOL or each.text not in "+-*/<>=~!@#%^&|`?":
@@ -44,6 +48,6 @@ def _operator_before(found: list[Token], index: int) -> str:
     return text
 
 
-def _in_condition(before: list[Token]) -> bool:
+def _ends_in_condition(before: list[Token]) -> bool:
     clause = next((each for each in reversed(before) if each.is_word(*_CLAUSES)), None)
     return clause is not None and clause.is_word(*_CONDITIONS)

@@ -1,23 +1,26 @@
-"""Which Python values a database's drivers take for a parameter of plain SQL text.
+"""The Python types that the drivers of a database accept for a parameter of plain SQL text.
 
-Tried on PostgreSQL 15 with asyncpg 0.32 and psycopg 3.3, on sqlite3, and on PyMySQL 1.1 (which
-aiomysql sends with), every type against every value, inserted and compared. What was found:
+The tables were measured on PostgreSQL 15 with asyncpg 0.32 and psycopg 3.3, on sqlite3, and on
+PyMySQL 1.1 (which aiomysql uses): a value of each Python type was inserted into a column of each
+database type, read back, and compared.
 
-- asyncpg takes for an integer whatever has ``__int__``: 1.7 is stored as 1, True as 1, a UUID
-  as its number. psycopg rounds 1.7 to 2, and is refused a bool.
-- asyncpg takes for ``numeric`` whatever ``Decimal()`` does: the float 1.7 is stored as
-  1.6999999999999999555910790149937383830547332763671875.
-- Both take a datetime for a ``date`` and drop the time of day; for a ``time`` both drop the day.
-- A date for a ``timestamp`` is its midnight, on both. int and Decimal for a float are fine, str
-  for ``uuid``, ``numeric``, ``inet``; bytes, bytearray and memoryview for ``bytea``.
-- asyncpg takes nothing but str for text and enums; psycopg inserts nearly everything into text,
-  but compares text with str alone. psycopg takes str for every type, asyncpg does not.
-- JSON is text for both: SQLAlchemy sets up the codecs of asyncpg that way.
-- Members of an Enum that is also a str or an int are that str or int. Of other Enums asyncpg
-  takes none, and psycopg sends their names. PyMySQL sends ``str(member)``: ``'Mood.SAD'``.
-- For arrays both take lists; whether moments have time zones is a matter of each value.
+- For an integer, asyncpg accepts everything that has ``__int__``: it stores 1 for 1.7 and for
+  True, and a UUID as its number. psycopg rounds 1.7 to 2, and PostgreSQL refuses its bool.
+- For ``numeric``, asyncpg accepts everything that ``Decimal()`` accepts: it stores the float 1.7
+  as 1.6999999999999999555910790149937383830547332763671875.
+- For a ``date``, both accept a datetime and drop the time of day. For a ``time``, both drop the
+  day.
+- For a ``timestamp``, both store a date as midnight. Both accept int and Decimal for a float,
+  str for ``uuid``, ``numeric`` and ``inet``, and bytes, bytearray and memoryview for ``bytea``.
+- For text and enums, asyncpg accepts only str. psycopg inserts nearly everything into text, but
+  compares text only with str. psycopg accepts str for every type, asyncpg does not.
+- JSON is text for both, because SQLAlchemy configures asyncpg's codecs like this.
+- A member of an Enum that is also a str or an int is passed as that str or int. asyncpg refuses
+  members of other Enums, and psycopg sends their names. PyMySQL sends ``str(member)``:
+  ``'Mood.SAD'``.
+- For arrays, both accept lists. Whether a datetime must have a time zone depends on the value.
 
-Only what is refused, or silently changed, by one of a family's drivers is an objection.
+A type is unsupported only if one of the drivers refuses it or changes the value silently.
 """
 
 from __future__ import annotations
@@ -36,14 +39,14 @@ from sqla_typedpool.mapping.dbtypes import DbType
 
 @dataclass(frozen=True)
 class Unsupported:
-    """Why a value of a type is not passed as it is."""
+    """Why a driver does not accept the values of a Python type, or changes them."""
 
     reason: str
     instead: str = ""
-    """The Python type to declare."""
+    """The name of the Python type to declare."""
 
     cast: str = ""
-    """The database type to cast the parameter to, where it takes the value unchanged."""
+    """A database type that stores the value unchanged, for a cast; or ""."""
 
 
 _IPS = (
@@ -56,7 +59,8 @@ _IPS = (
 )
 _TEXT, _INT, _MOMENT = (str,), (int,), (datetime, date)
 _FLOAT: tuple[type, ...] = (float, int, Decimal)
-# By database type, what both drivers take unchanged; the first is the one to advise.
+# For each database type, the Python types that both drivers accept unchanged. Hints name the
+# first.
 _POSTGRESQL: Mapping[str, tuple[type, ...]] = {
     "bool": (bool,),
     **dict.fromkeys(("int2", "int4", "int8", "oid"), _INT),
@@ -77,27 +81,24 @@ _MYSQL = (
     *(str, int, float, bool, bytes, Decimal, date, datetime, time, timedelta, UUID),
     *_IPS,
 )
-# Types of which something is known; of an application's own class nothing is said.
+# The Python types that were measured. Nothing is reported for an application's own class.
 _KNOWN = (*_SQLITE, *_MYSQL, dict, list, set, frozenset)
 _CASTS = {datetime: "timestamp", float: "double precision", Decimal: "numeric"}
-_SILENT: Mapping[tuple[type, type], str] = {
-    (datetime, date): "the time of day would be dropped without a word",
-    (datetime, time): "the day would be dropped without a word",
-    (float, int): "asyncpg would cut it down to a whole number, psycopg round it",
-    (Decimal, int): "asyncpg would cut it down to a whole number, psycopg round it",
-    (bool, int): "asyncpg would send 0 or 1, and psycopg is refused",
-    (UUID, int): "asyncpg would send its number",
-    (
-        float,
-        Decimal,
-    ): "asyncpg would send all digits of the binary fraction: 1.7 becomes 1.69999...",
-    (bool, Decimal): "asyncpg would send 0 or 1, and psycopg is refused",
-    (bool, float): "asyncpg would send 0 or 1, and psycopg is refused",
+_SILENT_CHANGES: Mapping[tuple[type, type], str] = {
+    (datetime, date): "the drivers drop the time of day silently",
+    (datetime, time): "the drivers drop the day silently",
+    **dict.fromkeys(((float, int), (Decimal, int)), "asyncpg truncates it, psycopg rounds it"),
+    (UUID, int): "asyncpg sends its number",
+    (float, Decimal): "asyncpg sends all digits of the binary fraction: 1.7 becomes 1.69999...",
+    **dict.fromkeys(
+        ((bool, int), (bool, Decimal), (bool, float)),
+        "asyncpg sends 0 or 1, and PostgreSQL refuses psycopg's bool",
+    ),
 }
 
 
 def accepted_by(db_type: DbType | None, family: str) -> tuple[type, ...] | None:
-    """What is passed unchanged for a database type; None = nothing is known of it."""
+    """Return the Python types that are passed unchanged; None if the type was not measured."""
     if family == "sqlite":
         return _SQLITE
     if family == "mysql":
@@ -109,27 +110,28 @@ def accepted_by(db_type: DbType | None, family: str) -> tuple[type, ...] | None:
     return _POSTGRESQL.get(db_type.name)
 
 
-def objection_to(python: Any, db_type: DbType | None, family: str) -> Unsupported | None:
-    """What speaks against a value of a class; None = nothing that is known."""
+def unsupported(python: Any, db_type: DbType | None, family: str) -> Unsupported | None:
+    """Return why values of a Python type cannot be passed; None if nothing is known against it."""
     accepted = accepted_by(db_type, family)
     if accepted is None or _is_among(python, accepted) or not _is_known(python):
         return None
-    wanted = accepted[0]
+    instead = accepted[0]
+    reason = _reason(python, instead, family)
     if family != "postgresql":
-        return Unsupported(_reason(python, wanted, family))
-    cast = next((name for each, name in _CASTS.items() if issubclass(python, each)), "")
-    can_cast = cast and wanted in (int, Decimal, date, time)
-    return Unsupported(_reason(python, wanted, family), wanted.__name__, cast if can_cast else "")
+        return Unsupported(reason)
+    can_cast = instead in (int, Decimal, date, time)
+    casts = (name for each, name in _CASTS.items() if can_cast and issubclass(python, each))
+    return Unsupported(reason, instead.__name__, next(casts, ""))
 
 
 def _is_among(python: type, accepted: tuple[type, ...]) -> bool:
-    return any(issubclass(python, each) and not _is_another(python, each) for each in accepted)
+    return any(issubclass(python, each) and not _is_different(python, each) for each in accepted)
 
 
-def _is_another(python: type, taken: type) -> bool:
-    """A bool is no int, and a datetime no date, whatever their classes say."""
-    return (taken is int and issubclass(python, bool)) or (
-        taken is date and issubclass(python, datetime)
+def _is_different(python: type, accepted: type) -> bool:
+    """A bool counts as different from an int, and a datetime from a date, although they inherit."""
+    return (accepted is int and issubclass(python, bool)) or (
+        accepted is date and issubclass(python, datetime)
     )
 
 
@@ -137,22 +139,22 @@ def _is_known(python: type) -> bool:
     return any(issubclass(python, each) for each in _KNOWN)
 
 
-def _reason(python: type, wanted: type, family: str) -> str:
+def _reason(python: type, instead: type, family: str) -> str:
     if family == "sqlite":
-        return f"sqlite3 takes no {python.__name__}"
+        return f"sqlite3 does not accept {python.__name__}"
     if family == "mysql":
-        return f"the driver takes no {python.__name__}, or sends its repr() as text"
-    for (given, taken), words in _SILENT.items():
-        if issubclass(python, given) and wanted is taken:
-            return words
-    return f"asyncpg takes no {python.__name__} for it"
+        return f"the driver does not accept {python.__name__}, or sends its repr() as text"
+    for (given, expected), change in _SILENT_CHANGES.items():
+        if issubclass(python, given) and instead is expected:
+            return change
+    return f"asyncpg does not accept {python.__name__} for it"
 
 
 # ----------------------------------------------------------------------- Enums
 
 
 def enum_base(cls: type[Enum], family: str) -> type | None:
-    """The plain type that members are passed as; None = they are not passed as any."""
+    """Return the simple type that the members are passed as; None if there is none."""
     if family == "mysql" and any(str(each) != str(each.value) for each in cls):
         return None
     bases: tuple[type, ...] = (str, int, float)

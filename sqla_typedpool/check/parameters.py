@@ -1,4 +1,4 @@
-"""A query's signature x the types of its parameters, as the database understands them."""
+"""Compare the parameters of a query's function with the types that the database expects."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Union
 
-from sqla_typedpool.check.labels import labels_of
-from sqla_typedpool.check.locations import place_of_bind
+from sqla_typedpool.check import rules
+from sqla_typedpool.check.locations import location_of_bind
 from sqla_typedpool.check.model import Finding, Severity
+from sqla_typedpool.check.null_checks import labels_of
 from sqla_typedpool.check.null_comparisons import never_true_for_null
-from sqla_typedpool.check.parameter_types import Unsupported, enum_base, objection_to
-from sqla_typedpool.check.rules import finding
+from sqla_typedpool.check.parameter_types import Unsupported, enum_base, unsupported
+from sqla_typedpool.check.rules import Rule, finding
 from sqla_typedpool.describe.model import Description, ParameterDescription
 from sqla_typedpool.mapping.annotations import AnnotationError, spec_of
 from sqla_typedpool.mapping.dbtypes import DbType
@@ -22,209 +23,211 @@ from sqla_typedpool.queries import Bind, QueryInfo
 
 
 def compare_parameters(info: QueryInfo, description: Description) -> list[Finding]:
-    """What is wrong with a query's parameters.
+    """Return what is wrong with the parameters of a query.
 
-    :raises DeclarationError: an annotation means nothing.
+    :raises DeclarationError: an annotation cannot be resolved.
     """
     described = {each.name: each for each in description.parameters}
     return [
-        found
+        each
         for bind in info.binds
         if bind.name in described
-        for found in _Look(info, bind, described[bind.name], description.family).all()
+        for each in _ParameterChecks(info, bind, described[bind.name], description.family).all()
     ]
 
 
 @dataclass(frozen=True)
-class _Look:
-    """At one parameter."""
+class _ParameterChecks:
+    """The checks of one parameter."""
 
     info: QueryInfo
     bind: Bind
     described: ParameterDescription
     family: str
-    is_in_list: bool = False
-    """Whether it is an element of the parameter that is looked at."""
+    is_element: bool = False
+    """Whether the checks are about the elements of a list."""
 
     def all(self) -> Iterator[Finding]:
-        yield from self.at_none()
+        yield from self.check_none()
         if self.described.is_processed:
-            return  # SQLAlchemy's type takes what it takes
-        wanted = _wanted(self.bind.annotation)
-        if wanted is None:
+            return  # SQLAlchemy's type converts the value
+        declared = _declared_type(self.bind.annotation)
+        if declared is None:
             return
         if self.described.db_type is None and self.family == "postgresql":
-            yield self.untold()
-            return
-        yield from self.at_value(wanted)
+            yield self.unknown_type()
+        else:
+            yield from self.check_value(declared)
 
-    def at_none(self) -> Iterator[Finding]:
+    def check_none(self) -> Iterator[Finding]:
         name = self.bind.name
         if not self.bind.is_optional or not self.info.is_text:
             return
         operator = never_true_for_null(self.info.sql, name)
         if operator is not None:
-            equal = "write IS NOT DISTINCT FROM, or IS NULL for None"
-            yield self.found(
-                "TP203",
-                f":{name} may be None, and `{operator} NULL` is never true",
-                hint=equal if operator == "=" else "say in SQL what None means",
+            equal = "use IS NOT DISTINCT FROM, or a separate IS NULL condition"
+            yield self.finding(
+                rules.NULL_COMPARISON,
+                f":{name} can be None, but `{operator} NULL` is never true",
+                hint=equal if operator == "=" else "handle NULL explicitly in the SQL",
             )
 
-    def untold(self) -> Finding:
+    def unknown_type(self) -> Finding:
         name = self.bind.name
-        return self.found(
-            "TP202",
-            f"the database does not tell what type :{name} has",
+        return self.finding(
+            rules.UNKNOWN_PARAMETER_TYPE,
+            f"the database does not report the type of :{name}",
+            hint=f"add a cast: CAST(:{name} AS integer)",
             severity=Severity.WARNING,
-            hint=f"say it: CAST(:{name} AS integer)",
         )
 
     # ------------------------------------------------------------------------ values
 
-    def at_value(self, wanted: TypeSpec) -> Iterator[Finding]:
+    def check_value(self, declared: TypeSpec) -> Iterator[Finding]:
         db_type = self.described.db_type
         if self.described.is_list:
-            yield from self.at_elements(wanted, db_type, "IN takes a list")
+            yield from self.check_elements(declared, db_type, "IN takes a list")
         elif db_type is not None and db_type.element is not None:
-            yield from self.at_elements(wanted, db_type.element, "it is an array")
+            yield from self.check_elements(declared, db_type.element, "the type is an array")
         else:
-            yield from self.at_single(wanted, db_type)
+            yield from self.check_single(declared, db_type)
 
-    def at_elements(self, wanted: TypeSpec, element: DbType | None, why: str) -> Iterator[Finding]:
-        if wanted.kind in (Kind.ARRAY, Kind.TUPLE):
-            parts = wanted.of
+    def check_elements(
+        self, declared: TypeSpec, element: DbType | None, why: str
+    ) -> Iterator[Finding]:
+        if declared.kind in (Kind.ARRAY, Kind.TUPLE):
+            parts = declared.of
             while parts and parts[0].kind is Kind.ARRAY and not self.described.is_list:
-                parts = parts[0].of  # the type does not tell the dimensions
-            inside = replace(self, is_in_list=True)
-            for part in parts[:1] if wanted.kind is Kind.ARRAY else parts:
-                yield from inside.at_single(part, element)
-        elif wanted.kind in (Kind.EXACT, Kind.ENUM, Kind.LITERAL):
-            message = f"{self.declared()}, and one value is no list"
-            yield self.found("TP201", message, why, f"declare it list[{wanted.text}]")
+                parts = parts[0].of  # the database type does not include the dimensions
+            inside = replace(self, is_element=True)
+            for part in parts[:1] if declared.kind is Kind.ARRAY else parts:
+                yield from inside.check_single(part, element)
+        elif declared.kind in (Kind.EXACT, Kind.ENUM, Kind.LITERAL):
+            message = f"{self.declared()}, but a list is required"
+            yield self.finding(
+                rules.PARAMETER_TYPE, message, why, f"declare it list[{declared.text}]"
+            )
 
-    def at_single(self, wanted: TypeSpec, db_type: DbType | None) -> Iterator[Finding]:
-        if wanted.kind is Kind.UNION:
-            for each in wanted.of:
-                yield from self.at_single(each, db_type)
-        elif wanted.kind is Kind.ENUM:
-            yield from self.at_enum(wanted, db_type)
-        elif wanted.kind is Kind.LITERAL:
-            yield from self.at_literal(wanted, db_type)
-        elif wanted.kind is Kind.EXACT:
-            yield from self.objected(objection_to(wanted.annotation, db_type, self.family))
-        elif wanted.kind in (Kind.NESTED, Kind.MAPPING, Kind.ARRAY, Kind.TUPLE):
-            yield from self.at_structure(wanted, db_type)
+    def check_single(self, declared: TypeSpec, db_type: DbType | None) -> Iterator[Finding]:
+        if declared.kind is Kind.UNION:
+            for each in declared.of:
+                yield from self.check_single(each, db_type)
+        elif declared.kind is Kind.ENUM:
+            yield from self.check_enum(declared, db_type)
+        elif declared.kind is Kind.LITERAL:
+            yield from self.check_literal(declared, db_type)
+        elif declared.kind is Kind.EXACT:
+            yield from self.check_exact(declared.annotation, db_type)
+        elif declared.kind in (Kind.NESTED, Kind.MAPPING, Kind.ARRAY, Kind.TUPLE):
+            yield from self.check_structure(declared, db_type)
 
-    def at_enum(self, wanted: TypeSpec, db_type: DbType | None) -> Iterator[Finding]:
-        base = enum_base(wanted.annotation, self.family)
+    def check_exact(self, python: type, db_type: DbType | None) -> Iterator[Finding]:
+        reason = unsupported(python, db_type, self.family)
+        if reason is not None:
+            yield self.unsupported(reason)
+
+    def check_enum(self, declared: TypeSpec, db_type: DbType | None) -> Iterator[Finding]:
+        base = enum_base(declared.annotation, self.family)
         if base is None:
-            yield self.unpassable(
-                "the driver is given the member itself, not its value",
-                f"class {wanted.text}(str, Enum), pass its .value, or bind it with "
-                "SQLAlchemy's Enum type: text(...).bindparams(bindparam(name, type_=...))",
+            yield self.unsupported_value(
+                "the driver gets the member itself, not its value",
+                f"declare class {declared.text}(str, Enum), pass the member's .value, or use "
+                f"SQLAlchemy's Enum type: {self.bindparams()}",
             )
             return
-        objection = objection_to(base, db_type, self.family)
-        yield from self.objected(objection)
-        if objection is None and db_type is not None:
-            yield from self.at_labels(wanted, db_type)
+        findings = list(self.check_exact(base, db_type))
+        yield from findings or self.check_labels(declared, db_type)
 
-    def at_literal(self, wanted: TypeSpec, db_type: DbType | None) -> Iterator[Finding]:
-        types = {type(value) for value in typing.get_args(wanted.annotation)}
-        objections = {objection_to(each, db_type, self.family) for each in types} - {None}
-        for objection in sorted(filter(None, objections), key=lambda each: each.reason):
-            yield from self.objected(objection)
-        if not objections and db_type is not None:
-            yield from self.at_labels(wanted, db_type)
+    def check_literal(self, declared: TypeSpec, db_type: DbType | None) -> Iterator[Finding]:
+        types = {type(value) for value in typing.get_args(declared.annotation)}
+        in_order = sorted(types, key=lambda each: each.__name__)
+        findings = [found for each in in_order for found in self.check_exact(each, db_type)]
+        yield from findings or self.check_labels(declared, db_type)
 
-    def at_labels(self, wanted: TypeSpec, db_type: DbType) -> Iterator[Finding]:
-        given = labels_of(wanted) or []
-        unknown = [f"'{each}'" for each in given if each not in db_type.labels]
-        if db_type.labels and unknown:
+    def check_labels(self, declared: TypeSpec, db_type: DbType | None) -> Iterator[Finding]:
+        labels = () if db_type is None else db_type.labels
+        unknown = [f"'{each}'" for each in labels_of(declared) or () if each not in labels]
+        if db_type is not None and labels and unknown:
             listed = ", ".join(unknown)
-            yield self.found(
-                "TP111",
-                f":{self.bind.name} may be {listed}, which {db_type.name} does not know",
-                f"the type {db_type.name} has {', '.join(map(repr, db_type.labels))}",
-                f"ALTER TYPE {db_type.name} ADD VALUE, or take {listed} out of {wanted.text}",
+            yield self.finding(
+                rules.ENUM_LABELS,
+                f":{self.bind.name} can be {listed}, but {db_type.name} has no such label",
+                f"the labels of {db_type.name} are {', '.join(map(repr, labels))}",
+                f"run ALTER TYPE {db_type.name} ADD VALUE, or remove {listed} from {declared.text}",
             )
 
-    def at_structure(self, wanted: TypeSpec, db_type: DbType | None) -> Iterator[Finding]:
-        """Lists, dicts, classes with fields, where a single value is meant."""
+    def check_structure(self, declared: TypeSpec, db_type: DbType | None) -> Iterator[Finding]:
+        """Check a list, a dict or a class with fields where the database takes a single value."""
         if db_type is not None and db_type.json:
-            yield self.unpassable(
-                "JSON is passed as text",
-                "pass json.dumps(...), declared str; or bind it with SQLAlchemy's JSON type: "
-                "text(...).bindparams(bindparam(name, type_=JSON))",
+            yield self.unsupported_value(
+                "drivers accept JSON as text",
+                "declare it str and pass json.dumps(...), or use SQLAlchemy's JSON type: "
+                + self.bindparams("JSON"),
             )
-        elif wanted.kind in (Kind.ARRAY, Kind.TUPLE):
-            objection = objection_to(list, db_type, self.family)
-            hint = f"= ANY(:{self.bind.name}), or bindparam({self.bind.name!r}, expanding=True)"
-            if objection is not None:
-                yield self.mistyped(objection.reason, f"for one of several write {hint}")
-        elif objection_to(dict, db_type, self.family) is not None:
-            yield self.unpassable("drivers know plain values only", "pass its parts one by one")
+        elif declared.kind in (Kind.ARRAY, Kind.TUPLE):
+            reason = unsupported(list, db_type, self.family)
+            if reason is not None:
+                name = self.bind.name
+                hint = (
+                    f"to compare with several values, write = ANY(:{name}) or use "
+                    f"bindparam({name!r}, expanding=True)"
+                )
+                yield self.wrong_type(reason.reason, hint)
+        elif unsupported(dict, db_type, self.family) is not None:
+            yield self.unsupported_value(
+                "drivers accept only simple values", "pass each part as a parameter of its own"
+            )
 
     # ---------------------------------------------------------------------- findings
 
-    def objected(self, objection: Unsupported | None) -> Iterator[Finding]:
-        if objection is None:
-            return
-        if self.family == "postgresql" and self.is_in_list:
-            yield self.mistyped(objection.reason, f"declare it list[{objection.instead}]")
-        elif self.family == "postgresql":
-            cast = (
-                f", or write CAST(:{self.bind.name} AS {objection.cast})" if objection.cast else ""
-            )
-            yield self.mistyped(objection.reason, f"declare it {objection.instead}{cast}")
-        else:
-            yield self.unpassable(
-                objection.reason,
-                "pass a str or a number, or bind it with a type of SQLAlchemy's: "
-                "text(...).bindparams(bindparam(name, type_=...))",
-            )
+    def unsupported(self, why: Unsupported) -> Finding:
+        if self.family != "postgresql":
+            hint = "pass a str or a number, or use a SQLAlchemy type: " + self.bindparams()
+            return self.unsupported_value(why.reason, hint)
+        if self.is_element:
+            return self.wrong_type(why.reason, f"declare it list[{why.instead}]")
+        cast = f", or write CAST(:{self.bind.name} AS {why.cast})" if why.cast else ""
+        return self.wrong_type(why.reason, f"declare it {why.instead}{cast}")
 
-    def mistyped(self, reason: str, hint: str) -> Finding:
-        taken = self.described.type or "a single value"
-        message = f"{self.declared()}, and the database takes {taken}"
-        return self.found("TP201", message, reason, hint)
+    def bindparams(self, sql_type: str = "...") -> str:
+        return f"text(...).bindparams(bindparam({self.bind.name!r}, type_={sql_type}))"
 
-    def unpassable(self, reason: str, hint: str) -> Finding:
-        hint = hint.replace("(name,", f"({self.bind.name!r},")
-        message = f"{self.declared()}, which no driver takes as it is"
-        return self.found("TP204", message, reason, hint)
+    def wrong_type(self, reason: str, hint: str) -> Finding:
+        expected = self.described.type or "a single value"
+        message = f"{self.declared()}, but the database expects {expected}"
+        return self.finding(rules.PARAMETER_TYPE, message, reason, hint)
+
+    def unsupported_value(self, reason: str, hint: str) -> Finding:
+        message = f"{self.declared()}, which the driver does not accept"
+        return self.finding(rules.UNSUPPORTED_VALUE, message, reason, hint)
 
     def declared(self) -> str:
-        wanted = _wanted(self.bind.annotation)
-        return f":{self.bind.name} is declared {wanted.text if wanted else self.bind.annotation}"
+        declared = _declared_type(self.bind.annotation)
+        text = declared.text if declared else self.bind.annotation
+        return f":{self.bind.name} is declared {text}"
 
-    def found(
+    def finding(
         self,
-        code: str,
+        rule: Rule,
         message: str,
         reason: str = "",
         hint: str = "",
-        *,
         severity: Severity | None = None,
     ) -> Finding:
-        name, facts = self.bind.name, {}
-        if self.described.type is not None:
-            facts["type"] = self.described.type
         return finding(
-            code,
+            rule,
             message,
-            place_of_bind(self.info, name),
+            location_of_bind(self.info, self.bind.name),
             query=self.info.name,
             severity=severity,
             reason=reason,
             hint=hint,
-            subject=name,
-            details=facts,
+            subject=self.bind.name,
+            details={} if self.described.type is None else {"type": self.described.type},
         )
 
 
-# ------------------------------------------------------------------- annotations
+# -------------------------------------------------------------------- annotations
 
 _ANNOTATED: Any = Annotated
 _UNION: Any = Union
@@ -235,8 +238,8 @@ _LISTS = (
 )
 
 
-def _wanted(annotation: Any) -> TypeSpec | None:
-    """What is passed; None = nothing can be told of it."""
+def _declared_type(annotation: Any) -> TypeSpec | None:
+    """Return the type that is passed; None if the checker does not support the annotation."""
     try:
         return spec_of(_as_list(annotation))
     except AnnotationError:
@@ -244,7 +247,7 @@ def _wanted(annotation: Any) -> TypeSpec | None:
 
 
 def _as_list(annotation: Any) -> Any:
-    """``Sequence[int]`` and the like are lists to a driver."""
+    """Replace ``Sequence[int]`` and the like by ``list[int]``; drivers treat both alike."""
     arguments = typing.get_args(annotation)
     if hasattr(annotation, "__supertype__"):  # NewType
         return _as_list(annotation.__supertype__)

@@ -1,109 +1,121 @@
-"""Snapshots are written, or compared with what a database says now."""
+"""Write snapshots, or compare them with the descriptions by a database."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqla_typedpool.check.describing import DatabaseTarget, DescribedQuery, ask_database
+from sqla_typedpool.check.describing import (
+    CompiledQuery,
+    DatabaseTarget,
+    DescribedQuery,
+    describe_queries,
+)
 from sqla_typedpool.check.discovery import Discovered
-from sqla_typedpool.check.locations import place_of_query
+from sqla_typedpool.check.locations import location_of_query
 from sqla_typedpool.check.model import Finding, Location
 from sqla_typedpool.check.report import Report
-from sqla_typedpool.check.rules import finding
-from sqla_typedpool.check.runner import no_snapshot, reported, require_queries
-from sqla_typedpool.check.snapshots import Snapshots, document_of
+from sqla_typedpool.check.rules import STALE_SNAPSHOT, UNUSED_SNAPSHOT, finding
+from sqla_typedpool.check.runner import (
+    damaged_snapshot,
+    make_report,
+    missing_snapshot,
+    require_queries,
+)
+from sqla_typedpool.check.snapshot_format import is_same
+from sqla_typedpool.check.snapshots import Snapshots, snapshot_text
 from sqla_typedpool.check.suppressions import Selection
-from sqla_typedpool.queries import QueryInfo
+from sqla_typedpool.describe.model import Description
+from sqla_typedpool.errors import SnapshotError
 
 
 @dataclass(frozen=True)
 class PrepareResult:
-    """What a ``prepare`` has done."""
+    """The result of `prepare`."""
 
     report: Report
-    """Of the statements that were refused; then nothing was written."""
+    """The faulty declarations and the statements that were refused. If there are any, nothing
+    was written."""
     is_written: bool = False
     changed: int = 0
     removed: int = 0
 
 
 async def prepare(
-    found: Discovered, source: DatabaseTarget, snapshots: Snapshots, selection: Selection
+    found: Discovered, target: DatabaseTarget, snapshots: Snapshots, selection: Selection
 ) -> PrepareResult:
-    """Describe every query and write the snapshots, all of them or none.
+    """Describe every query and write all snapshots, or none if a query cannot be described.
 
     :raises CannotRun: there is nothing to do, or the database or the folder cannot be used.
     """
     began = time.monotonic()
     require_queries(found)
-    name, asked = await ask_database(found.queries, source)
-    findings = [each for one in asked for each in one.findings]
-    report = reported(found, findings, selection, name, began, linted=False)
-    if any(one.description is None for one in asked):
+    name, described = await describe_queries(found.queries, target)
+    findings = [one for each in described for one in each.findings]
+    report = make_report(found, findings, selection, name, began, complete=False)
+    if found.errors or any(each.description is None for each in described):
         return PrepareResult(report)
-    family, documents = _documents(asked, snapshots)
-    stale = _orphans(found, snapshots, family, documents)
-    changed, removed = snapshots.write(family, documents, stale)
+    documents = {
+        snapshots.path_of(each.query): snapshot_text(each.query, each.description)
+        for each in described
+        if each.query is not None and each.description is not None
+    }
+    changed, removed = snapshots.write(documents, _unused_snapshots(found, described, snapshots))
     return PrepareResult(report, True, changed, removed)
 
 
 async def prepare_check(
-    found: Discovered, source: DatabaseTarget, snapshots: Snapshots, selection: Selection
+    found: Discovered, target: DatabaseTarget, snapshots: Snapshots, selection: Selection
 ) -> Report:
-    """Compare the snapshots with what a database says now; nothing is written.
+    """Compare the snapshots with the descriptions by a database, and write nothing.
 
-    :raises CannotRun: there is nothing to check, or the database cannot be asked.
+    :raises CannotRun: there is nothing to check, or the database cannot be used.
     """
     began = time.monotonic()
     require_queries(found)
-    name, asked = await ask_database(found.queries, source)
-    findings = [each for one in asked for each in one.findings]
-    family, documents = _documents(asked, snapshots)
-    for one in asked:
-        if one.description is not None:
-            findings += _outdated(one.info, snapshots, family, documents)
-    findings += [
-        finding("TP404", "no query uses this snapshot", Location(path), hint="run prepare")
-        for path in _orphans(found, snapshots, family, documents)
-    ]
-    return reported(found, findings, selection, name, began, linted=False)
+    name, described = await describe_queries(found.queries, target)
+    findings: list[Finding] = []
+    for each in described:
+        findings += each.findings
+        if each.query is not None and each.description is not None:
+            findings += _check_snapshot(each.query, each.description, snapshots)
+    if not found.errors:  # the snapshot of a faulty declaration is not unused
+        hint = "remove it with `sqla-typedpool prepare`"
+        findings += [
+            finding(UNUSED_SNAPSHOT, "no query uses this snapshot", Location(path), hint=hint)
+            for path in _unused_snapshots(found, described, snapshots)
+        ]
+    return make_report(found, findings, selection, name, began, complete=False)
 
 
-def _documents(
-    asked: Iterable[DescribedQuery], snapshots: Snapshots
-) -> tuple[str, dict[Path, str]]:
-    family, documents = "", {}
-    for one in asked:
-        if one.description is not None:
-            family = one.description.family
-            documents[snapshots.path_of(one.info, family)] = document_of(one.info, one.description)
-    return family, documents
-
-
-def _orphans(
-    found: Discovered, snapshots: Snapshots, family: str, documents: dict[Path, str]
-) -> list[Path]:
-    """Files of queries that are gone from the modules that were looked at."""
-    return snapshots.orphans(family, documents, found.roots) if family else []
-
-
-def _outdated(
-    info: QueryInfo, snapshots: Snapshots, family: str, documents: dict[Path, str]
+def _check_snapshot(
+    query: CompiledQuery, description: Description, snapshots: Snapshots
 ) -> list[Finding]:
-    written = snapshots.written(info, family)
-    if written is None:
-        return [no_snapshot(info, family)]
-    if written == documents[snapshots.path_of(info, family)]:
+    try:
+        kept = snapshots.read(query)
+    except SnapshotError as error:
+        return [damaged_snapshot(query, snapshots, error)]
+    if kept is None:
+        return [missing_snapshot(query)]
+    if is_same(kept, description):
         return []
     return [
         finding(
-            "TP402",
-            "the snapshot is not what the database says now",
-            place_of_query(info),
-            query=info.name,
-            hint="run `sqla-typedpool prepare`, look at the difference, and commit it",
+            STALE_SNAPSHOT,
+            "the snapshot differs from the description by the database",
+            location_of_query(query.info),
+            query=query.info.name,
+            hint="run `sqla-typedpool prepare`, review the changes, and commit them",
         )
     ]
+
+
+def _unused_snapshots(
+    found: Discovered, described: Sequence[DescribedQuery], snapshots: Snapshots
+) -> list[Path]:
+    compiled = [each.query for each in described if each.query is not None]
+    used = {snapshots.path_of(query) for query in compiled}
+    families = {query.family for query in compiled}
+    return [path for each in families for path in snapshots.unused(each, used, found.roots)]

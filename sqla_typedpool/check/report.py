@@ -1,4 +1,4 @@
-"""What was found, for people, for programs and for GitHub."""
+"""The report of a check as text, as JSON and as annotations for GitHub."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sqla_typedpool.check.model import Finding, Location, Severity
-from sqla_typedpool.check.rules import CODES
+from sqla_typedpool.check.rules import INCOMPLETE_DESCRIPTION, RULES
 from sqla_typedpool.check.terminal import Paint, sent_lines, snippet, wrapped
 
 _JSON_VERSION = 1
@@ -18,37 +18,37 @@ _JSON_VERSION = 1
 
 @dataclass(frozen=True)
 class Report:
-    """The result of a run."""
+    """The result of a check."""
 
     findings: tuple[Finding, ...]
     queries: int
-    """How many were checked."""
+    """The number of queries that were checked."""
 
     source: str
-    """Against what: ``PostgreSQL 15 at host/db``, ``snapshots in .sqla_typedpool``."""
+    """What they were compared with: ``PostgreSQL 15 at host/db``, ``snapshots in ...``."""
 
     seconds: float
 
     @property
     def is_clean(self) -> bool:
-        """Whether there is no error and no warning."""
+        """Whether there are neither errors nor warnings."""
         return all(each.severity is Severity.NOTE for each in self.findings)
 
 
 def _in_order(findings: tuple[Finding, ...]) -> list[Finding]:
-    """By file, line and column; what has no place comes last."""
+    """Sort by file, line and column; findings without a location come last."""
     return sorted(findings, key=_position)
 
 
 def _position(each: Finding) -> tuple[Any, ...]:
-    place = each.place
-    if place is None:
+    location = each.location
+    if location is None:
         return True, "", 0, 0, each.code
-    return False, str(place.file), place.line or 0, place.column or 0, each.code
+    return False, str(location.file), location.line or 0, location.column or 0, each.code
 
 
 def shown_path(file: Path) -> str:
-    """Relative to the working directory, where it lies below it."""
+    """Return a path relative to the working directory, if it is below that directory."""
     try:
         return file.relative_to(Path.cwd()).as_posix()
     except ValueError:
@@ -56,16 +56,16 @@ def shown_path(file: Path) -> str:
 
 
 def counted(findings: tuple[Finding, ...]) -> dict[Severity, int]:
-    """How many there are of each severity."""
+    """Return the number of findings of each severity."""
     found = Counter(each.severity for each in findings)
     return {severity: found[severity] for severity in Severity}
 
 
-# -------------------------------------------------------------------------- people
+# ---------------------------------------------------------------------------- text
 
 
 def as_text(report: Report, *, colour: bool, width: int = 100) -> str:
-    """For a terminal: each finding with its source line, reason and next step.
+    """Return the report for a terminal: each finding with its source line, reason and hint.
 
     :param width: of the terminal, in cells.
     """
@@ -78,31 +78,32 @@ def as_text(report: Report, *, colour: bool, width: int = 100) -> str:
 
 
 def _merged(findings: list[Finding]) -> list[tuple[Finding, int]]:
-    """What is true of the whole server is said once, with the number of further queries."""
-    alike = Counter(_common(each) for each in findings)
+    """Show a finding about the whole server once, with the number of the other queries."""
+    counts = Counter(_key(each) for each in findings)
     shown: dict[Any, Finding] = {}
     for each in findings:
-        shown.setdefault(_common(each), each)
-    return [(each, alike[key] - 1) for key, each in shown.items()]
+        shown.setdefault(_key(each), each)
+    return [(each, counts[key] - 1) for key, each in shown.items()]
 
 
-def _common(each: Finding) -> Any:
-    return (each.code, each.message, each.hint) if each.code == "TP304" else id(each)
+def _key(each: Finding) -> Any:
+    is_of_server = each.code == INCOMPLETE_DESCRIPTION.code
+    return (each.code, each.message, each.hint) if is_of_server else id(each)
 
 
 def _block(each: Finding, others: int, paint: Paint, width: int) -> Iterator[str]:
-    place, label = each.place, f"{each.severity.value}[{each.code}]"
-    where = "" if place is None else f"{paint('strong', shown_place(place))}: "
+    location, label = each.location, f"{each.severity.value}[{each.code}]"
+    where = "" if location is None else f"{paint('strong', shown_location(location))}: "
     yield f"{where}{paint(each.severity, label)} {each.message}"
     indent = 1
-    if place is not None:
-        indent = len(str(place.line or "")) + 1
-        yield from snippet(place, each.severity, paint, width)
+    if location is not None:
+        indent = len(str(location.line or "")) + 1
+        yield from snippet(location, each.severity, paint, width)
     for name, sentence in (("because", each.reason), ("next", each.hint)):
         if sentence:
             yield from wrapped(name, sentence, indent, paint, width)
     if each.query:
-        more = f" (and {_numbered(others, 'more query', 'more queries')})" if others else ""
+        more = f" (and {_counted(others, 'more query', 'more queries')})" if others else ""
         yield from wrapped("query", each.query + more, indent, paint, width)
     if sql := each.details.get("sql"):
         yield from wrapped("sent", "", indent, paint, width)
@@ -114,42 +115,42 @@ def _span(each: Finding) -> tuple[int | None, int]:
     return None if offset is None else int(offset), int(each.details.get("length", 1))
 
 
-def shown_place(place: Location) -> str:
-    """``app/users.py:14:12``."""
-    parts = [shown_path(place.file), place.line, place.column]
+def shown_location(location: Location) -> str:
+    """Return a location as ``app/users.py:14:12``."""
+    parts = [shown_path(location.file), location.line, location.column]
     return ":".join(str(part) for part in parts if part is not None)
 
 
 def _closing(report: Report, paint: Paint) -> Iterator[str]:
-    queries = _numbered(report.queries, "query", "queries")
-    against = f"{report.source}, {report.seconds:.2f} s"
+    queries = _counted(report.queries, "query", "queries")
+    source = f"{report.source}, {report.seconds:.2f} s"
     if not report.findings:
-        yield f"{queries} checked, nothing found ({against})"
+        yield f"{queries} checked, no findings ({source})"
         return
-    counts = counted(report.findings)
-    told = [
-        paint(severity, _numbered(number, severity.value, f"{severity.value}s"))
-        for severity, number in counts.items()
+    counts = [
+        paint(severity, _counted(number, severity.value, f"{severity.value}s"))
+        for severity, number in counted(report.findings).items()
         if number
     ]
-    *most, last = told
-    yield f"{' and '.join([', '.join(most), last]) if most else last} in {queries} ({against})"
+    *first, last = counts
+    yield f"{' and '.join([', '.join(first), last]) if first else last} in {queries} ({source})"
     worst = min(report.findings, key=lambda each: list(Severity).index(each.severity))
-    yield f"explained by: sqla-typedpool check --explain {worst.code}"
+    yield f"for an explanation: sqla-typedpool check --explain {worst.code}"
 
 
-def _numbered(number: int, one: str, several: str) -> str:
+def _counted(number: int, one: str, several: str) -> str:
     return f"{number} {one if number == 1 else several}"
 
 
-# ------------------------------------------------------------------------ programs
+# ---------------------------------------------------------------------------- JSON
 
 
 def as_json(report: Report) -> str:
-    """One object. Keys are only ever added; a change of meaning changes ``version``.
+    """Return the report as a JSON object.
 
-    ``line`` and ``column`` count from 1; ``file``, ``line``, ``column``, ``length`` and
-    ``query`` may be null.
+    New versions can add keys. If the meaning of a key changes, ``version`` changes. ``line`` and
+    ``column`` are counted from 1; ``file``, ``line``, ``column``, ``length`` and ``query`` can
+    be null.
     """
     document = {
         "version": _JSON_VERSION,
@@ -164,20 +165,20 @@ def as_json(report: Report) -> str:
 
 
 def _as_object(each: Finding) -> dict[str, Any]:
-    place = each.place
+    location = each.location
     return {
         "code": each.code,
         "severity": each.severity.value,
-        "title": CODES[each.code].title,
+        "title": RULES[each.code].title,
         "message": each.message,
         "reason": each.reason,
         "hint": each.hint,
         "query": each.query,
         "subject": each.subject,
-        "file": None if place is None else shown_path(place.file),
-        "line": None if place is None else place.line,
-        "column": None if place is None else place.column,
-        "length": None if place is None or place.column is None else place.length,
+        "file": None if location is None else shown_path(location.file),
+        "line": None if location is None else location.line,
+        "column": None if location is None else location.column,
+        "length": None if location is None or location.column is None else location.length,
         "details": each.details,
     }
 
@@ -188,26 +189,26 @@ _COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE
 
 
 def as_github(report: Report) -> str:
-    """Annotations for GitHub Actions, a line each; "" when there is nothing to say."""
+    """Return one GitHub Actions annotation per line; "" if there are no findings."""
     return "\n".join(_annotation(each) for each in _in_order(report.findings))
 
 
 def _annotation(each: Finding) -> str:
     properties: dict[str, object] = {}
-    place = each.place
-    if place is not None:
-        properties["file"] = shown_path(place.file)
-        if place.line is not None:
-            properties["line"] = place.line
-        if place.column is not None:
-            properties["col"] = place.column
-            properties["endColumn"] = place.column + max(place.length, 1) - 1
+    location = each.location
+    if location is not None:
+        properties["file"] = shown_path(location.file)
+        if location.line is not None:
+            properties["line"] = location.line
+        if location.column is not None:
+            properties["col"] = location.column
+            properties["endColumn"] = location.column + max(location.length, 1) - 1
     properties["title"] = f"{each.code} {each.query or ''}".strip()
     listed = ",".join(f"{key}={_in_property(str(value))}" for key, value in properties.items())
-    return f"::{_COMMANDS[each.severity]} {listed}::{_in_message(_told(each))}"
+    return f"::{_COMMANDS[each.severity]} {listed}::{_in_message(_sentences(each))}"
 
 
-def _told(each: Finding) -> str:
+def _sentences(each: Finding) -> str:
     lines = [each.message]
     if each.reason:
         lines.append(f"because: {each.reason}")

@@ -1,31 +1,90 @@
-"""The codes of findings: looked up, explained, and made into findings and documentation."""
+"""The rules of the checker, one constant each.
+
+A code is stable: the code of a retired rule is never used for another rule. ``findings.md``
+explains each rule.
+"""
 
 from __future__ import annotations
 
 import difflib
-import textwrap
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from sqla_typedpool.check.model import Finding, Location, Severity
-from sqla_typedpool.check.rule_docs import EXPLANATIONS, Rule
 from sqla_typedpool.errors import CannotRun
 
-CODES: Mapping[str, Rule] = {each.code: each for each in EXPLANATIONS}
-"""Every code there is, in order."""
 
-_GROUPS = {
-    "TP0": "Declarations",
-    "TP1": "Columns",
-    "TP2": "Parameters",
-    "TP3": "Statements",
-    "TP4": "Snapshots",
+@dataclass(frozen=True)
+class Rule:
+    """Something that the checker looks for."""
+
+    code: str
+    title: str
+    severities: tuple[Severity, ...]
+    """The severities that a finding of this rule can have. The first is the usual one."""
+
+
+_ERROR, _WARNING, _NOTE = (Severity.ERROR,), (Severity.WARNING,), (Severity.NOTE,)
+
+# declarations
+UNUSED_SUPPRESSION = Rule("TP001", "an ignore comment that suppresses nothing", _WARNING)
+UNDECLARED_SQL = Rule("TP002", "SQL that is not checked", _NOTE)
+DYNAMIC_SQL = Rule("TP003", "the SQL of a declared query is built at run time", _WARNING)
+
+# columns
+NULLABLE_COLUMN = Rule("TP101", "a column may be NULL, but its field cannot be None", _ERROR)
+MISSING_COLUMN = Rule("TP102", "a field has no column", _ERROR)
+EXTRA_COLUMN = Rule("TP103", "a column has no field", _ERROR)
+DUPLICATE_COLUMN = Rule("TP104", "two columns have the same name", _ERROR)
+IMPOSSIBLE_COLUMN = Rule("TP105", "the type of a column does not fit its field", _ERROR)
+COLUMN_COUNT = Rule(
+    "TP106", "the number of columns does not fit the tuple or the single value", _ERROR
+)
+NEEDLESS_OPTIONAL = Rule("TP107", "a field can be None, but its column is never NULL", _NOTE)
+TRUSTED_COLUMN = Rule("TP108", "the checker trusts a `!`", _NOTE)
+NEEDLESS_MARK = Rule("TP109", "a `!` or `?` that is not needed", _NOTE)
+AMBIGUOUS_FLATTEN = Rule(
+    "TP110", "the columns do not show whether an optional Flatten() object exists", _ERROR
+)
+ENUM_LABELS = Rule(
+    "TP111", "an Enum or Literal differs from the database's enum", _ERROR + _WARNING
+)
+SELECT_STAR = Rule("TP112", "SELECT *", _WARNING)
+
+# parameters
+PARAMETER_TYPE = Rule("TP201", "a parameter has the wrong type", _ERROR)
+UNKNOWN_PARAMETER_TYPE = Rule(
+    "TP202", "the database cannot infer the type of a parameter", _ERROR + _WARNING
+)
+NULL_COMPARISON = Rule("TP203", "a comparison with a parameter that can be None", _NOTE)
+UNSUPPORTED_VALUE = Rule("TP204", "the driver needs a SQLAlchemy type for a parameter", _ERROR)
+
+# statements
+REFUSED_STATEMENT = Rule("TP301", "the database refuses the statement", _ERROR)
+ROWS_MISMATCH = Rule(
+    "TP302", "the statement returns rows and the function does not, or the reverse", _ERROR
+)
+WRONG_DECLARATION = Rule("TP303", "the declaration is wrong", _ERROR)
+INCOMPLETE_DESCRIPTION = Rule(
+    "TP304", "this server or role does not allow a complete description", _NOTE
+)
+
+# snapshots
+MISSING_SNAPSHOT = Rule("TP401", "a query has no snapshot", _ERROR)
+STALE_SNAPSHOT = Rule("TP402", "a snapshot is out of date", _ERROR)
+DAMAGED_SNAPSHOT = Rule("TP403", "a snapshot is damaged", _ERROR)
+UNUSED_SNAPSHOT = Rule("TP404", "no query uses a snapshot", _WARNING)
+
+RULES: Mapping[str, Rule] = {
+    value.code: value for value in list(globals().values()) if isinstance(value, Rule)
 }
+"""All rules by their codes, in the order of the codes."""
 
 
 def finding(
-    code: str,
+    rule: Rule,
     message: str,
-    place: Location | None,
+    location: Location | None,
     *,
     query: str | None = None,
     severity: Severity | None = None,
@@ -34,138 +93,43 @@ def finding(
     subject: str = "",
     details: Mapping[str, str] | None = None,
 ) -> Finding:
-    """A finding of a known code.
+    """Return a finding of a rule.
 
-    :param severity: None = the code's usual one.
+    :param severity: None takes the usual severity of the rule.
     """
-    usual = CODES[code].severities
-    if severity is not None and severity not in usual:
-        raise ValueError(f"{code} is never a {severity.value}")
-    chosen = severity or usual[0]
-    facts = dict(details or {})
-    return Finding(code, chosen, message, place, query, reason, hint, subject, facts)
+    if severity is not None and severity not in rule.severities:
+        raise ValueError(f"{rule.code} is never a {severity.value}")
+    return Finding(
+        rule.code,
+        severity or rule.severities[0],
+        message,
+        location,
+        query,
+        reason,
+        hint,
+        subject,
+        dict(details or {}),
+    )
 
 
-def code_of(written: str) -> Rule:
-    """A code as people type it.
+def rule_of(code: str) -> Rule:
+    """Return the rule with this code, in upper or lower case.
 
-    :raises CannotRun: there is no such code; with the nearest ones.
+    :raises CannotRun: there is no such rule; the message names similar codes.
     """
-    known = CODES.get(written.strip().upper())
-    if known is None:
-        raise CannotRun(unknown_code(written))
-    return known
+    rule = RULES.get(code.strip().upper())
+    if rule is None:
+        raise CannotRun(unknown_code(code))
+    return rule
 
 
-def unknown_code(written: str) -> str:
-    """What to say of a code that does not exist."""
-    near = difflib.get_close_matches(written.strip().upper(), CODES, n=3, cutoff=0.7)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {_span()}"
-    return f'no finding has the code "{written}"; {hint}'
+def unknown_code(code: str) -> str:
+    """Return the message for a code that does not exist."""
+    similar = difflib.get_close_matches(code.strip().upper(), RULES, n=3, cutoff=0.7)
+    hint = f"did you mean {' or '.join(similar)}?" if similar else f"the codes are {_ranges()}"
+    return f'no rule has the code "{code}"; {hint}'
 
 
-def _span() -> str:
-    groups = {code[:3]: code for code in CODES}
-    return ", ".join(f"{group}01-{last}" for group, last in groups.items())
-
-
-def explain(code: str) -> str:
-    """A code, explained for a terminal.
-
-    :raises CannotRun: there is no such code.
-
-    Example::
-
-        print(explain("TP101"))
-    """
-    known = code_of(code)
-    parts = [f"{known.code}: {known.title} ({_severities(known)})", _wrapped(known.why)]
-    if known.wrong:
-        parts += [f"Wrong:\n\n{_indented(known.wrong)}", f"Right:\n\n{_indented(known.right)}"]
-    parts.append(_silenced(known.code))
-    return "\n\n".join(parts)
-
-
-def _severities(code: Rule) -> str:
-    return " or ".join(each.value for each in code.severities)
-
-
-def _wrapped(words: str) -> str:
-    return textwrap.fill(words, 88, break_long_words=False, break_on_hyphens=False)
-
-
-def _indented(example: str) -> str:
-    return "\n".join(f"    {line}" if line else "" for line in example.splitlines())
-
-
-def _silenced(code: str) -> str:
-    return f"Silenced for one query by `# typedpool: ignore[{code}]` on the decorator's line."
-
-
-# ---------------------------------------------------------------- documentation
-
-
-def page() -> str:
-    """docs/reference/findings.md."""
-    parts = [_HEAD, _overview()]
-    for group, title in _GROUPS.items():
-        parts.append(f"## {title}")
-        parts += [_section(each) for code, each in CODES.items() if code.startswith(group)]
-    parts.append(_JSON)
-    return "\n\n".join(parts) + "\n"
-
-
-_HEAD = """\
-# Findings
-<!-- written from sqla_typedpool/check/rules.py: print(page(), end="") -->
-
-What `sqla-typedpool check` can say, by code. Codes are stable. `sqla-typedpool check --explain TP101` prints the same in a terminal.
-
-An **error** fails when the query runs, or may; a **warning** is a trap for later; both make the exit code 1. A **note** is worth a look and changes no exit code (but for `--strict`).
-
-Silence one finding where it stands, with the reason beside it: `# typedpool: ignore[TP101]` on the line of the decorator, on the last line of its call, or on the line the finding points at; in SQL `-- typedpool: ignore[TP101]`. Several codes are separated by commas, `TP1` or `TP1xx` stands for a
-group, and a bare `ignore` for everything. A comment that silences nothing is itself a finding (TP001). `--select` and `--ignore` choose for a whole run; the longer prefix wins."""  # noqa: E501
-
-
-_JSON = """\
-## As JSON
-`--format json` prints one object. Keys are only ever added; a change of meaning changes `version`.
-
-| key | |
-|---|---|
-| `version` | 1 |
-| `clean` | whether there is no error and no warning |
-| `queries`, `source`, `seconds` | how many were checked, against what, in which time |
-| `counts` | how many findings of each severity: `error`, `warning`, `note` |
-| `findings` | by file, line and column |
-
-Of each finding:
-
-| key | |
-|---|---|
-| `code`, `severity`, `title` | as in the table above |
-| `message`, `reason`, `hint` | what is wrong; why the database says so; the next step. The last two may be "" |
-| `query` | `app.users.get_user`, or null |
-| `subject` | the column or parameter it is about, or "" |
-| `file`, `line`, `column`, `length` | from 1, in characters, `file` relative to the working directory; null where it is not known |
-| `details` | further facts as texts: `type` and `declared`, `origin`, `sqlstate`; `sql` as it was sent, with `offset` and `length` of what is meant |"""  # noqa: E501
-
-
-def _overview() -> str:
-    rows = [
-        f"| [{each.code}](#{each.code.lower()}) | {each.title} | {_severities(each)} |"
-        for each in CODES.values()
-    ]
-    return "\n".join(["| code | | severity |", "|---|---|---|", *rows])
-
-
-def _section(code: Rule) -> str:
-    title = f"{code.title[0].upper()}{code.title[1:]}"
-    parts = [f"### {code.code}", f"**{title}** ({_severities(code)}). {code.why}"]
-    if code.wrong:
-        parts += [f"Wrong:\n{_block(code.wrong)}", f"Right:\n{_block(code.right)}"]
-    return "\n\n".join(parts)
-
-
-def _block(example: str) -> str:
-    return f"```python\n{example}\n```"
+def _ranges() -> str:
+    last = {code[:3]: code for code in RULES}
+    return ", ".join(f"{group}01-{code}" for group, code in last.items())

@@ -1,51 +1,52 @@
-"""A whole check: queries are described by a database or read from snapshots, and compared."""
+"""A check: compare every query with a database or with its snapshot, and report the findings."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable
 
-from sqlalchemy.exc import CompileError
-
-from sqla_typedpool.check.compare import compare, misdeclared
+from sqla_typedpool.check.compare import compare, faulty_declarations
 from sqla_typedpool.check.describing import (
+    CompiledQuery,
     DatabaseTarget,
-    DescribedQuery,
-    ask_database,
-    uncompilable,
+    describe_queries,
+    try_compile,
 )
 from sqla_typedpool.check.discovery import Discovered
-from sqla_typedpool.check.locations import place_of_query
+from sqla_typedpool.check.locations import location_of_query
 from sqla_typedpool.check.model import Finding, Location
 from sqla_typedpool.check.report import Report, shown_path
-from sqla_typedpool.check.rules import finding
+from sqla_typedpool.check.rules import (
+    DAMAGED_SNAPSHOT,
+    MISSING_SNAPSHOT,
+    UNDECLARED_SQL,
+    finding,
+)
 from sqla_typedpool.check.snapshots import Snapshots
 from sqla_typedpool.check.suppressions import Selection, Suppressions
-from sqla_typedpool.check.undeclared_sql import unchecked
-from sqla_typedpool.errors import CannotRun, DeclarationError, SnapshotError
+from sqla_typedpool.check.undeclared_sql import undeclared_sql
+from sqla_typedpool.errors import CannotRun, SnapshotError
 from sqla_typedpool.queries import QueryInfo
 
 
-async def check_database(found: Discovered, source: DatabaseTarget, selection: Selection) -> Report:
-    """Compare every query with what a database says of it now.
+async def check_database(found: Discovered, target: DatabaseTarget, selection: Selection) -> Report:
+    """Compare every query with its description by a database.
 
-    :raises CannotRun: there is nothing to check, or the database cannot be asked.
+    :raises CannotRun: there is nothing to check, or the database cannot be used.
     """
     began = time.monotonic()
     require_queries(found)
-    name, asked = await ask_database(found.queries, source)
-    findings = [each for one in asked for each in _compared(one)]
-    return reported(found, findings, selection, name, began)
-
-
-def _compared(asked: DescribedQuery) -> list[Finding]:
-    if asked.description is None:
-        return list(asked.findings)
-    return [*asked.findings, *compare(asked.info, asked.description)]
+    name, described = await describe_queries(found.queries, target)
+    findings: list[Finding] = []
+    for each in described:
+        findings += each.findings
+        if each.description is not None:
+            findings += compare(each.info, each.description)
+    return make_report(found, findings, selection, name, began)
 
 
 def check_snapshots(found: Discovered, snapshots: Snapshots, selection: Selection) -> Report:
-    """Compare every query with its snapshot; no database is asked.
+    """Compare every query with its snapshot, without a database.
 
     :raises CannotRun: there is nothing to check, or there are no snapshots.
     """
@@ -57,84 +58,98 @@ def check_snapshots(found: Discovered, snapshots: Snapshots, selection: Selectio
             f"there are no snapshots in {snapshots.folder}; next: write them with "
             "`sqla-typedpool prepare`"
         )
-    findings = dict.fromkeys(  # what is true of several families is told once
+    findings = [
         each
         for family in families
         for info in found.queries
-        for each in _from_snapshot(info, snapshots, family)
-    )
+        for each in _compare_snapshot(info, snapshots, family)
+    ]
     source = f"snapshots in {shown_path(snapshots.folder.absolute())}"
-    return reported(found, findings, selection, source, began)
+    return make_report(found, findings, selection, source, began)
 
 
-def _from_snapshot(info: QueryInfo, snapshots: Snapshots, family: str) -> list[Finding]:
+def _compare_snapshot(info: QueryInfo, snapshots: Snapshots, family: str) -> list[Finding]:
+    query, findings = try_compile(info, family)
+    if query is None:
+        return findings
     try:
-        description = snapshots.read(info, family)
-        if description is not None:
-            return compare(info, description)
-        return [no_snapshot(info, family)]
+        description = snapshots.read(query)
     except SnapshotError as error:
-        path = snapshots.path_of(info, family)
-        hint = "write it anew with `sqla-typedpool prepare`"
-        return [finding("TP403", f"damaged: {error}", Location(path), query=info.name, hint=hint)]
-    except DeclarationError as error:
-        return misdeclared(info, error)
-    except CompileError as error:
-        return [uncompilable(info, error, family)]
+        return [damaged_snapshot(query, snapshots, error)]
+    return [missing_snapshot(query)] if description is None else compare(info, description)
 
 
-def no_snapshot(info: QueryInfo, family: str) -> Finding:
-    """A query that nothing is known of."""
+def missing_snapshot(query: CompiledQuery) -> Finding:
+    """Return the finding for a query without a snapshot."""
     return finding(
-        "TP401",
-        f"there is no snapshot of this statement for {family}",
-        place_of_query(info),
-        query=info.name,
-        hint="describe it with `sqla-typedpool prepare`, and commit what that writes",
+        MISSING_SNAPSHOT,
+        f"there is no snapshot of this statement for {query.family}",
+        location_of_query(query.info),
+        query=query.info.name,
+        hint="run `sqla-typedpool prepare`, and commit the files that it writes",
     )
 
 
-def reported(
+def damaged_snapshot(query: CompiledQuery, snapshots: Snapshots, error: SnapshotError) -> Finding:
+    """Return the finding for a snapshot that cannot be used."""
+    return finding(
+        DAMAGED_SNAPSHOT,
+        str(error),
+        Location(snapshots.path_of(query)),
+        query=query.info.name,
+        hint="write it again with `sqla-typedpool prepare`",
+    )
+
+
+def make_report(
     found: Discovered,
     findings: Iterable[Finding],
     selection: Selection,
     source: str,
     began: float,
     *,
-    linted: bool = True,
+    complete: bool = True,
 ) -> Report:
-    """What is left after comments and the selection.
+    """Return the report on findings and faulty declarations.
 
-    :param began: on the monotonic clock.
-    :param linted: whether statements that nobody checks are told too, and idle comments.
+    :param source: what the queries were compared with.
+    :param began: the start of the run, on the monotonic clock.
+    :param complete: whether these are all findings of a check. Only then SQL that is not
+        declared and unused comments are reported, and comments suppress findings.
     """
-    findings = list(dict.fromkeys(findings))  # a query may be made by a function, many times
-    if linted:
-        findings += unchecked(found.files, found.queries)
-        findings = Suppressions(found.queries).apply(findings)
-    kept = tuple(each for each in findings if selection.keeps(each.code))
-    return Report(kept, len(found.queries), source, time.monotonic() - began)
+    # without duplicates: a function can declare the same query many times, and several
+    # families of databases can have the same finding
+    findings = list(dict.fromkeys([*faulty_declarations(found.errors), *findings]))
+    if complete:
+        findings += undeclared_sql(found.files, found.queries)
+        findings = Suppressions(found.queries, found.errors).apply(findings)
+    reported = tuple(each for each in findings if selection.includes(each.code))
+    return Report(reported, len(found.queries), source, time.monotonic() - began)
 
 
 def require_queries(found: Discovered) -> None:
-    """There must be something to check.
+    """Make sure that there is something to check.
 
-    :raises CannotRun: there is no declared query; with the SQL in calls that might be one.
+    :raises CannotRun: there is no declared query. The message names calls with SQL text, which
+        could be declared.
     """
-    if found.queries:
+    if found.queries or found.errors:
         return
     names = ", ".join(found.roots)
-    raise CannotRun(f"nothing to check: no @query in {names}{_in_place(found)}")
+    raise CannotRun(f"nothing to check: no @query in {names}{_calls_with_sql(found)}")
 
 
-def _in_place(found: Discovered) -> str:
-    """How everybody begins: with SQL in the calls."""
-    calls = [each for each in unchecked(found.files) if each.code == "TP002"]
-    if not calls or calls[0].place is None:
-        return "; next: declare one, or name the modules that do"
-    place = calls[0].place
-    number = "a call has" if len(calls) == 1 else f"{len(calls)} calls have"
+def _calls_with_sql(found: Discovered) -> str:
+    locations = [
+        each.location
+        for each in undeclared_sql(found.files)
+        if each.code == UNDECLARED_SQL.code and each.location is not None
+    ]
+    if not locations:
+        return "; next: declare a query, or name the modules that declare queries"
+    first = locations[0]
+    calls = "1 call contains" if len(locations) == 1 else f"{len(locations)} calls contain"
     return (
-        f", but {number} the SQL in place (the first: {shown_path(place.file)}:{place.line}); "
-        "next: declare it with @query, see docs/tutorial.md"
+        f", but {calls} SQL text (first: {shown_path(first.file)}:{first.line}); next: declare it "
+        "with @query, see docs/tutorial.md"
     )

@@ -1,8 +1,8 @@
-"""Descriptions kept in files, one per query, so that a check needs no database.
+"""Snapshots: descriptions in files, one for each query, so that a check needs no database.
 
-``.sqla_typedpool/postgresql/app.users.get_user-1f3a9c02.json``: the folder is the family of
-databases, the digits a digest of the statement as it is sent and of the parameters that are
-never None. Canonical JSON: the same description is the same file, byte by byte.
+A snapshot is a file like ``.sqla_typedpool/postgresql/app.users.get_user-1f3a9c02.json``. The
+folder is the family of databases. The hexadecimal digits are a digest of the SQL as it is sent,
+and of the names of the parameters that are never None.
 """
 
 from __future__ import annotations
@@ -18,156 +18,126 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from sqla_typedpool._sqlalchemy.compiling import compile_statement
-from sqla_typedpool.check.encoding import FORMAT, decoded, encoded, sealed
+from sqla_typedpool.check.describing import CompiledQuery
+from sqla_typedpool.check.snapshot_format import document_text, parse_document
 from sqla_typedpool.describe.model import Description
 from sqla_typedpool.errors import CannotRun, SnapshotError
-from sqla_typedpool.queries import QueryInfo
 
-FOLDER = ".sqla_typedpool"
-
-_OURS = re.compile(r".+-[0-9a-f]{8}\.json")
-_LONGEST_NAME = 120
+_FILE_NAME = re.compile(r".+-[0-9a-f]{8}\.json")
+_MAX_NAME = 120  # characters of a query's name in a file name
 _NEW = ".new-"
-_STALE_SECONDS = 3600
+_LEFTOVER_SECONDS = 3600
 
 
-def never_null(info: QueryInfo, family: str) -> tuple[str, ...]:
-    """The parameters whose annotation does not allow None, and a Core statement's own values.
-
-    :raises DeclarationError: an annotation means nothing.
-    :raises sqlalchemy.exc.CompileError: it cannot be sent to that family.
-    """
-    declared = {bind.name for bind in info.binds if not bind.is_optional}
-    own = compile_statement(info.statement, family, info.bind_names).never_null
-    return tuple(sorted(declared | own))
-
-
-def document_of(info: QueryInfo, description: Description) -> str:
-    """What is written for a query."""
-    head = {
-        "format": FORMAT,
-        "query": info.name,
-        "never_null": never_null(info, description.family),
-    }
-    document = sealed(head | encoded(description))
-    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+def snapshot_text(query: CompiledQuery, description: Description) -> str:
+    """Return the text of a query's snapshot."""
+    return document_text(query.info.name, query.never_null, description)
 
 
 class Snapshots:
-    """The snapshots of one folder.
+    """The snapshots in a folder.
 
     Example::
 
-        description = Snapshots(Path(".sqla_typedpool")).read(query_info(get_user), "postgresql")
+        query = compile_query(query_info(get_user), "postgresql")
+        description = Snapshots(Path(".sqla_typedpool")).read(query)
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def families(self) -> list[str]:
-        """The databases there are snapshots for."""
+        """Return the families of databases that have snapshots."""
         known = ("mysql", "postgresql", "sqlite")
         return [each for each in known if any(self._files(each))]
 
-    def path_of(self, info: QueryInfo, family: str) -> Path:
-        """Where a query's snapshot is, whether or not there is one.
-
-        :raises sqlalchemy.exc.CompileError: it cannot be sent to that family.
-        """
-        sql = compile_statement(info.statement, family, info.bind_names).sql
-        key = json.dumps([family, sql, never_null(info, family)])
+    def path_of(self, query: CompiledQuery) -> Path:
+        """Return the path of a query's snapshot, whether or not the file exists."""
+        key = json.dumps([query.family, query.compiled.sql, query.never_null])
         digest = hashlib.sha256(key.encode()).hexdigest()[:8]
-        name = re.sub(r"[^\w.]+", "_", info.name)[-_LONGEST_NAME:]
-        return self.folder / family / f"{name}-{digest}.json"
+        name = re.sub(r"[^\w.]+", "_", query.info.name)[-_MAX_NAME:]
+        return self.folder / query.family / f"{name}-{digest}.json"
 
-    def read(self, info: QueryInfo, family: str) -> Description | None:
-        """A query's description; None = there is no snapshot.
+    def read(self, query: CompiledQuery) -> Description | None:
+        """Return the description of a query; None if it has no snapshot.
 
-        :raises Damaged: it cannot be understood, or is of another statement.
+        :raises SnapshotError: the file is not a snapshot of this query. The message names the
+            file and what is wrong with it.
         """
-        path = self.path_of(info, family)
+        path = self.path_of(query)
         try:
-            text = path.read_text(encoding="utf-8")
+            description = parse_document(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as error:
-            raise SnapshotError(f"it cannot be read: {error}") from error
-        description = decoded(text)
-        wanted = compile_statement(info.statement, family, info.bind_names).sql
-        if (description.family, description.sql) != (family, wanted):
-            raise SnapshotError("it is of another statement")
+            raise SnapshotError(f"{path.name} cannot be read: {error}") from error
+        except SnapshotError as error:
+            raise SnapshotError(f"{path.name} is damaged: {error}") from error
+        if (description.family, description.sql) != (query.family, query.compiled.sql):
+            raise SnapshotError(f"{path.name} is damaged: it describes a different statement")
         return description
 
-    def written(self, info: QueryInfo, family: str) -> str | None:
-        """The text of a query's snapshot, whatever it is; None = there is none."""
-        path = self.path_of(info, family)
-        try:
-            return path.read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return None
+    def unused(self, family: str, used: Collection[Path], roots: Sequence[str]) -> list[Path]:
+        """Return the files that no query uses.
 
-    def orphans(self, family: str, used: Collection[Path], roots: Sequence[str]) -> list[Path]:
-        """Files that no query needs.
-
-        :param roots: the modules that were looked at; of others nothing is known.
+        :param roots: the names of the modules that were imported. Snapshots of other modules
+            are left out.
         """
-        below = tuple(f"{root}." for root in roots)
+        prefixes = tuple(f"{root}." for root in roots)
         unused = set(self._files(family)) - set(used)
-        return sorted(path for path in unused if path.name.startswith(below))
+        return sorted(path for path in unused if path.name.startswith(prefixes))
 
     def write(
-        self, family: str, documents: Mapping[Path, str], stale: Collection[Path] = ()
+        self, documents: Mapping[Path, str], unused: Collection[Path] = ()
     ) -> tuple[int, int]:
-        """Write snapshots, and remove those that are stale.
+        """Write snapshots, and remove unused ones.
 
-        Everything is written beside them first, and then each file is put in its place:
-        whatever goes wrong, there is never half a snapshot.
+        All files are first written to a temporary folder, and then moved. So a snapshot is
+        never incomplete, whatever fails.
 
-        :return: how many were new or changed, and how many were removed.
+        :param documents: the texts by the paths that `path_of` returns.
+        :return: the number of files that are new or changed, and the number of removed ones.
         :raises CannotRun: the folder cannot be written.
         """
         try:
-            return self._write(family, documents, stale)
+            return self._write(documents, unused)
         except OSError as error:
             raise CannotRun(
                 f"the snapshots cannot be written to {self.folder}: {error.strerror or error}; "
-                "next: make it a writable folder, or name another one with --snapshots"
+                "next: make the folder writable, or name another one with --snapshots"
             ) from error
 
-    def _write(
-        self, family: str, documents: Mapping[Path, str], stale: Collection[Path]
-    ) -> tuple[int, int]:
-        home = self.folder / family
-        home.mkdir(parents=True, exist_ok=True)
-        self._tidy()
-        changed = {path: text for path, text in documents.items() if not _holds(path, text)}
-        beside = Path(tempfile.mkdtemp(prefix=_NEW, dir=self.folder))
+    def _write(self, documents: Mapping[Path, str], unused: Collection[Path]) -> tuple[int, int]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._remove_leftovers()
+        changed = {path: text for path, text in documents.items() if not _contains(path, text)}
+        temporary = Path(tempfile.mkdtemp(prefix=_NEW, dir=self.folder))
         try:
             for path, text in changed.items():
-                (beside / path.name).write_text(text, encoding="utf-8", newline="\n")
+                (temporary / path.name).write_text(text, encoding="utf-8", newline="\n")
             for path in changed:
-                os.replace(beside / path.name, path)
+                path.parent.mkdir(exist_ok=True)
+                os.replace(temporary / path.name, path)
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
-        for path in stale:
+            shutil.rmtree(temporary, ignore_errors=True)
+        for path in unused:
             path.unlink(missing_ok=True)
-        return len(changed), len(stale)
+        return len(changed), len(unused)
 
-    def _tidy(self) -> None:
-        """Remove what a run that was killed has left; a younger one may be at work."""
-        for left in self.folder.glob(f"{_NEW}*"):
-            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
+    def _remove_leftovers(self) -> None:
+        """Remove temporary folders of runs that were killed. A recent one may be in use."""
+        for folder in self.folder.glob(f"{_NEW}*"):
+            if time.time() - folder.stat().st_mtime > _LEFTOVER_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _files(self, family: str) -> Iterable[Path]:
         with contextlib.suppress(OSError):
             for path in (self.folder / family).iterdir():
-                if _OURS.fullmatch(path.name):
+                if _FILE_NAME.fullmatch(path.name):
                     yield path
 
 
-def _holds(path: Path, text: str) -> bool:
+def _contains(path: Path, text: str) -> bool:
     try:
         return path.read_bytes() == text.encode()
     except OSError:

@@ -1,4 +1,4 @@
-"""Source files: their lines, and where each character of a string literal stands in them."""
+"""Source files: their text, and the positions of the characters of string literals."""
 
 from __future__ import annotations
 
@@ -13,23 +13,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-_FILES = 200  # kept; a run looks at each many times
+_MAX_FILES = 200  # in each cache, because a run reads each file many times
 
 
-class Spot(NamedTuple):
-    """One character of a file."""
+class Position(NamedTuple):
+    """The position of a character in a file, counted from 1, in characters."""
 
     line: int
-    """From 1."""
     column: int
-    """From 1, in characters."""
 
 
-_START = Spot(1, 1)
+_START = Position(1, 1)
 
 
 def text_of(file: Path) -> str:
-    """What a file holds, with ``\\n`` at the ends of lines; "" when it cannot be read."""
+    """Return the text of a file, with ``\\n`` at the ends of its lines; "" if it is unreadable."""
     try:
         found = file.stat()
     except (OSError, ValueError):
@@ -37,7 +35,7 @@ def text_of(file: Path) -> str:
     return _text(file, found.st_mtime_ns, found.st_size)
 
 
-@lru_cache(_FILES)
+@lru_cache(_MAX_FILES)
 def _text(file: Path, *_version: int) -> str:
     try:
         raw = file.read_bytes()
@@ -48,48 +46,72 @@ def _text(file: Path, *_version: int) -> str:
 
 
 def lines_of(file: Path) -> list[str]:
-    """Its lines; [] when it cannot be read."""
+    """Return the lines of a file; ``[""]`` if it is unreadable."""
     return text_of(file).split("\n")
 
 
-def spots_of_text(text: str, first: Spot = _START) -> list[Spot]:
-    """Where each character of a text stands."""
-    spots, (line, column) = [], first
-    for character in text:
-        spots.append(Spot(line, column))
-        line, column = (line + 1, 1) if character == "\n" else (line, column + 1)
-    return spots
-
-
-def aligned(sql: str, text: str, spots: list[Spot]) -> list[Spot] | None:
-    """Where each character of some SQL stands, if it is this text but for its blanks.
-
-    Blanks are what ``dedent()``, ``strip()`` and editors change. One that stands nowhere
-    is where the next character is.
-    """
-    visible = [spot for character, spot in zip(text, spots, strict=True) if not character.isspace()]
-    if squeezed(sql) != squeezed(text) or not visible:
+def parsed(source: str) -> ast.Module | None:
+    """Parse Python code; None if it cannot be parsed."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # importing the file shows them
+            return ast.parse(source)
+    except (SyntaxError, ValueError):
         return None
-    found, place = [], 0
+
+
+def column_of_offset(line: str, offset: int) -> int:
+    """Convert an offset in UTF-8 bytes, as `ast` reports it, to characters."""
+    return len(line.encode()[:offset].decode(errors="ignore"))
+
+
+def positions_of(text: str, first: Position = _START) -> list[Position]:
+    """Return the position of each character of a text.
+
+    :param first: the position of the first character.
+    """
+    positions, (line, column) = [], first
+    for character in text:
+        positions.append(Position(line, column))
+        line, column = (line + 1, 1) if character == "\n" else (line, column + 1)
+    return positions
+
+
+def aligned(sql: str, text: str, positions: list[Position]) -> list[Position] | None:
+    """Return the position of each character of some SQL in a text that differs only in spaces.
+
+    ``dedent()``, ``strip()`` and editors change spaces. A space of the SQL gets the position of
+    the next other character.
+
+    :param positions: the position of each character of ``text``.
+    :return: None if the texts differ in more than spaces.
+    """
+    visible = [
+        position
+        for character, position in zip(text, positions, strict=True)
+        if not character.isspace()
+    ]
+    if _without_spaces(sql) != _without_spaces(text) or not visible:
+        return None
+    found, index = [], 0
     for character in sql:
-        found.append(visible[min(place, len(visible) - 1)])
-        place += not character.isspace()
+        found.append(visible[min(index, len(visible) - 1)])
+        index += not character.isspace()
     return found
 
 
-def squeezed(text: str) -> str:
-    """A text without its blanks."""
+def _without_spaces(text: str) -> str:
     return "".join(text.split())
 
 
-# ------------------------------------------------------------- string literals
+# ---------------------------------------------------------------- string literals
 
 
 @dataclass(frozen=True)
 class _Literal:
-    """A string as it stands in a Python file, perhaps in several pieces."""
+    """A string in a Python file. It can consist of several constants that are added."""
 
-    squeezed: str
+    without_spaces: str
     nodes: tuple[ast.Constant, ...]
 
     @property
@@ -97,41 +119,29 @@ class _Literal:
         return self.nodes[0].lineno
 
 
-def spots_of_literal(file: Path, line: int, sql: str) -> list[Spot] | None:
-    """Where each character of some SQL stands in a Python file.
+def positions_in_literal(file: Path, line: int, sql: str) -> list[Position] | None:
+    """Return the position of each character of some SQL in a Python file.
 
-    :param line: where it is used: the first literal from there on is taken, else the
-        last one before.
-    :return: None where no literal of the file is this SQL.
+    :param line: the line that uses the SQL. If several literals contain this SQL, the first one
+        from this line on is taken, otherwise the last one before it.
+    :return: None if no literal of the file is this SQL.
     """
-    wanted, source = squeezed(sql), text_of(file)
-    found = [each for each in _literals(source) if each.squeezed == wanted]
+    wanted, source = _without_spaces(sql), text_of(file)
+    found = [each for each in _literals(source) if each.without_spaces == wanted]
     if not wanted or not found:
         return None
     literal = next((each for each in found if each.line >= line), found[-1])
-    characters: list[str] = []
-    spots: list[Spot] = []
-    for node in literal.nodes:
-        for character, spot in _characters(source.split("\n"), node):
-            characters.append(character)
-            spots.append(spot)
-    return aligned(sql, "".join(characters), spots)
+    lines = source.split("\n")
+    characters = [each for node in literal.nodes for each in _characters(lines, node)]
+    text = "".join(character for character, _ in characters)
+    return aligned(sql, text, [position for _, position in characters])
 
 
-def _parsed(source: str) -> ast.Module | None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes; who imports the file is told
-            return ast.parse(source)
-    except (SyntaxError, ValueError):
-        return None
-
-
-@lru_cache(_FILES)
+@lru_cache(_MAX_FILES)
 def _literals(source: str) -> list[_Literal]:
-    tree = _parsed(source)
+    tree = parsed(source)
     found = [
-        _Literal(squeezed("".join(str(node.value) for node in nodes)), nodes)
+        _Literal(_without_spaces("".join(str(node.value) for node in nodes)), nodes)
         for each in (() if tree is None else ast.walk(tree))
         if (nodes := _pieces(each))
     ]
@@ -139,7 +149,7 @@ def _literals(source: str) -> list[_Literal]:
 
 
 def _pieces(node: ast.AST) -> tuple[ast.Constant, ...]:
-    """The constants a string is added up from; () = it is none."""
+    """Return the constants that are added to form a string; () if the node is not a string."""
     if isinstance(node, ast.Constant):
         return (node,) if isinstance(node.value, str) else ()
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
@@ -148,23 +158,19 @@ def _pieces(node: ast.AST) -> tuple[ast.Constant, ...]:
     return ()
 
 
-def _characters(lines: list[str], node: ast.Constant) -> Iterator[tuple[str, Spot]]:
-    """The characters of a constant, which may be several literals side by side."""
-    begin = _column(lines[node.lineno - 1], node.col_offset)
+def _characters(lines: list[str], node: ast.Constant) -> Iterator[tuple[str, Position]]:
+    """Yield the characters of a constant, which can consist of several adjacent literals."""
+    begin = column_of_offset(lines[node.lineno - 1], node.col_offset)
     last = lines[(node.end_lineno or node.lineno) - 1]
     segment = lines[node.lineno - 1 : node.end_lineno]
-    segment[-1] = last[: _column(last, node.end_col_offset or 0)]
-    segment[0] = f"({segment[0][begin:]}"  # brackets, so that line ends mean nothing
+    segment[-1] = last[: column_of_offset(last, node.end_col_offset or 0)]
+    segment[0] = f"({segment[0][begin:]}"  # in parentheses, so that line ends have no meaning
     for token in tokenize.generate_tokens(io.StringIO("\n".join(segment) + "\n)").readline):
         if token.type == tokenize.STRING:
             row, column = token.start
             shift = begin - 1 if row == 1 else 0
-            yield from _decoded(token.string, Spot(row + node.lineno - 1, column + shift + 1))
-
-
-def _column(line: str, offset: int) -> int:
-    """An offset in UTF-8 bytes, as ``ast`` gives it, in characters."""
-    return len(line.encode()[:offset].decode(errors="ignore"))
+            first = Position(row + node.lineno - 1, column + shift + 1)
+            yield from _decoded(token.string, first)
 
 
 _PREFIX = re.compile(r"([a-zA-Z]*)('''|\"\"\"|'|\")")
@@ -174,31 +180,31 @@ _PIECE = re.compile(
 _KNOWN_ESCAPES = "\n01234567xuUNabfnrtv\\'\""
 
 
-def _decoded(literal: str, first: Spot) -> Iterator[tuple[str, Spot]]:
-    """What one literal means, character by character."""
+def _decoded(literal: str, first: Position) -> Iterator[tuple[str, Position]]:
+    """Yield the characters that a literal stands for, with the positions of their code."""
     opening = _PREFIX.match(literal)
     assert opening is not None, literal
     is_raw = "r" in opening[1].lower()
-    spots = spots_of_text(literal, first)
+    positions = positions_of(literal, first)
     end = len(literal) - len(opening[2])
     for piece in _PIECE.finditer(literal, opening.end(), end):
         is_escape = len(piece[0]) > 1 and not is_raw and piece[0][1] in _KNOWN_ESCAPES
         value = ast.literal_eval(f"'''{piece[0]}'''") if is_escape else piece[0]
         for index, character in enumerate(value):
-            yield character, spots[piece.start() + (0 if is_escape else index)]
+            yield character, positions[piece.start() + (0 if is_escape else index)]
 
 
-# ------------------------------------------------------------------- decorators
+# --------------------------------------------------------------------- decorators
 
 
-def last_line_of_call(file: Path, line: int) -> int:
-    """Where the decorator ends that begins on a line; the line itself if there is none."""
+def last_line_of_decorator(file: Path, line: int) -> int:
+    """Return the last line of the decorator that begins on a line; the line itself if none does."""
     return _decorators(text_of(file)).get(line, line)
 
 
-@lru_cache(_FILES)
+@lru_cache(_MAX_FILES)
 def _decorators(source: str) -> dict[int, int]:
-    tree = _parsed(source)
+    tree = parsed(source)
     return {
         decorator.lineno: decorator.end_lineno or decorator.lineno
         for node in (() if tree is None else ast.walk(tree))

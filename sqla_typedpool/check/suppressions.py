@@ -1,9 +1,8 @@
-"""What is left out of a report: comments beside the code, and the choice of a whole run."""
+"""Suppressed findings: by comments beside the code, and by ``--select`` and ``--ignore``."""
 
 from __future__ import annotations
 
 import io
-import itertools
 import re
 import tokenize
 from collections.abc import Iterable, Iterator
@@ -11,54 +10,69 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from sqla_typedpool.check import rules
 from sqla_typedpool.check.model import Finding, Location
-from sqla_typedpool.check.rules import CODES, finding, unknown_code
-from sqla_typedpool.check.source_files import last_line_of_call, text_of
-from sqla_typedpool.errors import CannotRun
-from sqla_typedpool.queries import QueryInfo
+from sqla_typedpool.check.rules import RULES, finding, unknown_code
+from sqla_typedpool.check.source_files import last_line_of_decorator, text_of
+from sqla_typedpool.errors import CannotRun, DeclarationError
+from sqla_typedpool.queries import Origin, QueryInfo
 
 _COMMENT = re.compile(r"(?:#|--)\s*typedpool:\s*ignore\b(?:\s*\[(?P<codes>[^\]]*)\])?")
-# Where these are found the rest of the query was not looked at.
-_BLINDING = ("TP301", "TP303", "TP401", "TP403")
+_ALL = "TP"  # the prefix of every code
+# A query with one of these findings was not checked completely.
+_INCOMPLETE = {
+    rule.code
+    for rule in (
+        rules.REFUSED_STATEMENT,
+        rules.WRONG_DECLARATION,
+        rules.MISSING_SNAPSHOT,
+        rules.DAMAGED_SNAPSHOT,
+    )
+}
 
 
 def prefix_of(written: str) -> str:
-    """``tp101`` -> ``TP101``, ``TP1xx`` -> ``TP1``, ``ALL`` -> ``TP``: what codes begin with.
+    """Return the prefix of the codes that a user means.
 
-    :raises CannotRun: no code begins so; with the nearest ones.
+    ``tp101`` means ``TP101``, ``TP1xx`` means ``TP1``, and ``ALL`` means ``TP``.
+
+    :raises CannotRun: no code has this prefix; the message names similar codes.
     """
     prefix = re.sub("X+$", "", written.strip().upper())
-    prefix = "TP" if prefix == "ALL" else prefix
-    if not prefix or not any(code.startswith(prefix) for code in CODES):
+    prefix = _ALL if prefix == "ALL" else prefix
+    if not prefix or not any(code.startswith(prefix) for code in RULES):
         raise CannotRun(unknown_code(written))
     return prefix
 
 
-# ------------------------------------------------------------------- for a whole run
+# ---------------------------------------------------------------- for a whole run
 
 
 @dataclass(frozen=True)
 class Selection:
-    """``--select`` and ``--ignore``: the longer prefix wins, and of equals ``--ignore``."""
+    """The codes to report, from ``--select`` and ``--ignore``.
 
-    select: tuple[str, ...] = ("TP",)
+    The longer prefix wins. If both are equally long, ``--ignore`` wins.
+    """
+
+    select: tuple[str, ...] = (_ALL,)
     ignore: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, select: Iterable[str] = (), ignore: Iterable[str] = ()) -> Selection:
-        """From codes or prefixes as people write them, commas allowed.
+        """Make a selection from codes or prefixes as users write them, also with commas.
 
-        :param select: nothing = everything.
-        :raises CannotRun: a code that does not exist.
+        :param select: empty selects everything.
+        :raises CannotRun: a code does not exist.
 
         Example::
 
             Selection.of(ignore=["TP107", "TP2xx"])
         """
-        return cls(_prefixes(select) or ("TP",), _prefixes(ignore))
+        return cls(_prefixes(select) or (_ALL,), _prefixes(ignore))
 
-    def keeps(self, code: str) -> bool:
-        """Whether findings of a code are reported."""
+    def includes(self, code: str) -> bool:
+        """Return whether findings with this code are reported."""
         return _longest(self.select, code) > _longest(self.ignore, code)
 
 
@@ -71,26 +85,26 @@ def _longest(prefixes: tuple[str, ...], code: str) -> int:
     return max((len(each) for each in prefixes if code.startswith(each)), default=0)
 
 
-# -------------------------------------------------------------------------- comments
+# ------------------------------------------------------------------------ comments
 
 
 @dataclass(frozen=True)
 class Comment:
-    """``# typedpool: ignore[TP101]`` somewhere in a file."""
+    """A comment ``# typedpool: ignore[TP101]`` in a file."""
 
-    place: Location
+    location: Location
     prefixes: tuple[str, ...]
-    """What it silences; ("TP",) of a bare one."""
+    """The prefixes of the codes that it suppresses; ``("TP",)`` if it names no codes."""
 
     unknown: tuple[str, ...] = ()
-    """What stands in it and is no code."""
+    """The codes in it that do not exist."""
 
-    def covers(self, code: str) -> bool:
-        return code != "TP001" and code.startswith(self.prefixes)
+    def suppresses(self, code: str) -> bool:
+        return code != rules.UNUSED_SUPPRESSION.code and code.startswith(self.prefixes)
 
 
 def comments_of(file: Path) -> list[Comment]:
-    """Every ignore comment of a Python or SQL file."""
+    """Return every ignore comment of a Python or SQL file."""
     return list(_comments(file, text_of(file)))
 
 
@@ -98,28 +112,25 @@ def comments_of(file: Path) -> list[Comment]:
 def _comments(file: Path, source: str) -> tuple[Comment, ...]:
     if "typedpool:" not in source:
         return ()
-    found = _in_python(source) if file.suffix in (".py", ".pyi") else _in_sql(source)
+    is_python = file.suffix in (".py", ".pyi")
+    found = _in_python(source) if is_python else _in_lines(source, 1, 0)
     return tuple(_comment(file, line, column, match) for line, column, match in found)
 
 
-Found = Iterator[tuple[int, int, "re.Match[str]"]]
+_Matches = Iterator[tuple[int, int, "re.Match[str]"]]
 
 
-def _in_python(source: str) -> Found:
-    """In comments, and in the SQL of string literals."""
+def _in_python(source: str) -> _Matches:
+    """Search the comments, and the SQL in string literals."""
     try:
         for token in tokenize.generate_tokens(io.StringIO(source).readline):
-            if token.type == tokenize.COMMENT or (token.type == tokenize.STRING):
+            if token.type in (tokenize.COMMENT, tokenize.STRING):
                 yield from _in_lines(token.string, *token.start)
     except (tokenize.TokenError, SyntaxError):
         return
 
 
-def _in_sql(source: str) -> Found:
-    return _in_lines(source, 1, 0)
-
-
-def _in_lines(text: str, first: int, column: int) -> Found:
+def _in_lines(text: str, first: int, column: int) -> _Matches:
     for number, line in enumerate(text.split("\n")):
         if (match := _COMMENT.search(line)) and _is_comment(text, match):
             shift = column if number == 0 else 0
@@ -127,111 +138,119 @@ def _in_lines(text: str, first: int, column: int) -> Found:
 
 
 def _is_comment(text: str, match: re.Match[str]) -> bool:
-    """``#`` begins a comment of Python, ``--`` one of SQL."""
+    """``#`` begins a comment in Python, ``--`` in SQL."""
     return (match[0][0] == "#") == text.startswith("#")
 
 
 def _comment(file: Path, line: int, column: int, match: re.Match[str]) -> Comment:
-    place = Location(file, line, column, len(match[0]))
+    location = Location(file, line, column, len(match[0]))
     if match["codes"] is None:
-        return Comment(place, ("TP",))
+        return Comment(location, (_ALL,))
     known, unknown = [], []
     for written in filter(None, map(str.strip, match["codes"].split(","))):
         try:
             known.append(prefix_of(written))
         except CannotRun:
             unknown.append(written)
-    return Comment(place, tuple(known), tuple(unknown))
+    return Comment(location, tuple(known), tuple(unknown))
 
 
 class Suppressions:
-    """The comments of a run, and which of them were of use.
+    """Applies the comments of a run, and finds those that suppress nothing.
 
     Example::
 
-        kept = Ignores(queries).heeded(findings)
+        reported = Suppressions(queries).apply(findings)
     """
 
-    def __init__(self, queries: Iterable[QueryInfo]) -> None:
+    def __init__(
+        self, queries: Iterable[QueryInfo], errors: Iterable[DeclarationError] = ()
+    ) -> None:
         """
-        :param queries: all that were checked; their files are searched.
+        :param queries: all queries that were checked. Their files are searched for comments.
+        :param errors: the errors of declarations that could not be checked.
         """
-        self._queries: dict[str, list[QueryInfo]] = {}
-        for each in queries:
-            self._queries.setdefault(each.name, []).append(each)
+        # several queries can have the same name
+        self._origins: dict[str, list[Origin]] = {}
+        named = [(info.name, info.origin) for info in queries]
+        named += [(error.query, Origin(error.file, error.line)) for error in errors]
+        for name, origin in named:
+            self._origins.setdefault(name, []).append(origin)
 
     def apply(self, findings: Iterable[Finding]) -> list[Finding]:
-        """The findings that no comment silences, and one for each comment that is of no use.
+        """Return the findings that no comment suppresses, and one for each unused comment.
 
-        To be called once, with everything that was found, before any selection.
+        Call this once, with all findings, before any selection.
         """
-        found = list(findings)
+        findings = list(findings)
         used: set[Comment] = set()
-        kept = [each for each in found if not self._is_silenced(each, used)]
-        blind = {each.query for each in found if each.code in _BLINDING}
-        return kept + [
-            each for comment in self._all(found) for each in self._of_comment(comment, used, blind)
+        reported = [each for each in findings if not self._is_suppressed(each, used)]
+        incomplete = [
+            origin
+            for name in {each.query for each in findings if each.code in _INCOMPLETE}
+            for origin in self._origins.get(name or "", ())
         ]
+        for comment in self._all_comments(findings):
+            reported += _unknown_codes(comment)
+            is_incomplete = any(_contains(origin, comment.location) for origin in incomplete)
+            if comment.prefixes and comment not in used and not is_incomplete:
+                reported.append(_unused(comment))
+        return reported
 
-    def _is_silenced(self, each: Finding, used: set[Comment]) -> bool:
-        silencing = [comment for comment in self._beside(each) if comment.covers(each.code)]
-        used.update(silencing)
-        return bool(silencing)
+    def _is_suppressed(self, each: Finding, used: set[Comment]) -> bool:
+        comments = [found for found in self._beside(each) if found.suppresses(each.code)]
+        used.update(comments)
+        return bool(comments)
 
     def _beside(self, each: Finding) -> Iterator[Comment]:
-        """On the line of a finding, or on the first or last of its query's decorator."""
+        """Yield the comments on the finding's line, and on the decorator's first and last line."""
         lines = set()
-        if each.place is not None and each.place.line is not None:
-            lines.add((each.place.file, each.place.line))
-        for info in self._declaring(each):
-            lines |= _own_lines(info)
+        if each.location is not None and each.location.line is not None:
+            lines.add((each.location.file, each.location.line))
+        for origin in self._origins_of(each):
+            last = last_line_of_decorator(origin.file, origin.line)
+            lines |= {(origin.file, origin.line), (origin.file, last)}
         for file in {file for file, _ in lines}:
             for comment in comments_of(file):
-                if (file, comment.place.line) in lines:
+                if (file, comment.location.line) in lines:
                     yield comment
 
-    def _declaring(self, each: Finding) -> list[QueryInfo]:
-        """The query of a finding; of several of one name, the one where it stands."""
-        named = self._queries.get(each.query or "", [])
-        return [info for info in named if each.place and _contains(info, each.place)] or named
+    def _origins_of(self, each: Finding) -> list[Origin]:
+        """Return the origin of the finding's query, or all origins with the query's name."""
+        named = self._origins.get(each.query or "", [])
+        if each.location is None:
+            return named
+        return [origin for origin in named if _contains(origin, each.location)] or named
 
-    def _all(self, found: list[Finding]) -> Iterator[Comment]:
-        files = {each.place.file for each in found if each.place is not None}
-        for info in itertools.chain.from_iterable(self._queries.values()):
-            files |= {info.origin.file, info.origin.sql_file or info.origin.file}
+    def _all_comments(self, findings: list[Finding]) -> Iterator[Comment]:
+        files = {each.location.file for each in findings if each.location is not None}
+        for origins in self._origins.values():
+            for origin in origins:
+                files |= {origin.file, origin.sql_file or origin.file}
         for file in sorted(files):
             yield from comments_of(file)
 
-    def _of_comment(
-        self, comment: Comment, used: set[Comment], blind: set[str | None]
-    ) -> Iterator[Finding]:
-        for written in comment.unknown:
-            yield finding("TP001", unknown_code(written), comment.place, subject=written)
-        if comment in used or not comment.prefixes or self._is_blind(comment, blind):
-            return
-        codes = ", ".join(comment.prefixes)
-        what = "anything" if comment.prefixes == ("TP",) else codes
-        message = f"nothing here needs it: there is no finding of {what} to ignore"
-        yield finding("TP001", message, comment.place, hint="remove the comment", subject=codes)
 
-    def _is_blind(self, comment: Comment, blind: set[str | None]) -> bool:
-        """Whether it belongs to a query that was not looked at as a whole."""
-        return any(
-            _contains(info, comment.place)
-            for name in blind
-            for info in self._queries.get(name or "", ())
-        )
-
-
-def _own_lines(info: QueryInfo) -> set[tuple[Path, int]]:
-    origin = info.origin
-    last = last_line_of_call(origin.file, origin.line)
-    return {(origin.file, origin.line), (origin.file, last)}
-
-
-def _contains(info: QueryInfo, place: Location) -> bool:
-    origin = info.origin
-    if place.file == origin.sql_file:
+def _contains(origin: Origin, location: Location) -> bool:
+    if location.file == origin.sql_file:
         return True
-    last = last_line_of_call(origin.file, origin.line)
-    return place.file == origin.file and origin.line <= (place.line or 0) <= last
+    last = last_line_of_decorator(origin.file, origin.line)
+    return location.file == origin.file and origin.line <= (location.line or 0) <= last
+
+
+def _unknown_codes(comment: Comment) -> Iterator[Finding]:
+    for written in comment.unknown:
+        message = unknown_code(written)
+        yield finding(rules.UNUSED_SUPPRESSION, message, comment.location, subject=written)
+
+
+def _unused(comment: Comment) -> Finding:
+    codes = ", ".join(comment.prefixes)
+    named = "" if comment.prefixes == (_ALL,) else f" {codes}"
+    return finding(
+        rules.UNUSED_SUPPRESSION,
+        f"the comment suppresses nothing: there is no finding{named} here",
+        comment.location,
+        hint="remove the comment",
+        subject=codes,
+    )

@@ -1,4 +1,4 @@
-"""Lines of a terminal: source with carets under it, wrapped sentences, colours."""
+"""Text for a terminal: underlined source lines, wrapped sentences, colours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqla_typedpool.check.model import Location, Severity
 from sqla_typedpool.check.source_files import lines_of
 
 _TAB = 4
-_MORE = "…"
+_ELLIPSIS = "…"
 _COLOURS = {
     Severity.ERROR: "1;31",
     Severity.WARNING: "1;33",
@@ -23,7 +23,7 @@ _COLOURS = {
 
 @dataclass(frozen=True)
 class Paint:
-    """Colour, or none."""
+    """Adds colours to text, if they are wanted."""
 
     is_on: bool
 
@@ -32,7 +32,7 @@ class Paint:
 
 
 def cells(text: str) -> int:
-    """How many cells of a terminal a text fills."""
+    """Return the number of terminal cells that a text fills."""
     return sum(map(_cells_of, text))
 
 
@@ -43,50 +43,51 @@ def _cells_of(character: str) -> int:
 
 
 def _clean(text: str) -> str:
-    """Without tabs, and without what would steer the terminal."""
+    """Replace tabs, and control characters, which would control the terminal."""
     spread = text.replace("\t", " " * _TAB)
     return "".join("·" if unicodedata.category(each) == "Cc" else each for each in spread)
 
 
-def snippet(place: Location, severity: Severity, paint: Paint, width: int) -> Iterator[str]:
-    """The source line of a place, and carets below it; nothing if it cannot be read."""
-    lines = lines_of(place.file)
-    if place.line is None or not 0 < place.line <= len(lines):
+def snippet(location: Location, severity: Severity, paint: Paint, width: int) -> Iterator[str]:
+    """Yield the source line of a location, underlined; nothing if the file is unreadable."""
+    lines = lines_of(location.file)
+    if location.line is None or not 0 < location.line <= len(lines):
         return
-    number = str(place.line)
+    number = str(location.line)
     gutter = " " * len(number)
     source, carets = underlined(
-        lines[place.line - 1], place.column, place.length, width - len(number) - 3
+        lines[location.line - 1], location.column, location.length, width - len(number) - 3
     )
     yield paint("gutter", f"{gutter} |")
     yield f"{paint('gutter', f'{number} |')} {source}"
     if carets:
-        yield f"{paint('gutter', f'{gutter} |')} {_marked(carets, severity, paint)}"
+        yield f"{paint('gutter', f'{gutter} |')} {_painted(carets, severity, paint)}"
 
 
-def _marked(carets: str, severity: Severity, paint: Paint) -> str:
+def _painted(carets: str, severity: Severity, paint: Paint) -> str:
     blank = len(carets) - len(carets.lstrip())
     return carets[:blank] + paint(severity, carets[blank:])
 
 
 def underlined(line: str, column: int | None, length: int, width: int) -> tuple[str, str]:
-    """A line and the carets below it, both cut to a width around what is meant.
+    """Return a line and the carets below it, both cut to a width around the underlined part.
 
-    :param column: from 1; None = no carets.
+    :param column: the first underlined column, from 1; None underlines nothing.
+    :param width: in terminal cells.
     """
     if column is None:
         return _cut(_clean(line), width), ""
     start, end = column - 1, column - 1 + max(length, 1)
-    before, meant, behind = map(_clean, (line[:start], line[start:end], line[end:]))
-    room = max(width - min(cells(meant), width // 2) - 2, width // 4)
-    if cells(before) > room and cells(before + meant) > width:
-        before = _MORE + _last_cells(before, room // 2)
-    carets = " " * cells(before) + "^" * max(cells(meant), 1)
-    return _cut(before + meant + behind, width), carets[: max(width, 1)]
+    before, part, after = map(_clean, (line[:start], line[start:end], line[end:]))
+    limit = max(width - min(cells(part), width // 2) - 2, width // 4)
+    if cells(before) > limit and cells(before + part) > width:
+        before = _ELLIPSIS + _last_cells(before, limit // 2)
+    carets = " " * cells(before) + "^" * max(cells(part), 1)
+    return _cut(before + part + after, width), carets[: max(width, 1)]
 
 
-def _last_cells(text: str, most: int) -> str:
-    while cells(text) > most:
+def _last_cells(text: str, limit: int) -> str:
+    while cells(text) > limit:
         text = text[1:]
     return text
 
@@ -97,28 +98,31 @@ def _cut(text: str, width: int) -> str:
         return text
     while text and cells(text) > width - 1:
         text = text[:-1]
-    return text + _MORE
+    return text + _ELLIPSIS
 
 
 def wrapped(label: str, sentence: str, indent: int, paint: Paint, width: int) -> Iterator[str]:
-    """``= because: ...``, going on below its first word where it is long."""
+    """Yield the lines of ``= because: ...``; further lines are indented to the first word."""
     start = f"{' ' * indent}= {label}: "
-    room = max(width - len(start), 20)
+    limit = max(width - len(start), 20)
     paragraphs = [_clean(each) for each in sentence.strip().splitlines()]
-    lines = [part for each in paragraphs for part in _folded(each, room)] or [""]
+    lines = [line for each in paragraphs for line in _folded(each, limit)] or [""]
     head = f"{' ' * indent}{paint('gutter', '=')} {paint('strong', f'{label}:')} {lines[0]}"
     yield head.rstrip()
     yield from (" " * len(start) + each for each in lines[1:])
 
 
-def _folded(paragraph: str, room: int) -> list[str]:
-    return textwrap.wrap(paragraph, room, break_long_words=False, break_on_hyphens=False)
+def _folded(paragraph: str, width: int) -> list[str]:
+    return textwrap.wrap(paragraph, width, break_long_words=False, break_on_hyphens=False)
 
 
 def sent_lines(
     sql: str, offset: int | None, length: int, severity: Severity, paint: Paint, width: int
 ) -> Iterator[str]:
-    """SQL as it was sent, with carets under a part of it."""
+    """Yield the lines of the SQL as it was sent, with a part of it underlined.
+
+    :param offset: of the part, in characters from 0; None underlines nothing.
+    """
     start = 0
     for line in sql.split("\n"):
         end = start + len(line)
@@ -127,5 +131,5 @@ def sent_lines(
         if source.strip():
             yield f"    {source}"
         if carets:
-            yield f"    {_marked(carets, severity, paint)}"
+            yield f"    {_painted(carets, severity, paint)}"
         start = end + 1

@@ -1,73 +1,68 @@
-"""Statements that nobody checks: SQL given to a call in place, and declared SQL that varies.
+"""Find SQL that is not checked: SQL text in calls, and declared SQL that is built at import.
 
-The source is read, not run. Only what is certainly ours is looked at: names imported from
-``sqla_typedpool``.
+Source files are parsed, not run. Only names that are imported from ``sqla_typedpool`` count.
 """
 
 from __future__ import annotations
 
 import ast
-import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sqla_typedpool.check.model import Finding, Location
-from sqla_typedpool.check.rules import finding
-from sqla_typedpool.check.source_files import lines_of
+from sqla_typedpool.check.rules import DYNAMIC_SQL, UNDECLARED_SQL, finding
+from sqla_typedpool.check.source_files import column_of_offset, lines_of, parsed, text_of
 from sqla_typedpool.queries import QueryInfo
 
-PACKAGE = "sqla_typedpool"
-# Where each function takes its statement.
+_PACKAGE = "sqla_typedpool"
+# The position of the statement among the arguments of each function.
 _STATEMENT_AT = {"fetch_all": 2, "fetch_one": 2, "fetch_optional": 2, "stream": 2, "execute": 1}
+_QUERY = "query"
+
+_Constants = dict[str, ast.expr]
 
 
-def unchecked(files: Iterable[Path], queries: Iterable[QueryInfo] = ()) -> list[Finding]:
-    """What the check of declared queries does not see.
+def undeclared_sql(files: Iterable[Path], queries: Iterable[QueryInfo] = ()) -> list[Finding]:
+    """Return findings for the SQL that the check of declared queries does not cover.
 
-    :param files: Python files; those that cannot be read are left to the import.
-    :param queries: whose names are told where their SQL varies.
+    :param files: Python files. Files that cannot be read or parsed are skipped; importing them
+        reports the error.
+    :param queries: the declared queries, for the names in the findings.
     """
-    named = {(info.origin.file, info.origin.line): info.name for info in queries}
-    found: list[Finding] = []
+    names = {(info.origin.file, info.origin.line): info.name for info in queries}
+    findings: list[Finding] = []
     for file in files:
-        tree = _parsed(file)
+        tree = parsed(text_of(file))
         if tree is not None:
-            found += _of_file(file, tree, named)
-    return found
+            findings += _findings_in(file, tree, names)
+    return findings
 
 
-def _parsed(file: Path) -> ast.Module | None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes: the import has told them
-            return ast.parse(file.read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return None
-
-
-def _of_file(file: Path, tree: ast.Module, named: dict[tuple[Path, int], str]) -> Iterator[Finding]:
-    ours, constants = _names_of_ours(tree), _constants(tree)
+def _findings_in(
+    file: Path, tree: ast.Module, names: dict[tuple[Path, int], str]
+) -> Iterator[Finding]:
+    functions, constants = _imported_functions(tree), _constants(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            function = ours.get(_dotted(node.func))
+            function = functions.get(_dotted(node.func))
             if function in _STATEMENT_AT:
-                yield from _in_place(file, node, function)
-            elif function == "query":
-                yield from _varying(file, node, constants, named.get((file, node.lineno)))
+                yield from _sql_in_call(file, node, function)
+            elif function == _QUERY:
+                yield from _dynamic_sql(file, node, constants, names.get((file, node.lineno)))
 
 
-def _names_of_ours(tree: ast.Module) -> dict[str, str]:
-    """What the file calls our functions: ``fetch_all``, ``tp.fetch_all``."""
-    known = (*_STATEMENT_AT, "query")
+def _imported_functions(tree: ast.Module) -> dict[str, str]:
+    """Map the names that the file uses, such as ``tp.fetch_all``, to our functions."""
+    known = (*_STATEMENT_AT, _QUERY)
     names: dict[str, str] = {}
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == _PACKAGE:
             if any(each.name == "*" for each in node.names):
                 names |= {name: name for name in known}
             names |= {each.asname or each.name: each.name for each in node.names}
         elif isinstance(node, ast.Import):
             for each in node.names:
-                if each.name == PACKAGE:
+                if each.name == _PACKAGE:
                     names |= {f"{each.asname or each.name}.{name}": name for name in known}
     return {local: name for local, name in names.items() if name in known}
 
@@ -78,19 +73,19 @@ def _dotted(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def _in_place(file: Path, call: ast.Call, function: str) -> Iterator[Finding]:
+def _sql_in_call(file: Path, call: ast.Call, function: str) -> Iterator[Finding]:
     statement = _argument(call, _STATEMENT_AT[function], "statement")
-    if statement is not None and _is_text(statement):
+    if statement is not None and _is_sql_text(statement):
         yield finding(
-            "TP002",
-            f"the SQL given to {function}() here is not checked",
-            _place(file, statement),
+            UNDECLARED_SQL,
+            f"the SQL in this call of {function}() is not checked",
+            _location(file, statement),
             hint="declare it with @query",
         )
 
 
-def _constants(tree: ast.Module) -> dict[str, ast.expr]:
-    """What the module's own names are given: ``SQL = f"..."``."""
+def _constants(tree: ast.Module) -> _Constants:
+    """Return the expressions that are assigned to the module's names: ``SQL = f"..."``."""
     return {
         target.id: node.value
         for node in tree.body
@@ -100,19 +95,18 @@ def _constants(tree: ast.Module) -> dict[str, ast.expr]:
     }
 
 
-def _varying(
-    file: Path, call: ast.Call, constants: dict[str, ast.expr], query: str | None
+def _dynamic_sql(
+    file: Path, call: ast.Call, constants: _Constants, query: str | None
 ) -> Iterator[Finding]:
     statement = _argument(call, 0, "statement")
-    meant = constants.get(statement.id) if isinstance(statement, ast.Name) else statement
-    if statement is not None and meant is not None and _is_made(meant):
+    value = constants.get(statement.id) if isinstance(statement, ast.Name) else statement
+    if statement is not None and value is not None and _is_built(value):
         yield finding(
-            "TP003",
-            "the SQL is put together when the module is imported: only the text of this run "
-            "was checked",
-            _place(file, statement),
+            DYNAMIC_SQL,
+            "the SQL is built when the module is imported; only the SQL of this run is checked",
+            _location(file, statement),
             query=query,
-            hint="write it as one constant, with parameters for what varies",
+            hint="write the SQL as one constant, and use parameters for the parts that vary",
         )
 
 
@@ -124,25 +118,23 @@ def _argument(call: ast.Call, position: int, name: str) -> ast.expr | None:
     return next((each.value for each in call.keywords if each.arg == name), None)
 
 
-def _is_text(node: ast.expr) -> bool:
-    """SQL written out: a string, whole or in parts, or ``text("...")``."""
+def _is_sql_text(node: ast.expr) -> bool:
+    """Return whether it is a string, an expression that builds one, or ``text("...")``."""
     if isinstance(node, ast.Call) and _dotted(node.func).rpartition(".")[2] == "text":
-        return bool(node.args) and _is_text(node.args[0])
-    return (isinstance(node, ast.Constant) and isinstance(node.value, str)) or _is_made(node)
+        return bool(node.args) and _is_sql_text(node.args[0])
+    return (isinstance(node, ast.Constant) and isinstance(node.value, str)) or _is_built(node)
 
 
-def _is_made(node: ast.expr) -> bool:
-    """An f-string with something in it, ``a + b``, ``a % b``, ``"...".format()``, ``join``."""
+def _is_built(node: ast.expr) -> bool:
+    """Return whether it is an f-string with values, a sum, ``a % b``, ``format`` or ``join``."""
     if isinstance(node, ast.Call):
         method = _dotted(node.func).rpartition(".")[2]
         if isinstance(node.func, ast.Attribute) and method in ("format", "join", "replace"):
             return True
-        return method == "text" and bool(node.args) and _is_made(node.args[0])
+        return method == "text" and bool(node.args) and _is_built(node.args[0])
     if isinstance(node, ast.BinOp):
-        constants = isinstance(node.op, ast.Add) and all(
-            _is_constant(side) for side in (node.left, node.right)
-        )
-        return isinstance(node.op, (ast.Add, ast.Mod)) and not constants and _has_string(node)
+        is_operator = isinstance(node.op, (ast.Add, ast.Mod))
+        return is_operator and not _is_constant(node) and _has_string(node)
     return isinstance(node, ast.JoinedStr) and any(
         isinstance(part, ast.FormattedValue) for part in node.values
     )
@@ -160,9 +152,9 @@ def _has_string(node: ast.AST) -> bool:
     )
 
 
-def _place(file: Path, node: ast.expr) -> Location:
-    line = lines_of(file)[node.lineno - 1].encode()
-    column = len(line[: node.col_offset].decode(errors="replace"))  # ast counts bytes
-    end = node.end_col_offset if node.end_lineno == node.lineno else None
-    length = len(line[node.col_offset : end].decode(errors="replace")) if end else 1
-    return Location(file, node.lineno, column + 1, max(length, 1))
+def _location(file: Path, node: ast.expr) -> Location:
+    line = lines_of(file)[node.lineno - 1]
+    start, end = column_of_offset(line, node.col_offset), 0
+    if node.end_lineno == node.lineno and node.end_col_offset is not None:
+        end = column_of_offset(line, node.end_col_offset)
+    return Location(file, node.lineno, start + 1, max(end - start, 1))

@@ -1,7 +1,7 @@
 """The command `sqla-typedpool`.
 
-Exit codes: 0 done and nothing wrong, 1 something was found, 2 it could not run, 130 interrupted.
-Errors are one sentence on standard error, never a traceback.
+Exit codes: 0 no findings, 1 findings, 2 the command could not run, 130 interrupted. An error is
+a message on standard error, not a traceback.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ __all__ = ["build_parser", "main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit code.
 
-    :param argv: the arguments after the program's name; None takes those of the process.
+    :param argv: the arguments after the program's name; None means those of the process.
 
     Example::
 
         >>> main(["check", "app", "--offline"])
         0
     """
-    _print_anything()
+    _escape_unprintable()
     arguments = build_parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
@@ -42,17 +42,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return complain("Interrupted; nothing was left running.", INTERRUPTED)
     except BrokenPipeError:
-        return _nobody_reads()
+        return _discard_output()
     except OSError as error:
-        _nobody_reads()  # what is left to print would fail at the interpreter's end as well
-        return complain(f"it cannot go on: {error}; next: look at the disk", COULD_NOT_RUN)
+        _discard_output()  # printing the rest at the interpreter's exit would fail too
+        message = f"the output or a file cannot be written: {error}; next: check the disk"
+        return complain(message, COULD_NOT_RUN)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog=DISTRIBUTION,
-        description="Tools around TypedPool and its typed layer for SQLAlchemy's asyncio engines.",
+        description="Tools for TypedPool and typed queries on SQLAlchemy's asyncio engines.",
     )
     parser.add_argument("--version", action="version", version=f"{DISTRIBUTION} {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -61,14 +62,14 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _print_anything() -> None:
-    """What a terminal cannot show is shown escaped, not an error."""
+def _escape_unprintable() -> None:
+    """Print characters that the terminal's encoding does not have as escapes, without an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
-def _nobody_reads() -> int:
-    """`... | head` went away: end quietly, and let the interpreter flush into nothing."""
+def _discard_output() -> int:
+    """Discard all further output, for example after `| head` has closed the pipe."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return COULD_NOT_RUN

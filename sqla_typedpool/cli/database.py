@@ -1,4 +1,4 @@
-"""Which database the command line means; an ephemeral one is started, and stopped at the end."""
+"""The database that the command line names. A temporary one is started, and stopped at the end."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from pathlib import Path
 
 from sqla_typedpool.check.config import Settings
 from sqla_typedpool.check.database import database_url
 from sqla_typedpool.check.describing import DatabaseTarget
-from sqla_typedpool.cli.project import read_env_file
 from sqla_typedpool.errors import CannotRun
 
 VARIABLE = "DATABASE_URL"
+TIMEOUT = "--timeout"
 _SHOW_PROGRESS_AFTER = 1.0  # seconds
 
 
-def asks_for_database(arguments: argparse.Namespace) -> bool:
-    """Whether an option, not the environment, speaks of one."""
+def names_database(arguments: argparse.Namespace) -> bool:
+    """Return whether an option, and not only the environment, names a database."""
     given = (arguments.database_url, arguments.env_file, *_schemas(arguments))
     return arguments.ephemeral or any(each is not None for each in given)
 
@@ -31,71 +31,77 @@ def _schemas(arguments: argparse.Namespace) -> tuple[str | None, ...]:
 
 
 @contextlib.contextmanager
-def database(arguments: argparse.Namespace, project: Settings) -> Iterator[DatabaseTarget]:
-    """The database of this run.
+def database(arguments: argparse.Namespace, settings: Settings) -> Iterator[DatabaseTarget]:
+    """Return the database of this run. A temporary one is stopped at the end.
 
-    :raises CannotRun: there is none, or it cannot be started.
+    :raises CannotRun: there is no database, or it cannot be started.
     """
     progress = _Progress(is_wanted=not getattr(arguments, "quiet", False))
-    common = _Common(arguments.timeout, progress)
-    try:
-        if not arguments.ephemeral:
-            yield common.source(_given_url(arguments))
-            return
-        with _ephemeral(arguments, project) as url:
-            yield common.source(url, "ephemeral")
-    finally:
-        progress.clear()
-
-
-@dataclass(frozen=True)
-class _Common:
-    seconds: float
-    progress: Callable[[int, int], None]
-
-    def source(self, url: str, name: str = "") -> DatabaseTarget:
-        parsed = database_url(url)
-        return DatabaseTarget(parsed, name, self.seconds, self.progress)
+    with contextlib.ExitStack() as stack:
+        stack.callback(progress.clear)
+        if arguments.ephemeral:
+            url, name = stack.enter_context(_ephemeral(arguments, settings)), "ephemeral"
+        else:
+            url, name = _given_url(arguments), ""
+        yield DatabaseTarget(database_url(url), name, arguments.timeout, TIMEOUT, progress)
 
 
 def _given_url(arguments: argparse.Namespace) -> str:
     if any(each is not None for each in _schemas(arguments)):
         raise CannotRun("--metadata, --alembic and --schema need --ephemeral")
     if arguments.database_url is not None:
-        return _filled(arguments.database_url, "--database-url is empty")
+        return _not_empty(arguments.database_url, "--database-url is empty")
     if arguments.env_file is not None:
         return read_env_file(arguments.env_file, VARIABLE)
     if VARIABLE in os.environ:
-        return _filled(os.environ[VARIABLE], f"${VARIABLE} is set, and empty")
+        return _not_empty(os.environ[VARIABLE], f"${VARIABLE} is set but empty")
     raise CannotRun(
-        f"no database; next: give --database-url or ${VARIABLE}, or start a throw-away one with"
+        f"no database; next: give --database-url or set ${VARIABLE}, or use a temporary server with"
         " --ephemeral"
     )
 
 
-def _filled(url: str, fault: str) -> str:
-    """A secret that is missing makes an empty one, which must not pass for none."""
+def _not_empty(url: str, fault: str) -> str:
+    """A missing secret in CI gives an empty URL, which must not count as no URL."""
     if not url.strip():
-        raise CannotRun(f"{fault}; next: give the database's URL, or leave it out")
+        raise CannotRun(f"{fault}; next: set it to the URL of the database, or remove it")
     return url
 
 
+def read_env_file(path: Path, name: str) -> str:
+    """Return a variable from a file of ``NAME=value`` lines.
+
+    :raises CannotRun: the file cannot be read, or does not set the variable.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CannotRun(
+            f"--env-file {path} cannot be read: {error}; next: name a file of NAME=value lines"
+        ) from error
+    for line in lines:
+        key, equals, value = line.strip().removeprefix("export ").partition("=")
+        if equals and key.strip() == name:
+            return value.strip().strip("\"'")
+    raise CannotRun(f"--env-file {path} does not set {name}; next: add a line {name}=...")
+
+
 def _ephemeral(
-    arguments: argparse.Namespace, project: Settings
+    arguments: argparse.Namespace, settings: Settings
 ) -> contextlib.AbstractContextManager[str]:
     from sqla_typedpool import ephemeral
 
     if arguments.database_url is not None or arguments.env_file is not None:
-        raise CannotRun("--ephemeral starts a database of its own; drop --database-url")
+        raise CannotRun("--ephemeral and --database-url exclude each other; next: drop one of them")
     names = ("metadata", "alembic", "schema")
     given = dict(zip(names, _schemas(arguments), strict=True))
     if not any(given.values()):
-        given = {name: getattr(project, name) for name in names}
+        given = {name: getattr(settings, name) for name in names}
     return ephemeral.database(**given)
 
 
 class _Progress:
-    """One line on a terminal's standard error, once it takes longer than a second."""
+    """Shows progress in one line on a terminal's standard error, if the run takes longer."""
 
     def __init__(self, *, is_wanted: bool) -> None:
         self._is_wanted = is_wanted and sys.stderr.isatty()

@@ -7,25 +7,30 @@ import asyncio
 import sys
 from pathlib import Path
 
+from sqla_typedpool.check.config import read_settings
 from sqla_typedpool.check.describing import describe_one
 from sqla_typedpool.cli.database import database
 from sqla_typedpool.cli.exits import OK
 from sqla_typedpool.cli.options import add_database
-from sqla_typedpool.cli.project import settings
 from sqla_typedpool.cli.table import as_json, as_table
 from sqla_typedpool.errors import CannotRun
 from sqla_typedpool.tokens import tokens
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The subcommand `describe`."""
+    """Add the subcommand `describe`."""
     parser = commands.add_parser(
         "describe",
-        help="show columns, types, nullability and parameters of one statement",
-        description="Shows what a database says of one statement, without running it.",
+        help="show the columns and parameters of one statement",
+        description=(
+            "Show how a database describes the columns and parameters of a statement. The statement"
+            " is not run."
+        ),
     )
-    parser.add_argument("sql", nargs="?", metavar="SQL", help="the statement; - = standard input")
-    parser.add_argument("--file", type=Path, metavar="FILE", help="a file that holds the statement")
+    parser.add_argument(
+        "sql", nargs="?", metavar="SQL", help="the statement; - reads standard input"
+    )
+    parser.add_argument("--file", type=Path, metavar="FILE", help="read the statement from a file")
     parser.add_argument("--format", choices=("text", "json"), default="text")
     add_database(parser)
     parser.set_defaults(command=_describe)
@@ -33,18 +38,18 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _describe(arguments: argparse.Namespace) -> int:
     sql = _statement(arguments)
-    with database(arguments, settings()) as source:
-        description = asyncio.run(describe_one(sql, source))
+    with database(arguments, read_settings()) as target:
+        description = asyncio.run(describe_one(sql, target))
     print(as_json(description) if arguments.format == "json" else as_table(description))
     return OK
 
 
 def _statement(arguments: argparse.Namespace) -> str:
     if (arguments.sql is None) == (arguments.file is None):
-        raise CannotRun("describe takes one statement: as an argument, - or --file")
+        raise CannotRun("describe takes one statement; next: give it as an argument or with --file")
     sql = _text_of(arguments)
     if not tokens(sql):
-        raise CannotRun("there is no statement to describe: only blanks and comments")
+        raise CannotRun("there is no statement to describe, only spaces and comments")
     return sql
 
 
@@ -55,6 +60,6 @@ def _text_of(arguments: argparse.Namespace) -> str:
         if arguments.sql == "-":
             return sys.stdin.read().removeprefix("\ufeff")
     except (OSError, UnicodeDecodeError) as error:
-        where = arguments.file or "standard input"
-        raise CannotRun(f"{where} cannot be read as UTF-8 text: {error}") from error
+        source = arguments.file or "standard input"
+        raise CannotRun(f"{source} cannot be read as UTF-8 text: {error}") from error
     return str(arguments.sql)

@@ -1,4 +1,4 @@
-"""Exit codes, and what is said on the way out."""
+"""Exit codes, and error messages on standard error."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ INTERRUPTED = 130
 
 DISTRIBUTION = "sqla-typedpool"
 
-# Of a URL, in words that are not ours: those of a module that cannot be imported.
+# The password in a URL. A message of the user's own code can contain one.
 _PASSWORD = re.compile(r"(://[^\s:/@]*:)[^\s@/]+@")
 
 
-def complain(sentence: str, code: int) -> int:
-    """Say it on standard error and return the exit code."""
-    hidden = _PASSWORD.sub(r"\1***@", sentence)
+def complain(message: str, code: int) -> int:
+    """Print an error message without passwords, and return the exit code."""
+    hidden = _PASSWORD.sub(r"\1***@", message)
     print(f"{DISTRIBUTION}: {hidden}", file=sys.stderr)
     return code

@@ -1,4 +1,4 @@
-"""Numbers within bounds, as types of arguments."""
+"""Argument types: numbers within limits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def number(least: float, most: float) -> Callable[[str], float]:
-    """An argument type: a number within bounds, else a usage error that names them."""
+    """Return an argument type that accepts a number within limits, and names them in its error."""
 
     def read(given: str) -> float:
         value = float(given)
@@ -15,5 +15,5 @@ def number(least: float, most: float) -> Callable[[str], float]:
             raise argparse.ArgumentTypeError(f"{given} is not within {least:g} and {most:g}")
         return value
 
-    read.__name__ = "number"  # argparse: "invalid number value: 'x'"
+    read.__name__ = "number"  # for argparse's message: "invalid number value: 'x'"
     return read

@@ -1,4 +1,4 @@
-"""A description as a table for people and as JSON for programs."""
+"""A description as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqla_typedpool.describe.model import ColumnDescription, Description, Parame
 
 
 def as_table(description: Description) -> str:
-    """Columns and parameters, a line each."""
+    """Return a table with one line for each column and each parameter."""
     lines = [description.server] if description.server else []
     if description.columns:
         head = ("column", "type", "python", "nullable", "why", "origin")
@@ -42,7 +42,7 @@ def _python(kind: type | None) -> str:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     lines = [head, *rows]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["-" * width for width in widths])
     for line in lines:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
@@ -50,7 +50,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def as_json(description: Description) -> str:
-    """Stable keys; types by the names of the database and of Python."""
+    """Return a JSON object. Its keys are stable; types are shown by their names."""
     document = {
         "server": description.server,
         "sql": description.sql,

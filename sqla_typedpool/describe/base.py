@@ -73,7 +73,21 @@ class Describer(ABC):
         :raises DescribeTimeout: there was no answer within the describer's ``timeout``.
         :raises CannotRun: no further statement can be described.
         """
-        compiled = self._compile(statement, keys)
+        try:
+            compiled = compile_statement(as_executable(statement), self.family, keys)
+        except SQLAlchemyError as error:
+            raise Refused(f"SQLAlchemy cannot compile the statement: {error}") from error
+        return await self.describe_compiled(compiled, never_null)
+
+    @final
+    async def describe_compiled(
+        self, compiled: CompiledStatement, never_null: Collection[str] = ()
+    ) -> Description:
+        """Describe a statement that is already compiled for this family.
+
+        It raises the same errors as ``describe``.
+        """
+        self._check_characters(compiled.sql)
         report = await within(
             self._timeout,
             f"describe {textwrap.shorten(compiled.sql, _MAX_SHOWN)!r}",
@@ -96,19 +110,14 @@ class Describer(ABC):
     ) -> DatabaseReport:
         """Return what the database reports about a compiled statement."""
 
-    def _compile(self, statement: Executable | str, keys: Collection[str]) -> CompiledStatement:
-        try:
-            compiled = compile_statement(as_executable(statement), self.family, keys)
-        except SQLAlchemyError as error:
-            raise Refused(f"SQLAlchemy cannot compile the statement: {error}") from error
-        # drivers fail on such a character, and some lose the connection
-        for position, character in enumerate(compiled.sql):
+    def _check_characters(self, sql: str) -> None:
+        """Refuse characters on which drivers fail; some lose the connection."""
+        for position, character in enumerate(sql):
             if character in self._unsendable or "\ud800" <= character <= "\udfff":
                 raise Refused(
                     f"the character {character!r} cannot be sent to the database",
                     position=position,
                 )
-        return compiled
 
 
 def _parameters(

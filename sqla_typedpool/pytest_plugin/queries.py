@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sqla_typedpool.check.config import Settings
+from sqla_typedpool.check.config import Settings, read_settings
 from sqla_typedpool.check.database import database_url
 from sqla_typedpool.check.describing import DatabaseTarget
 from sqla_typedpool.check.discovery import Discovered, discover
@@ -20,7 +20,6 @@ from sqla_typedpool.check.report import Report, as_text
 from sqla_typedpool.check.runner import check_database, check_snapshots
 from sqla_typedpool.check.snapshots import Snapshots
 from sqla_typedpool.check.suppressions import Selection
-from sqla_typedpool.cli.project import settings
 from sqla_typedpool.ephemeral.connecting import run_in_thread
 from sqla_typedpool.errors import CannotRun
 from sqla_typedpool.queries import QueryInfo
@@ -73,7 +72,7 @@ class QueryCollector(pytest.Collector):
     @cached_property
     def settings(self) -> Settings:
         """The settings of the project in pytest's root directory."""
-        return settings(self.config.rootpath)
+        return read_settings(self.config.rootpath)
 
     @cached_property
     def outcome(self) -> Report | CannotRun:

@@ -26,10 +26,10 @@ def configured_schema(config: pytest.Config) -> ConfiguredSchema | None:
     """Return the schema of pytest's ini-file, else of pyproject.toml; None if there is none."""
     given = ConfiguredSchema({kind: config.getini(f"typedpool_{kind}") or None for kind in _KINDS})
     if not any(given.values()):
-        from sqla_typedpool.cli.project import settings  # takes long to import
+        from sqla_typedpool.check.config import read_settings  # takes long to import
 
         with _errors_fail_the_test():
-            found = settings(config.rootpath)
+            found = read_settings(config.rootpath)
         given = ConfiguredSchema({kind: getattr(found, kind) for kind in _KINDS})
     for kind in ("alembic", "schema"):
         if given[kind] is not None:

@@ -9,6 +9,8 @@ import os
 import sys
 import types
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -35,6 +37,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 # under a route's decorator). A query that cannot be called any more, as after a reload, is removed.
 _declared: WeakValueDictionary[int, Callable[..., Any]] = WeakValueDictionary()
 _numbers = itertools.count()
+
+_collected: ContextVar[list[DeclarationError] | None] = ContextVar("collected", default=None)
 
 
 def query(
@@ -67,7 +71,14 @@ def query(
     arguments = QueryArguments(statement, path, timeout, caller.f_code.co_filename, caller.f_lineno)
 
     def decorate(function: F) -> F:
-        return _decorate(function, arguments, sys._getframe(1))  # type: ignore[no-any-return]
+        try:
+            return _decorate(function, arguments, sys._getframe(1))  # type: ignore[no-any-return]
+        except DeclarationError as error:
+            collected = _collected.get()
+            if collected is None:
+                raise
+            collected.append(error)
+            return function
 
     return decorate
 
@@ -80,6 +91,21 @@ class QueryArguments(NamedTuple):
     timeout: float | None
     file: str
     line: int
+
+
+@contextmanager
+def collect_errors() -> Iterator[list[DeclarationError]]:
+    """Collect the errors of faulty declarations in a list instead of raising them.
+
+    The decorator returns a faulty function unchanged. The checker imports modules like this,
+    so that the first faulty declaration does not hide the others.
+    """
+    errors: list[DeclarationError] = []
+    token = _collected.set(errors)
+    try:
+        yield errors
+    finally:
+        _collected.reset(token)
 
 
 def _decorate(function: Any, arguments: QueryArguments, frame: types.FrameType) -> Any:

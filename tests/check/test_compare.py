@@ -1,4 +1,4 @@
-"""Columns and signature: what is found, and what is not."""
+"""The comparison of columns with declared row types."""
 
 from __future__ import annotations
 
@@ -9,17 +9,25 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, String, Table, bindparam, cast, select
-from sqlalchemy.dialects.postgresql import INET
+from sqlalchemy import Column, Integer, MetaData, String, Table, bindparam, select
 
 from sqla_typedpool import ByName, Decode, Flatten, Json, RowCount
-from sqla_typedpool.check.compare import compare, refused
+from sqla_typedpool.check.compare import compare
 from sqla_typedpool.check.model import Severity
 from sqla_typedpool.errors import Refused
 from sqla_typedpool.mapping.dbtypes import DbType, postgresql_type
 from sqla_typedpool.mapping.plan import Column as PlannedColumn
 from sqla_typedpool.mapping.plan import make_plan
-from tests.support.check_lab import codes, compared, declare, described, in_file, maybe, never
+from tests.support.check_lab import (
+    codes,
+    compared,
+    declare,
+    described,
+    in_file,
+    maybe,
+    never,
+    refused,
+)
 
 USERS = Table("users", MetaData(), Column("id", Integer), Column("nick", String))
 MOOD = postgresql_type("mood", labels=("sad", "ok", "happy"))
@@ -81,7 +89,7 @@ BOOK = "SELECT title, a_id, a_name, a_born FROM books"
 
 
 def joined(**changes: Any) -> list[Any]:
-    """The columns of a book and its author, who may be missing."""
+    """Return the columns of a book and its author, who can be missing."""
     columns = {
         "title": never("title", "text"),
         "a_id": maybe("a_id", "int8", missing="a"),
@@ -112,16 +120,16 @@ def joined(**changes: Any) -> list[Any]:
         (list[Annotated[Author | None, Decode(lambda value: value)]], [maybe("doc", "jsonb")]),
     ],
 )
-def test_what_agrees_is_not_mentioned(returns: Any, columns: list[Any]) -> None:
+def test_matching_columns_give_no_finding(returns: Any, columns: list[Any]) -> None:
     names = ", ".join(column.name for column in columns)
     assert codes(compared(f"SELECT {names} FROM t", returns, *columns)) == []
 
 
-def test_a_single_value_that_is_there_or_not_may_be_declared_none() -> None:
+def test_none_for_a_missing_row_is_not_a_needless_optional() -> None:
     assert codes(compared("SELECT id FROM t", int | None, never("id", "int8"))) == []
 
 
-def test_statements_without_rows_are_declared_without_rows() -> None:
+def test_statements_without_rows_fit_none_and_row_count() -> None:
     for returns in (None, RowCount):
         assert codes(compared("DELETE FROM t", returns)) == []
 
@@ -129,7 +137,7 @@ def test_statements_without_rows_are_declared_without_rows() -> None:
 # --------------------------------------------------------------- NULL and None
 
 
-def test_a_column_that_may_be_null_needs_a_field_that_may_be_none() -> None:
+def test_a_nullable_column_needs_an_optional_field() -> None:
     (found,) = compared(
         "SELECT id, name FROM t",
         User,
@@ -138,32 +146,34 @@ def test_a_column_that_may_be_null_needs_a_field_that_may_be_none() -> None:
     )
     assert codes([found]) == ["TP101 id"]
     assert found.severity is Severity.ERROR
-    assert found.message == '"id" may be NULL, and User.id is int'
+    assert found.message == '"id" may be NULL, but User.id is int'
     assert found.reason == "t may be missing (LEFT JOIN)"
-    assert found.hint == 'declare int | None; or, if you know better, select it AS "id!"'
+    assert found.hint == (
+        'declare it int | None, or select it AS "id!" if you know that it is never NULL'
+    )
 
 
 def test_a_part_of_a_tuple_is_named_by_its_number() -> None:
     (found,) = compared(
         "SELECT a, b FROM t", tuple[int, str], never("a", "int8"), maybe("b", "text")
     )
-    assert found.message == '"b" may be NULL, and part 2 of tuple[int, str] is str'
+    assert found.message == '"b" may be NULL, but part 2 of tuple[int, str] is str'
 
 
-def test_an_expression_without_a_name_is_asserted_under_a_new_one() -> None:
+def test_the_hint_names_an_unnamed_expression() -> None:
     (found,) = compared("SELECT a + 1 FROM t", list[int], maybe("?column?", "int4"))
     assert codes([found]) == ["TP101 ?column?"]
-    assert found.hint.endswith('select it AS "name!"')
+    assert 'select it AS "name!"' in found.hint
 
 
-def test_none_where_null_never_comes_is_a_note() -> None:
+def test_an_optional_field_of_a_column_that_is_never_null_is_a_note() -> None:
     found = compared("SELECT id FROM t", list[int | None], never("id", "int8"))
     assert codes(found) == ["TP107 id"]
     assert found[0].severity is Severity.NOTE
     assert found[0].hint == "declare it int"
 
 
-def test_a_json_column_may_hold_the_null_of_json() -> None:
+def test_a_json_column_can_contain_the_null_of_json() -> None:
     document = Annotated[dict[str, Any], Json()]
     sql = "SELECT doc FROM t"
     for returns in (list[document], list[document | None]):  # type: ignore[valid-type]
@@ -171,16 +181,16 @@ def test_a_json_column_may_hold_the_null_of_json() -> None:
 
 
 @pytest.mark.parametrize("returns", [list[str], list[int]])
-def test_a_range_is_no_text_and_no_number(returns: Any) -> None:
+def test_a_range_is_neither_a_string_nor_a_number(returns: Any) -> None:
     (found,) = compared("SELECT span FROM t", returns, never("span", "int4range"))
     assert (found.code, found.reason) == ("TP105", "it arrives as a range")
 
 
-def test_a_column_of_nothing_but_null_is_never_one_that_is_never_null() -> None:
+def test_a_field_of_type_none_does_not_fit_a_column_that_is_never_null() -> None:
     assert codes(compared("SELECT a FROM t", tuple[None], never("a", "int8"))) == ["TP105 a"]
 
 
-def test_what_the_author_asserts_is_trusted_with_a_note() -> None:
+def test_an_exclamation_mark_is_trusted_with_a_note() -> None:
     found = compared('SELECT id AS "id!" FROM t', list[int], maybe("id!", "int8"))
     assert codes(found) == ["TP108 id!"]
 
@@ -198,7 +208,7 @@ def test_a_needless_mark_is_a_note() -> None:
     ]
 
 
-def test_a_column_that_is_said_to_be_nullable_needs_none() -> None:
+def test_a_question_mark_needs_an_optional_field() -> None:
     sql = 'SELECT id AS "id?" FROM t'
     assert codes(compared(sql, list[int], never("id?", "int8"))) == ["TP101 id?"]
     assert codes(compared(sql, list[int | None], never("id?", "int8"))) == []
@@ -207,22 +217,22 @@ def test_a_column_that_is_said_to_be_nullable_needs_none() -> None:
 # ------------------------------------------------------------------ optional Flatten
 
 
-def test_an_object_whose_columns_are_missing_together_may_be_none() -> None:
+def test_an_object_whose_columns_are_missing_together_can_be_optional() -> None:
     assert codes(compared(BOOK, list[Book], *joined())) == []
 
 
-def test_an_object_that_may_be_missing_has_to_be_optional() -> None:
+def test_an_object_that_can_be_missing_must_be_optional() -> None:
     found = compared(BOOK, list[CertainBook], *joined())
     assert codes(found) == ["TP101 a_id", "TP101 a_name"]
     assert "Author.name is str" in found[1].message
-    assert found[1].hint.startswith("declare Author | None; or")
+    assert found[1].hint.startswith("declare it Author | None, or")
 
 
-def test_a_column_that_is_there_without_the_object_makes_it_ambiguous() -> None:
+def test_a_column_that_is_present_without_the_object_makes_it_ambiguous() -> None:
     found = compared(BOOK, list[Book], *joined(a_id=never("a_id", "int8", "b.x is NOT NULL")))
     assert codes(found) == ["TP110 a_id"]
     assert "b.x is NOT NULL" in found[0].reason
-    assert found[0].message.endswith("and they are not NULL together")
+    assert found[0].message.endswith("but they are not NULL together")
     found = compared(BOOK, list[Book], *joined(a_born=never("a_born", "text")))
     assert codes(found) == ["TP110 a_born"]
 
@@ -230,28 +240,28 @@ def test_a_column_that_is_there_without_the_object_makes_it_ambiguous() -> None:
 def test_columns_that_are_missing_with_different_rows_make_it_ambiguous() -> None:
     found = compared(BOOK, list[Book], *joined(a_id=maybe("a_id", "int8", missing="p")))
     assert codes(found) == ["TP110 a_id"]
-    assert found[0].message.endswith("and they may be missing with different rows")
+    assert found[0].message.endswith("but they may be missing with different rows")
 
 
-def test_a_column_that_is_null_on_its_own_account_needs_none_in_the_object_too() -> None:
+def test_a_column_that_is_nullable_itself_needs_an_optional_field_in_the_object() -> None:
     found = compared(BOOK, list[Book], *joined(a_name=maybe("a_name", "text")))
     assert codes(found) == ["TP101 a_name"]
 
 
-def test_an_object_that_is_always_there_needs_no_none() -> None:
+def test_an_object_that_is_always_present_need_not_be_optional() -> None:
     columns = joined(a_id=never("a_id", "int8"), a_name=never("a_name", "text"))
     found = compared(BOOK, list[Book], *columns)
     assert codes(found) == ["TP107 a_id"]
-    assert found[0].message == "Book.author is there in every row, and is declared Author | None"
+    assert found[0].message == "Book.author is never None, but it is declared Author | None"
 
 
-def test_an_asserted_column_tells_whether_the_object_is_there() -> None:
+def test_a_column_with_an_exclamation_mark_shows_whether_the_object_exists() -> None:
     sql = 'SELECT title, a_id AS "a_id!", a_name, a_born FROM books'
     found = compared(sql, list[Book], *joined(a_id=maybe("a_id!", "int8")))
     assert codes(found) == ["TP108 a_id!"]
 
 
-def test_an_object_in_an_object_is_looked_at_by_itself() -> None:
+def test_an_optional_object_inside_another_is_checked_separately() -> None:
     sql = "SELECT place, b_title, b_a_id, b_a_name, b_a_born FROM books"
     columns = [
         never("place", "text"),
@@ -270,7 +280,7 @@ def test_an_object_in_an_object_is_looked_at_by_itself() -> None:
 # ------------------------------------------------------------- columns and fields
 
 
-def test_what_the_plan_refuses_has_a_code_each() -> None:
+def test_each_kind_of_shape_error_has_its_code() -> None:
     found = compared(
         "SELECT id, nmae, more, more FROM t",
         User,
@@ -284,7 +294,7 @@ def test_what_the_plan_refuses_has_a_code_each() -> None:
     assert (missing.subject, missing.hint) == ("User.name", 'did you mean "nmae"?')
 
 
-def test_of_two_columns_of_one_name_the_second_is_pointed_at(tmp_path: Path) -> None:
+def test_the_location_of_a_duplicate_is_the_second_column(tmp_path: Path) -> None:
     info = in_file(
         tmp_path / "twice.py",
         "from typing import TypedDict\n"
@@ -296,11 +306,11 @@ def test_of_two_columns_of_one_name_the_second_is_pointed_at(tmp_path: Path) -> 
     )
     (found,) = compare(info, described(never("id", "int8"), never("id", "int8")))
     assert (found.code, found.subject) == ("TP104", "id")
-    assert found.place is not None
-    assert (found.place.line, found.place.column, found.place.length) == (4, 20, 7)
+    assert found.location is not None
+    assert (found.location.line, found.location.column, found.location.length) == (4, 20, 7)
 
 
-def test_the_checker_says_what_the_run_time_says() -> None:
+def test_the_checker_reports_the_faults_that_the_mapper_raises() -> None:
     columns = [never("id", "text"), maybe("nam", "text")]
     planned = [PlannedColumn(each.name, each.db_type) for each in columns]
     with pytest.raises(Exception, match="faults") as caught:
@@ -311,13 +321,13 @@ def test_the_checker_says_what_the_run_time_says() -> None:
         assert any(fault.startswith(each.message) for fault in caught.value.args)
 
 
-def test_a_column_that_cannot_be_is_not_complained_of_twice() -> None:
+def test_a_column_of_the_wrong_type_has_only_one_finding() -> None:
     found = compared("SELECT id FROM t", list[int], maybe("id", "text"))
     assert codes(found) == ["TP105 id"]
     assert found[0].message == 'column "id" text cannot be int'
 
 
-def test_numbers_of_columns_have_to_agree() -> None:
+def test_the_numbers_of_columns_must_be_equal() -> None:
     found = compared("SELECT a, b FROM t", list[int], never("a", "int8"), never("b", "int8"))
     assert codes(found) == ["TP106"]
 
@@ -327,7 +337,7 @@ def test_an_optional_object_without_a_certain_field_is_ambiguous() -> None:
     assert codes(found) == ["TP110 note"]
 
 
-def test_rows_and_no_rows_have_to_agree() -> None:
+def test_the_statement_and_the_function_must_agree_on_whether_there_are_rows() -> None:
     assert codes(compared("DELETE FROM t", list[int])) == ["TP302"]
     for returns in (None, RowCount):
         (found,) = compared("DELETE FROM t RETURNING id", returns, never("id", "int8"))
@@ -339,7 +349,7 @@ def test_rows_and_no_rows_have_to_agree() -> None:
     ("returns", "message"),
     [("list[Nowhere]", "Nowhere"), ("list[Later]", "says nothing about the columns")],
 )
-def test_a_declaration_that_means_nothing_is_a_finding(
+def test_an_annotation_that_cannot_be_used_is_a_finding(
     tmp_path: Path, returns: str, message: str
 ) -> None:
     info = in_file(
@@ -354,14 +364,14 @@ def test_a_declaration_that_means_nothing_is_a_finding(
     (found,) = compare(info, described(never("id", "int8")))
     assert found.code == "TP303"
     assert message in found.message
-    assert found.place is not None
-    assert found.place.line == 3
+    assert found.location is not None
+    assert found.location.line == 3
 
 
 # --------------------------------------------------------------------- other codes
 
 
-def test_labels_that_python_does_not_know_are_an_error_and_the_others_a_warning() -> None:
+def test_unknown_labels_are_an_error_and_unused_members_a_warning() -> None:
     found = compared("SELECT mood FROM t", list[Fewer], never("mood", MOOD))
     assert codes(found) == ["TP111 mood", "TP111 mood"]
     assert [each.severity for each in found] == [Severity.ERROR, Severity.WARNING]
@@ -369,7 +379,7 @@ def test_labels_that_python_does_not_know_are_an_error_and_the_others_a_warning(
     assert "'angry'" in found[1].message
 
 
-def test_labels_are_compared_by_name_where_names_are_stored() -> None:
+def test_by_name_compares_labels_with_the_names_of_members() -> None:
     upper = postgresql_type("mood", labels=("SAD", "OK", "HAPPY"))
     by_name = list[Annotated[Mood, ByName()]]
     assert codes(compared("SELECT mood FROM t", by_name, never("mood", upper))) == []
@@ -379,13 +389,13 @@ def test_labels_are_compared_by_name_where_names_are_stored() -> None:
     ]
 
 
-def test_the_labels_of_an_array_are_compared_too() -> None:
+def test_the_labels_of_the_elements_of_an_array_are_compared() -> None:
     moods = DbType("mood[]", list, element=MOOD)
     found = compared("SELECT moods FROM t", list[tuple[list[Fewer]]], never("moods", moods))
     assert [each.severity for each in found] == [Severity.ERROR, Severity.WARNING]
 
 
-def test_a_star_is_a_warning_and_names_what_it_stands_for() -> None:
+def test_a_star_is_a_warning_that_names_its_columns() -> None:
     (found,) = compared("SELECT * FROM t", User, never("id", "int8"), maybe("name", "text"))
     assert found.code == "TP112"
     assert found.severity is Severity.WARNING
@@ -393,7 +403,7 @@ def test_a_star_is_a_warning_and_names_what_it_stands_for() -> None:
     assert codes(compared("SELECT count(*) FROM t", list[int], never("count", "int8"))) == []
 
 
-def test_what_could_not_be_found_out_is_a_note_with_its_next_step() -> None:
+def test_a_note_of_the_description_is_a_finding_with_its_hint() -> None:
     info = declare("SELECT id FROM t", list[int | None])
     note = "nullability is unknown: read-only; next: grant TEMP"
     (found,) = compare(info, described(maybe("id", "int8"), notes=(note,)))
@@ -401,7 +411,7 @@ def test_what_could_not_be_found_out_is_a_note_with_its_next_step() -> None:
     assert (found.message, found.hint) == ("nullability is unknown: read-only", "grant TEMP")
 
 
-def test_a_stream_is_compared_as_its_rows_are(tmp_path: Path) -> None:
+def test_the_rows_of_a_stream_are_compared(tmp_path: Path) -> None:
     info = in_file(
         tmp_path / "streams.py",
         "from collections.abc import AsyncIterator\n"
@@ -416,7 +426,7 @@ def test_a_stream_is_compared_as_its_rows_are(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- Core and refusals
 
 
-def test_of_a_core_statement_the_sent_text_is_shown() -> None:
+def test_a_finding_of_a_core_statement_shows_the_sent_sql() -> None:
     info = declare(
         select(USERS.c.id, USERS.c.nick).where(USERS.c.id == bindparam("user_id")),
         tuple[int, str],
@@ -430,12 +440,12 @@ def test_of_a_core_statement_the_sent_text_is_shown() -> None:
     assert '.label("nick!")' in found.hint
 
 
-def test_a_refusal_is_told_in_the_words_of_the_database() -> None:
+def test_a_refused_statement_shows_the_message_of_the_database() -> None:
     info = declare("SELECT nmae FROM users", list[str])
     error = Refused('column "nmae" does not exist', position=7, hint="try name", code="42703")
     found = refused(info, error)
     assert (found.code, found.severity, found.hint) == ("TP301", Severity.ERROR, "try name")
-    assert found.message == 'PostgreSQL refuses it: column "nmae" does not exist'
+    assert found.message == 'PostgreSQL refuses the statement: column "nmae" does not exist'
     assert found.details["sqlstate"] == "42703"
 
 
@@ -445,9 +455,3 @@ def test_a_parameter_without_a_type_has_a_code_of_its_own() -> None:
     found = refused(info, error)
     assert found.code == "TP202"
     assert "CAST" in found.hint
-
-
-def test_a_statement_that_cannot_even_be_sent_is_a_finding() -> None:
-    info = declare(select(cast(USERS.c.id, INET)), list[Any])
-    found = refused(info, Refused("SQLite has no INET"), "sqlite")
-    assert (found.code, found.details["sql"]) == ("TP301", info.sql)

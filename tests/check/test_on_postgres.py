@@ -1,4 +1,4 @@
-"""The commands as a user runs them, on a real PostgreSQL: what goes wrong is told, once."""
+"""The commands as a user runs them, on a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from sqla_typedpool.check import snapshots as check_snapshots
+from sqla_typedpool.check.snapshot_format import document_text
+from sqla_typedpool.describe.model import Description
 from sqla_typedpool.embedded import Postgres
 from sqla_typedpool.embedded.binaries import find_bindir
 from tests.support.check_commands import Answer, command
@@ -63,7 +67,7 @@ async def bad(db: Executor) -> list[tuple[str]]:
 
 @pytest.fixture(scope="module")
 def shop(postgres: Postgres) -> Iterator[str]:
-    """A database with a schema; its URL."""
+    """The URL of a database with a schema."""
 
     async def run(database: str, *statements: str) -> None:
         url = postgres.url("asyncpg").replace("+asyncpg", "").rpartition("/")[0]
@@ -95,8 +99,8 @@ def app(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def check(folder: Path, url: str, *words: str) -> Answer:
-    return command(folder, "check", "app", "--database-url", url, *words)
+def check(folder: Path, url: str, *arguments: str) -> Answer:
+    return command(folder, "check", "app", "--database-url", url, *arguments)
 
 
 def as_role(url: str, role: str) -> str:
@@ -104,10 +108,10 @@ def as_role(url: str, role: str) -> str:
     return f"{scheme}://{role}:s3cret@{rest.partition('@')[2]}"
 
 
-def test_a_clean_application_is_clean(app: Path, shop: str) -> None:
+def test_a_correct_application_has_no_findings(app: Path, shop: str) -> None:
     answer = check(app, shop)
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    assert answer.stdout.startswith("2 queries checked, nothing found (PostgreSQL ")
+    assert answer.stdout.startswith("2 queries checked, no findings (PostgreSQL ")
 
 
 def test_the_command_is_a_program(app: Path, shop: str) -> None:
@@ -129,12 +133,12 @@ def test_an_env_file_is_read_only_when_it_is_named(app: Path, shop: str) -> None
     (app / ".env").write_text(f'DATABASE_URL="{shop}"\n')
     unasked = command(app, "check", "app")
     assert unasked.returncode == 2
-    assert "next, one of three" in unasked.stderr
+    assert "there is no database, and there are no snapshots" in unasked.stderr
     assert command(app, "check", "app", "--env-file", ".env").returncode == 0
 
 
 @pytest.mark.parametrize(
-    ("sql", "words"),
+    ("sql", "expected"),
     [
         ("SELEC name FROM users", 'syntax error at or near "SELEC"'),
         ("SELECT name FROM user_s", 'relation "user_s" does not exist'),
@@ -142,19 +146,19 @@ def test_an_env_file_is_read_only_when_it_is_named(app: Path, shop: str) -> None
         ("SELECT name FROM users WHERE id = 'x'", "invalid input syntax"),
     ],
 )
-def test_a_refused_statement_is_one_finding_at_its_place(
-    app: Path, shop: str, sql: str, words: str
+def test_a_refused_statement_is_one_finding_with_its_location(
+    app: Path, shop: str, sql: str, expected: str
 ) -> None:
     (app / "app.py").write_text(APP + BAD.format(sql=sql))
     answer = check(app, shop)
     assert answer.returncode == 1, answer.stdout + answer.stderr
     assert answer.stdout.count("TP301] ") == 1
-    assert words in answer.stdout
+    assert expected in answer.stdout
     assert "app.py:23:" in answer.stdout
     assert "^" in answer.stdout
 
 
-def test_a_missed_null_is_an_error_with_its_reason(app: Path, shop: str) -> None:
+def test_an_overlooked_null_is_an_error_with_its_reason(app: Path, shop: str) -> None:
     sql = "SELECT p.title FROM users u LEFT JOIN posts p ON p.author = u.id"
     (app / "app.py").write_text(APP + BAD.format(sql=sql))
     report = json.loads(check(app, shop, "--format", "json").stdout)
@@ -165,32 +169,32 @@ def test_a_missed_null_is_an_error_with_its_reason(app: Path, shop: str) -> None
     assert report["clean"] is False
 
 
-def test_what_the_modules_print_stays_out_of_the_json(app: Path, shop: str) -> None:
+def test_output_of_modules_is_not_in_the_json(app: Path, shop: str) -> None:
     (app / "app.py").write_text("print('hello')\n" + APP)
     assert json.loads(check(app, shop, "--format", "json").stdout)["clean"] is True
 
 
 @pytest.mark.parametrize(
-    ("url", "words"),
+    ("url", "expected"),
     [
         ("postgresql://me:s3cret@127.0.0.1:1/shop", "cannot be used"),
         ("postgresql://me:s3cret@no-such-host.invalid/shop", "cannot be used"),
         ("{server}/no_such_database", "does not exist"),
-        ("oracle://me:s3cret@h/d", "are checked on"),
-        ("nonsense", "the database URL is none"),
+        ("oracle://me:s3cret@h/d", "is not supported"),
+        ("nonsense", "the database URL is not a URL"),
     ],
 )
-def test_a_database_that_cannot_be_had_is_one_sentence(
-    app: Path, shop: str, url: str, words: str
+def test_a_database_that_cannot_be_used_is_one_error_message(
+    app: Path, shop: str, url: str, expected: str
 ) -> None:
     answer = check(app, url.format(server=shop.rpartition("/")[0]))
     assert answer.returncode == 2
-    assert words in answer.stderr
+    assert expected in answer.stderr
     assert len(answer.stderr.splitlines()) == 1
     assert "s3cret" not in answer.stderr
 
 
-def test_an_unknown_role_is_one_sentence_without_its_password(app: Path, shop: str) -> None:
+def test_an_unknown_role_is_one_error_message_without_its_password(app: Path, shop: str) -> None:
     answer = check(app, as_role(shop, "nobody_of_that_name"))
     assert answer.returncode == 2
     assert "nobody_of_that_name" in answer.stderr
@@ -202,7 +206,7 @@ def test_an_unknown_role_is_one_sentence_without_its_password(app: Path, shop: s
     ("sql", "right"),
     [("SELECT name FROM users", "SELECT"), ("DELETE FROM posts RETURNING title", "DELETE")],
 )
-def test_a_role_that_may_not_run_a_statement_gets_a_finding(
+def test_a_missing_privilege_for_a_statement_is_a_finding(
     app: Path, shop: str, sql: str, right: str
 ) -> None:
     (app / "app.py").write_text(APP.partition("@query")[0] + BAD.format(sql=sql))
@@ -217,7 +221,7 @@ def test_a_role_that_may_not_run_a_statement_gets_a_finding(
     assert f"next: GRANT {right} ON public." in answer.stdout
 
 
-def test_what_the_driver_cannot_read_is_a_finding_of_one_query(app: Path, shop: str) -> None:
+def test_a_type_that_the_driver_cannot_read_is_a_finding_of_one_query(app: Path, shop: str) -> None:
     asyncio.run(_settings(shop, "CREATE TABLE words (id bigint NOT NULL, found tsvector)"))
     (app / "app.py").write_text(APP + BAD.format(sql="SELECT words FROM words"))
     answer = check(app, shop)
@@ -227,16 +231,16 @@ def test_what_the_driver_cannot_read_is_a_finding_of_one_query(app: Path, shop: 
 
 
 @pytest.mark.parametrize("given", ["--database-url", "DATABASE_URL"])
-def test_an_empty_url_is_no_reason_to_take_the_snapshots(app: Path, shop: str, given: str) -> None:
+def test_an_empty_url_is_an_error(app: Path, shop: str, given: str) -> None:
     prepare(app, shop)
-    words, environment = (["--database-url", ""], {}) if given[0] == "-" else ([], {given: ""})
-    answer = command(app, "check", "app", *words, **environment)
+    arguments, environment = (["--database-url", ""], {}) if given[0] == "-" else ([], {given: ""})
+    answer = command(app, "check", "app", *arguments, **environment)
     assert answer.returncode == 2
     assert given in answer.stderr
     assert "empty; next:" in answer.stderr
 
 
-def test_a_full_disk_is_one_sentence(app: Path, shop: str) -> None:
+def test_a_full_disk_is_one_error_message(app: Path, shop: str) -> None:
     prepare(app, shop)
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
@@ -250,11 +254,11 @@ def test_a_full_disk_is_one_sentence(app: Path, shop: str) -> None:
             timeout=60,
         )
     assert ended.returncode == 2
-    assert "No space left on device; next: look at the disk" in ended.stderr
+    assert "No space left on device; next: check the disk" in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
 
 
-def test_a_role_without_rights_gets_a_finding(app: Path, shop: str) -> None:
+def test_a_missing_privilege_for_a_schema_is_a_finding(app: Path, shop: str) -> None:
     (app / "app.py").write_text(APP + BAD.format(sql="SELECT id::text FROM hidden.secrets"))
     answer = check(app, as_role(shop, "shop_stranger"))
     assert answer.returncode == 1
@@ -262,7 +266,7 @@ def test_a_role_without_rights_gets_a_finding(app: Path, shop: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["no temporary functions", "read-only"])
-def test_where_nullability_is_unknown_it_is_said_and_never_assumed(
+def test_unknown_nullability_is_reported_and_counts_as_nullable(
     app: Path, shop: str, kind: str
 ) -> None:
     url = as_role(shop, "shop_reader")
@@ -286,7 +290,7 @@ async def _settings(url: str, statement: str) -> None:
     await connection.close()
 
 
-def test_a_module_that_cannot_be_imported_is_one_sentence(app: Path, shop: str) -> None:
+def test_a_module_that_cannot_be_imported_is_an_error_message(app: Path, shop: str) -> None:
     (app / "app.py").write_text(APP + "\nimport nothing_of_that_name\n")
     answer = check(app, shop)
     assert answer.returncode == 2
@@ -294,14 +298,13 @@ def test_a_module_that_cannot_be_imported_is_one_sentence(app: Path, shop: str) 
     assert "app.py:22" in answer.stderr
 
 
-def test_a_file_of_sql_that_is_not_utf_8_is_named(app: Path, shop: str) -> None:
+def test_an_sql_file_that_is_not_utf_8_is_named(app: Path, shop: str) -> None:
     (app / "bad.sql").write_bytes(b"SELECT 'caf\xe9' AS name")
     source = APP + BAD.format(sql="x").replace('"x"', 'path="bad.sql"')
     (app / "app.py").write_text(source)
     answer = check(app, shop)
-    assert answer.returncode == 2
-    assert "bad.sql" in answer.stderr
-    assert "UTF-8" in answer.stderr
+    assert answer.returncode == 1
+    assert "error[TP303] bad.sql is not UTF-8" in answer.stdout
 
 
 # ----------------------------------------------------------------------- snapshots
@@ -312,11 +315,11 @@ def snapshots(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in found}
 
 
-def prepare(folder: Path, url: str, *words: str) -> Answer:
-    return command(folder, "prepare", "app", "--database-url", url, *words)
+def prepare(folder: Path, url: str, *arguments: str) -> Answer:
+    return command(folder, "prepare", "app", "--database-url", url, *arguments)
 
 
-def test_prepare_writes_what_a_check_without_a_database_reads(app: Path, shop: str) -> None:
+def test_prepare_writes_snapshots_that_check_reads(app: Path, shop: str) -> None:
     answer = prepare(app, shop)
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.startswith("2 snapshots in .sqla_typedpool: 2 written, 0 removed")
@@ -328,7 +331,7 @@ def test_prepare_writes_what_a_check_without_a_database_reads(app: Path, shop: s
     assert "0 written, 0 removed" in again.stdout
 
 
-def test_prepare_removes_what_no_query_needs(app: Path, shop: str) -> None:
+def test_prepare_removes_unused_snapshots(app: Path, shop: str) -> None:
     prepare(app, shop)
     (app / "app.py").write_text(APP.partition('@query("DELETE')[0])
     assert "TP404" in prepare(app, shop, "--check").stdout
@@ -336,7 +339,7 @@ def test_prepare_removes_what_no_query_needs(app: Path, shop: str) -> None:
     assert len(snapshots(app)) == 1
 
 
-def test_prepare_check_fails_where_the_schema_has_changed(app: Path, shop: str) -> None:
+def test_prepare_check_fails_after_a_change_of_the_schema(app: Path, shop: str) -> None:
     prepare(app, shop)
     assert prepare(app, shop, "--check").returncode == 0
     before = snapshots(app)
@@ -350,17 +353,67 @@ def test_prepare_check_fails_where_the_schema_has_changed(app: Path, shop: str) 
     assert snapshots(app) == before
 
 
+def test_a_reworded_reason_makes_no_snapshot_stale(
+    app: Path, shop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reworded(query: str, never_null: tuple[str, ...], description: Description) -> str:
+        columns = tuple(replace(each, why="an old reason") for each in description.columns)
+        old = replace(description, columns=columns, notes=("an old note",))
+        return document_text(query, never_null, old)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(check_snapshots, "document_text", reworded)
+        prepare(app, shop)
+    assert "an old reason" in "".join(snapshots(app).values())
+    answer = prepare(app, shop, "--check")
+    assert answer.returncode == 0, answer.stdout
+    assert "2 written" in prepare(app, shop).stdout
+    assert "an old reason" not in "".join(snapshots(app).values())
+
+
+def test_prepare_check_reports_a_damaged_snapshot(app: Path, shop: str) -> None:
+    prepare(app, shop)
+    (path,) = (app / ".sqla_typedpool").rglob("*get_user*.json")
+    path.write_text(path.read_text().replace('"nullable": false', '"nullable": true'))
+    answer = prepare(app, shop, "--check")
+    assert answer.returncode == 1
+    assert f"error[TP403] {path.name} is damaged: it was edited or merged" in answer.stdout
+
+
+def test_the_snapshot_of_a_refused_or_faulty_query_is_not_called_unused(
+    app: Path, shop: str
+) -> None:
+    (app / "app.py").write_text(APP + BAD.format(sql="SELECT title FROM extra"))
+    asyncio.run(_settings(shop, "CREATE TABLE extra (title text)"))
+    prepare(app, shop)
+    asyncio.run(_settings(shop, "DROP TABLE extra"))
+    answer = prepare(app, shop, "--check")
+    assert "TP301" in answer.stdout
+    assert "TP404" not in answer.stdout
+    (app / "app.py").write_text(APP + BAD.format(sql="SELECT :x"))
+    answer = prepare(app, shop, "--check")
+    assert "TP303" in answer.stdout
+    assert "TP404" not in answer.stdout
+    before = snapshots(app)
+    answer = prepare(app, shop)
+    assert answer.returncode == 1
+    assert "no snapshots were written" in answer.stderr
+    assert snapshots(app) == before
+
+
 def test_nothing_is_written_when_a_statement_is_refused(app: Path, shop: str) -> None:
     prepare(app, shop)
     before = snapshots(app)
     (app / "app.py").write_text(APP + BAD.format(sql="SELECT nam FROM users"))
     answer = prepare(app, shop)
     assert answer.returncode == 1
-    assert "nothing was written" in answer.stderr
+    assert "no snapshots were written" in answer.stderr
     assert snapshots(app) == before
 
 
-def test_a_changed_query_has_no_snapshot_and_a_cut_one_is_damaged(app: Path, shop: str) -> None:
+def test_a_changed_query_has_no_snapshot_and_a_truncated_file_is_damaged(
+    app: Path, shop: str
+) -> None:
     prepare(app, shop)
     for path in (app / ".sqla_typedpool").rglob("*get_user*.json"):
         path.write_text(path.read_text()[:100])
@@ -371,7 +424,7 @@ def test_a_changed_query_has_no_snapshot_and_a_cut_one_is_damaged(app: Path, sho
     assert "TP403" in answer.stdout
 
 
-def test_snapshots_hold_no_secret_no_host_and_no_number_of_a_type(app: Path, shop: str) -> None:
+def test_snapshots_contain_no_password_host_or_oid(app: Path, shop: str) -> None:
     prepare(app, as_role(shop, "shop_reader"))
     text = "".join(snapshots(app).values())
     assert "s3cret" not in text
@@ -397,27 +450,27 @@ def test_describe_shows_a_table(app: Path, shop: str) -> None:
 
 def test_describe_reads_standard_input_and_files(app: Path, shop: str) -> None:
     (app / "one.sql").write_text("SELECT name FROM users")
-    words = ("describe", "--file", "one.sql", "--format", "json", "--database-url", shop)
-    (column,) = json.loads(command(app, *words).stdout)["columns"]
+    arguments = ("describe", "--file", "one.sql", "--format", "json", "--database-url", shop)
+    (column,) = json.loads(command(app, *arguments).stdout)["columns"]
     assert column["origin"] == "public.users.name"
     assert column["nullable"] is False
 
 
 @pytest.mark.parametrize("sql", ["", "  ", "-- nothing"])
-def test_describe_of_nothing_is_one_sentence(app: Path, sql: str) -> None:
+def test_describe_without_a_statement_is_an_error_message(app: Path, sql: str) -> None:
     answer = command(app, "describe", sql, "--database-url", "postgresql://h/d")
     assert answer.returncode == 2
-    assert "only blanks and comments" in answer.stderr
+    assert "only spaces and comments" in answer.stderr
 
 
-def test_describe_of_a_file_that_is_not_utf_8_is_one_sentence(app: Path) -> None:
+def test_describe_of_a_file_that_is_not_utf_8_is_an_error_message(app: Path) -> None:
     (app / "bad.sql").write_bytes(b"SELECT 'caf\xe9'")
     answer = command(app, "describe", "--file", "bad.sql", "--database-url", "postgresql://h/d")
     assert answer.returncode == 2
     assert "bad.sql cannot be read as UTF-8 text" in answer.stderr
 
 
-def test_describe_of_a_wrong_statement_is_one_sentence(app: Path, shop: str) -> None:
+def test_describe_of_a_wrong_statement_is_an_error_message(app: Path, shop: str) -> None:
     answer = command(app, "describe", "SELECT nam FROM users", "--database-url", shop)
     assert answer.returncode == 2
     assert 'column "nam" does not exist' in answer.stderr
@@ -426,7 +479,7 @@ def test_describe_of_a_wrong_statement_is_one_sentence(app: Path, shop: str) -> 
 # ------------------------------------------------------------------ nothing is left
 
 
-def test_the_database_is_as_it_was(app: Path, shop: str) -> None:
+def test_the_database_is_not_changed(app: Path, shop: str) -> None:
     pg_dump = find_bindir() / "pg_dump"  # the server's own: an older one refuses
     if not pg_dump.exists():
         pytest.skip("there is no pg_dump")

@@ -1,4 +1,4 @@
-"""Parameters: what drivers take, and what a signature says."""
+"""The comparison of parameters with declared types."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class Name(str):
 
 
 class Moment(datetime):
-    """As pendulum's."""
+    """A subclass of datetime, like pendulum's."""
 
 
 class Unheard:
-    """A class of the application's, for which it may have set up a codec."""
+    """A class of the application, for which it may have registered a codec."""
 
 
 @dataclass
@@ -71,7 +71,7 @@ def found_for(
     family: str = "postgresql",
     **how: bool,
 ) -> list[Finding]:
-    """What is said of ``:x``, declared so, where the database wants a type."""
+    """Return the findings of the parameter ``:x`` with this annotation and database type."""
     info = declare(sql, None, x=annotation)
     return compare_parameters(info, described(takes("x", kind, **how), family=family))
 
@@ -131,7 +131,7 @@ def found_for(
         (Item, postgresql_type("item", fields=(("price", postgresql_type("int8")),))),
     ],
 )
-def test_what_the_drivers_take_is_not_mentioned(annotation: Any, kind: Any) -> None:
+def test_types_that_the_drivers_accept_give_no_finding(annotation: Any, kind: Any) -> None:
     assert codes(found_for(annotation, kind)) == []
     assert codes(found_for(Optional[annotation], kind)) == []  # noqa: UP045 - NewTypes of 3.10
 
@@ -140,37 +140,37 @@ def test_what_the_drivers_take_is_not_mentioned(annotation: Any, kind: Any) -> N
     ("annotation", "kind", "reason"),
     [
         (bool, "int4", "0 or 1"),
-        (float, "int8", "cut it down"),
-        (Decimal, "int8", "cut it down"),
-        (str, "int4", "asyncpg takes no str"),
-        (int, "bool", "asyncpg takes no int"),
+        (float, "int8", "truncates it"),
+        (Decimal, "int8", "truncates it"),
+        (str, "int4", "asyncpg does not accept str"),
+        (int, "bool", "asyncpg does not accept int"),
         (float, "numeric", "1.69999"),
         (bool, "numeric", "0 or 1"),
-        (int, "text", "asyncpg takes no int"),
-        (UUID, "text", "asyncpg takes no UUID"),
-        (bytes, "text", "asyncpg takes no bytes"),
-        (str, "bytea", "asyncpg takes no str"),
-        (datetime, "date", "time of day"),
-        (Moment, "date", "time of day"),
-        (datetime, "time", "the day would be dropped"),
-        (str, "timestamptz", "asyncpg takes no str"),
-        (int, "interval", "asyncpg takes no int"),
-        (int, "uuid", "asyncpg takes no int"),
-        (int, "inet", "asyncpg takes no int"),
-        (int, MOOD, "asyncpg takes no int"),
-        (Numbers, "text", "asyncpg takes no int"),
-        (Texts, "int4", "asyncpg takes no str"),
-        (Literal["a"], "int4", "asyncpg takes no str"),
-        (int | str, "int4", "asyncpg takes no str"),
-        (list[int], "int4", "asyncpg takes no list"),
-        (int, "int4[]", "it is an array"),
-        (list[str], "int4[]", "asyncpg takes no str"),
-        (Names, "int4[]", "asyncpg takes no str"),
-        (Sequence[float], "int4[]", "cut it down"),
-        (tuple[int, str], "int4[]", "asyncpg takes no str"),
+        (int, "text", "asyncpg does not accept int"),
+        (UUID, "text", "asyncpg does not accept UUID"),
+        (bytes, "text", "asyncpg does not accept bytes"),
+        (str, "bytea", "asyncpg does not accept str"),
+        (datetime, "date", "drop the time of day"),
+        (Moment, "date", "drop the time of day"),
+        (datetime, "time", "drop the day"),
+        (str, "timestamptz", "asyncpg does not accept str"),
+        (int, "interval", "asyncpg does not accept int"),
+        (int, "uuid", "asyncpg does not accept int"),
+        (int, "inet", "asyncpg does not accept int"),
+        (int, MOOD, "asyncpg does not accept int"),
+        (Numbers, "text", "asyncpg does not accept int"),
+        (Texts, "int4", "asyncpg does not accept str"),
+        (Literal["a"], "int4", "asyncpg does not accept str"),
+        (int | str, "int4", "asyncpg does not accept str"),
+        (list[int], "int4", "asyncpg does not accept list"),
+        (int, "int4[]", "the type is an array"),
+        (list[str], "int4[]", "asyncpg does not accept str"),
+        (Names, "int4[]", "asyncpg does not accept str"),
+        (Sequence[float], "int4[]", "truncates it"),
+        (tuple[int, str], "int4[]", "asyncpg does not accept str"),
     ],
 )
-def test_what_is_refused_or_silently_changed_is_an_error(
+def test_a_type_that_is_refused_or_silently_changed_is_an_error(
     annotation: Any, kind: Any, reason: str
 ) -> None:
     (found,) = found_for(annotation, kind)
@@ -180,9 +180,9 @@ def test_what_is_refused_or_silently_changed_is_an_error(
     assert found.hint
 
 
-def test_a_message_names_both_types_and_what_to_write() -> None:
+def test_the_message_names_both_types_and_the_hint_a_correction() -> None:
     (found,) = found_for(datetime, "date")
-    assert found.message == ":x is declared datetime, and the database takes date"
+    assert found.message == ":x is declared datetime, but the database expects date"
     assert found.hint == "declare it date, or write CAST(:x AS timestamp)"
     (found,) = found_for(str, "int4")
     assert found.hint == "declare it int"
@@ -205,15 +205,13 @@ def test_a_message_names_both_types_and_what_to_write() -> None:
         (dict[str, int], "text"),
     ],
 )
-def test_what_only_a_type_of_sqlalchemys_converts_has_its_own_code(
-    annotation: Any, kind: Any
-) -> None:
+def test_values_that_need_a_sqlalchemy_type_have_their_own_code(annotation: Any, kind: Any) -> None:
     (found,) = found_for(annotation, kind)
     assert (found.code, found.severity) == ("TP204", Severity.ERROR)
     assert "(name" not in found.hint
 
 
-def test_sqlalchemy_may_convert_what_it_has_a_type_for() -> None:
+def test_parameters_with_a_sqlalchemy_type_are_not_checked() -> None:
     for annotation in (Plain, dict[str, Any], float):
         assert codes(found_for(annotation, "int4", is_processed=True)) == []
 
@@ -228,21 +226,21 @@ def test_an_expanding_parameter_takes_a_list() -> None:
         assert found.hint == "declare it list[int]"
 
 
-def test_members_that_the_database_does_not_know_are_an_error() -> None:
+def test_members_that_are_not_labels_of_the_database_are_an_error() -> None:
     (found,) = found_for(More, MOOD)
     assert (found.code, found.severity) == ("TP111", Severity.ERROR)
     assert "'angry'" in found.message
     assert codes(found_for(Literal["sad", "angry"], MOOD)) == ["TP111 x"]
 
 
-def test_a_type_that_is_not_told_is_a_warning_on_postgresql_alone() -> None:
+def test_an_unknown_parameter_type_is_a_warning_only_on_postgresql() -> None:
     (found,) = found_for(int, None)
     assert (found.code, found.severity) == ("TP202", Severity.WARNING)
     assert codes(found_for(int, None, family="sqlite")) == []
     assert codes(found_for(int, None, family="mysql")) == []
 
 
-def test_sqlite_takes_few_types() -> None:
+def test_sqlite_accepts_few_types() -> None:
     taken = (int, bool, float, str, bytes, date, datetime, Texts, Numbers, UserId, Any)
     for annotation in taken:
         assert codes(found_for(annotation, None, family="sqlite")) == []
@@ -252,14 +250,14 @@ def test_sqlite_takes_few_types() -> None:
     assert codes(found_for(list[UUID], None, family="sqlite", is_list=True)) == ["TP204 x"]
 
 
-def test_mysql_sends_whatever_str_makes_of_an_object() -> None:
+def test_mysql_accepts_its_own_types_only() -> None:
     for annotation in (int, Decimal, UUID, time, timedelta, str, bytes):
         assert codes(found_for(annotation, None, family="mysql")) == []
     for annotation in (Plain, Texts, dict[str, int], bytearray, Item):
         assert codes(found_for(annotation, None, family="mysql")) == ["TP204 x"], annotation
 
 
-def test_parameters_that_the_database_has_not_described_are_left_alone() -> None:
+def test_parameters_without_a_description_are_not_checked() -> None:
     info = declare("SELECT f(:x)", None, x=int)
     assert compare_parameters(info, described()) == []
 
@@ -291,13 +289,13 @@ def test_parameters_that_the_database_has_not_described_are_left_alone() -> None
         ("SELECT 1 FROM t WHERE f(:x) = a", None),
     ],
 )
-def test_only_a_comparison_that_is_surely_never_true_is_mentioned(
+def test_only_comparisons_that_are_never_true_for_null_are_found(
     sql: str, operator: str | None
 ) -> None:
     assert never_true_for_null(sql, "x") == operator
 
 
-def test_a_parameter_that_may_be_none_in_a_comparison_is_a_note() -> None:
+def test_a_comparison_with_an_optional_parameter_is_a_note() -> None:
     sql = "UPDATE t SET b = 1 WHERE a = :x"
     (found,) = found_for(int | None, "int4", sql)
     assert (found.code, found.severity) == ("TP203", Severity.NOTE)

@@ -1,4 +1,4 @@
-"""asyncpg and psycopg accept exactly the parameters that `check/passing.py` does not object to.
+"""asyncpg and psycopg accept exactly the types that `parameter_types.unsupported` accepts.
 
 Each value is inserted into a column of each type, through both drivers, and read back as text.
 """
@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from sqla_typedpool.check.parameter_types import accepted_by, objection_to
+from sqla_typedpool.check.parameter_types import accepted_by, unsupported
 from sqla_typedpool.embedded import Postgres
 from sqla_typedpool.mapping.dbtypes import postgresql_type
 
@@ -92,7 +92,7 @@ async def passed(postgres: Postgres, driver: str) -> dict[tuple[str, int], str |
     return found
 
 
-def test_drivers_accept_exactly_what_is_not_objected_to(postgres: Postgres) -> None:
+def test_the_drivers_accept_exactly_the_supported_types(postgres: Postgres) -> None:
     by_asyncpg = asyncio.run(passed(postgres, "asyncpg"))
     by_psycopg = asyncio.run(passed(postgres, "psycopg"))
     wrong = []
@@ -100,7 +100,7 @@ def test_drivers_accept_exactly_what_is_not_objected_to(postgres: Postgres) -> N
         value, other = values_for(kind)[number], by_psycopg[kind, number]
         db_type = postgresql_type(kind)
         is_fine = one is not None and one == other and not is_changed(kind, value)
-        if is_fine != (objection_to(type(value), db_type, "postgresql") is None):
+        if is_fine != (unsupported(type(value), db_type, "postgresql") is None):
             wrong.append((kind, value, one, other))
     assert wrong == []
     assert all(accepted_by(postgresql_type(kind), "postgresql") for kind in TYPES)

@@ -1,4 +1,4 @@
-"""What people, programs and GitHub are shown; what is explained; what is left out."""
+"""Reports as text, JSON and annotations; the documentation of rules; suppressions."""
 
 from __future__ import annotations
 
@@ -10,16 +10,24 @@ from pathlib import Path
 
 import pytest
 
-from sqla_typedpool.check.compare import compare, refused
+from sqla_typedpool.check.compare import compare
 from sqla_typedpool.check.model import Finding, Location, Severity
 from sqla_typedpool.check.report import Report, as_github, as_json, as_text
-from sqla_typedpool.check.rules import CODES, explain, finding, page
+from sqla_typedpool.check.rule_docs import explain, page, sections
+from sqla_typedpool.check.rules import (
+    NEEDLESS_OPTIONAL,
+    NULLABLE_COLUMN,
+    RULES,
+    SELECT_STAR,
+    Rule,
+    finding,
+)
 from sqla_typedpool.check.suppressions import Selection, Suppressions, comments_of
 from sqla_typedpool.check.terminal import cells, underlined
 from sqla_typedpool.errors import CannotRun, Refused
 from sqla_typedpool.mapping.dbtypes import postgresql_type
 from sqla_typedpool.queries import QueryInfo
-from tests.support.check_lab import codes, described, in_file, maybe, never, takes
+from tests.support.check_lab import codes, described, in_file, maybe, never, refused, takes
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden"
@@ -111,7 +119,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def report_of(app: Path) -> Report:
-    """The findings of the small application."""
+    """Return the report on the application above."""
     names = ["get_user", "recent", "books", "core", "moods", "count", "members"]
     infos = {name: in_file(app, SOURCE, name) for name in names}
     mood = postgresql_type("mood", labels=("sad", "ok", "happy"))
@@ -138,23 +146,23 @@ def report_of(app: Path) -> Report:
 
 
 def a_finding(
-    message: str = "wrong", place: Location | None = None, code: str = "TP101"
+    message: str = "wrong", location: Location | None = None, rule: Rule = NULLABLE_COLUMN
 ) -> Finding:
-    return finding(code, message, place, query="app.get", hint="mend it")
+    return finding(rule, message, location, query="app.get", hint="correct it")
 
 
 # -------------------------------------------------------------------------- people
 
 
-def test_the_text_report_is_the_one_that_was_looked_at(app: Path) -> None:
+def test_the_text_report_is_the_reviewed_one(app: Path) -> None:
     shown = as_text(report_of(app), colour=False, width=90)
     golden = GOLDEN / "report.txt"
     assert shown + "\n" == golden.read_text(encoding="utf-8"), (
-        "look at it, and write it to tests/golden/report.txt"
+        "review it, and write it to tests/check/golden/report.txt"
     )
 
 
-def test_colours_are_there_only_when_asked_for_and_change_nothing_else(app: Path) -> None:
+def test_colours_change_nothing_else(app: Path) -> None:
     report = report_of(app)
     plain, coloured = (as_text(report, colour=on, width=90) for on in (False, True))
     assert "\x1b[" not in plain
@@ -169,37 +177,37 @@ def test_no_line_of_a_snippet_is_wider_than_the_terminal(app: Path) -> None:
                 assert cells(line) <= width
 
 
-def test_a_clean_run_says_what_was_checked() -> None:
+def test_the_report_without_findings_names_what_was_checked() -> None:
     report = Report((), 12, "snapshots in .sqla_typedpool", 0.1)
     assert report.is_clean
     assert as_text(report, colour=False) == (
-        "12 queries checked, nothing found (snapshots in .sqla_typedpool, 0.10 s)"
+        "12 queries checked, no findings (snapshots in .sqla_typedpool, 0.10 s)"
     )
 
 
 def test_notes_alone_are_clean() -> None:
-    note = a_finding(code="TP107")
+    note = a_finding(rule=NEEDLESS_OPTIONAL)
     assert Report((note,), 1, "", 0).is_clean
     assert not Report((note, a_finding()), 1, "", 0).is_clean
-    assert not Report((a_finding(code="TP112"),), 1, "", 0).is_clean
+    assert not Report((a_finding(rule=SELECT_STAR),), 1, "", 0).is_clean
 
 
-def test_a_file_that_cannot_be_read_is_shown_without_its_line(tmp_path: Path) -> None:
-    place = Location(tmp_path / "gone.py", 3, 1)
-    shown = as_text(Report((a_finding(place=place),), 1, "db", 0), colour=False)
+def test_a_finding_in_an_unreadable_file_has_no_source_line(tmp_path: Path) -> None:
+    location = Location(tmp_path / "gone.py", 3, 1)
+    shown = as_text(Report((a_finding(location=location),), 1, "db", 0), colour=False)
     assert shown.splitlines()[0].endswith("gone.py:3:1: error[TP101] wrong")
     assert "|" not in shown
 
 
-def test_a_finding_without_a_place_comes_last(tmp_path: Path) -> None:
+def test_a_finding_without_a_location_comes_last(tmp_path: Path) -> None:
     findings = (a_finding("nowhere"), a_finding("somewhere", Location(tmp_path / "a.py")))
     shown = as_text(Report(findings, 1, "db", 0), colour=False)
     assert shown.index("somewhere") < shown.index("nowhere")
 
 
-def test_what_would_steer_the_terminal_is_not_printed(tmp_path: Path) -> None:
+def test_control_characters_are_not_printed(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("x = '\x1b[31m\x07'\n")
-    one = a_finding(place=Location(tmp_path / "a.py", 1, 1))
+    one = a_finding(location=Location(tmp_path / "a.py", 1, 1))
     shown = as_text(Report((replace(one, reason="\x1b[2Jgone"),), 1, "db", 0), colour=False)
     assert "\x1b" not in shown
     assert "\x07" not in shown
@@ -216,11 +224,13 @@ def test_what_would_steer_the_terminal_is_not_printed(tmp_path: Path) -> None:
         ("abc", 4, 1, "   ^"),
     ],
 )
-def test_carets_stand_below_what_is_meant(line: str, column: int, length: int, carets: str) -> None:
+def test_carets_are_below_the_underlined_part(
+    line: str, column: int, length: int, carets: str
+) -> None:
     assert underlined(line, column, length, 80)[1] == carets
 
 
-def test_a_long_line_is_cut_around_what_is_meant() -> None:
+def test_a_long_line_is_cut_around_the_underlined_part() -> None:
     line = f"{'a' * 200} wanted {'b' * 200}"
     shown, carets = underlined(line, 202, 6, 60)
     assert cells(shown) <= 60
@@ -230,7 +240,7 @@ def test_a_long_line_is_cut_around_what_is_meant() -> None:
 # ------------------------------------------------------------------ programs, GitHub
 
 
-def test_json_says_all_there_is(app: Path) -> None:
+def test_json_contains_every_fact(app: Path) -> None:
     document = json.loads(as_json(report_of(app)))
     assert list(document) == [
         *("version", "clean", "queries", "source", "seconds", "counts", "findings")
@@ -248,26 +258,28 @@ def test_json_says_all_there_is(app: Path) -> None:
     assert (first["file"], first["line"]) == ("app.py", 33)
 
 
-def test_json_of_a_finding_without_a_place_has_nulls() -> None:
+def test_json_of_a_finding_without_a_location_has_nulls() -> None:
     document = json.loads(as_json(Report((a_finding(),), 1, "db", 0)))
     (only,) = document["findings"]
     assert [only[key] for key in ("file", "line", "column", "length")] == [None] * 4
 
 
-def test_annotations_are_escaped_as_github_wants(
+def test_annotations_are_escaped_for_github(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    place = Location(tmp_path / "a, b:c" / "100%.py", 3, 5, 4)
-    one = finding("TP101", "50% of\r\nthem: a, b", place, query="q", hint="x")
+    location = Location(tmp_path / "a, b:c" / "100%.py", 3, 5, 4)
+    one = finding(NULLABLE_COLUMN, "50% of\r\nthem: a, b", location, query="q", hint="x")
     assert as_github(Report((one,), 1, "db", 0)) == (
         "::error file=a%2C b%3Ac/100%25.py,line=3,col=5,endColumn=8,title=TP101 q"
         "::50%25 of%0D%0Athem: a, b%0Anext: x"
     )
 
 
-def test_annotations_know_three_severities() -> None:
-    findings = tuple(a_finding(code=code) for code in ("TP101", "TP112", "TP107"))
+def test_annotations_have_three_severities() -> None:
+    findings = tuple(
+        a_finding(rule=rule) for rule in (NULLABLE_COLUMN, SELECT_STAR, NEEDLESS_OPTIONAL)
+    )
     lines = as_github(Report(findings, 1, "db", 0)).splitlines()
     assert sorted(line.split()[0] for line in lines) == ["::error", "::notice", "::warning"]
 
@@ -275,53 +287,53 @@ def test_annotations_know_three_severities() -> None:
 # -------------------------------------------------------------------------- codes
 
 
-def test_every_code_is_explained() -> None:
-    for code in CODES:
-        words = explain(code.lower())
-        assert words.startswith(f"{code}: ")
-        assert all(len(line) <= 100 for line in words.splitlines())
+def test_every_rule_is_explained() -> None:
+    for code in RULES:
+        text = explain(code.lower())
+        assert text.startswith(f"{code}: ")
+        assert all(len(line) <= 100 for line in text.splitlines())
 
 
-def test_a_code_that_does_not_exist_is_an_error_with_the_nearest_ones() -> None:
+def test_an_unknown_code_is_an_error_that_names_similar_ones() -> None:
     with pytest.raises(CannotRun, match=r"TP1O1.*did you mean TP1"):
         explain("TP1O1")
     with pytest.raises(CannotRun, match="TP101-TP1"):
         explain("E501")
 
 
-def test_a_finding_has_only_severities_of_its_code() -> None:
+def test_a_finding_has_only_severities_of_its_rule() -> None:
     with pytest.raises(ValueError, match="TP101 is never a note"):
-        finding("TP101", "", None, severity=Severity.NOTE)
+        finding(NULLABLE_COLUMN, "", None, severity=Severity.NOTE)
 
 
-def test_the_page_of_findings_is_the_one_that_is_in_force() -> None:
+def test_the_page_of_findings_is_up_to_date() -> None:
     assert (ROOT / "docs" / "reference" / "findings.md").read_text() == page(), (
-        'python -c "from sqla_typedpool.check.rules import page; '
+        'python -c "from sqla_typedpool.check.rule_docs import page; '
         "print(page(), end='')\" > docs/reference/findings.md"
     )
 
 
-def test_every_example_of_a_code_is_python() -> None:
-    for code in CODES.values():
-        for example in filter(None, (code.wrong, code.right)):
-            compile(example, code.code, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+def test_every_example_of_a_rule_is_valid_python() -> None:
+    for code, text in sections().items():
+        for example in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+            compile(example, code, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 # ------------------------------------------------------------------ what is left out
 
 
-def test_the_longer_prefix_decides() -> None:
-    assert Selection.of().keeps("TP107")
-    assert not Selection.of(ignore=["TP107"]).keeps("TP107")
-    assert not Selection.of(select=["TP2"]).keeps("TP107")
-    assert Selection.of(select=["tp107"], ignore=["TP1xx"]).keeps("TP107")
-    assert not Selection.of(select=["TP107"], ignore=["TP1xx"]).keeps("TP101")
-    assert not Selection.of(select=["ALL"], ignore=["TP101, TP112"]).keeps("TP112")
-    assert not Selection.of(select=["TP101"], ignore=["TP101"]).keeps("TP101")
+def test_the_longer_prefix_wins() -> None:
+    assert Selection.of().includes("TP107")
+    assert not Selection.of(ignore=["TP107"]).includes("TP107")
+    assert not Selection.of(select=["TP2"]).includes("TP107")
+    assert Selection.of(select=["tp107"], ignore=["TP1xx"]).includes("TP107")
+    assert not Selection.of(select=["TP107"], ignore=["TP1xx"]).includes("TP101")
+    assert not Selection.of(select=["ALL"], ignore=["TP101, TP112"]).includes("TP112")
+    assert not Selection.of(select=["TP101"], ignore=["TP101"]).includes("TP101")
 
 
 @pytest.mark.parametrize("written", ["TP999", "X", "TP5", "101"])
-def test_a_choice_of_what_does_not_exist_is_an_error(written: str) -> None:
+def test_selecting_an_unknown_code_is_an_error(written: str) -> None:
     with pytest.raises(CannotRun, match=f'"{written}"'):
         Selection.of(select=[written])
 
@@ -337,7 +349,7 @@ def noted(file: Path, decorator: str, after: str = "") -> QueryInfo:
 
 
 def apply(info: QueryInfo) -> list[str]:
-    """What is left of a column that may be NULL and another that nobody wants."""
+    """Return the findings about a nullable column that remain after suppression."""
     findings = compare(info, described(maybe("a", "int8")))
     return codes(Suppressions([info]).apply(findings))
 
@@ -355,7 +367,7 @@ def apply(info: QueryInfo) -> list[str]:
         '@query("""\n    SELECT a FROM t\n""",\n)  # typedpool: ignore[TP101]',
     ],
 )
-def test_a_comment_silences_a_finding(tmp_path: Path, decorator: str) -> None:
+def test_a_comment_suppresses_a_finding(tmp_path: Path, decorator: str) -> None:
     assert apply(noted(tmp_path / "one.py", decorator)) == []
 
 
@@ -370,19 +382,19 @@ def test_a_comment_silences_a_finding(tmp_path: Path, decorator: str) -> None:
         ("@query(\"SELECT a FROM t WHERE b = '# typedpool: ignore'\")", ["TP101 a"]),
     ],
 )
-def test_a_comment_that_silences_nothing_is_a_finding(
+def test_a_comment_that_suppresses_nothing_is_a_finding(
     tmp_path: Path, decorator: str, left: list[str]
 ) -> None:
     assert apply(noted(tmp_path / "one.py", decorator)) == left
 
 
-def test_a_comment_of_a_query_that_was_refused_is_not_called_useless(tmp_path: Path) -> None:
+def test_a_comment_at_a_refused_query_is_not_reported_as_unused(tmp_path: Path) -> None:
     info = noted(tmp_path / "one.py", '@query("SELECT a FROM t")  # typedpool: ignore[TP101]')
     found = [refused(info, Refused("no such table"))]
     assert codes(Suppressions([info]).apply(found)) == ["TP301"]
 
 
-def test_a_comment_in_an_sql_file_silences_what_is_on_its_line(tmp_path: Path) -> None:
+def test_a_comment_in_an_sql_file_suppresses_findings_on_its_line(tmp_path: Path) -> None:
     (tmp_path / "one.sql").write_text("SELECT a -- typedpool: ignore[TP101]\nFROM t\n")
     info = noted(tmp_path / "one.py", '@query(path="one.sql")')
     assert apply(info) == []
@@ -391,7 +403,7 @@ def test_a_comment_in_an_sql_file_silences_what_is_on_its_line(tmp_path: Path) -
     assert apply(info) == ["TP101 a", "TP001 TP101"]
 
 
-def test_a_useless_comment_is_pointed_at(tmp_path: Path) -> None:
+def test_the_location_of_a_comment_is_the_comment(tmp_path: Path) -> None:
     info = noted(tmp_path / "one.py", '@query("SELECT a FROM t")  # typedpool: ignore[TP2]')
     (comment,) = comments_of(tmp_path / "one.py")
-    assert comment.place == Location(info.origin.file, 2, 28, len("# typedpool: ignore[TP2]"))
+    assert comment.location == Location(info.origin.file, 2, 28, len("# typedpool: ignore[TP2]"))

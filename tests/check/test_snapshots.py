@@ -1,4 +1,4 @@
-"""Descriptions in files: the same in, the same out, and never half of one."""
+"""Writing and reading snapshots."""
 
 from __future__ import annotations
 
@@ -14,27 +14,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Text, bindparam, column, func, select
 
-from sqla_typedpool.check.encoding import decoded, encoded, sealed
-from sqla_typedpool.check.snapshots import Snapshots, document_of
+from sqla_typedpool.check.describing import compile_query
+from sqla_typedpool.check.snapshot_format import document_text, is_same, parse_document
+from sqla_typedpool.check.snapshots import Snapshots, snapshot_text
 from sqla_typedpool.describe.model import ColumnDescription, Description, ParameterDescription
 from sqla_typedpool.errors import CannotRun, SnapshotError
 from sqla_typedpool.mapping.dbtypes import DbType
 from tests.support.check_lab import declare, described, maybe, never
+from tests.support.commands import ROOT
 
-QUERY = declare("SELECT id, nick FROM u WHERE id = :id", list[tuple[int, str]], id=int)
-SAID = described(never("id", "int8"), maybe("nick", "text"), sql=" SELECT")
+QUERY = compile_query(
+    declare("SELECT id, nick FROM u WHERE id = :id", list[tuple[int, str]], id=int), "postgresql"
+)
+DESCRIPTION = described(never("id", "int8"), maybe("nick", "text"), sql=" SELECT")
 
 
-def said(sql: str) -> Description:
+def description_of(sql: str) -> Description:
     return described(never("id", "int8"), maybe("nick", "text"), sql=sql)
 
 
 def written(folder: Path) -> tuple[Snapshots, Path]:
-    """A folder with the snapshot of QUERY."""
+    """Return a folder with the snapshot of QUERY, and the path of the snapshot."""
     snapshots = Snapshots(folder)
-    path = snapshots.path_of(QUERY, "postgresql")
-    description = said("SELECT id, nick FROM u WHERE id = $1")
-    snapshots.write("postgresql", {path: document_of(QUERY, description)})
+    path = snapshots.path_of(QUERY)
+    description = description_of("SELECT id, nick FROM u WHERE id = $1")
+    snapshots.write({path: snapshot_text(QUERY, description)})
     return snapshots, path
 
 
@@ -77,13 +81,13 @@ descriptions = st.builds(
 
 
 @given(descriptions)
-def test_what_is_written_is_what_is_read(description: Description) -> None:
-    assert decoded(json.dumps(sealed({"format": 1} | encoded(description)))) == description
+def test_a_description_is_the_same_after_writing_and_reading(description: Description) -> None:
+    assert parse_document(document_text("app.get", ("id",), description)) == description
 
 
-def test_a_snapshot_is_read_for_its_query(tmp_path: Path) -> None:
+def test_a_snapshot_is_found_for_its_query(tmp_path: Path) -> None:
     snapshots, _ = written(tmp_path)
-    found = snapshots.read(QUERY, "postgresql")
+    found = snapshots.read(QUERY)
     assert found is not None
     assert [column.name for column in found.columns] == ["id", "nick"]
     assert snapshots.families() == ["postgresql"]
@@ -92,25 +96,25 @@ def test_a_snapshot_is_read_for_its_query(tmp_path: Path) -> None:
 def test_a_changed_statement_has_no_snapshot(tmp_path: Path) -> None:
     snapshots, _ = written(tmp_path)
     changed = declare("SELECT id FROM u WHERE id = :id", list[int], id=int)
-    assert snapshots.read(changed, "postgresql") is None
+    assert snapshots.read(compile_query(changed, "postgresql")) is None
 
 
-def test_a_parameter_that_may_be_none_is_another_snapshot(tmp_path: Path) -> None:
+def test_an_optional_parameter_needs_a_different_snapshot(tmp_path: Path) -> None:
     snapshots, _ = written(tmp_path)
     optional = declare("SELECT id, nick FROM u WHERE id = :id", list[int], id=int | None)
-    assert snapshots.read(optional, "postgresql") is None
+    assert snapshots.read(compile_query(optional, "postgresql")) is None
 
 
-def test_the_same_description_is_the_same_file_byte_by_byte(tmp_path: Path) -> None:
+def test_the_same_description_gives_the_same_bytes(tmp_path: Path) -> None:
     snapshots, path = written(tmp_path)
     before = path.read_bytes()
-    changed = snapshots.write("postgresql", {path: before.decode()})
+    changed = snapshots.write({path: before.decode()})
     assert changed == (0, 0)
     assert path.read_bytes() == before
     assert before.endswith(b"}\n")
 
 
-def test_a_snapshot_holds_neither_the_server_nor_an_oid(tmp_path: Path) -> None:
+def test_a_snapshot_contains_neither_the_server_nor_an_oid(tmp_path: Path) -> None:
     _, path = written(tmp_path)
     text = path.read_text()
     assert "PostgreSQL 15" not in text
@@ -118,64 +122,73 @@ def test_a_snapshot_holds_neither_the_server_nor_an_oid(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "expected"),
     [
         (lambda text: text[:40], "not JSON"),
         (lambda text: "", "not JSON"),
-        (lambda text: "[]", "not an object"),
+        (lambda text: "[]", r"\$: expected SnapshotDocument, found list"),
         (lambda text: text.replace('"format": 1', '"format": 7'), "format 7"),
-        (lambda text: text.replace('"nullable": true', '"nullable": "yes"'), '"nullable"'),
-        (lambda text: text.replace('"columns"', '"colums"'), '"columns"'),
+        (
+            lambda text: text.replace('"nullable": true', '"nullable": "yes"'),
+            r"\$\.columns\[1\]\.nullable: expected bool, found str",
+        ),
+        (lambda text: text.replace('"columns"', '"colums"'), r"\$\.columns: .*no such key"),
         (lambda text: text.replace('"python": "int"', '"python": "complex"'), "complex"),
         (lambda text: text.replace("FROM u", "FROM w"), "edited or merged"),
         (lambda text: text.replace('"nullable": true', '"nullable": false'), "edited or merged"),
         (lambda text: text.replace('"name": "text"', '"name": "int8"'), "edited or merged"),
         (lambda text: re.sub('"digest": ".', '"digest": "x', text), "edited or merged"),
-        (lambda text: re.sub('"digest": "[^"]*",', "", text), '"digest"'),
-        (lambda text: text.replace('"notes": []', '"notes": [1]'), '"notes" of the file'),
+        (lambda text: re.sub('"digest": "[^"]*",', "", text), r"\$\.digest: "),
+        (
+            lambda text: text.replace('"notes": []', '"notes": [1]'),
+            r"\$\.notes\[0\]: expected str, found int",
+        ),
         (lambda text: "[" * 100_000, "not JSON"),
     ],
 )
-def test_a_damaged_snapshot_is_told_with_what_is_wrong(
-    tmp_path: Path, change: Any, words: str
+def test_the_error_for_a_damaged_snapshot_names_the_fault_and_the_file(
+    tmp_path: Path, change: Any, expected: str
 ) -> None:
     snapshots, path = written(tmp_path)
     path.write_text(change(path.read_text()))
-    with pytest.raises(SnapshotError, match=words):
-        snapshots.read(QUERY, "postgresql")
+    with pytest.raises(SnapshotError, match=expected):
+        snapshots.read(QUERY)
 
 
 def test_a_snapshot_of_another_statement_is_damaged(tmp_path: Path) -> None:
     snapshots, path = written(tmp_path)
-    for other in (SAID, replace(SAID, family="sqlite")):
-        path.write_text(document_of(QUERY, other))
-        with pytest.raises(SnapshotError, match="another statement"):
-            snapshots.read(QUERY, "postgresql")
+    for other in (DESCRIPTION, replace(DESCRIPTION, family="sqlite")):
+        path.write_text(snapshot_text(QUERY, other))
+        with pytest.raises(SnapshotError, match="a different statement"):
+            snapshots.read(QUERY)
 
 
-def test_a_value_of_a_core_statement_that_becomes_none_is_another_snapshot(tmp_path: Path) -> None:
+def test_a_value_of_a_core_statement_that_becomes_none_needs_a_different_snapshot(
+    tmp_path: Path,
+) -> None:
     def path_with(value: str | None) -> Path:
         statement = select(func.coalesce(column("nick", Text), bindparam("x", value, Text)))
-        return Snapshots(tmp_path).path_of(declare(statement, list[str]), "postgresql")
+        query = compile_query(declare(statement, list[str]), "postgresql")
+        return Snapshots(tmp_path).path_of(query)
 
     assert path_with("a") == path_with("b")
     assert path_with("a") != path_with(None)
 
 
-def test_a_snapshot_that_is_no_text_is_damaged(tmp_path: Path) -> None:
+def test_a_snapshot_that_is_not_utf_8_cannot_be_read(tmp_path: Path) -> None:
     snapshots, path = written(tmp_path)
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SnapshotError, match="cannot be read"):
-        snapshots.read(QUERY, "postgresql")
+        snapshots.read(QUERY)
 
 
-def test_only_files_of_the_modules_looked_at_are_orphans(tmp_path: Path) -> None:
+def test_only_files_of_the_imported_modules_are_unused(tmp_path: Path) -> None:
     snapshots, path = written(tmp_path)
     home = path.parent
     for name in ("app.old-00000000.json", "other.old-00000000.json", "app.notes.txt"):
         (home / name).write_text("{}")
-    orphans = snapshots.orphans("postgresql", {path}, ["app"])
-    assert [each.name for each in orphans] == ["app.old-00000000.json"]
+    unused = snapshots.unused("postgresql", {path}, ["app"])
+    assert [each.name for each in unused] == ["app.old-00000000.json"]
 
 
 def test_a_write_that_fails_leaves_the_old_snapshots(
@@ -190,12 +203,12 @@ def test_a_write_that_fails_leaves_the_old_snapshots(
 
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(CannotRun, match="No space left on device"):
-        snapshots.write("postgresql", {path: "{}\n", other: "{}\n"}, stale=[path])
+        snapshots.write({path: "{}\n", other: "{}\n"}, unused=[path])
     assert path.read_bytes() == before
     assert sorted(each.name for each in tmp_path.rglob("*")) == ["postgresql", path.name]
 
 
-def test_each_file_is_put_in_its_place_whole(
+def test_a_file_that_cannot_be_moved_leaves_the_old_snapshot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     snapshots, path = written(tmp_path)
@@ -207,12 +220,12 @@ def test_each_file_is_put_in_its_place_whole(
 
     monkeypatch.setattr(os, "replace", cut)
     with pytest.raises(CannotRun, match="Input/output error"):
-        snapshots.write("postgresql", {path: "{}\n", other: "{}\n"})
+        snapshots.write({path: "{}\n", other: "{}\n"})
     assert path.read_bytes() == before
     assert not other.exists()
 
 
-def test_what_a_killed_run_has_left_is_removed_and_a_running_one_is_not(tmp_path: Path) -> None:
+def test_leftovers_of_killed_runs_are_removed_and_recent_ones_are_not(tmp_path: Path) -> None:
     old, young = tmp_path / ".new-old", tmp_path / ".new-young"
     for folder in (old, young):
         folder.mkdir()
@@ -221,3 +234,24 @@ def test_what_a_killed_run_has_left_is_removed_and_a_running_one_is_not(tmp_path
     written(tmp_path)
     assert not old.exists()
     assert young.exists()
+
+
+def test_descriptions_that_differ_only_in_reasons_and_notes_are_the_same() -> None:
+    reworded = replace(
+        DESCRIPTION, columns=(replace(DESCRIPTION.columns[0], why="a reworded reason"),)
+    )
+    one = replace(DESCRIPTION, columns=DESCRIPTION.columns[:1])
+    assert is_same(one, replace(reworded, notes=("a reworded note",)))
+    assert not is_same(one, replace(one, columns=(replace(one.columns[0], nullable=True),)))
+    assert not is_same(one, replace(one, fingerprint="another schema"))
+
+
+def test_the_text_of_a_snapshot_is_stable() -> None:
+    """The format of committed snapshots must not change."""
+    folder = ROOT / "examples/bookshop/.sqla_typedpool/postgresql"
+    for path in sorted(folder.iterdir()):
+        text = path.read_text(encoding="utf-8")
+        document = json.loads(text)
+        description = parse_document(text)
+        written = document_text(document["query"], tuple(document["never_null"]), description)
+        assert written == text, path.name

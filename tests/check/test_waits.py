@@ -1,4 +1,4 @@
-"""Every wait of the commands has an end: a locked table, a silent server, an impatient user."""
+"""The commands end if a table is locked, a server does not answer, or the user interrupts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def plain(url: str) -> str:
 
 @asynccontextmanager
 async def locked_users(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A table that nobody else may look at."""
+    """Lock a table exclusively."""
     connection = await asyncpg.connect(plain(url))
     await connection.execute("CREATE TABLE IF NOT EXISTS users (id int PRIMARY KEY)")
     try:
@@ -52,13 +52,13 @@ async def locked_users(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def waits(connection: asyncpg.Connection) -> None:
-    """Until a checker stands before the lock."""
-    asked = (
+    """Wait until a check waits for the lock."""
+    blocked = (
         "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
         " WHERE NOT granted AND application_name = 'sqla-typedpool check'"
     )
     for _ in range(500):
-        if await connection.fetchval(asked):
+        if await connection.fetchval(blocked):
             return
         await asyncio.sleep(0.02)
     raise AssertionError("the checker does not wait for the lock")
@@ -68,12 +68,21 @@ async def check_while(
     folder: Path,
     url: str,
     then: Callable[[asyncio.subprocess.Process], Awaitable[None]],
-    *words: str,
+    *arguments: str,
 ) -> tuple[int | None, str, str]:
-    """`check` in a process of its own; what it has said in the end."""
+    """Run `check` in a process of its own; return its exit code and its output."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "sqla_typedpool", "check", "app", "--database-url", url, *words),
+        *(
+            sys.executable,
+            "-m",
+            "sqla_typedpool",
+            "check",
+            "app",
+            "--database-url",
+            url,
+            *arguments,
+        ),
         cwd=folder,
         env=environment,
         stdout=asyncio.subprocess.PIPE,
@@ -89,22 +98,22 @@ async def check_while(
 
 
 async def nothing(process: asyncio.subprocess.Process) -> None:
-    """Just wait for the end."""
+    """Do nothing until the process ends."""
 
 
-def test_a_locked_table_ends_the_run_with_the_statement(app: Path, postgres_url: str) -> None:
+def test_a_locked_table_ends_the_run_and_names_the_statement(app: Path, postgres_url: str) -> None:
     async def main() -> None:
         async with locked_users(postgres_url):
             code, out, err = await check_while(app, postgres_url, nothing, "--timeout", "1")
         assert (code, out) == (2, "")
         assert "did not describe 'SELECT id FROM users' within 1 s" in err
-        assert "is locked, or wait longer with --timeout" in err
+        assert "another session has locked a table, or set a longer --timeout" in err
         assert len(err.splitlines()) == 1
 
     asyncio.run(main())
 
 
-def test_a_server_that_falls_silent_ends_the_run(app: Path, own_postgres: Postgres) -> None:
+def test_a_server_that_stops_answering_ends_the_run(app: Path, own_postgres: Postgres) -> None:
     url = own_postgres.url("asyncpg")
 
     async def main() -> None:
@@ -127,7 +136,7 @@ def test_a_server_that_falls_silent_ends_the_run(app: Path, own_postgres: Postgr
     asyncio.run(main())
 
 
-def test_a_server_that_never_answered_ends_the_run(app: Path, own_postgres: Postgres) -> None:
+def test_a_server_that_never_answers_ends_the_run(app: Path, own_postgres: Postgres) -> None:
     async def main() -> None:
         own_postgres.freeze()
         try:

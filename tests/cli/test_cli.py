@@ -14,7 +14,7 @@ from sqla_typedpool import cli
 ROOT = Path(__file__).parents[2]
 
 
-def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["--version"])
     assert ended.value.code == 0
@@ -64,7 +64,7 @@ def test_an_interrupt_is_130_without_a_traceback(
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_password_in_somebody_elses_words_is_hidden(
+def test_a_password_in_the_message_of_a_module_is_hidden(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -76,4 +76,4 @@ def test_a_password_in_somebody_elses_words_is_hidden(
 
 def test_offline_and_a_database_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check", "app", "--offline", "--ephemeral"]) == 2
-    assert "--offline asks no database" in capsys.readouterr().err
+    assert "--offline uses no database" in capsys.readouterr().err

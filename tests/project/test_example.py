@@ -364,10 +364,12 @@ def test_stale_and_unused_snapshots_are_found_and_replaced(
 # ------------------------------------------------------------------------------ declarations
 
 
-def test_a_wrong_declaration_stops_the_check_and_is_named(shop: Shop) -> None:
+def test_a_faulty_declaration_is_a_finding_beside_those_of_the_other_queries(shop: Shop) -> None:
     shop.replace(CATALOGUE, "*, tag: str, factor: Decimal", "*, factor: Decimal")
-    ended = shop.tool("check")
-    assert ended.returncode == 2
-    assert "bookshop/catalogue.py" in ended.stderr
-    assert ":tag" in ended.stderr
-    assert "Traceback" not in ended.stderr
+    ended = shop.tool("check", "--format", "json")
+    assert ended.returncode == 1
+    report = json.loads(ended.stdout)
+    (faulty,) = [each for each in report["findings"] if each["code"] == "TP303"]
+    assert faulty["file"] == "bookshop/catalogue.py"
+    assert ":tag" in faulty["message"]
+    assert report["queries"] == QUERIES - 1

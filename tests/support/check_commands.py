@@ -1,4 +1,4 @@
-"""Our commands run in this process, as if it were a fresh one."""
+"""Run the commands of the package in this process, as if it were a new one."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from sqla_typedpool.queries import declare as registry
 
 @dataclass
 class Answer:
-    """What a command has said."""
+    """The output and the exit code of a command."""
 
     returncode: int
     stdout: str
     stderr: str
 
 
-def command(folder: Path, *words: str, **variables: str) -> Answer:
-    """Our command in this process, as in a fresh one; it never shows a traceback."""
+def command(folder: Path, *arguments: str, **variables: str) -> Answer:
+    """Run a command in a folder, and check that it shows no traceback."""
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -33,7 +33,7 @@ def command(folder: Path, *words: str, **variables: str) -> Answer:
         for name, value in variables.items():
             patch.setenv(name, value)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = cli.main(words)
+            code = cli.main(arguments)
     sys.modules.pop("app", None)
     registry._declared.clear()
     assert "Traceback" not in out.getvalue() + err.getvalue()

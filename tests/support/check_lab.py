@@ -1,4 +1,4 @@
-"""What the checker's tests share: queries and descriptions made by hand."""
+"""Queries, descriptions and findings for the tests of the checker."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from sqla_typedpool import Executor, query
+from sqla_typedpool.check import compare as comparing
 from sqla_typedpool.check.compare import compare
+from sqla_typedpool.check.describing import compile_query
 from sqla_typedpool.check.model import Finding
 from sqla_typedpool.describe.model import ColumnDescription, Description, ParameterDescription
+from sqla_typedpool.errors import Refused
 from sqla_typedpool.mapping.dbtypes import DbType, db_type_of
 from sqla_typedpool.queries import QueryInfo, query_info
 
 
 def declare(statement: Any, returns: Any, **binds: Any) -> QueryInfo:
-    """A query declared in this file, so that its SQL stands in none."""
+    """Declare a query whose SQL is in no file."""
     signature = ", ".join(f"{name}: binds[{name!r}]" for name in binds)
     source = (
         f"async def declared(db: Executor{', *, ' if binds else ''}{signature}) -> returns:\n"
@@ -28,7 +31,7 @@ def declare(statement: Any, returns: Any, **binds: Any) -> QueryInfo:
 
 
 def in_file(file: Path, source: str, name: str = "declared") -> QueryInfo:
-    """A query declared in a file of its own."""
+    """Declare a query in a file of its own."""
     file.write_text(source, encoding="utf-8")
     names: dict[str, Any] = {"__name__": file.stem, "__file__": str(file)}
     exec(compile(source, str(file), "exec", dont_inherit=True), names)
@@ -36,26 +39,26 @@ def in_file(file: Path, source: str, name: str = "declared") -> QueryInfo:
 
 
 def never(name: str, kind: str | DbType, why: str = "t.x is NOT NULL") -> ColumnDescription:
-    """A column that is never NULL."""
-    return ColumnDescription(name, _delivered(kind), False, why)
+    """Return a column that is never NULL."""
+    return ColumnDescription(name, _db_type(kind), False, why)
 
 
 def maybe(
     name: str, kind: str | DbType, why: str = "t.x may be NULL", missing: str | None = None
 ) -> ColumnDescription:
-    """A column that may be NULL."""
-    return ColumnDescription(name, _delivered(kind), True, why, missing_with=missing)
+    """Return a column that can be NULL."""
+    return ColumnDescription(name, _db_type(kind), True, why, missing_with=missing)
 
 
 def takes(
     name: str, kind: str | DbType | None, *, is_list: bool = False, is_processed: bool = False
 ) -> ParameterDescription:
-    """A parameter of a database type."""
-    db_type = None if kind is None else _delivered(kind)
+    """Return a parameter with a database type."""
+    db_type = None if kind is None else _db_type(kind)
     return ParameterDescription(name, db_type, is_list, is_processed)
 
 
-def _delivered(kind: str | DbType) -> DbType:
+def _db_type(kind: str | DbType) -> DbType:
     return db_type_of(kind, "postgresql") if isinstance(kind, str) else kind
 
 
@@ -65,19 +68,25 @@ def described(
     sql: str = "",
     notes: tuple[str, ...] = (),
 ) -> Description:
-    """What a database might say of a statement."""
+    """Return the description of a statement with these columns and parameters."""
     parameters = tuple(each for each in parts if isinstance(each, ParameterDescription))
     columns = tuple(each for each in parts if isinstance(each, ColumnDescription))
     return Description(family, sql, parameters, columns, "PostgreSQL 15", notes=notes)
 
 
 def codes(findings: Sequence[Finding]) -> list[str]:
-    """Codes and what they are about: ``TP101 nick``."""
+    """Return the codes and subjects of findings: ``TP101 nick``."""
     return [f"{each.code} {each.subject}".strip() for each in findings]
 
 
 def compared(
     statement: Any, returns: Any, *columns: ColumnDescription, **binds: Any
 ) -> list[Finding]:
-    """The findings of a query that has these columns."""
+    """Return the findings of a query that has these columns."""
     return compare(declare(statement, returns, **binds), described(*columns))
+
+
+def refused(info: QueryInfo, error: Refused) -> Finding:
+    """Return the finding for a query that PostgreSQL refuses."""
+    sql = compile_query(info, "postgresql").compiled.sql
+    return comparing.refused(info, error, "postgresql", sql)

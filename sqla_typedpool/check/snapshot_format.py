@@ -1,0 +1,212 @@
+"""The JSON document of a snapshot: a description, without its server, and a digest.
+
+It contains the names of types, not OIDs, and neither hosts nor times. Therefore the same
+description always gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from hashlib import sha256
+from typing import Annotated, Any
+from uuid import UUID
+
+from sqla_typedpool.describe.model import ColumnDescription, Description, ParameterDescription
+from sqla_typedpool.errors import RowValueError, SnapshotError
+from sqla_typedpool.mapping.dbtypes import DbType
+from sqla_typedpool.mapping.mapper import mapper_for
+from sqla_typedpool.mapping.markers import Json
+from sqla_typedpool.mapping.plan import Column
+
+FORMAT = 1
+
+_PYTHON_TYPES: dict[str, type] = {
+    each.__name__: each
+    for each in (
+        *(bool, int, float, str, bytes, list, dict, tuple),
+        *(Decimal, datetime, date, time, timedelta, UUID),
+    )
+}
+
+
+# ------------------------------------------------------------------------- writing
+
+
+def document_text(query: str, never_null: tuple[str, ...], description: Description) -> str:
+    """Return the text of a snapshot.
+
+    :param query: the name of the query.
+    :param never_null: the parameters that are never None.
+    """
+    document = {
+        "format": FORMAT,
+        "query": query,
+        "never_null": never_null,
+        "family": description.family,
+        "sql": description.sql,
+        "parameters": [_parameter_document(each) for each in description.parameters],
+        "columns": [_column_document(each) for each in description.columns],
+        "fingerprint": description.fingerprint,
+        "notes": description.notes,
+    }
+    document["digest"] = _digest_of(document)
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _parameter_document(each: ParameterDescription) -> dict[str, Any]:
+    return {
+        "name": each.name,
+        "type": None if each.db_type is None else _type_document(each.db_type),
+        "is_list": each.is_list,
+        "is_processed": each.is_processed,
+    }
+
+
+def _column_document(each: ColumnDescription) -> dict[str, Any]:
+    return {
+        "name": each.name,
+        "type": _type_document(each.db_type),
+        "nullable": each.nullable,
+        "why": each.why,
+        "origin": each.origin,
+        "missing_with": each.missing_with,
+    }
+
+
+def _type_document(each: DbType) -> dict[str, Any]:
+    """Return a type without the properties that have their default values."""
+    properties = {
+        "python": each.python and each.python.__name__,
+        "element": each.element and _type_document(each.element),
+        "labels": each.labels,
+        "fields": [(name, _type_document(part)) for name, part in each.fields],
+        "json": each.json,
+        "is_range": each.is_range,
+    }
+    document = {"name": each.name} | {key: value for key, value in properties.items() if value}
+    return document if each.aware is None else document | {"aware": each.aware}
+
+
+def _digest_of(document: Mapping[str, Any]) -> str:
+    rest = {name: value for name, value in document.items() if name != "digest"}
+    return sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:16]
+
+
+# ------------------------------------------------------------------------- reading
+
+
+@dataclass(frozen=True)
+class TypeDocument:
+    name: str
+    python: str | None = None
+    element: TypeDocument | None = None
+    labels: tuple[str, ...] = ()
+    fields: tuple[tuple[str, TypeDocument], ...] = ()
+    aware: bool | None = None
+    json: bool = False
+    is_range: bool = False
+
+    def db_type(self) -> DbType:
+        if self.python is not None and self.python not in _PYTHON_TYPES:
+            raise SnapshotError(f"{self.python} is not the type of a column's values")
+        python = None if self.python is None else _PYTHON_TYPES[self.python]
+        element = None if self.element is None else self.element.db_type()
+        fields = tuple((name, part.db_type()) for name, part in self.fields)
+        flags = (self.aware, self.json, self.is_range)
+        return DbType(self.name, python, element, self.labels, fields, *flags)
+
+
+@dataclass(frozen=True)
+class ParameterDocument:
+    name: str
+    is_list: bool
+    is_processed: bool
+    type: TypeDocument | None = None
+
+    def description(self) -> ParameterDescription:
+        db_type = None if self.type is None else self.type.db_type()
+        return ParameterDescription(self.name, db_type, self.is_list, self.is_processed)
+
+
+@dataclass(frozen=True)
+class ColumnDocument:
+    name: str
+    type: TypeDocument
+    nullable: bool
+    why: str
+    origin: str | None = None
+    missing_with: str | None = None
+
+    def description(self) -> ColumnDescription:
+        db_type, missing_with = self.type.db_type(), self.missing_with
+        return ColumnDescription(
+            self.name, db_type, self.nullable, self.why, self.origin, missing_with
+        )
+
+
+@dataclass(frozen=True)
+class SnapshotDocument:
+    format: int
+    family: str
+    sql: str
+    parameters: tuple[ParameterDocument, ...]
+    columns: tuple[ColumnDocument, ...]
+    fingerprint: str
+    digest: str
+    notes: tuple[str, ...] = ()
+
+    def description(self) -> Description:
+        return Description(
+            self.family,
+            self.sql,
+            tuple(each.description() for each in self.parameters),
+            tuple(each.description() for each in self.columns),
+            fingerprint=self.fingerprint,
+            notes=self.notes,
+        )
+
+
+def parse_document(text: str) -> Description:
+    """Return the description in the text of a snapshot.
+
+    :raises SnapshotError: saying what is wrong with the text.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SnapshotError(f"it is not JSON: {error}") from error
+    if isinstance(document, dict) and document.get("format", FORMAT) != FORMAT:
+        raise SnapshotError(
+            f"it has the format {document['format']}, but this version reads the format {FORMAT}"
+        )
+    snapshot = _mapped(document)
+    description = snapshot.description()
+    if snapshot.digest != _digest_of(document):
+        raise SnapshotError("it was edited or merged: its digest does not fit its content")
+    return description
+
+
+def _mapped(document: Any) -> SnapshotDocument:
+    column = Column("snapshot", DbType("json", json=True))
+    row_type = Annotated[SnapshotDocument, Json(defaults=True, extra=True)]
+    mapper = mapper_for(row_type, (column,), "postgresql")
+    try:
+        snapshot: SnapshotDocument = mapper.map_rows([(document,)])[0]
+    except RowValueError as error:
+        message = f"{error.path}: expected {error.expected}, found {error.found}"
+        raise SnapshotError(message) from error
+    return snapshot
+
+
+def is_same(one: Description, other: Description) -> bool:
+    """Return whether two descriptions differ at most in their reasons, notes and servers."""
+    return _without_texts(one) == _without_texts(other)
+
+
+def _without_texts(description: Description) -> Description:
+    columns = tuple(replace(each, why="") for each in description.columns)
+    return replace(description, columns=columns, notes=(), server="")
