@@ -1,4 +1,4 @@
-"""`python -m sqla_typedpool` is the command `sqla-typedpool`."""
+"""Run the command `sqla-typedpool`, as ``python -m sqla_typedpool``."""
 
 import sys
 

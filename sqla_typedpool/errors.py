@@ -11,8 +11,8 @@
     ├── RowShapeError     the columns do not fit the row type
     ├── RowValueError     a value does not have the declared type
     ├── DeclarationError  a function decorated with @query is wrong (also TypeError)
-    ├── CannotRun         a check cannot be done at all
-    │   └── DescribeTimeout   a database did not describe a statement in time
+    ├── CannotRun         a command, a check or a description is not possible
+    │   └── DescribeTimeout   the database did not describe a statement in time
     ├── Refused           the database does not accept a statement
     └── SnapshotError     a snapshot cannot be used
 
@@ -244,6 +244,57 @@ class DeclarationError(TypedPoolError, TypeError):
         return "\n".join([first, *(f"- {each}" for each in self.faults)])
 
 
+class CannotRun(TypedPoolError):
+    """A command, a check or a description is not possible at all.
+
+    The message says why, and what to do next. The command line prints it and exits with 2.
+    """
+
+
+class DescribeTimeout(CannotRun):
+    """A database did not describe a statement within the ``timeout`` of the describer."""
+
+    action: str
+    """What the database did not do in time, such as ``describe 'SELECT 1'``."""
+    seconds: float
+    """The ``timeout``."""
+
+    def __init__(self, action: str, seconds: float) -> None:
+        super().__init__(
+            f"the database did not {action} within {seconds:g} s; next: check whether a table "
+            "is locked, or set a longer timeout"
+        )
+        self.action = action
+        self.seconds = seconds
+
+
+class Refused(TypedPoolError):
+    """The database does not accept a statement. Other statements can still be described."""
+
+    message: str
+    """The message of the database."""
+    position: int | None
+    """The position of the error in the SQL as it was sent, in characters from 0; None if the
+    database does not report it."""
+    hint: str
+    """What to do next, or ""."""
+    code: str | None
+    """The database's code of the error, such as an SQLSTATE; None if there is none."""
+
+    def __init__(
+        self, message: str, *, position: int | None = None, hint: str = "", code: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.position = position
+        self.hint = hint
+        self.code = code
+
+
+class SnapshotError(TypedPoolError):
+    """A snapshot cannot be used. The message names the file and what is wrong with it."""
+
+
 def copy_error(error: _E) -> _E:
     """Copy an exception, so that several tasks can each raise their own copy.
 
@@ -263,50 +314,3 @@ def copy_error(error: _E) -> _E:
     copy.__suppress_context__ = error.__suppress_context__
     result: _E = copy.with_traceback(error.__traceback__)
     return result
-
-
-class CannotRun(TypedPoolError):
-    """The check cannot be done at all (exit code 2): one sentence, and the next step."""
-
-
-class DescribeTimeout(CannotRun):
-    """A database did not describe a statement within the ``timeout`` of `describer`."""
-
-    action: str
-    """What the database did not do in time: ``"describe 'SELECT 1'"``."""
-    seconds: float
-    """The ``timeout``."""
-
-    def __init__(self, action: str, seconds: float) -> None:
-        super().__init__(
-            f"the database did not {action} within {seconds:g} s; next: check whether a table "
-            "is locked, or raise the timeout"
-        )
-        self.action = action
-        self.seconds = seconds
-
-
-class Refused(TypedPoolError):
-    """The database does not accept the statement; the run goes on with the next one."""
-
-    message: str
-    """The database's own words."""
-    position: int | None
-    """Where in the sent SQL, in characters from 0; None = it does not say."""
-    hint: str
-    """The next step, or ""."""
-    code: str | None
-    """SQLSTATE or the like."""
-
-    def __init__(
-        self, message: str, *, position: int | None = None, hint: str = "", code: str | None = None
-    ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.position = position
-        self.hint = hint
-        self.code = code
-
-
-class SnapshotError(TypedPoolError):
-    """A snapshot cannot be used; the message names what is wrong in the file."""
