@@ -64,7 +64,7 @@ def misdeclared(info: QueryInfo, error: DeclarationError | RowShapeError) -> lis
     """Return a finding for each fault of a declaration that cannot be compared."""
     location = location_of_query(info)
     return [
-        finding(rules.WRONG_DECLARATION, fault, location, query=info.name) for fault in error.faults
+        _with_hint(rules.WRONG_DECLARATION, fault, location, info.name) for fault in error.faults
     ]
 
 
@@ -73,7 +73,13 @@ def faulty_declarations(errors: Iterable[DeclarationError]) -> Iterator[Finding]
     for error in errors:
         location = location_of_line(error.file, error.line)
         for fault in error.faults:
-            yield finding(rules.WRONG_DECLARATION, fault, location, query=error.query)
+            yield _with_hint(rules.WRONG_DECLARATION, fault, location, error.query)
+
+
+def _with_hint(rule: rules.Rule, sentence: str, location: Location, query: str) -> Finding:
+    """Return a finding for a sentence that may end with "; next: <hint>"."""
+    message, _, hint = sentence.partition("; next: ")
+    return finding(rule, message, location, query=query, hint=hint)
 
 
 def _stars(info: QueryInfo, description: Description) -> Iterator[Finding]:
@@ -89,10 +95,9 @@ def _stars(info: QueryInfo, description: Description) -> Iterator[Finding]:
 
 
 def _notes(info: QueryInfo, description: Description) -> Iterator[Finding]:
+    location = location_of_query(info)
     for note in description.notes:
-        message, _, hint = note.partition("; next: ")
-        location = location_of_query(info)
-        yield finding(rules.INCOMPLETE_DESCRIPTION, message, location, query=info.name, hint=hint)
+        yield _with_hint(rules.INCOMPLETE_DESCRIPTION, note, location, info.name)
 
 
 # --------------------------------------------------------------------------- rows

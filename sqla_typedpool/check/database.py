@@ -39,8 +39,7 @@ def database_url(given: str) -> URL:
     except (ArgumentError, ValueError):
         # the message does not show the value, because it may contain a password
         raise CannotRun(
-            "the database URL is not a URL; next: write it as "
-            "postgresql://user:password@host/database"
+            "the database URL is not valid; next: write it as postgresql://user@host/database"
         ) from None
     family = FAMILIES.get(url.get_backend_name())
     if family is None:
@@ -155,7 +154,8 @@ async def _close(connection: AsyncConnection) -> None:
 
 def is_driver_error(error: BaseException) -> bool:
     """Return whether the database or its driver raised it, with or without SQLAlchemy's wrapper."""
-    if isinstance(error, (DBAPIError, OSError)):
+    # in Python 3.10 asyncio's TimeoutError is not an OSError
+    if isinstance(error, (DBAPIError, OSError, asyncio.TimeoutError)):
         return True
     package = type(error).__module__.partition(".")[0]
     drivers = (driver for family in FAMILIES.values() for driver in family.drivers)

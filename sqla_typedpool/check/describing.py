@@ -27,8 +27,8 @@ from sqla_typedpool.describe.model import Description
 from sqla_typedpool.errors import CannotRun, DeclarationError, DescribeTimeout, Refused
 from sqla_typedpool.queries import QueryInfo
 
+# Called before each query with the number of queries that are done, and of all queries.
 Progress = Callable[[int, int], None]
-"""Called before each query with the number of queries that are done, and of all queries."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,10 @@ class CompiledQuery:
     info: QueryInfo
     family: str
     compiled: CompiledStatement
+
+    # The parameters that are never None: those whose annotation does not allow None, and the
+    # values that a Core statement contains.
     never_null: tuple[str, ...]
-    """The parameters that are never None: those whose annotation does not allow None, and the
-    values that a Core statement contains."""
 
 
 def compile_query(info: QueryInfo, family: str) -> CompiledQuery:
@@ -71,10 +72,12 @@ class DescribedQuery:
     """The result of describing one query."""
 
     info: QueryInfo
+
+    # None if it cannot be compiled.
     query: CompiledQuery | None
-    """None if it cannot be compiled."""
+
+    # None if it cannot be compiled, or if the database refuses it.
     description: Description | None
-    """None if it cannot be compiled, or if the database refuses it."""
     findings: tuple[Finding, ...] = ()
 
 
@@ -83,12 +86,15 @@ class DatabaseTarget:
     """The database of a run."""
 
     url: URL
+
+    # The name of the database in the report; "" shows parts of its URL.
     name: str = ""
-    """The name of the database in the report; "" shows parts of its URL."""
+
+    # The time limit for connecting, and for describing each statement.
     seconds: float = CONNECT_SECONDS
-    """The time limit for connecting, and for describing each statement."""
+
+    # The option that sets ``seconds``, for errors; "" if the user cannot set it.
     timeout_option: str = ""
-    """The option that sets ``seconds``, for errors; "" if the user cannot set it."""
     progress: Progress = field(default=lambda done, total: None)
 
     def named(self, server: str) -> str:

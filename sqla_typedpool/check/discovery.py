@@ -31,13 +31,15 @@ _PACKAGE = b"sqla_typedpool"
 class Discovered:
     """The modules that were imported, and what they declare."""
 
+    # The names of the modules and packages that the user named.
     roots: tuple[str, ...]
-    """The names of the modules and packages that the user named."""
     modules: tuple[ModuleType, ...]
+
+    # The declared queries, by file and line.
     queries: tuple[QueryInfo, ...]
-    """The declared queries, by file and line."""
+
+    # The errors of the declarations that ``@query`` did not accept.
     errors: tuple[DeclarationError, ...] = ()
-    """The errors of the declarations that ``@query`` did not accept."""
 
     @property
     def files(self) -> list[Path]:
@@ -60,8 +62,10 @@ def discover(names: Sequence[str], exclude: Collection[str] = ()) -> Discovered:
     """
     search_first(Path.cwd())
     search = _Search(tuple(exclude))
-    with output_to_stderr(), collect_errors() as errors:
+    with output_to_stderr(), collect_errors() as collected:
         roots = [root for name in names for root in search.add(name)]
+    # a module that cannot be imported may have been tried several times
+    errors = list({str(each): each for each in collected}.values())
     _raise_failures(search.failures, errors)
     modules = search.modules
     queries = [info for info in declared() if _is_declared_in(modules.get(info.module), info)]

@@ -133,7 +133,8 @@ def _import_failure(name: str, error: BaseException) -> str:
             f"there is no module {name} (searched from {Path.cwd()}); next: run this in a folder "
             f"where `python -c 'import {missing}'` works, or correct the name"
         )
-    lines = str(error).strip().splitlines()
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    lines = message.strip().splitlines()
     reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     return (
         f"{name} cannot be imported: {reason}{_raised_at(error)}; next: correct the module, or "

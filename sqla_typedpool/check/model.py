@@ -34,7 +34,7 @@ class Finding:
     """The code of the rule, such as ``TP101``. `sqla_typedpool.check.rules` defines them."""
     severity: Severity
     message: str
-    """One sentence that says what is wrong and names it."""
+    """One sentence: what is wrong, with the names of the columns or parameters."""
     location: Location | None
     query: str | None = None
     """The name of the declared query, such as ``app.users.get_user``."""

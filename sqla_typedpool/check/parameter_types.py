@@ -42,11 +42,12 @@ class Unsupported:
     """Why a driver does not accept the values of a Python type, or changes them."""
 
     reason: str
-    instead: str = ""
-    """The name of the Python type to declare."""
 
+    # The name of the Python type to declare.
+    instead: str = ""
+
+    # A database type that stores the value unchanged, for a cast; or "".
     cast: str = ""
-    """A database type that stores the value unchanged, for a cast; or ""."""
 
 
 _IPS = (

@@ -44,8 +44,9 @@ class _ParameterChecks:
     bind: Bind
     described: ParameterDescription
     family: str
+
+    # Whether the checks are about the elements of a list.
     is_element: bool = False
-    """Whether the checks are about the elements of a list."""
 
     def all(self) -> Iterator[Finding]:
         yield from self.check_none()
@@ -175,7 +176,7 @@ class _ParameterChecks:
                 yield self.wrong_type(reason.reason, hint)
         elif unsupported(dict, db_type, self.family) is not None:
             yield self.unsupported_value(
-                "drivers accept only simple values", "pass each part as a parameter of its own"
+                "drivers accept only simple values", "pass each part as a separate parameter"
             )
 
     # ---------------------------------------------------------------------- findings

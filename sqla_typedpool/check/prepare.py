@@ -18,26 +18,20 @@ from sqla_typedpool.check.locations import location_of_query
 from sqla_typedpool.check.model import Finding, Location
 from sqla_typedpool.check.report import Report
 from sqla_typedpool.check.rules import STALE_SNAPSHOT, UNUSED_SNAPSHOT, finding
-from sqla_typedpool.check.runner import (
-    damaged_snapshot,
-    make_report,
-    missing_snapshot,
-    require_queries,
-)
+from sqla_typedpool.check.runner import make_report, read_snapshot, require_queries
 from sqla_typedpool.check.snapshot_format import is_same
 from sqla_typedpool.check.snapshots import Snapshots, snapshot_text
 from sqla_typedpool.check.suppressions import Selection
 from sqla_typedpool.describe.model import Description
-from sqla_typedpool.errors import SnapshotError
 
 
 @dataclass(frozen=True)
 class PrepareResult:
     """The result of `prepare`."""
 
+    # The faulty declarations and the statements that were refused. If there are any, nothing
+    # was written.
     report: Report
-    """The faulty declarations and the statements that were refused. If there are any, nothing
-    was written."""
     is_written: bool = False
     changed: int = 0
     removed: int = 0
@@ -93,23 +87,14 @@ async def prepare_check(
 def _check_snapshot(
     query: CompiledQuery, description: Description, snapshots: Snapshots
 ) -> list[Finding]:
-    try:
-        kept = snapshots.read(query)
-    except SnapshotError as error:
-        return [damaged_snapshot(query, snapshots, error)]
-    if kept is None:
-        return [missing_snapshot(query)]
-    if is_same(kept, description):
-        return []
-    return [
-        finding(
-            STALE_SNAPSHOT,
-            "the snapshot differs from the description by the database",
-            location_of_query(query.info),
-            query=query.info.name,
-            hint="run `sqla-typedpool prepare`, review the changes, and commit them",
-        )
-    ]
+    kept = read_snapshot(query, snapshots)
+    if isinstance(kept, Finding):
+        return [kept]
+    message = "the snapshot differs from the description by the database"
+    location, name = location_of_query(query.info), query.info.name
+    hint = "run `sqla-typedpool prepare`, review the changes, and commit them"
+    stale = finding(STALE_SNAPSHOT, message, location, query=name, hint=hint)
+    return [] if is_same(kept, description) else [stale]
 
 
 def _unused_snapshots(

@@ -21,11 +21,12 @@ class Report:
     """The result of a check."""
 
     findings: tuple[Finding, ...]
-    queries: int
-    """The number of queries that were checked."""
 
+    # The number of queries that were checked, including faulty declarations.
+    queries: int
+
+    # What they were compared with: ``PostgreSQL 15 at host/db``, ``snapshots in ...``.
     source: str
-    """What they were compared with: ``PostgreSQL 15 at host/db``, ``snapshots in ...``."""
 
     seconds: float
 

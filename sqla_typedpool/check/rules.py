@@ -20,8 +20,9 @@ class Rule:
 
     code: str
     title: str
+
+    # The severities that a finding of this rule can have. The first is the usual one.
     severities: tuple[Severity, ...]
-    """The severities that a finding of this rule can have. The first is the usual one."""
 
 
 _ERROR, _WARNING, _NOTE = (Severity.ERROR,), (Severity.WARNING,), (Severity.NOTE,)
@@ -75,10 +76,10 @@ STALE_SNAPSHOT = Rule("TP402", "a snapshot is out of date", _ERROR)
 DAMAGED_SNAPSHOT = Rule("TP403", "a snapshot is damaged", _ERROR)
 UNUSED_SNAPSHOT = Rule("TP404", "no query uses a snapshot", _WARNING)
 
+# All rules by their codes, in the order of the codes.
 RULES: Mapping[str, Rule] = {
     value.code: value for value in list(globals().values()) if isinstance(value, Rule)
 }
-"""All rules by their codes, in the order of the codes."""
 
 
 def finding(
@@ -99,17 +100,8 @@ def finding(
     """
     if severity is not None and severity not in rule.severities:
         raise ValueError(f"{rule.code} is never a {severity.value}")
-    return Finding(
-        rule.code,
-        severity or rule.severities[0],
-        message,
-        location,
-        query,
-        reason,
-        hint,
-        subject,
-        dict(details or {}),
-    )
+    given, facts = severity or rule.severities[0], dict(details or {})
+    return Finding(rule.code, given, message, location, query, reason, hint, subject, facts)
 
 
 def rule_of(code: str) -> Rule:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
+from sqla_typedpool.check import rules
 from sqla_typedpool.check.compare import compare, faulty_declarations
 from sqla_typedpool.check.describing import (
     CompiledQuery,
@@ -16,15 +17,11 @@ from sqla_typedpool.check.discovery import Discovered
 from sqla_typedpool.check.locations import location_of_query
 from sqla_typedpool.check.model import Finding, Location
 from sqla_typedpool.check.report import Report, shown_path
-from sqla_typedpool.check.rules import (
-    DAMAGED_SNAPSHOT,
-    MISSING_SNAPSHOT,
-    UNDECLARED_SQL,
-    finding,
-)
+from sqla_typedpool.check.rules import finding
 from sqla_typedpool.check.snapshots import Snapshots
 from sqla_typedpool.check.suppressions import Selection, Suppressions
 from sqla_typedpool.check.undeclared_sql import undeclared_sql
+from sqla_typedpool.describe.model import Description
 from sqla_typedpool.errors import CannotRun, SnapshotError
 from sqla_typedpool.queries import QueryInfo
 
@@ -72,32 +69,32 @@ def _compare_snapshot(info: QueryInfo, snapshots: Snapshots, family: str) -> lis
     query, findings = try_compile(info, family)
     if query is None:
         return findings
+    description = read_snapshot(query, snapshots)
+    return [description] if isinstance(description, Finding) else compare(info, description)
+
+
+def read_snapshot(query: CompiledQuery, snapshots: Snapshots) -> Description | Finding:
+    """Return the description in a query's snapshot; if it is missing or damaged, the finding."""
     try:
         description = snapshots.read(query)
     except SnapshotError as error:
-        return [damaged_snapshot(query, snapshots, error)]
-    return [missing_snapshot(query)] if description is None else compare(info, description)
+        return finding(
+            rules.DAMAGED_SNAPSHOT,
+            str(error),
+            Location(snapshots.path_of(query)),
+            query=query.info.name,
+            hint="write it again with `sqla-typedpool prepare`",
+        )
+    return _missing_snapshot(query) if description is None else description
 
 
-def missing_snapshot(query: CompiledQuery) -> Finding:
-    """Return the finding for a query without a snapshot."""
+def _missing_snapshot(query: CompiledQuery) -> Finding:
     return finding(
-        MISSING_SNAPSHOT,
+        rules.MISSING_SNAPSHOT,
         f"there is no snapshot of this statement for {query.family}",
         location_of_query(query.info),
         query=query.info.name,
         hint="run `sqla-typedpool prepare`, and commit the files that it writes",
-    )
-
-
-def damaged_snapshot(query: CompiledQuery, snapshots: Snapshots, error: SnapshotError) -> Finding:
-    """Return the finding for a snapshot that cannot be used."""
-    return finding(
-        DAMAGED_SNAPSHOT,
-        str(error),
-        Location(snapshots.path_of(query)),
-        query=query.info.name,
-        hint="write it again with `sqla-typedpool prepare`",
     )
 
 
@@ -124,7 +121,8 @@ def make_report(
         findings += undeclared_sql(found.files, found.queries)
         findings = Suppressions(found.queries, found.errors).apply(findings)
     reported = tuple(each for each in findings if selection.includes(each.code))
-    return Report(reported, len(found.queries), source, time.monotonic() - began)
+    checked = len(found.queries) + len(found.errors)
+    return Report(reported, checked, source, time.monotonic() - began)
 
 
 def require_queries(found: Discovered) -> None:
@@ -143,7 +141,7 @@ def _calls_with_sql(found: Discovered) -> str:
     locations = [
         each.location
         for each in undeclared_sql(found.files)
-        if each.code == UNDECLARED_SQL.code and each.location is not None
+        if each.code == rules.UNDECLARED_SQL.code and each.location is not None
     ]
     if not locations:
         return "; next: declare a query, or name the modules that declare queries"

@@ -46,35 +46,26 @@ def document_text(query: str, never_null: tuple[str, ...], description: Descript
         "format": FORMAT,
         "query": query,
         "never_null": never_null,
-        "family": description.family,
-        "sql": description.sql,
         "parameters": [_parameter_document(each) for each in description.parameters],
         "columns": [_column_document(each) for each in description.columns],
-        "fingerprint": description.fingerprint,
-        "notes": description.notes,
+        **_attributes(description, "family", "sql", "fingerprint", "notes"),
     }
     document["digest"] = _digest_of(document)
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def _parameter_document(each: ParameterDescription) -> dict[str, Any]:
-    return {
-        "name": each.name,
-        "type": None if each.db_type is None else _type_document(each.db_type),
-        "is_list": each.is_list,
-        "is_processed": each.is_processed,
-    }
+    kind = None if each.db_type is None else _type_document(each.db_type)
+    return {"type": kind, **_attributes(each, "name", "is_list", "is_processed")}
 
 
 def _column_document(each: ColumnDescription) -> dict[str, Any]:
-    return {
-        "name": each.name,
-        "type": _type_document(each.db_type),
-        "nullable": each.nullable,
-        "why": each.why,
-        "origin": each.origin,
-        "missing_with": each.missing_with,
-    }
+    names = ("name", "nullable", "why", "origin", "missing_with")
+    return {"type": _type_document(each.db_type), **_attributes(each, *names)}
+
+
+def _attributes(each: object, *names: str) -> dict[str, Any]:
+    return {name: getattr(each, name) for name in names}
 
 
 def _type_document(each: DbType) -> dict[str, Any]:

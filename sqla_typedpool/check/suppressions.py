@@ -20,15 +20,10 @@ from sqla_typedpool.queries import Origin, QueryInfo
 _COMMENT = re.compile(r"(?:#|--)\s*typedpool:\s*ignore\b(?:\s*\[(?P<codes>[^\]]*)\])?")
 _ALL = "TP"  # the prefix of every code
 # A query with one of these findings was not checked completely.
-_INCOMPLETE = {
-    rule.code
-    for rule in (
-        rules.REFUSED_STATEMENT,
-        rules.WRONG_DECLARATION,
-        rules.MISSING_SNAPSHOT,
-        rules.DAMAGED_SNAPSHOT,
-    )
-}
+_INCOMPLETE = (
+    *(rules.REFUSED_STATEMENT.code, rules.WRONG_DECLARATION.code),
+    *(rules.MISSING_SNAPSHOT.code, rules.DAMAGED_SNAPSHOT.code),
+)
 
 
 def prefix_of(written: str) -> str:
@@ -93,11 +88,12 @@ class Comment:
     """A comment ``# typedpool: ignore[TP101]`` in a file."""
 
     location: Location
-    prefixes: tuple[str, ...]
-    """The prefixes of the codes that it suppresses; ``("TP",)`` if it names no codes."""
 
+    # The prefixes of the codes that it suppresses; ``("TP",)`` if it names no codes.
+    prefixes: tuple[str, ...]
+
+    # The codes in it that do not exist.
     unknown: tuple[str, ...] = ()
-    """The codes in it that do not exist."""
 
     def suppresses(self, code: str) -> bool:
         return code != rules.UNUSED_SUPPRESSION.code and code.startswith(self.prefixes)

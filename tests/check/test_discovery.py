@@ -6,6 +6,7 @@ import importlib
 import sys
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from sqla_typedpool.check.discovery import discover
 from sqla_typedpool.check.model import Finding
 from sqla_typedpool.check.undeclared_sql import undeclared_sql
 from sqla_typedpool.errors import CannotRun, DeclarationError
+from sqla_typedpool.queries.declare import collect_errors
 
 HEAD = "from sqla_typedpool import Executor, query, fetch_all\n"
 ONE = (
@@ -87,7 +89,7 @@ def test_in_a_folder_without_init_only_files_that_mention_the_package_are_import
 @pytest.mark.parametrize("name", ["src", "src/", "./src", "."])
 def test_a_folder_of_packages_is_searched(folder: Path, name: str) -> None:
     package(folder / "src", "shop_g", users=ONE.format(number=1))
-    (folder / "src" / "tool.py").write_text("raise RuntimeError  # it does not know us")
+    (folder / "src" / "tool.py").write_text("raise RuntimeError  # the package is not mentioned")
     found = discover([name])
     assert [info.name for info in found.queries] == ["shop_g.users.number_1"]
     assert found.roots == ("shop_g",)
@@ -178,7 +180,7 @@ def test_output_of_modules_goes_to_standard_error(
     ("source", "expected"),
     [
         ("import nothing_of_that_name", "No module named 'nothing_of_that_name'"),
-        ("def f(:", "SyntaxError"),
+        ("def f(:", "SyntaxError: invalid syntax ("),
         ("x = 1 / 0", "ZeroDivisionError: division by zero"),
         ("raise SystemExit('bye')", "SystemExit: bye"),
     ],
@@ -259,6 +261,40 @@ def test_all_modules_that_cannot_be_imported_are_named_with_the_faulty_declarati
     ]
     assert lines[3].startswith("- there is no file none.py")
     assert "query shop_k.orders.number_1: " in lines[4]
+
+
+@pytest.mark.parametrize(
+    "failure", ["x = 1 / 0", "import sqla_typedpool\nsqla_typedpool.query_info(number_1)"]
+)
+def test_a_faulty_declaration_in_a_module_that_fails_later_is_named_once(
+    folder: Path, failure: str
+) -> None:
+    broken = f"{faulty(1)}\n{failure}\n"
+    package(folder, "shop_l", broken=broken, users="from shop_l import broken")
+    with pytest.raises(CannotRun) as raised:
+        discover(["shop_l"])
+    lines = str(raised.value).splitlines()
+    assert lines[0] == "there are 2 errors:"
+    assert lines[1].startswith("- shop_l.broken cannot be imported")
+    assert "query shop_l.broken.number_1: " in lines[2]
+    assert len(lines) == 3
+
+
+def test_errors_are_collected_in_modules_that_other_modules_import(folder: Path) -> None:
+    (folder / "outer_m.py").write_text("import inner_m\n" + faulty(1))
+    (folder / "inner_m.py").write_text(faulty(2))
+    errors = discover(["outer_m"]).errors
+    assert [each.query for each in errors] == ["inner_m.number_2", "outer_m.number_1"]
+
+
+def test_errors_of_other_threads_are_raised_there(folder: Path) -> None:
+    sys.path.insert(0, str(folder))
+    (folder / "thread_n.py").write_text(faulty(1))
+    with collect_errors() as errors, ThreadPoolExecutor(1) as threads:
+        future = threads.submit(importlib.import_module, "thread_n")
+        with pytest.raises(DeclarationError, match=r"thread_n\.number_1"):
+            future.result()
+    assert errors == []
 
 
 # ----------------------------------------------------------------- SQL that is not checked

@@ -295,7 +295,7 @@ def test_a_url_of_an_unsupported_database_is_refused_without_its_password() -> N
     with pytest.raises(CannotRun, match="is not supported") as raised:
         database_url("oracle://me:s3cret@h/d")
     assert "s3cret" not in str(raised.value)
-    with pytest.raises(CannotRun, match="the database URL is not a URL") as raised:
+    with pytest.raises(CannotRun, match="the database URL is not valid") as raised:
         database_url("me:s3cret@h")
     assert "s3cret" not in str(raised.value)
 
@@ -310,6 +310,12 @@ def test_the_message_of_a_driver_is_shown_without_the_password() -> None:
     assert "s3cret" not in driver_message(OSError("cannot use postgresql://me:s3cret@h/d"), url)
     assert "s3cret" not in shown(url)
     assert "other" not in shown(url)
+
+
+@pytest.mark.parametrize("error", [asyncio.TimeoutError(), TimeoutError(), OSError()])
+def test_a_time_limit_of_the_driver_is_an_error_of_the_database(error: Exception) -> None:
+    target = describing.DatabaseTarget(make_url("postgresql://h/d"))
+    assert isinstance(describing._as_cannot_run(error, target), CannotRun)
 
 
 def test_a_missing_sqlite_file_is_not_created(tmp_path: Path) -> None:

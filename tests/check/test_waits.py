@@ -70,7 +70,7 @@ async def check_while(
     then: Callable[[asyncio.subprocess.Process], Awaitable[None]],
     *arguments: str,
 ) -> tuple[int | None, str, str]:
-    """Run `check` in a process of its own; return its exit code and its output."""
+    """Run `check` in a separate process; return its exit code and its output."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     process = await asyncio.create_subprocess_exec(
         *(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -131,6 +132,40 @@ def test_queries_of_one_name_share_a_test(application: Project, postgres: Postgr
     assert code == 1, output
     assert outcomes(output) == {"app.queries.good": "FAILED"}
     assert "nosuch" in output
+
+
+def test_the_plugin_and_the_command_report_the_same_findings(
+    application: Project, postgres: Postgres
+) -> None:
+    application.environment["DATABASE_URL"] = postgres.url("asyncpg")
+    faulty = "\n\nclass Repo:\n" + "".join(
+        f"    @query('SELECT :x')\n    async def {name}(self, db: Executor) -> int: ...\n"
+        for name in ("first", "second")
+    )
+    application.write("app/queries.py", QUERIES + faulty)
+    code, output = application.run("--typedpool-check")
+    assert code == 1, output
+    assert outcomes(output) == {
+        "app.queries.good": "PASSED",
+        "app.queries.bad": "FAILED",
+        "other-findings": "FAILED",
+    }
+    command = [sys.executable, "-m", "sqla_typedpool", "check", "app", "--format", "json"]
+    answer = subprocess.run(
+        command,
+        cwd=application.folder,
+        env=application.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    expected = [
+        f"{each['file']}:{each['line']}:{each['column']}: {each['severity']}[{each['code']}]"
+        for each in json.loads(answer.stdout)["findings"]
+    ]
+    assert sorted(re.findall(r"^app/\S+: \w+\[TP\d+\]", output, re.MULTILINE)) == sorted(expected)
+    assert len(expected) == 3
 
 
 @pytest.mark.parametrize(
