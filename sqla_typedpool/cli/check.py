@@ -7,6 +7,7 @@ import asyncio
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from sqla_typedpool.check import prepare, runner
@@ -16,70 +17,58 @@ from sqla_typedpool.check.report import Report, as_github, as_json, as_text
 from sqla_typedpool.check.rule_docs import explain
 from sqla_typedpool.check.snapshots import Snapshots
 from sqla_typedpool.check.suppressions import Selection
-from sqla_typedpool.cli.database import VARIABLE, database, names_database
+from sqla_typedpool.cli.database import HOW_TO_NAME, VARIABLE, database, names_database
 from sqla_typedpool.cli.exits import FOUND, OK
-from sqla_typedpool.cli.options import add_modules, add_report
+from sqla_typedpool.cli.options import Commands, add_command, add_modules
 from sqla_typedpool.errors import CannotRun
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(commands: Commands) -> None:
     """Add the subcommands `check` and `prepare`."""
     _add_check(commands)
     _add_prepare(commands)
 
 
-def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "check",
-        help="compare declared queries with a database or with snapshots",
-        description=(
-            "Compare every @query of the modules with a database, which describes the SQL without"
-            " running it, or with the snapshots that `prepare` has written. The exit code is 0"
-            " without findings, 1 with findings, and 2 if the check could not run."
-        ),
-    )
+def _add_check(commands: Commands) -> None:
+    summary = "compare declared queries with a database or with snapshots"
+    parser = add_command(commands, "check", summary, _check)
     add_modules(parser)
     parser.add_argument("--offline", action="store_true", help="use snapshots, not a database")
     parser.add_argument("--explain", metavar="CODE", help="explain a finding, such as TP101")
     parser.add_argument("--strict", action="store_true", help="notes set the exit code to 1 too")
-    add_report(parser)
-    parser.set_defaults(command=_check)
 
 
-def _add_prepare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "prepare",
-        help="write snapshots of declared queries, for checks without a database",
-        description=(
-            "Let a database describe every @query of the modules, and write the descriptions to"
-            " .sqla_typedpool/. Commit these files. If a statement is refused, nothing is written."
-        ),
-    )
+def _add_prepare(commands: Commands) -> None:
+    summary = "write snapshots of declared queries, for checks without a database"
+    parser = add_command(commands, "prepare", summary, _prepare)
     add_modules(parser)
     parser.add_argument(
         "--check",
         action="store_true",
         help="write nothing; the exit code is 1 if snapshots are out of date",
     )
-    add_report(parser)
-    parser.set_defaults(command=_prepare)
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    """Compare every @query of the modules with a database or with snapshots.
+
+    A database describes the SQL without running it. Snapshots are written by `prepare`. The exit
+    code is 0 without findings, 1 with findings, and 2 if the check could not run.
+    """
     if arguments.explain:
         print(explain(arguments.explain))
         return OK
-    settings = read_settings()
-    selection = _selection(arguments, settings)
-    snapshots = _snapshots(arguments, settings)
+    settings = _settings(arguments)
+    selection, snapshots = Selection.of(settings.select, settings.ignore), _snapshots(settings)
     is_offline = _is_offline(arguments, snapshots)
-    found = _discovered(arguments, settings)
+    found = _discovered(settings)
     if is_offline:
         report = runner.check_snapshots(found, snapshots, selection)
     else:
         with database(arguments, settings) as target:
             report = asyncio.run(runner.check_database(found, target, selection))
-    return _print(report, arguments, is_strict=arguments.strict or settings.strict)
+    code = _print(report, arguments)
+    return FOUND if settings.strict and report.findings else code
 
 
 def _is_offline(arguments: argparse.Namespace, snapshots: Snapshots) -> bool:
@@ -94,27 +83,36 @@ def _is_offline(arguments: argparse.Namespace, snapshots: Snapshots) -> bool:
         return False
     if not snapshots.families():
         raise CannotRun(
-            f"there is no database, and there are no snapshots in {snapshots.folder}; next: give"
-            f" --database-url or set ${VARIABLE}, use a temporary server with --ephemeral, or write"
-            " snapshots with `sqla-typedpool prepare`"
+            f"there is no database, and there are no snapshots in {snapshots.folder}; next: "
+            f"{HOW_TO_NAME}, or write snapshots with `sqla-typedpool prepare`"
         )
     return True
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    settings = read_settings()
-    selection = _selection(arguments, settings)
-    snapshots = _snapshots(arguments, settings)
-    found = _discovered(arguments, settings)
+    """Write a snapshot of every @query of the modules.
+
+    A database describes the SQL without running it. Commit the files in .sqla_typedpool/. If a
+    declaration is wrong, or the database refuses a statement, nothing is written.
+    """
+    settings = _settings(arguments)
+    selection, snapshots = Selection.of(settings.select, settings.ignore), _snapshots(settings)
+    found = _discovered(settings)
     with database(arguments, settings) as target:
         if arguments.check:
             report = asyncio.run(prepare.prepare_check(found, target, snapshots, selection))
             return _print(report, arguments)
         result = asyncio.run(prepare.prepare(found, target, snapshots, selection))
+    return _print_prepared(result, snapshots, arguments)
+
+
+def _print_prepared(
+    result: prepare.PrepareResult, snapshots: Snapshots, arguments: argparse.Namespace
+) -> int:
     if not result.is_written:
-        code = _print(result.report, arguments)
+        _print(result.report, arguments)
         print("no snapshots were written, because of the errors", file=sys.stderr)
-        return max(code, FOUND)
+        return FOUND
     if arguments.format != "text":
         return _print(result.report, arguments)
     if not arguments.quiet:
@@ -126,30 +124,30 @@ def _prepare(arguments: argparse.Namespace) -> int:
     return OK
 
 
-def _discovered(arguments: argparse.Namespace, settings: Settings) -> Discovered:
-    modules = arguments.modules or settings.modules
-    if not modules:
+def _settings(arguments: argparse.Namespace) -> Settings:
+    """Return the settings of the project, overridden by the options of the command line."""
+    names = ("modules", "exclude", "snapshots", "select", "ignore", "strict")
+    given = {name: getattr(arguments, name, None) for name in names}
+    return replace(read_settings(), **{name: value for name, value in given.items() if value})
+
+
+def _snapshots(settings: Settings) -> Snapshots:
+    return Snapshots(Path(settings.snapshots))
+
+
+def _discovered(settings: Settings) -> Discovered:
+    if not settings.modules:
         raise CannotRun(
             "no modules; next: name them (sqla-typedpool check app), or set `modules` in"
             " [tool.sqla_typedpool] of pyproject.toml"
         )
-    exclude = arguments.exclude if arguments.exclude is not None else settings.exclude
-    found = discover(modules, exclude)
+    found = discover(settings.modules, settings.exclude)
     runner.require_queries(found)  # before a server is started
     return found
 
 
-def _selection(arguments: argparse.Namespace, settings: Settings) -> Selection:
-    select = arguments.select if arguments.select is not None else settings.select
-    ignore = arguments.ignore if arguments.ignore is not None else settings.ignore
-    return Selection.of(select, ignore)
-
-
-def _snapshots(arguments: argparse.Namespace, settings: Settings) -> Snapshots:
-    return Snapshots(arguments.snapshots or Path(settings.snapshots))
-
-
-def _print(report: Report, arguments: argparse.Namespace, *, is_strict: bool = False) -> int:
+def _print(report: Report, arguments: argparse.Namespace) -> int:
+    """Print a report, and return the exit code."""
     if arguments.format == "json":
         print(as_json(report))
     elif arguments.format == "github":
@@ -157,13 +155,11 @@ def _print(report: Report, arguments: argparse.Namespace, *, is_strict: bool = F
             print(lines)
     elif report.findings or not arguments.quiet:
         width = shutil.get_terminal_size((100, 24)).columns
-        print(as_text(report, colour=_colour(arguments), width=width))
-    if is_strict:
-        return FOUND if report.findings else OK
+        print(as_text(report, colour=_has_colour(arguments), width=width))
     return OK if report.is_clean else FOUND
 
 
-def _colour(arguments: argparse.Namespace) -> bool:
+def _has_colour(arguments: argparse.Namespace) -> bool:
     if arguments.colour is not None:
         return bool(arguments.colour)
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")

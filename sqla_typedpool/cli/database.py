@@ -1,4 +1,4 @@
-"""The database that the command line names. A temporary one is started, and stopped at the end."""
+"""The database that the command line names, or a temporary server."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from sqla_typedpool.errors import CannotRun
 
 VARIABLE = "DATABASE_URL"
 TIMEOUT = "--timeout"
+HOW_TO_NAME = f"give --database-url, set ${VARIABLE}, or use a temporary server with --ephemeral"
 _SHOW_PROGRESS_AFTER = 1.0  # seconds
 
 
 def names_database(arguments: argparse.Namespace) -> bool:
     """Return whether an option, and not only the environment, names a database."""
-    given = (arguments.database_url, arguments.env_file, *_schemas(arguments))
+    given = (arguments.database_url, arguments.env_file, *_schemas(arguments).values())
     return arguments.ephemeral or any(each is not None for each in given)
 
 
-def _schemas(arguments: argparse.Namespace) -> tuple[str | None, ...]:
-    return arguments.metadata, arguments.alembic, arguments.schema
+def _schemas(source: argparse.Namespace | Settings) -> dict[str, str | None]:
+    return {name: getattr(source, name) for name in ("metadata", "alembic", "schema")}
 
 
 @contextlib.contextmanager
@@ -47,18 +48,17 @@ def database(arguments: argparse.Namespace, settings: Settings) -> Iterator[Data
 
 
 def _given_url(arguments: argparse.Namespace) -> str:
-    if any(each is not None for each in _schemas(arguments)):
-        raise CannotRun("--metadata, --alembic and --schema need --ephemeral")
+    if any(each is not None for each in _schemas(arguments).values()):
+        raise CannotRun(
+            "--metadata, --alembic and --schema need --ephemeral; next: add it, or drop them"
+        )
     if arguments.database_url is not None:
         return _not_empty(arguments.database_url, "--database-url is empty")
     if arguments.env_file is not None:
         return read_env_file(arguments.env_file, VARIABLE)
     if VARIABLE in os.environ:
         return _not_empty(os.environ[VARIABLE], f"${VARIABLE} is set but empty")
-    raise CannotRun(
-        f"no database; next: give --database-url or set ${VARIABLE}, or use a temporary server with"
-        " --ephemeral"
-    )
+    raise CannotRun(f"there is no database; next: {HOW_TO_NAME}")
 
 
 def _not_empty(url: str, fault: str) -> str:
@@ -93,11 +93,8 @@ def _ephemeral(
 
     if arguments.database_url is not None or arguments.env_file is not None:
         raise CannotRun("--ephemeral and --database-url exclude each other; next: drop one of them")
-    names = ("metadata", "alembic", "schema")
-    given = dict(zip(names, _schemas(arguments), strict=True))
-    if not any(given.values()):
-        given = {name: getattr(settings, name) for name in names}
-    return ephemeral.database(**given)
+    given = _schemas(arguments)
+    return ephemeral.database(**(given if any(given.values()) else _schemas(settings)))
 
 
 class _Progress:

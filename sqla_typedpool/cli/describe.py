@@ -11,32 +11,31 @@ from sqla_typedpool.check.config import read_settings
 from sqla_typedpool.check.describing import describe_one
 from sqla_typedpool.cli.database import database
 from sqla_typedpool.cli.exits import OK
-from sqla_typedpool.cli.options import add_database
+from sqla_typedpool.cli.options import Commands, add_command, add_database
 from sqla_typedpool.cli.table import as_json, as_table
 from sqla_typedpool.errors import CannotRun
 from sqla_typedpool.tokens import tokens
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(commands: Commands) -> None:
     """Add the subcommand `describe`."""
-    parser = commands.add_parser(
-        "describe",
-        help="show the columns and parameters of one statement",
-        description=(
-            "Show how a database describes the columns and parameters of a statement. The statement"
-            " is not run."
-        ),
-    )
+    summary = "show the columns and parameters of one statement"
+    parser = add_command(commands, "describe", summary, _describe)
     parser.add_argument(
         "sql", nargs="?", metavar="SQL", help="the statement; - reads standard input"
     )
     parser.add_argument("--file", type=Path, metavar="FILE", help="read the statement from a file")
-    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument(
+        "--format", choices=("text", "json"), default="text", help="(default: text)"
+    )
     add_database(parser)
-    parser.set_defaults(command=_describe)
 
 
 def _describe(arguments: argparse.Namespace) -> int:
+    """Show how a database describes the columns and parameters of a statement.
+
+    The statement is not run.
+    """
     sql = _statement(arguments)
     with database(arguments, read_settings()) as target:
         description = asyncio.run(describe_one(sql, target))
@@ -49,7 +48,7 @@ def _statement(arguments: argparse.Namespace) -> str:
         raise CannotRun("describe takes one statement; next: give it as an argument or with --file")
     sql = _text_of(arguments)
     if not tokens(sql):
-        raise CannotRun("there is no statement to describe, only spaces and comments")
+        raise CannotRun("there is no statement, only spaces and comments; next: write one")
     return sql
 
 
@@ -61,5 +60,7 @@ def _text_of(arguments: argparse.Namespace) -> str:
             return sys.stdin.read().removeprefix("\ufeff")
     except (OSError, UnicodeDecodeError) as error:
         source = arguments.file or "standard input"
-        raise CannotRun(f"{source} cannot be read as UTF-8 text: {error}") from error
+        raise CannotRun(
+            f"{source} cannot be read as UTF-8 text: {error}; next: check its name and encoding"
+        ) from error
     return str(arguments.sql)

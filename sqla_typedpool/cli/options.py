@@ -1,17 +1,34 @@
-"""Options of several subcommands."""
+"""Subcommands, and the options that several of them have."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 from sqla_typedpool.check.database import CONNECT_SECONDS
 from sqla_typedpool.cli.database import TIMEOUT, VARIABLE
-from sqla_typedpool.cli.numbers import number
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def add_command(
+    commands: Commands, name: str, summary: str, run: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    """Add a subcommand, and return its parser.
+
+    :param summary: its line in the list of the commands.
+    :param run: the function that runs it and returns the exit code. Its docstring is the
+        description in the help of the subcommand.
+    """
+    parser = commands.add_parser(name, help=summary, description=run.__doc__)
+    parser.set_defaults(command=run)
+    return parser
 
 
 def add_modules(parser: argparse.ArgumentParser) -> None:
-    """Add the options for the queries, the snapshots and the database."""
+    """Add the options for the queries, the snapshots, the database and the report."""
     parser.add_argument(
         "modules",
         nargs="*",
@@ -26,42 +43,57 @@ def add_modules(parser: argparse.ArgumentParser) -> None:
         help="leave out a module and everything below it, such as app.migrations",
     )
     parser.add_argument(
-        "--snapshots",
-        type=Path,
-        metavar="DIR",
-        help="the folder of snapshots (default: .sqla_typedpool)",
+        "--snapshots", metavar="DIR", help="the folder of snapshots (default: .sqla_typedpool)"
     )
     add_database(parser)
+    _add_report(parser)
 
 
 def add_database(parser: argparse.ArgumentParser) -> None:
     """Add the options for the database."""
-    group = parser.add_argument_group("database")
-    group.add_argument("--database-url", metavar="URL", help=f"(default: the variable {VARIABLE})")
-    group.add_argument("--env-file", type=Path, metavar="FILE", help=f"a file that sets {VARIABLE}")
-    group.add_argument(
+    add = parser.add_argument_group("database").add_argument
+    add("--database-url", metavar="URL", help=f"its URL (default: the variable {VARIABLE})")
+    add("--env-file", type=Path, metavar="FILE", help=f"a file that sets {VARIABLE}")
+    add(
         TIMEOUT,
-        type=number(0.1, 3600),
+        type=_number(0.1, 3600),
         default=CONNECT_SECONDS,
         metavar="SECONDS",
         help="the time limit for connecting and for each statement (default: %(default)g)",
     )
-    group.add_argument("--ephemeral", action="store_true", help="use a temporary PostgreSQL server")
-    group.add_argument(
-        "--metadata", metavar="M:ATTR", help="create its tables: app.models:Base.metadata"
+    add("--ephemeral", action="store_true", help="use a temporary PostgreSQL server")
+    add(
+        "--metadata",
+        metavar="M:ATTR",
+        help="create these tables on the temporary server: app.models:Base.metadata",
     )
-    group.add_argument("--alembic", metavar="INI", help="run its Alembic migrations")
-    group.add_argument("--schema", metavar="FILE", help="run an SQL file in it")
+    add("--alembic", metavar="INI", help="run Alembic migrations on the temporary server")
+    add("--schema", metavar="FILE", help="run an SQL file on the temporary server")
 
 
-def add_report(parser: argparse.ArgumentParser) -> None:
+def _number(least: float, most: float) -> Callable[[str], float]:
+    """Return an argument type that accepts a number within limits, and names them in its error."""
+
+    def read(given: str) -> float:
+        value = float(given)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{given} is not between {least:g} and {most:g}")
+        return value
+
+    read.__name__ = "number"  # for argparse's message: "invalid number value: 'x'"
+    return read
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
     """Add the options for the report."""
-    group = parser.add_argument_group("report")
-    group.add_argument(
-        "--select", action="append", metavar="CODES", help="report only these: TP101,TP2xx"
+    add = parser.add_argument_group("report").add_argument
+    add("--select", action="append", metavar="CODES", help="report only these: TP101,TP2xx")
+    add("--ignore", action="append", metavar="CODES", help="do not report these")
+    add("--format", choices=("text", "json", "github"), default="text", help="(default: text)")
+    add(
+        "--colour",
+        "--color",
+        action=argparse.BooleanOptionalAction,
+        help="use colours (default: on a terminal, unless NO_COLOR is set)",
     )
-    group.add_argument("--ignore", action="append", metavar="CODES", help="do not report these")
-    group.add_argument("--format", choices=("text", "json", "github"), default="text")
-    group.add_argument("--colour", "--color", dest="colour", action="store_true", default=None)
-    group.add_argument("--no-colour", "--no-color", dest="colour", action="store_false")
-    group.add_argument("--quiet", action="store_true", help="print only findings and errors")
+    add("--quiet", action="store_true", help="print only findings and errors")

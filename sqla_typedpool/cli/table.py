@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from sqla_typedpool.describe.model import ColumnDescription, Description, ParameterDescription
 
@@ -25,14 +26,12 @@ def as_table(description: Description) -> str:
 
 def _column(each: ColumnDescription) -> tuple[str, ...]:
     nullable = "yes" if each.nullable else "no"
-    kind = str(each.db_type)
-    return each.name, kind, _python(each.python_type), nullable, each.why, each.origin or ""
+    return each.name, each.type, _python(each.python_type), nullable, each.why, each.origin or ""
 
 
 def _parameter(each: ParameterDescription) -> tuple[str, ...]:
-    db_type = each.db_type
-    kind = "?" if db_type is None else str(db_type)
-    python = None if db_type is None else db_type.python
+    kind = each.type or "?"
+    python = None if each.db_type is None else each.db_type.python
     return each.name, f"list of {kind}" if each.is_list else kind, _python(python)
 
 
@@ -51,24 +50,17 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def as_json(description: Description) -> str:
     """Return a JSON object. Its keys are stable; types are shown by their names."""
+    of_column = ("name", "type", "python_type", "nullable", "why", "origin")
+    of_parameter = ("name", "type", "is_list")
     document = {
         "server": description.server,
         "sql": description.sql,
-        "columns": [
-            {
-                "name": each.name,
-                "type": each.type,
-                "python_type": None if each.python_type is None else each.python_type.__name__,
-                "nullable": each.nullable,
-                "why": each.why,
-                "origin": each.origin,
-            }
-            for each in description.columns
-        ],
-        "parameters": [
-            {"name": each.name, "type": each.type, "is_list": each.is_list}
-            for each in description.parameters
-        ],
+        "columns": [_object(each, of_column) for each in description.columns],
+        "parameters": [_object(each, of_parameter) for each in description.parameters],
         "notes": list(description.notes),
     }
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    return json.dumps(document, indent=2, ensure_ascii=False, default=_python)
+
+
+def _object(each: ColumnDescription | ParameterDescription, keys: Sequence[str]) -> dict[str, Any]:
+    return {key: getattr(each, key) for key in keys}

@@ -169,6 +169,9 @@ def test_every_faulty_declaration_is_a_finding(app: Path) -> None:
         ("app.first", 14),
         ("app.second", 19),
     ]
+    message, hint = "the SQL has :x, but the function has no parameter x", "add x to the function"
+    assert {(each["message"], each["hint"]) for each in faulty} == {(message, hint)}
+    assert json.loads(answer.stdout)["queries"] == 4
 
 
 def test_faulty_declarations_are_reported_if_there_is_no_correct_one(app: Path) -> None:
@@ -208,7 +211,7 @@ def test_without_database_and_snapshots_the_error_names_three_ways(tmp_path: Pat
         (["check"], "no modules; next: name them"),
         (["check", "app", "--ephemeral", "--database-url", "x://"], "drop one of them"),
         (["check", "app", "--metadata", "a:b", "--database-url", "x://"], "need --ephemeral"),
-        (["prepare", "app"], "no database; next: give --database-url or set $DATABASE_URL"),
+        (["prepare", "app"], "no database; next: give --database-url, set $DATABASE_URL"),
         (["describe"], "describe takes one statement"),
         (["check", "app", "--env-file", "none.env"], "--env-file none.env cannot be read"),
         (["check", "app", "--select", "TP999"], 'no rule has the code "TP999"'),

@@ -37,8 +37,8 @@ def test_no_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("seconds", "complaint"),
     [
-        ("0", "0 is not within 0.1 and 3600"),
-        ("nan", "nan is not within 0.1 and 3600"),
+        ("0", "0 is not between 0.1 and 3600"),
+        ("nan", "nan is not between 0.1 and 3600"),
         ("soon", "invalid number value: 'soon'"),
     ],
 )
