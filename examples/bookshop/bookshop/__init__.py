@@ -1,1 +1,1 @@
-"""A small bookshop on PostgreSQL. Every query it asks is declared, and checked before it runs."""
+"""A small bookshop on PostgreSQL. Every query is declared, and checked before it runs."""

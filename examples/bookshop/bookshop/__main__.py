@@ -1,4 +1,4 @@
-"""`python -m bookshop`: a day in the shop, in DATABASE_URL or a throw-away database."""
+"""Run the application in the database DATABASE_URL, or in a temporary one."""
 
 import asyncio
 import os

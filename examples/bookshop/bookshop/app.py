@@ -1,4 +1,4 @@
-"""A day in the shop."""
+"""The application: customers order books, and the owner looks at reports."""
 
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -21,7 +21,7 @@ class SoldOut(Exception):
 
 
 async def open_shop(url: str) -> AsyncEngine:
-    """An engine on a database with our tables, and if they were empty with a few books."""
+    """Return an engine on a database, after creating the tables and, if they are empty, rows."""
     engine = create_async_engine(url, poolclass=TypedPool, pool_size=5, pool_timeout=5)
     async with engine.begin() as connection:
         await connection.run_sync(schema.metadata.create_all)
@@ -33,8 +33,8 @@ async def open_shop(url: str) -> AsyncEngine:
 async def buy(db: Executor, customer_id: int, basket: dict[int, int]) -> int:
     """Place an order in the caller's transaction.
 
-    :param basket: how many copies of which book.
-    :raises SoldOut: and then nothing may be committed.
+    :param basket: the number of copies by the book's id.
+    :raises SoldOut: there are not enough copies; the caller must roll back.
     """
     order_id = await orders.place(db, customer_id=customer_id, address=ADDRESS)
     for book_id, copies in basket.items():
@@ -46,7 +46,7 @@ async def buy(db: Executor, customer_id: int, basket: dict[int, int]) -> int:
 
 
 async def a_day(engine: AsyncEngine) -> None:
-    """Customers come, the owner counts."""
+    """Show and sell some books, and print reports."""
     for book_id in (2, 4):
         print(await catalogue.page(engine, book_id=book_id))
     print("tags:", await catalogue.tags(engine))

@@ -1,4 +1,4 @@
-"""Books and who wrote them: declared queries as plain functions."""
+"""Books and their authors: declared queries as plain functions."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -26,7 +26,7 @@ class Book:
 
 @dataclass(frozen=True, slots=True)
 class BookPage:
-    """A book as its page shows it; an anonymous one has no author."""
+    """The data of a book's page. An anonymous book has no author."""
 
     id: int
     title: str
@@ -36,7 +36,7 @@ class BookPage:
 
 @query("SELECT NOT EXISTS (SELECT FROM books)")
 async def is_empty(db: Executor) -> bool:
-    """A single value that is always there."""
+    """Return a single value, which always exists."""
     raise NotImplementedError
 
 
@@ -48,13 +48,13 @@ async def is_empty(db: Executor) -> bool:
     WHERE b.id = :book_id
 """)
 async def page(db: Executor, *, book_id: int) -> BookPage | None:
-    """A join: columns with the prefix become an object, or None where the row is missing."""
+    """Join two tables; columns with the prefix become an object, or None if the row is missing."""
     raise NotImplementedError
 
 
 @query("SELECT id, title, price, stock, tags FROM books WHERE id = ANY(:ids) ORDER BY title")
 async def by_ids(db: Executor, *, ids: list[int]) -> list[Book]:
-    """A list as one array parameter: the SQL is the same for one id and for a thousand."""
+    """Pass a list as one array parameter; the SQL does not depend on its length."""
     raise NotImplementedError
 
 
@@ -64,13 +64,13 @@ async def by_ids(db: Executor, *, ids: list[int]) -> list[Book]:
     ORDER BY title
 """)
 async def search(db: Executor, *, words: str, tag: str | None = None) -> list[Book]:
-    """An optional filter."""
+    """Filter by a tag, unless it is None."""
     raise NotImplementedError
 
 
 @query("SELECT title FROM books WHERE id = :book_id")
 async def title_of(db: Executor, *, book_id: int) -> str | None:
-    """A single value; None = no such book."""
+    """Return a single value; None if there is no such book."""
     raise NotImplementedError
 
 
@@ -81,7 +81,7 @@ async def title_of(db: Executor, *, book_id: int) -> str | None:
     GROUP BY tag ORDER BY books DESC, tag
 """)
 async def tags(db: Executor) -> list[tuple[str, int]]:
-    """Elements of an array may be NULL; the WHERE says that these are not."""
+    """Return the number of books by tag. The WHERE excludes NULL, which arrays may contain."""
     raise NotImplementedError
 
 
@@ -99,13 +99,13 @@ async def add(
     stock: int,
     tags: list[str],
 ) -> int:
-    """The new book's id."""
+    """Return the new book's id."""
     raise NotImplementedError
 
 
 @query("UPDATE books SET price = round(price * :factor, 2) WHERE :tag = ANY(tags)")
 async def change_prices(db: Executor, *, tag: str, factor: Decimal) -> RowCount:
-    """How many books have a new price."""
+    """Return the number of books that have a new price."""
     raise NotImplementedError
 
 
@@ -115,5 +115,5 @@ async def change_prices(db: Executor, *, tag: str, factor: Decimal) -> RowCount:
     RETURNING stock
 """)
 async def take(db: Executor, *, book_id: int, copies: int) -> int | None:
-    """How many are left; None = there were not enough."""
+    """Return the number of copies that are left; None if there were not enough."""
     raise NotImplementedError

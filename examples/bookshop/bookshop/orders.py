@@ -1,4 +1,4 @@
-"""Orders: a repository, whose methods are declared queries."""
+"""Orders: a repository class whose methods are declared queries."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +15,7 @@ from .schema import Status
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What is inside the jsonb column."""
+    """The document in the jsonb column."""
 
     street: str
     city: str
@@ -51,11 +51,11 @@ _recent = (
 
 
 class Orders:
-    """All there is to ask about orders."""
+    """The queries about orders."""
 
     @query(insert(schema.orders).returning(schema.orders.c.id))
     async def place(self, db: Executor, *, customer_id: int, address: dict[str, Any]) -> int:
-        """A Core statement: its parameters are columns, and SQLAlchemy writes the JSON."""
+        """Run a Core statement; its parameters are columns, and SQLAlchemy encodes the JSON."""
         raise NotImplementedError
 
     @query("""
@@ -65,7 +65,7 @@ class Orders:
     async def add_line(
         self, db: Executor, *, order_id: int, book_id: int, quantity: int
     ) -> RowCount:
-        """The price is that of today; 0 = no such book."""
+        """Add a line with the book's current price; return 0 if there is no such book."""
         raise NotImplementedError
 
     @query("""
@@ -79,7 +79,7 @@ class Orders:
         GROUP BY o.id, c.name
     """)
     async def get(self, db: Executor, *, order_id: int) -> Order | None:
-        """An enum, a JSON document and aggregates; `sum` alone could be NULL."""
+        """Return an enum, a JSON document and aggregates. Without coalesce, `sum` could be NULL."""
         raise NotImplementedError
 
     @query("""
@@ -91,12 +91,12 @@ class Orders:
         ORDER BY b.title
     """)
     async def lines(self, db: Executor, *, order_id: int) -> list[Line]:
-        """`authors.name` is NOT NULL, and yet there may be none: the join decides."""
+        """Return the lines. `authors.name` is NOT NULL, but the LEFT JOIN may find no author."""
         raise NotImplementedError
 
     @query(_recent)
     async def recent(self, db: Executor, *, customer_id: int) -> list[tuple[int, datetime]]:
-        """A Core statement with rows."""
+        """Run a Core statement that returns rows."""
         raise NotImplementedError
 
     @query("""
@@ -106,15 +106,15 @@ class Orders:
         WHERE id = :order_id
     """)
     async def set_status(self, db: Executor, *, order_id: int, status: Status) -> RowCount:
-        """A member of an Enum as a parameter."""
+        """Pass a member of an Enum as a parameter."""
         raise NotImplementedError
 
     @query("SELECT count(*) FROM orders WHERE status = :status AND address ->> 'city' = :city")
     async def count_in(self, db: Executor, *, city: str, status: Status) -> int:
-        """A look into the JSON document."""
+        """Compare a value in the JSON document."""
         raise NotImplementedError
 
     @query("DELETE FROM orders WHERE status = 'cancelled'")
     async def forget_cancelled(self, db: Executor) -> None:
-        """Nothing comes back."""
+        """Run a statement that returns nothing."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""What the owner wants to know: aggregates, windows, a stream, and SQL in a file of its own."""
+"""Reports: aggregates, window functions, a stream, and SQL in a separate file."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class Sale:
     GROUP BY 1 ORDER BY 1
 """)
 async def months(db: Executor) -> list[Month]:
-    """With GROUP BY there is no empty group, so the sum of what is never NULL is never NULL."""
+    """Sum columns that are never NULL. GROUP BY makes no empty groups, so no sum is NULL."""
     raise NotImplementedError
 
 
@@ -58,19 +58,19 @@ async def months(db: Executor) -> list[Month]:
     ORDER BY place, b.title
 """)
 async def by_price(db: Executor) -> list[Ranked]:
-    """Windows: a rank is never NULL, but the last book has none after it."""
+    """Use window functions. A rank is never NULL, but the last book has no cheaper one."""
     raise NotImplementedError
 
 
 @query(path="sql/bestsellers.sql")
 async def bestsellers(db: Executor, *, since: datetime, at_most: int = 10) -> list[Bestseller]:
-    """The SQL stands in a file beside this one, where editors help with it."""
+    """Run the SQL of a file, which editors can highlight and complete."""
     raise NotImplementedError
 
 
 @query("SELECT sum(quantity * price) FROM order_lines")
 async def turnover(db: Executor) -> Decimal | None:
-    """Without GROUP BY there is always a row; without sales its sum is NULL."""
+    """Return one row, because there is no GROUP BY; without sales the sum is NULL."""
     raise NotImplementedError
 
 
@@ -79,5 +79,5 @@ async def turnover(db: Executor) -> Decimal | None:
     FROM order_lines ORDER BY order_id, book_id
 """)
 def sales(db: Executor) -> AsyncIterator[Sale]:
-    """A stream, portion by portion; a plain `def`."""
+    """Stream the rows; the function is a plain `def`."""
     raise NotImplementedError

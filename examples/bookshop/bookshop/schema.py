@@ -1,4 +1,4 @@
-"""The tables. SQLAlchemy makes them; the queries are written by hand."""
+"""The tables. SQLAlchemy creates them; the queries are written by hand."""
 
 from enum import Enum
 
@@ -24,7 +24,7 @@ metadata = MetaData()
 
 
 class Status(str, Enum):
-    """How far an order has come."""
+    """The state of an order."""
 
     OPEN = "open"
     SHIPPED = "shipped"
@@ -53,7 +53,7 @@ books = Table(
     metadata,
     Column("id", Integer, Identity(), primary_key=True),
     Column("title", Text, nullable=False),
-    Column("author_id", ForeignKey("authors.id")),  # NULL: nobody knows who wrote it
+    Column("author_id", ForeignKey("authors.id")),  # NULL if the author is unknown
     Column("price", Numeric(8, 2), nullable=False),
     Column("stock", Integer, CheckConstraint("stock >= 0"), nullable=False),
     Column("tags", ARRAY(Text), nullable=False, server_default=text("'{}'")),
@@ -81,5 +81,5 @@ order_lines = Table(
     Column("order_id", ForeignKey("orders.id", ondelete="CASCADE"), primary_key=True),
     Column("book_id", ForeignKey("books.id"), primary_key=True),
     Column("quantity", Integer, nullable=False),
-    Column("price", Numeric(8, 2), nullable=False),  # of one copy, on that day
+    Column("price", Numeric(8, 2), nullable=False),  # of one copy, when it was ordered
 )

@@ -1,4 +1,4 @@
-"""A shop that has just opened: authors, books and customers."""
+"""The first rows: authors, books and customers."""
 
 from datetime import date
 from decimal import Decimal
@@ -28,7 +28,7 @@ CUSTOMERS: list[dict[str, Any]] = [
 
 
 async def fill(db: Executor) -> None:
-    """Statements that an application makes up as it goes are not declared; nobody checks them."""
+    """Insert the rows. Statements without @query, like these, are not checked."""
     await execute(db, insert(schema.authors), AUTHORS)
     await execute(
         db, insert(schema.books), [{**book, "price": Decimal(book["price"])} for book in BOOKS]

@@ -1,4 +1,4 @@
-"""What the shop promises, each on a fresh database: a copy of one that has the tables."""
+"""Tests of the shop. Each test gets a new database with the tables."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ orders = Orders()
 def in_the_shop(
     typedpool_database: Any,
 ) -> Callable[[Callable[[AsyncEngine], Awaitable[None]]], None]:
-    """Runs a coroutine function on an engine whose database has books and customers."""
+    """Run a coroutine function with an engine whose database has books and customers."""
 
     async def main(visit: Callable[[AsyncEngine], Awaitable[None]]) -> None:
         engine = typedpool_database.engine()
