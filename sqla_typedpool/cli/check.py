@@ -25,11 +25,6 @@ from sqla_typedpool.errors import CannotRun
 
 def add(commands: Commands) -> None:
     """Add the subcommands `check` and `prepare`."""
-    _add_check(commands)
-    _add_prepare(commands)
-
-
-def _add_check(commands: Commands) -> None:
     summary = "compare declared queries with a database or with snapshots"
     parser = add_command(commands, "check", summary, _check)
     add_modules(parser)
@@ -37,8 +32,6 @@ def _add_check(commands: Commands) -> None:
     parser.add_argument("--explain", metavar="CODE", help="explain a finding, such as TP101")
     parser.add_argument("--strict", action="store_true", help="notes set the exit code to 1 too")
 
-
-def _add_prepare(commands: Commands) -> None:
     summary = "write snapshots of declared queries, for checks without a database"
     parser = add_command(commands, "prepare", summary, _prepare)
     add_modules(parser)

@@ -94,7 +94,14 @@ def _ephemeral(
     if arguments.database_url is not None or arguments.env_file is not None:
         raise CannotRun("--ephemeral and --database-url exclude each other; next: drop one of them")
     given = _schemas(arguments)
-    return ephemeral.database(**(given if any(given.values()) else _schemas(settings)))
+    if not any(given.values()):
+        given = _schemas(settings)
+    if not any(given.values()):
+        raise CannotRun(
+            "--ephemeral needs a schema; next: give --metadata, --alembic or --schema, or set one"
+            " of them in [tool.sqla_typedpool] of pyproject.toml"
+        )
+    return ephemeral.database(**given)
 
 
 class _Progress:

@@ -62,13 +62,9 @@ def add_database(parser: argparse.ArgumentParser) -> None:
         help="the time limit for connecting and for each statement (default: %(default)g)",
     )
     add("--ephemeral", action="store_true", help="use a temporary PostgreSQL server")
-    add(
-        "--metadata",
-        metavar="M:ATTR",
-        help="create these tables on the temporary server: app.models:Base.metadata",
-    )
-    add("--alembic", metavar="INI", help="run Alembic migrations on the temporary server")
-    add("--schema", metavar="FILE", help="run an SQL file on the temporary server")
+    add("--metadata", metavar="M:ATTR", help="tables for --ephemeral: app.models:Base.metadata")
+    add("--alembic", metavar="INI", help="Alembic migrations for --ephemeral: alembic.ini")
+    add("--schema", metavar="FILE", help="an SQL file for --ephemeral: schema.sql")
 
 
 def _number(least: float, most: float) -> Callable[[str], float]:

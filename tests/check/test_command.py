@@ -213,6 +213,7 @@ def test_without_database_and_snapshots_the_error_names_three_ways(tmp_path: Pat
         (["check", "app", "--metadata", "a:b", "--database-url", "x://"], "need --ephemeral"),
         (["prepare", "app"], "no database; next: give --database-url, set $DATABASE_URL"),
         (["describe"], "describe takes one statement"),
+        (["describe", "SELECT 1", "--ephemeral"], "--ephemeral needs a schema; next: give"),
         (["check", "app", "--env-file", "none.env"], "--env-file none.env cannot be read"),
         (["check", "app", "--select", "TP999"], 'no rule has the code "TP999"'),
     ],
