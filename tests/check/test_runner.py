@@ -35,7 +35,7 @@ from sqla_typedpool.check.discovery import Discovered
 from sqla_typedpool.check.snapshots import Snapshots, snapshot_text
 from sqla_typedpool.check.suppressions import Selection
 from sqla_typedpool.describe.model import Description
-from sqla_typedpool.errors import CannotRun, DescribeTimeout, Refused
+from sqla_typedpool.errors import CannotRun, DeclarationError, DescribeTimeout, Refused
 from sqla_typedpool.queries import QueryInfo
 from tests.support.check_lab import declare, described, maybe, never
 
@@ -59,7 +59,7 @@ class FixedDescriber:
         return self.result
 
 
-def ask(database: FixedDescriber, *queries: QueryInfo) -> list[describing.DescribedQuery]:
+def describe_all(database: FixedDescriber, *queries: QueryInfo) -> list[describing.DescribedQuery]:
     stand_in: Any = database
     return asyncio.run(describing.describe_each(stand_in, queries))
 
@@ -69,7 +69,7 @@ def test_each_statement_is_described_once() -> None:
     first = declare("SELECT id FROM u WHERE id = :id", list[int], id=int)
     again = declare("SELECT id FROM u WHERE id = :id", list[str], id=int)
     optional = declare("SELECT id FROM u WHERE id = :id", list[int], id=int | None)
-    answers = ask(database, first, again, optional)
+    answers = describe_all(database, first, again, optional)
     assert [each.description is not None for each in answers] == [True, True, True]
     assert [never_null for _, never_null in database.calls] == [("id",), ()]
 
@@ -78,7 +78,7 @@ def test_the_same_sql_with_other_parameter_types_is_described_separately() -> No
     database = FixedDescriber(described(never("id", "int8")))
     sql = "SELECT id FROM u WHERE doc = :doc"
     typed = text(sql).bindparams(bindparam("doc", type_=JSON))
-    ask(database, declare(sql, list[int], doc=str), declare(typed, list[int], doc=str))
+    describe_all(database, declare(sql, list[int], doc=str), declare(typed, list[int], doc=str))
     assert len(database.calls) == 2
 
 
@@ -87,7 +87,7 @@ def test_values_of_a_core_statement_are_described_as_never_null() -> None:
     nick = column("nick", Text)
     given = bindparam("given", "x", Text)
     statement = select(func.coalesce(nick, "none"), nick + given, bindparam("no", None, Text))
-    ask(database, declare(statement, list[tuple[str, str, str]], given=str | None))
+    describe_all(database, declare(statement, list[tuple[str, str, str]], given=str | None))
     ((_, never_null),) = database.calls
     assert never_null == ("coalesce_2",)
 
@@ -104,7 +104,7 @@ def test_a_finding_of_a_query_that_is_declared_twice_is_reported_once() -> None:
 def test_a_refused_statement_is_a_finding_and_the_run_goes_on() -> None:
     database = FixedDescriber(Refused('relation "u" does not exist', position=15, code="42P01"))
     queries = [declare(f"SELECT {number} FROM u", int) for number in (1, 2)]
-    answers = ask(database, *queries)
+    answers = describe_all(database, *queries)
     assert [each.findings[0].code for each in answers] == ["TP301", "TP301"]
     assert len(database.calls) == 2
 
@@ -112,7 +112,7 @@ def test_a_refused_statement_is_a_finding_and_the_run_goes_on() -> None:
 def test_a_statement_that_sqlalchemy_cannot_compile_is_a_finding() -> None:
     database = FixedDescriber(described(never("id", "int8")))
     info = replace(declare("SELECT 1", int), statement=CreateTable(Table("t", MetaData())))
-    (result,) = ask(database, info)
+    (result,) = describe_all(database, info)
     (finding,) = result.findings
     assert finding.code == "TP301"
     assert finding.message.startswith("SQLAlchemy cannot compile the statement for postgresql: ")
@@ -122,7 +122,7 @@ def test_a_statement_that_sqlalchemy_cannot_compile_is_a_finding() -> None:
 def test_an_annotation_that_cannot_be_resolved_is_a_finding() -> None:
     database = FixedDescriber(described(never("id", "int8")))
     broken = declare("SELECT 1 WHERE :x = 1", int, x="NoSuchClass")
-    (answer,) = ask(database, broken)
+    (answer,) = describe_all(database, broken)
     assert [each.code for each in answer.findings] == ["TP303"]
     assert database.calls == []
 
@@ -182,6 +182,15 @@ def test_a_run_without_snapshots_is_an_error(tmp_path: Path) -> None:
     query = declare("SELECT 1", int)
     with pytest.raises(CannotRun, match="no snapshots in"):
         runner.check_snapshots(found(query), Snapshots(tmp_path), Selection())
+
+
+def test_faulty_declarations_need_no_snapshots(tmp_path: Path) -> None:
+    error = DeclarationError("app.bad", tmp_path / "app.py", 1, "no parameter x; next: add x")
+    faulty = replace(found(), errors=(error,))
+    report = runner.check_snapshots(faulty, Snapshots(tmp_path), Selection())
+    (finding,) = report.findings
+    assert (finding.code, finding.message, finding.hint) == ("TP303", "no parameter x", "add x")
+    assert report.queries == 1
 
 
 def snapshots_of(folder: Path, *queries: QueryInfo, **columns: Any) -> Snapshots:
