@@ -2,8 +2,7 @@
 
 A value that has exactly the declared type is accepted. Every other pair of types is refused
 unless a row of ``RULES`` converts it. Rows that refuse exist only for their advice. JSON is
-treated as one more family of databases, ``"json"``, which stores dates, times, UUIDs and
-Decimals as text.
+treated as one more family of databases, which stores dates, times, UUIDs and Decimals as text.
 """
 
 from __future__ import annotations
@@ -18,6 +17,9 @@ from typing import Any
 from uuid import UUID
 
 from sqla_typedpool.mapping import parsers
+
+# The family of values inside a JSON document.
+JSON = "json"
 
 
 class Action(Enum):
@@ -52,6 +54,7 @@ class Coercion:
         return not self.families or family in self.families
 
 
+_DATABASES = ("postgresql", "sqlite", "mysql")
 _IPS = (
     ipaddress.IPv4Address,
     ipaddress.IPv6Address,
@@ -77,7 +80,7 @@ RULES: tuple[Coercion, ...] = (
         Coercion(str, ip, f"an {ip.__name__}", ("sqlite", "mysql"), parsers.ip_of_text(ip))
         for ip in _IPS
     ),
-    Coercion(int, float, "a whole number that a float holds", ("json",), parsers.float_of_int),
+    Coercion(int, float, "a number that a float can hold", ("json",), parsers.float_of_int),
     Coercion(bool, int, "declare it bool"),
     Coercion(int, bool, "declare it int, or compare in SQL: x <> 0"),
     Coercion(int, float, "declare it int, or CAST(... AS double precision)"),
@@ -95,7 +98,9 @@ RULES: tuple[Coercion, ...] = (
     Coercion(UUID, str, "declare it UUID, or CAST(... AS text)"),
     Coercion(int, str, "declare it int, or CAST(... AS text)"),
     Coercion(str, int, "declare it str, or CAST(... AS integer)"),
-    Coercion(dict, str, "annotate what the JSON holds with Json(), or CAST(... AS text)"),
+    Coercion(
+        dict, str, "declare the type of the document with Json(), or CAST(... AS text)", _DATABASES
+    ),
 )
 
 _JSON_TYPES = (str, int, float, bool)  # the types of JSON besides lists and objects
@@ -125,7 +130,7 @@ def advice(source: type, target: type, family: str) -> str:
     for rule in _RULES_BY_TARGET.get(target, ()):
         if rule.convert is None and rule.source is source and rule.applies_to(family):
             return rule.detail
-    if source in (dict, list):
+    if source in (dict, list) and family != JSON:
         return "annotate it with Json() if it is JSON"
     return f"declare it {source.__name__}, or convert it: Annotated[..., Decode(function)]"
 
@@ -142,16 +147,4 @@ def is_exactly(value: object, cls: type) -> bool:
 
 def is_storable(cls: type, family: str) -> bool:
     """Return whether databases of a family can hold values of a type."""
-    return family != "json" or cls in _JSON_TYPES or bool(conversions_to(cls, family))
-
-
-def rule_table() -> str:
-    """Return the table as Markdown, for the documentation."""
-    return "\n".join(["| delivered | declared | | where |", "|---|---|---|---|", *map(_row, RULES)])
-
-
-def _row(rule: Coercion) -> str:
-    action = "refused" if rule.convert is None else "converted"
-    where = ", ".join(rule.families) or "where nothing above converts it"
-    source, target = rule.source.__name__, rule.target.__name__
-    return f"| {source} | {target} | {action}: {rule.detail} | {where} |"
+    return family != JSON or cls in _JSON_TYPES or bool(conversions_to(cls, family))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from sqla_typedpool.mapping.coercions import Action
-from sqla_typedpool.mapping.context import JSON, Context, Fit, Handler, accepted, refused
+from sqla_typedpool.mapping.coercions import JSON, Action
+from sqla_typedpool.mapping.context import Context, Fit, Handler, accepted, refused
 from sqla_typedpool.mapping.dbtypes import UNKNOWN, DbType
 from sqla_typedpool.mapping.typespec import Kind, TypeSpec
 from sqla_typedpool.mapping.value_error import (
@@ -32,7 +32,7 @@ def _fit_array(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
     if db_type.python not in (None, list):
         return refused(db_type, f"declare it {db_type.python.__name__}")
     innermost = spec
-    while innermost.kind is Kind.ARRAY and innermost.of and innermost.decode is None:
+    while innermost.kind is Kind.ARRAY and innermost.of and not innermost.is_marked:
         (innermost,) = innermost.of  # the database type has no number of dimensions
     if innermost is spec:
         return accepted(db_type)
@@ -115,7 +115,11 @@ def _converted_values(values: dict[str, Any], convert: Convert) -> dict[str, Any
 
 def _fit_range(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
     if context.family == JSON:
-        return Fit(Action.REFUSE, "JSON holds no ranges", "use Decode(function)")
+        return Fit(
+            Action.REFUSE,
+            "JSON cannot hold a range",
+            "convert it: Annotated[..., Decode(function)]",
+        )
     if db_type.python is None:
         return accepted(db_type)
     return refused(db_type, f"declare it {db_type.python.__name__}")

@@ -11,14 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqla_typedpool.mapping.coercions import Action
+from sqla_typedpool.mapping.coercions import JSON, Action, advice
 from sqla_typedpool.mapping.dbtypes import UNKNOWN, DbType
 from sqla_typedpool.mapping.markers import Json
 from sqla_typedpool.mapping.typespec import Kind, TypeSpec
-from sqla_typedpool.mapping.value_error import ConversionError, Convert, conversion_error
-
-# The family of values inside a JSON document.
-JSON = "json"
+from sqla_typedpool.mapping.value_error import ConversionError, Convert, type_of
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,7 @@ class Context:
 
     def fit(self, spec: TypeSpec, db_type: DbType = UNKNOWN) -> Fit:
         """Return whether values of a database type can have a declared type."""
-        if db_type.json and not spec.is_marked and spec.kind is not Kind.ANYTHING:
+        if db_type.json and not spec.is_marked and spec.kind not in (Kind.ANYTHING, Kind.NULL):
             return Fit(Action.REFUSE, "it is JSON", "annotate it with Json()")
         return self.handler_for(spec, self.family).fit(spec, db_type, self)
 
@@ -96,5 +93,14 @@ class Context:
         return lambda value: None if value is None else convert(value)
 
     def error(self, spec: TypeSpec, value: object) -> ConversionError:
-        """Return the error for a value that has the wrong type, or for NULL."""
-        return conversion_error(spec, value, self.family)
+        """Return the error for a value of the wrong type, or for NULL that is not allowed."""
+        expected, is_json = spec.text, self.family == JSON
+        if value is not None:
+            cls = spec.annotation if spec.kind is Kind.EXACT else object
+            hint = advice(type(value), cls, self.family)
+            return ConversionError(expected, type_of(value), hint)
+        hint = f"declare it {expected} | None"
+        if spec.json is not None and not is_json:  # both are None after decoding
+            return ConversionError(expected, "NULL or JSON's null", hint)
+        null = "null" if is_json else "NULL"
+        return ConversionError(expected, null, f"{hint}, or make the column never {null}")

@@ -20,7 +20,7 @@ _JSON_AS_TEXT = ("sqlite", "mysql")  # the families whose drivers deliver JSON a
 def _fit_document(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
     is_text = context.family in _JSON_AS_TEXT and db_type.python is str
     if not db_type.json and db_type.python not in (None, dict, list) and not is_text:
-        return refused(db_type, "Json() is for JSON columns; in SQL: x::jsonb")
+        return refused(db_type, "remove Json(), or CAST(... AS json)")
     fit = Fit(Action.CONVERT, "built from JSON")
     return next(_refusals(spec, context.inside_json(spec.json), ()), fit)
 

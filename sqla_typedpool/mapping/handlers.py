@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from sqla_typedpool.errors import RowShapeError
 from sqla_typedpool.mapping import containers, documents, enums, objects, scalars
-from sqla_typedpool.mapping.coercions import Action
-from sqla_typedpool.mapping.context import JSON, Context, Fit, Handler
+from sqla_typedpool.mapping.coercions import JSON, Action
+from sqla_typedpool.mapping.context import Context, Fit, Handler
 from sqla_typedpool.mapping.dbtypes import UNKNOWN, DbType
 from sqla_typedpool.mapping.typespec import Kind, TypeSpec
 from sqla_typedpool.mapping.value_error import Convert

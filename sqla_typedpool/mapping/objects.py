@@ -7,13 +7,19 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from sqla_typedpool.mapping.coercions import Action
+from sqla_typedpool.mapping.coercions import JSON, Action
 from sqla_typedpool.mapping.containers import fit_of_parts
-from sqla_typedpool.mapping.context import JSON, Context, Fit, Handler, refused
+from sqla_typedpool.mapping.context import Context, Fit, Handler, refused
 from sqla_typedpool.mapping.dbtypes import DbType
 from sqla_typedpool.mapping.rowtype import Field, class_row_type
 from sqla_typedpool.mapping.typespec import TypeSpec
-from sqla_typedpool.mapping.value_error import ConversionError, Convert, converted_part, key_step
+from sqla_typedpool.mapping.value_error import (
+    ConversionError,
+    Convert,
+    converted_part,
+    key_step,
+    type_of,
+)
 
 
 def _fit_nested(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
@@ -68,7 +74,7 @@ class _ObjectConverter:
             elif not (field.may_be_missing or (options.defaults and field.has_default)):
                 raise ConversionError(field.spec.text, "no such key", path=step)
         if values and not options.extra:
-            raise _unknown_key(next(iter(values)))
+            raise self._unknown_key(*next(iter(values.items())))
         return self._cls(**arguments)
 
     def _by_key(self, value: Any) -> dict[str, Any]:
@@ -80,10 +86,11 @@ class _ObjectConverter:
             return {key: value[key] for key in value.keys()}  # noqa: SIM118 - not a mapping
         raise self._context.error(self._spec, value)
 
-
-def _unknown_key(key: str) -> ConversionError:
-    hint = "declare a field for it, or annotate with Json(extra=True)"
-    return ConversionError("no such key", "one", hint, path=key_step(key))
+    def _unknown_key(self, key: str, value: object) -> ConversionError:
+        hint = "declare a field for it"
+        if self._context.family == JSON:
+            hint += ", or annotate the column with Json(extra=True)"
+        return ConversionError("no such key", type_of(value), hint, path=key_step(key))
 
 
 NESTED = Handler(_fit_nested, _nested_converter)

@@ -44,7 +44,7 @@ def date_of_text(text: str) -> date | None:
 
 
 def _for_python_310(form: re.Match[str]) -> str:
-    """Rewrite a time for Python 3.10, which wants six digits of a second, and no Z."""
+    """Rewrite a time for Python 3.10, which requires six digits of a fraction, and no Z."""
     text, fraction = form.string, form["fraction"]
     if form["zone"] == "Z":
         text = f"{text[:-1]}+00:00"
@@ -80,7 +80,7 @@ def decimal_of_number(number: int | float) -> Decimal:
 
 
 def float_of_int(number: int) -> float | None:
-    """Convert a whole number that a float can hold, exactly or with the fewest digits.
+    """Convert a number that a float can hold, exactly or with the fewest digits.
 
     ``jsonb`` writes the float 2.251799813685243e+16 as 22517998136852430.
     """

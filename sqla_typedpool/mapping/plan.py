@@ -22,7 +22,7 @@ from sqla_typedpool.mapping.dbtypes import DbType
 from sqla_typedpool.mapping.handlers import fit_of
 from sqla_typedpool.mapping.rowtype import Field, RowType, class_row_type, row_type_of
 from sqla_typedpool.mapping.shape_error import ShapeIssue, ShapeIssueKind
-from sqla_typedpool.mapping.typespec import Kind, TypeSpec
+from sqla_typedpool.mapping.typespec import TypeSpec
 
 _MARKED = re.compile(r".*!|(?!\?column\?$).*\w\?", re.DOTALL)
 
@@ -118,7 +118,7 @@ class Plan:
     def __str__(self) -> str:
         row_type = self.root.row_type
         head = (
-            f"{row_type.text} ({row_type.kind}) from {_count(len(self.columns))} "
+            f"{row_type.text} ({row_type.kind}) from {_count(self.columns)} "
             f"on {self.family}, by {self.root.strategy.value}"
         )
         return "\n".join([head, *_lines(self.root, "  ")])
@@ -188,10 +188,7 @@ class _Planner:
         columns = self._columns
         fields = row_type.fields * len(columns) if row_type.repeats else row_type.fields
         if len(fields) != len(columns):
-            message = (
-                f"{row_type.text} needs {_count(len(fields))}, but the result has "
-                f"{_count(len(columns))}: {_list(columns)}"
-            )
+            message = f"{row_type.text} needs {_count(fields)}, but {_result(columns)}"
             self.issues.append(ShapeIssue(ShapeIssueKind.COUNT, message))
         positions = range(min(len(fields), len(columns)))
         parts = [self._column_plan(fields[i], i, row_type.text) for i in positions]
@@ -248,7 +245,7 @@ class _Planner:
     def _missing(self, field: Field, owner: RowType, prefix: str) -> ShapeIssue:
         name, subject = f"{prefix}{field.column}", f"{owner.text}.{field.name}"
         similar = difflib.get_close_matches(name, self._unused, n=1)
-        hint = f'did you mean "{similar[0]}"?' if similar else f"there are: {_list(self._columns)}"
+        hint = f'did you mean "{similar[0]}"?' if similar else _result(self._columns)
         message = f'missing column "{name}" for {subject} ({field.spec})'
         return ShapeIssue(ShapeIssueKind.MISSING, message, hint=hint, subject=subject)
 
@@ -283,7 +280,7 @@ def _ambiguous(field: Field, owner: RowType, plan: ObjectPlan) -> ShapeIssue:
     subject = f"{owner.text}.{field.name}"
     message = (
         f"{subject}: every field of {plan.row_type.text} may be None, so a missing object "
-        f"cannot be told from one whose columns are all NULL (columns {names})"
+        f"cannot be distinguished from one whose columns are all NULL ({names})"
     )
     hint = 'declare a field that is never None, or select its column AS "...!"'
     positions = tuple(each.position for each in column_plans)
@@ -291,15 +288,19 @@ def _ambiguous(field: Field, owner: RowType, plan: ObjectPlan) -> ShapeIssue:
 
 
 def _impossible(plan: ColumnPlan, subject: str) -> ShapeIssue:
-    spec, fit = plan.field.spec, plan.fit
-    problem = "is not always NULL" if spec.kind is Kind.NULL else f"cannot be {spec}"
+    spec, fit, columns = plan.field.spec, plan.fit, (plan.position,)
     purpose = "" if subject == spec.text else f" for {subject}"
-    message, columns = f"column {plan.column} {problem}{purpose}", (plan.position,)
+    message = f"column {plan.column} cannot be {spec}{purpose}"
     return ShapeIssue(ShapeIssueKind.IMPOSSIBLE, message, fit.reason, fit.hint, columns, subject)
 
 
-def _count(number: int) -> str:
-    return "1 column" if number == 1 else f"{number} columns"
+def _result(columns: Sequence[Column]) -> str:
+    names = f": {_list(columns)}" if columns else ""
+    return f"the result has {_count(columns)}{names}"
+
+
+def _count(columns: Sequence[Column | Field]) -> str:
+    return "1 column" if len(columns) == 1 else f"{len(columns) or 'no'} columns"
 
 
 def _list(columns: Sequence[Column]) -> str:

@@ -77,37 +77,31 @@ def row_type_of(annotation: Any) -> RowType:
         spec = spec_of(annotation)
     except AnnotationError as error:
         raise RowShapeError(f"{type_name(annotation)} as a row type: {error}") from error
-    if not spec.is_marked and not spec.optional:
+    if not spec.is_marked:
+        _check_row_type(spec)
         if spec.kind is Kind.NESTED:
             return class_row_type(spec.annotation)
         if spec.kind is Kind.TUPLE:
             return _tuple_row_type(spec)
-    if not spec.is_marked:
-        _check_single_value(spec)
     field = Field("", "", spec, "")
     return RowType("scalar", annotation, (field,), Construction(Strategy.VALUE), spec.text)
 
 
-def _check_single_value(spec: TypeSpec) -> None:
-    """Refuse a type that would be read as one value but is probably meant as a whole row."""
-    name = spec.text
-    if spec.kind in (Kind.NESTED, Kind.TUPLE):
+def _check_row_type(spec: TypeSpec) -> None:
+    """Refuse a type of rows that may be None, and one that does not declare the columns."""
+    if spec.optional and spec.kind in (Kind.NESTED, Kind.TUPLE):
         raise RowShapeError(
-            f"{name} as a row type: a row is never None; "
+            f"{spec.text} as a row type: a row is never None; "
             f"next: declare {type_name(spec.annotation)}, or call fetch_optional()"
         )
-    if spec.kind is Kind.MAPPING or (spec.kind is Kind.ARRAY and not spec.of):
+    if spec.kind is Kind.MAPPING or (spec.kind in (Kind.ARRAY, Kind.TUPLE) and not spec.of):
         raise RowShapeError(
-            f"{name} as a row type says nothing about the columns; "
+            f"{spec.text} as a row type does not declare the columns; "
             "next: declare a TypedDict, a dataclass or tuple[...]"
         )
 
 
 def _tuple_row_type(spec: TypeSpec) -> RowType:
-    if not spec.of:
-        raise RowShapeError(
-            "tuple as a row type says nothing about the columns; next: declare tuple[...]"
-        )
     fields = tuple(Field("", "", each, "") for each in spec.of)
     text = type_name(spec.annotation)
     return RowType("tuple", tuple, fields, Construction(Strategy.TUPLE), text, spec.repeats)

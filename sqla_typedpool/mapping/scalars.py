@@ -36,7 +36,8 @@ def _anything_converter(spec: TypeSpec, context: Context) -> Convert:
 def _fit_exact(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
     cls, source = spec.annotation, db_type.python
     if not coercions.is_storable(cls, context.family):
-        return Fit(Action.REFUSE, f"JSON holds no {cls.__name__}", "use Decode(function)")
+        hint = "convert it: Annotated[..., Decode(function)]"
+        return Fit(Action.REFUSE, f"JSON cannot hold {cls.__name__}", hint)
     if db_type.is_range and cls in SCALAR_TYPES:
         return Fit(Action.REFUSE, "it arrives as a range", "cast it in SQL: CAST(x AS text)")
     if source is None or source is cls:

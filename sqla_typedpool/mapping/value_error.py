@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from datetime import datetime, time
 from typing import Any
 
-from sqla_typedpool.mapping.coercions import advice
 from sqla_typedpool.mapping.construction import is_name
-from sqla_typedpool.mapping.typespec import Kind, TypeSpec
 
 # Converts one value, or raises ConversionError.
 Convert = Callable[[Any], Any]
+
+_FOR_COLUMNS = re.compile(r", or (CAST\(|compare in SQL|make the column never).*")
 
 
 class ConversionError(Exception):
@@ -26,27 +27,10 @@ class ConversionError(Exception):
         self.path = path
 
     def add_step(self, step: str) -> None:
-        """Prefix the path with a step, and drop a hint that only makes sense for a whole
-        column."""
-        if not self.path:
-            if self.found in ("NULL", "null"):
-                self.hint = f"declare it {self.expected} | None"
-            elif "CAST(" in self.hint and "Json()" not in self.hint:
-                self.hint = "declare the type of the value"
+        """Prefix the path with a step, and drop the part of the hint that applies only to a
+        whole column."""
+        self.hint = _FOR_COLUMNS.sub("", self.hint)
         self.path = f"{step}{self.path}"
-
-
-def conversion_error(spec: TypeSpec, value: object, family: str) -> ConversionError:
-    """Return the error for a value of the wrong type, or for NULL that is not allowed."""
-    expected = spec.text
-    if value is None:
-        null = "null" if family == "json" else "NULL"
-        hint = f"declare it {expected} | None, or make the column never {null}"
-        if spec.json is not None and family != "json":  # both are None after decoding
-            null, hint = "NULL or JSON's null", f"declare it {expected} | None"
-        return ConversionError(expected, null, hint)
-    cls = spec.annotation if spec.kind is Kind.EXACT else object
-    return ConversionError(expected, type_of(value), advice(type(value), cls, family))
 
 
 def type_of(value: object) -> str:

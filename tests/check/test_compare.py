@@ -347,7 +347,7 @@ def test_the_statement_and_the_function_must_agree_on_whether_there_are_rows() -
 
 @pytest.mark.parametrize(
     ("returns", "message"),
-    [("list[Nowhere]", "Nowhere"), ("list[Later]", "says nothing about the columns")],
+    [("list[Nowhere]", "Nowhere"), ("list[Later]", "does not declare the columns")],
 )
 def test_an_annotation_that_cannot_be_used_is_a_finding(
     tmp_path: Path, returns: str, message: str

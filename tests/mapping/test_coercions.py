@@ -10,9 +10,9 @@ from uuid import UUID
 
 import pytest
 
-from sqla_typedpool.mapping.coercions import RULES, Action, rule_table
+from sqla_typedpool.mapping.coercions import RULES, Action
 from sqla_typedpool.mapping.dbtypes import DbType
-from tests.support.mapping_lab import converted, fit, refusal
+from tests.support.mapping_lab import converted, fit, refusal, rule_table
 
 MOMENT = datetime(2026, 1, 31, 12, 30)
 IDENTITY = UUID("12345678123456781234567812345678")

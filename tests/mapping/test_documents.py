@@ -189,8 +189,8 @@ def test_a_document_becomes_a_value(annotation: Any, document: Any, value: Any) 
         (int, 1.0, "$: expected int, found float"),
         (int, "1", "$: expected int, found str"),
         (float, True, "$: expected float, found bool"),
-        (float, 2**53 + 1, "$: expected float, found int that is not a whole number that a float"),
-        (float, 10**400, "$: expected float, found int that is not a whole number that a float"),
+        (float, 2**53 + 1, "$: expected float, found int that is not a number that a float"),
+        (float, 10**400, "$: expected float, found int that is not a number that a float"),
         (Decimal, 1.5, "$: expected Decimal, found float"),
         (Decimal, 1, "$: expected Decimal, found int"),
         (Decimal, "NaN", "$: expected Decimal, found str that is not a decimal number"),
@@ -215,7 +215,7 @@ def test_a_document_becomes_a_value(annotation: Any, document: Any, value: Any) 
         (
             Item,
             {"name": "a", "price": 1, "tags": [], "x": 1},
-            "$.x: expected no such key, found one",
+            "$.x: expected no such key, found int",
         ),
     ],
 )
@@ -223,6 +223,24 @@ def test_an_error_has_the_path_to_the_wrong_value(
     annotation: Any, document: Any, message: str
 ) -> None:
     assert document_error(annotation, document).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "document", "hint"),
+    [
+        (list[str], [{"a": 1}], "declare it dict, or convert it: "),
+        (list[int], [[1]], "declare it list, or convert it: "),
+        (list[int], ["1"], "declare it str"),
+        (list[int], [None], "declare it int | None"),
+        (tuple[int, int], None, "declare it tuple[int, int] | None"),
+    ],
+)
+def test_a_hint_is_for_the_wrong_part_and_not_for_the_column(
+    annotation: Any, document: Any, hint: str
+) -> None:
+    with pytest.raises(RowValueError) as caught:
+        built(annotation, document)
+    assert caught.value.hint.partition("Annotated")[0] == hint
 
 
 # --------------------------------------------------------------------------------------- options
@@ -278,18 +296,18 @@ class WithFlatten:
 
 
 @pytest.mark.parametrize(
-    ("annotation", "words"),
+    ("annotation", "message"),
     [
-        (bytes, "JSON holds no bytes"),
-        (list[timedelta], "JSON holds no timedelta"),
-        (WithBytes, r"WithBytes.inner: Box\[bytes\].content: JSON holds no bytes"),
+        (bytes, "JSON cannot hold bytes"),
+        (list[timedelta], "JSON cannot hold timedelta"),
+        (WithBytes, r"WithBytes.inner: Box\[bytes\].content: JSON cannot hold bytes"),
         (WithFlatten, r"WithFlatten.item: Flatten\(\) has no meaning inside JSON"),
     ],
 )
 def test_types_that_json_cannot_hold_are_refused_before_the_first_row(
-    annotation: Any, words: str
+    annotation: Any, message: str
 ) -> None:
-    with pytest.raises(RowShapeError, match=f'column "data" jsonb .*{words}'):
+    with pytest.raises(RowShapeError, match=f'column "data" jsonb .*{message}'):
         mapper_for(Annotated[annotation, Json()], (Column("data", JSONB),), "postgresql")
 
 
@@ -376,9 +394,9 @@ class Point:
     "annotation", [dict, dict[str, int], list[int], Point, str, int, tuple[int, ...]]
 )
 def test_a_json_column_without_json_is_refused(annotation: Any) -> None:
-    verdict = fit(annotation, postgresql_type("jsonb"), "postgresql")
-    assert verdict.action is Action.REFUSE
-    assert "Json()" in verdict.hint
+    found = fit(annotation, postgresql_type("jsonb"), "postgresql")
+    assert found.action is Action.REFUSE
+    assert "Json()" in found.hint
 
 
 @pytest.mark.parametrize("annotation", [list[int], Point, str, int])
@@ -393,8 +411,14 @@ def test_a_dict_needs_json_in_every_database(annotation: Any, family: str) -> No
         mapper_for(tuple[annotation, ...], (Column("field"),), family)
 
 
+@pytest.mark.parametrize("element", [int, list[int], Point])
+def test_the_elements_of_an_array_may_be_documents(element: Any) -> None:
+    array = list[Annotated[element, Json()]]
+    assert fit(array, postgresql_type("jsonb[]"), "postgresql").action is Action.CONVERT
+
+
 def test_json_is_for_json_columns() -> None:
     document = Annotated[Point, Json()]
     assert fit(document, postgresql_type("jsonb"), "postgresql").action is Action.CONVERT
-    assert "x::jsonb" in shape_refusal(document, postgresql_type("text"))
+    assert "remove Json(), or CAST(... AS json)" in shape_refusal(document, postgresql_type("text"))
     assert fit(document, mysql_type("json"), "mysql").action is Action.CONVERT

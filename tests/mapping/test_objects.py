@@ -41,6 +41,11 @@ def test_a_composite_value_becomes_an_object() -> None:
     assert "at [0].z" in refusal(list[Point], [Record(x=1, y=2, z=3)])
 
 
+def test_the_hint_for_an_unknown_key_of_a_composite_value_does_not_mention_json() -> None:
+    message = refusal(list[Point], [Record(x=1, y=2, z=3)])
+    assert message.endswith(": expected no such key, found int; next: declare a field for it")
+
+
 def test_a_composite_type_fits_if_its_fields_fit() -> None:
     int4, text = postgresql_type("int4"), postgresql_type("text")
     fits = postgresql_type("point2d", fields=(("x", int4), ("y", int4)))

@@ -40,7 +40,7 @@ class Slots:
 @dataclass
 class Renamed:
     id: Annotated[int, Col("user_id")]
-    name: Annotated[str, Col(default=True)] = "nobody"
+    name: Annotated[str, Col(default=True)] = "unknown"
     tags: Annotated[list[str], Col(default=True)] = field(default_factory=list)
 
 
@@ -62,7 +62,7 @@ def test_a_default_does_not_replace_null() -> None:
 def test_without_col_default_a_default_does_not_replace_a_missing_column() -> None:
     @dataclass
     class User:
-        name: str = "nobody"
+        name: str = "unknown"
 
     with pytest.raises(RowShapeError, match='missing column "name"'):
         mapped(User, "nam", ("Ann",))
@@ -109,7 +109,7 @@ def test_a_column_has_the_name_of_a_pydantic_field_and_not_its_alias() -> None:
 
 class StructWithDefault(msgspec.Struct):
     id: int
-    name: Annotated[str, Col(default=True)] = "nobody"
+    name: Annotated[str, Col(default=True)] = "unknown"
 
 
 def test_a_missing_column_takes_the_default_of_a_struct() -> None:
@@ -221,12 +221,12 @@ def test_a_mapped_class_is_refused_with_advice(cls: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row_type", "words"),
+    ("row_type", "message"),
     [
-        (dict, "dict as a row type says nothing.*TypedDict"),
-        (dict[str, Any], r"dict\[str, Any\] as a row type says nothing.*TypedDict"),
-        (list, "list as a row type says nothing"),
-        (tuple, r"tuple as a row type says nothing"),
+        (dict, "dict as a row type does not declare the columns.*TypedDict"),
+        (dict[str, Any], r"dict\[str, Any\] as a row type does not declare the columns.*TypedDict"),
+        (list, "list as a row type does not declare the columns"),
+        (tuple, r"tuple as a row type does not declare the columns"),
         (Plain | None, r"a row is never None; next: declare Plain, or call fetch_optional"),
         (tuple[int, str] | None, "a row is never None"),
         (Plain | Slots, "union of more than plain types"),
@@ -239,8 +239,8 @@ def test_a_mapped_class_is_refused_with_advice(cls: Any) -> None:
         ("int", "not a type a column can have"),
     ],
 )
-def test_a_type_that_no_row_can_have_is_refused_with_advice(row_type: Any, words: str) -> None:
-    with pytest.raises(RowShapeError, match=words):
+def test_a_type_that_no_row_can_have_is_refused_with_advice(row_type: Any, message: str) -> None:
+    with pytest.raises(RowShapeError, match=message):
         row_type_of(row_type)
 
 

@@ -88,6 +88,12 @@ def test_null_is_refused_if_the_type_is_not_optional(annotation: Any) -> None:
     assert "| None, or make the column never NULL" in message
 
 
+def test_a_column_declared_none_accepts_only_null() -> None:
+    assert fit(None, postgresql_type("jsonb"), "postgresql").action is Action.ACCEPT
+    assert converted(None, None) is None
+    assert "expected None, found int" in refusal(None, 1)
+
+
 def test_an_error_counts_the_rows_from_the_first_batch() -> None:
     rows: list[tuple[Any]] = [("a",)] * 499 + [(None,)]
     mapper = mapper_for(str, (Column("name"),), "postgresql")

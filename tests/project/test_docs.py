@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from sqla_typedpool.mapping.coercions import rule_table
+from tests.support.mapping_lab import rule_table
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -8,6 +8,7 @@ import pytest
 
 from sqla_typedpool.errors import RowShapeError, RowValueError
 from sqla_typedpool.mapping.annotations import spec_of
+from sqla_typedpool.mapping.coercions import RULES, Coercion
 from sqla_typedpool.mapping.context import Fit
 from sqla_typedpool.mapping.dbtypes import DbType, postgresql_type
 from sqla_typedpool.mapping.handlers import fit_of
@@ -55,3 +56,15 @@ def shape_refusal(annotation: Any, db_type: DbType, family: str = "postgresql") 
     message = str(caught.value)
     assert f'column "field" {db_type.name}' in message
     return message
+
+
+def rule_table() -> str:
+    """Return the table of conversions as Markdown, for the documentation."""
+    return "\n".join(["| delivered | declared | | where |", "|---|---|---|---|", *map(_row, RULES)])
+
+
+def _row(rule: Coercion) -> str:
+    action = "refused" if rule.convert is None else "converted"
+    where = ", ".join(rule.families) or "where nothing above converts it"
+    source, target = rule.source.__name__, rule.target.__name__
+    return f"| {source} | {target} | {action}: {rule.detail} | {where} |"
