@@ -6,8 +6,6 @@ from collections.abc import Awaitable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-__all__ = ["execute_lock", "prepare", "prepare_again", "send_begin_if_needed"]
-
 
 def prepare(adapted: Any, dialect: Any, sql: str) -> Awaitable[tuple[Any, Any]]:
     """Prepare a statement, or take it from the cache that SQLAlchemy uses.

@@ -17,15 +17,13 @@ from sqlalchemy.exc import CompileError
 from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.types import UserDefinedType
 
-__all__ = ["CompiledStatement", "Placeholder", "ResultColumn", "compile_statement", "dialect_of"]
-
 _DIALECTS: dict[str, Any] = {
     "postgresql": asyncpg.dialect,  # writes $1, which PREPARE and SQL functions accept too
     "sqlite": aiosqlite.dialect,
     "mysql": aiomysql.dialect,
 }
 
-# Types that may send a value as NULL, or read a value as None.
+# Types that may send a value as NULL, or return None for a value.
 _MAKE_NONE = (JSON, TypeDecorator, UserDefinedType)
 
 
@@ -33,16 +31,20 @@ _MAKE_NONE = (JSON, TypeDecorator, UserDefinedType)
 class Placeholder:
     """One placeholder of the compiled SQL: ``$2``, or the second ``?``."""
 
+    # The name of the bind parameter. Several ``?`` or ``%s`` may have the same name.
     name: str
-    """The name of the bind parameter. Several ``?`` or ``%s`` may have the same name."""
+
+    # False if the statement contains the value, as ``where(x == 5)`` does.
     is_required: bool
-    """False if the statement contains the value, as ``where(x == 5)`` does."""
+
+    # Whether it takes a list, as in ``IN :ids``. It is compiled for a list of one value.
     is_expanding: bool
-    """Whether it takes a list, as in ``IN :ids``. It is compiled for a list of one value."""
+
+    # Whether SQLAlchemy converts the value, because of the bind parameter's type.
     is_processed: bool
-    """Whether SQLAlchemy converts the value, because of the bind parameter's type."""
+
+    # Whether the statement contains the value, and the value cannot be sent as NULL.
     is_never_null: bool
-    """Whether the statement contains the value, and the value cannot be sent as NULL."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class ResultColumn:
     """One result column of a Core statement."""
 
     name: str
+    # The SQLAlchemy type of the column.
     kind: Any
-    """The SQLAlchemy type of the column."""
     dialect: Any
 
     @property
@@ -60,7 +62,7 @@ class ResultColumn:
 
     @property
     def may_make_none(self) -> bool:
-        """Whether a value that is not NULL may be read as None.
+        """Whether a value that is not NULL may become None.
 
         JSON has a ``null``; types that an application defines may do anything.
         """
@@ -76,10 +78,11 @@ class CompiledStatement:
     """A compiled statement: the SQL, its placeholders and its result columns."""
 
     sql: str
+    # One for each placeholder of the SQL. PostgreSQL's ``$n`` is ``placeholders[n - 1]``.
     placeholders: tuple[Placeholder, ...]
-    """One for each placeholder of the SQL. PostgreSQL's ``$n`` is ``placeholders[n - 1]``."""
+
+    # The columns of a Core statement; () for text, whose columns only the database can report.
     columns: tuple[ResultColumn, ...]
-    """The columns of a Core statement; () for text, whose columns only the database knows."""
     is_text: bool
 
     @property

@@ -1,8 +1,8 @@
 """Wrappers around methods of one dialect instance.
 
-``Connection.close()`` rolls back through the dialect before the pool hears of the
-return, so a pool can limit that rollback only at the dialect. Errors of statements
-are seen there as well, without a listener that would be visible to the application.
+``Connection.close()`` rolls back through the dialect before it returns the connection to the
+pool, so a pool can limit that rollback only at the dialect. Errors of statements are seen there
+as well, without a listener that would be visible to the application.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from typing import Any, Protocol
 from sqlalchemy.engine.default import DefaultDialect
 
 from sqla_typedpool._sqlalchemy.greenlets import in_greenlet
-
-__all__ = ["Cancellable", "limit_resets", "on_statement_error"]
 
 
 class Cancellable(Protocol):
@@ -71,7 +69,7 @@ class _Limits:
     def around_commit(self, operation: _Operation) -> _Operation:
         def do_commit(subject: Any) -> None:
             # An application's own commit may take long. The pool's reset is the one
-            # made when nobody uses the proxied connection any more.
+            # made when the proxied connection is no longer in use.
             if getattr(subject, "_counter", 1) != 0:
                 operation(subject)
             else:
@@ -92,7 +90,7 @@ class _Limits:
 def on_statement_error(dialect: Any, handler: Callable[[Any, BaseException], None]) -> None:
     """Call ``handler`` for each error of a statement that is not a disconnect.
 
-    SQLAlchemy asks the dialect about every driver error, listeners or not.
+    SQLAlchemy calls the dialect for every driver error, with or without listeners.
 
     :param handler: called with the pool's entry of the connection and the driver's error.
     """

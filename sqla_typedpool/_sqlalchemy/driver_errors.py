@@ -13,8 +13,6 @@ from typing import Any, NoReturn
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool.base import _ConnectionFairy
 
-__all__ = ["raise_and_return_entry", "raise_connect_error", "raise_execute_error"]
-
 
 class _ErrorContext:
     """The part of an execution context that ``_handle_dbapi_exception`` uses."""

@@ -14,8 +14,6 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.sql.compiler import WARN_LINTING, SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement, TextClause
 
-__all__ = ["DriverStatement", "compile_for_driver"]
-
 MakeArguments: TypeAlias = "Callable[[Mapping[str, Any] | None], tuple[Any, ...]]"
 
 
@@ -28,20 +26,19 @@ class DriverStatement:
         self, compiled: Any, arguments: MakeArguments, result_columns: Sequence[Any]
     ) -> None:
         self.sql: str = compiled.string
-        # SQLAlchemy does not say whether a common table expression writes
+        # SQLAlchemy does not report whether a common table expression writes
         self.may_write = bool(
             compiled.isinsert or compiled.isupdate or compiled.isdelete or compiled.ctes
         )
         self.is_cached: bool = compiled.cache_key is not None
+        # The mappers of its rows. They live as long as SQLAlchemy keeps the statement.
         self.mappers: dict[Any, Any] = compiled.__dict__.setdefault("_typedpool_mappers", {})
-        """The mappers of its rows. They live as long as SQLAlchemy keeps the statement."""
+        # parameters -> the arguments for the driver. It raises an exception of any type if a
+        # parameter is missing or wrong. SQLAlchemy then has to run the statement, so that its
+        # own error is raised.
         self.arguments = arguments
-        """parameters -> the arguments for the driver.
-
-        It raises an exception of any type if a parameter is missing or wrong. SQLAlchemy
-        then has to run the statement, so that its own error is raised."""
+        # SQLAlchemy's entries (keyname, name, objects, type); empty for text.
         self.result_columns = result_columns
-        """SQLAlchemy's entries (keyname, name, objects, type); empty for text."""
 
 
 def compile_for_driver(
@@ -87,7 +84,7 @@ def _is_executed_directly(statement: Any) -> bool:
 
 
 def _is_plain_string(compiled: Any) -> bool:
-    """Return whether SQLAlchemy sends one unchanged string and reads the rows unchanged."""
+    """Return whether SQLAlchemy sends one unchanged string and returns the rows unchanged."""
     return (
         isinstance(compiled, SQLCompiler)
         and compiled.positiontup is not None
@@ -112,7 +109,7 @@ def _by_name(names: tuple[str, ...]) -> MakeArguments:
 
 
 def _by_sqlalchemy(compiled: Any, extracted: Any, collected: dict[str, Any]) -> MakeArguments:
-    """For a statement that brings values of its own, or whose parameters have types."""
+    """For a statement that contains values, or whose parameters have types."""
     processors, names = compiled._bind_processors, tuple(compiled.positiontup)
 
     def arguments(parameters: Mapping[str, Any] | None) -> tuple[Any, ...]:

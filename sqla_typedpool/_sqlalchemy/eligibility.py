@@ -14,14 +14,6 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.engine.util import TransactionalContext
 from sqlalchemy.orm import Session
 
-__all__ = [
-    "begin_if_needed",
-    "connection_of",
-    "has_observers",
-    "is_default_connection",
-    "is_plain_asyncpg",
-]
-
 # Read at import, so that a patch made later is noticed.
 _EXECUTE, _EXECUTE_INTERNAL = Session.execute, Session._execute_internal
 

@@ -15,15 +15,7 @@ from typing import Any, TypeVar, cast
 import greenlet
 from sqlalchemy.util.concurrency import await_only, greenlet_spawn
 
-__all__ = [
-    "Suspended",
-    "await_only",
-    "frames_outward",
-    "greenlet_spawn",
-    "in_greenlet",
-    "outside_greenlet",
-    "run_until_await",
-]
+__all__ = ["await_only", "greenlet_spawn"]  # of SQLAlchemy, imported from here
 
 T = TypeVar("T")
 
@@ -93,12 +85,12 @@ class Suspended:
 
 
 def run_until_await(fn: Callable[..., object], *args: Any) -> Suspended | None:
-    """Run ``fn`` in a greenlet of its own until it first awaits.
+    """Run ``fn`` in its own greenlet until it first awaits.
 
     ``greenlet_spawn`` starts when its task gets a turn. A close should start at once,
     so that its effect is visible to the caller.
 
-    :return: None if ``fn`` has ended, else what is left of it.
+    :return: None if ``fn`` has ended, or else the rest of it.
     """
     context = _AwaitingGreenlet(fn)
     awaited = context.switch(*args)

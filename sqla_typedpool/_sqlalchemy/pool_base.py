@@ -8,30 +8,22 @@ from sqlalchemy import util
 from sqlalchemy.pool import Pool
 from sqlalchemy.pool.base import _ConnectionRecord
 
-__all__ = [
-    "Pool",
-    "bool_or_str",
-    "close_in_place",
-    "init_pool",
-    "invalidate_pool",
-    "invoke_creator",
-    "stock_record",
-]
+__all__ = ["Pool"]  # of SQLAlchemy, imported from here
 
+# The base initialiser; ``AsyncAdaptedQueuePool.__init__`` creates a queue that is not used.
 init_pool = Pool.__init__
-"""The base initialiser; ``AsyncAdaptedQueuePool.__init__`` creates a queue that is not used."""
 
+# Closes a connection through the dialect, in the current greenlet, and logs it.
 close_in_place = Pool._close_connection
-"""Close a connection through the dialect in the caller's path, and log it."""
 
+# Stores the time of a disconnect, and invalidates the one connection.
 invalidate_pool = Pool._invalidate
-"""Note the time of a disconnect, and invalidate the one connection."""
 
+# Converts ``echo`` as ``engine_from_config`` does.
 bool_or_str = util.bool_or_str
-"""How ``engine_from_config`` reads ``echo``."""
 
+# Connects at once, in the current greenlet.
 stock_record = _ConnectionRecord
-"""Connects at once, in the caller's path."""
 
 
 def invoke_creator(pool: Pool, record: _ConnectionRecord) -> Any:

@@ -8,8 +8,6 @@ from typing import Any
 from sqlalchemy.pool import Pool
 from sqlalchemy.pool.base import _ConnDialect
 
-__all__ = ["PoolDialect"]
-
 
 class PoolDialect:
     """One pool's dialect. SQLAlchemy may set it late, so it is read at each use."""
@@ -23,14 +21,14 @@ class PoolDialect:
         return self._pool._dialect
 
     def needs_loop(self) -> bool:
-        """Whether this is the dialect of an async engine (the stand-in calls itself async too)."""
+        """Whether this is the dialect of an async engine (the stand-in is marked async too)."""
         return bool(self.dialect.is_async) and not isinstance(self.dialect, _ConnDialect)
 
     def connect_arguments(self) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
         """The arguments that ``create_engine`` passes to the driver's connect function.
 
-        They are read from the closure of its creator. A creator of the application's
-        gives nothing.
+        They are taken from the closure of its creator; there are none if the application has
+        its own creator.
         """
         creator: Any = self._pool._creator
         code, closure = getattr(creator, "__code__", None), getattr(creator, "__closure__", None)
@@ -47,7 +45,7 @@ class PoolDialect:
             return None
 
     def has_error_listeners(self) -> bool:
-        """Whether listeners want to see errors; then a ping must pass through the dialect."""
+        """Whether there are listeners for errors; then a ping must pass through the dialect."""
         return bool(self.dialect._has_events)
 
     def is_disconnect(self, error: BaseException) -> bool:

@@ -6,8 +6,6 @@ from typing import Any, cast
 
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-__all__ = ["QueuePoolApi"]
-
 
 class QueuePoolApi(AsyncAdaptedQueuePool):
     """Answers from ``shared.limits`` and ``shared.timeout``, which a subclass sets."""
@@ -53,7 +51,9 @@ class QueuePoolApi(AsyncAdaptedQueuePool):
 
     @property
     def _recycle(self) -> int:
-        return cast(int, self.given_recycle)  # told, not used: the pool closes what has expired
+        return cast(
+            int, self.given_recycle
+        )  # reported, not used: the pool closes expired connections
 
     @_recycle.setter
     def _recycle(self, seconds: int) -> None:

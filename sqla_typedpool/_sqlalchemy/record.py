@@ -7,14 +7,12 @@ from typing import Any
 from sqlalchemy.pool import Pool
 from sqlalchemy.pool.base import _ConnectionRecord
 
-__all__ = ["HookedRecord"]
-
 
 class HookedRecord(_ConnectionRecord):
     """A position in a pool: it connects, fires the events and keeps ``record_info``.
 
-    Connecting again, closing after an invalidation and a failed return are the
-    subclass's affair.
+    A subclass implements connecting again, closing after an invalidation, and a failed
+    return.
     """
 
     def __init__(self, pool: Pool) -> None:
@@ -72,7 +70,7 @@ class HookedRecord(_ConnectionRecord):
             self.hard_invalidated(connection, e)
 
     def close(self) -> None:
-        """Close the connection, if there is one. The pool itself uses jobs of its own."""
+        """Close the connection, if there is one. The pool itself uses its own jobs."""
         connection = self.dbapi_connection
         if connection is None:
             return

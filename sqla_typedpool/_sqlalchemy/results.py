@@ -9,8 +9,6 @@ from sqlalchemy import JSON
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.engine.cursor import CursorResultMetaData
 
-__all__ = ["DECODED_JSON", "ResultShape", "result_processors", "shape_of"]
-
 
 def result_processors(
     dialect: Any, columns: Sequence[Any], oids: Sequence[int]
@@ -27,21 +25,22 @@ def result_processors(
     return found if any(found) else ()
 
 
+# Used in place of a type code for a column that SQLAlchemy decodes from JSON.
 DECODED_JSON = "decoded JSON"
-"""Used in place of a type code for a column that SQLAlchemy decodes from JSON."""
 
 
 class ResultShape(NamedTuple):
-    """What a ``Result`` says about its columns before its rows are read."""
+    """The columns of a ``Result``, available before its rows are fetched."""
 
     names: tuple[str, ...]
-    dialect: Any
-    """None if it is unknown, as for results that are merged or built from a list."""
-    codes: tuple[Any, ...]
-    """The driver's type code of each column; () if they are unknown.
 
-    It is None for a column whose values SQLAlchemy converts, and ``DECODED_JSON`` if the
-    conversion is from JSON."""
+    # None if it is unknown, as for results that are merged or built from a list.
+    dialect: Any
+
+    # The driver's type code of each column; () if they are unknown. It is None for a column
+    # whose values SQLAlchemy converts, and ``DECODED_JSON`` if the conversion is from JSON.
+    codes: tuple[Any, ...]
+
     returns_rows: bool
 
 

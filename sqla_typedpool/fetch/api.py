@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Executable
     from typing_extensions import LiteralString, TypeForm
 
-__all__ = ["Executor", "execute", "fetch_all", "fetch_one", "fetch_optional", "stream"]
-
 T = TypeVar("T")
 
 Executor: TypeAlias = AsyncEngine | AsyncConnection | AsyncSession | async_scoped_session[Any]

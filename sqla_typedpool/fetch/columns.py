@@ -12,8 +12,6 @@ from sqla_typedpool.mapping.dbtypes import DbType, db_type_of, postgresql_type
 from sqla_typedpool.mapping.mapper import Mapper, mapper_for
 from sqla_typedpool.mapping.plan import Column
 
-__all__ = ["columns_of_prepared", "mapper_for_result", "with_sqlalchemy_names"]
-
 _MAX_MAPPERS = 1000
 _FAMILIES = {"mariadb": "mysql"}
 _DECODED = DbType("json", json=True)

@@ -8,8 +8,6 @@ from typing import Any, TypeVar
 
 from sqla_typedpool.errors import StatementTimeout
 
-__all__ = ["within"]
-
 T = TypeVar("T")
 
 _MAX_SHOWN = 200  # characters of a statement in an error message

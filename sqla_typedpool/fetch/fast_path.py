@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from sqla_typedpool._sqlalchemy.driver_statement import DriverStatement
     from sqla_typedpool.pool.entry import PoolEntry
 
-__all__ = ["FastPath", "fast_path_of"]
-
 _log = logging.getLogger("sqla_typedpool.fetch")
 
 _ATTRIBUTE = "_typedpool_fast_path"  # of the engine

@@ -25,8 +25,6 @@ from sqla_typedpool.statement import as_executable
 if TYPE_CHECKING:
     from sqlalchemy import Executable
 
-__all__ = ["execute", "fetch", "stream"]
-
 _log = logging.getLogger("sqla_typedpool.fetch")
 
 _EXECUTE = AsyncSession.execute  # read at import, so that a patch made later is noticed

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from sqla_typedpool.mapping.mapper import Mapper
 
-__all__ = ["AsyncTypedRows", "TypedRows", "at_most_one", "exactly_one", "rows_as"]
-
 T = TypeVar("T")
 
 _BATCH = 1000  # rows mapped at a time

@@ -22,6 +22,7 @@ Bindings = Mapping[Any, Any]
 _UNION: Any = Union  # indexed at run time, which type checkers cannot follow
 _QUALIFIERS = ("Required", "NotRequired", "ReadOnly", "Final")
 _ATTRIBUTES: Mapping[Any, Any] = {Json: "json", Decode: "decode", Col: "col", Flatten: "flatten"}
+_NO_BINDINGS: Bindings = {}
 _NULL = TypeSpec(Kind.NULL, None, optional=True)
 
 
@@ -37,29 +38,25 @@ def is_qualifier(origin: Any, *names: str) -> bool:
     return getattr(origin, "_name", None) in (names or _QUALIFIERS)
 
 
-def spec_of(annotation: Any, bindings: Bindings | None = None) -> TypeSpec:
+def spec_of(annotation: Any, bindings: Bindings = _NO_BINDINGS) -> TypeSpec:
     """Return the type that a value must have for an annotation.
 
     :param bindings: the types that type variables are bound to.
     :raises AnnotationError: no column can have this type.
     """
-    return _spec(annotation, bindings or {})
-
-
-def _spec(annotation: Any, bindings: Bindings) -> TypeSpec:
     if isinstance(annotation, TypeVar):
-        return _spec(substituted(annotation, bindings), bindings)
+        return spec_of(substituted(annotation, bindings), bindings)
     origin = typing.get_origin(annotation)
     if origin is Annotated:
         return _annotated(annotation, bindings)
     if is_qualifier(origin):
-        return _spec(typing.get_args(annotation)[0], bindings)
+        return spec_of(typing.get_args(annotation)[0], bindings)
     if is_union(annotation):
         return _union(annotation, bindings)
     if origin is Literal:
         return _literal(annotation)
     if hasattr(annotation, "__supertype__"):  # NewType
-        return _spec(annotation.__supertype__, bindings)
+        return spec_of(annotation.__supertype__, bindings)
     if hasattr(origin or annotation, "__value__"):  # type X = ..., also X[int]
         return _alias(annotation, origin, bindings)
     return _class(annotation, origin, bindings)
@@ -70,7 +67,7 @@ def _spec(annotation: Any, bindings: Bindings) -> TypeSpec:
 
 def _annotated(annotation: Any, bindings: Bindings) -> TypeSpec:
     inner, *metadata = typing.get_args(annotation)
-    spec = _spec(inner, bindings)
+    spec = spec_of(inner, bindings)
     for marker in metadata:
         spec = _marked(spec, marker)
     return spec
@@ -100,7 +97,7 @@ def _by_name(spec: TypeSpec) -> TypeSpec:
 
 
 def _union(annotation: Any, bindings: Bindings) -> TypeSpec:
-    specs = [_spec(each, bindings) for each in typing.get_args(annotation)]
+    specs = [spec_of(each, bindings) for each in typing.get_args(annotation)]
     members = tuple(each for each in specs if each.kind is not Kind.NULL)
     if len(members) == 1:
         return replace(members[0], optional=True)
@@ -124,9 +121,9 @@ def _literal(annotation: Any) -> TypeSpec:
 
 def _alias(annotation: Any, origin: Any, bindings: Bindings) -> TypeSpec:
     if origin is None:
-        return _spec(annotation.__value__, bindings)
+        return spec_of(annotation.__value__, bindings)
     arguments = (substituted(each, bindings) for each in typing.get_args(annotation))
-    return _spec(origin.__value__, dict(zip(origin.__type_params__, arguments, strict=True)))
+    return spec_of(origin.__value__, dict(zip(origin.__type_params__, arguments, strict=True)))
 
 
 # ------------------------------------------------------------------------ classes
@@ -185,7 +182,7 @@ def _container(cls: type, annotation: Any, arguments: Any, bindings: Bindings) -
 
 
 def _elements(arguments: Any, bindings: Bindings) -> tuple[TypeSpec, ...]:
-    specs = tuple(_spec(each, bindings) for each in arguments)
+    specs = tuple(spec_of(each, bindings) for each in arguments)
     if any(each.flatten for each in specs):
         raise AnnotationError("Flatten() is for the fields of a class")
     return specs

@@ -156,11 +156,8 @@ def _draft_of(cls: type) -> type | None:
     if "__slots__" in vars(cls):
         namespace["__slots__"] = vars(cls)["__slots__"]
     bases: tuple[Any, ...] = (object, typing.Generic)
-    for base in bases:
-        draft = type(cls.__name__, (base,), dict(namespace))
-        if _has_same_layout(draft, cls):
-            return draft
-    return None
+    drafts = (type(cls.__name__, (base,), dict(namespace)) for base in bases)
+    return next((draft for draft in drafts if _has_same_layout(draft, cls)), None)
 
 
 def _has_same_layout(draft: type, cls: type) -> bool:

@@ -20,9 +20,8 @@ from sqla_typedpool.mapping.value_error import (
 
 def fit_of_parts(fits: list[Fit]) -> Fit:
     """Return the fit of a value whose parts have these fits: one refusal refuses all."""
-    return next(
-        (fit for fit in fits if fit.is_refused), Fit(Action.CONVERT, "each part is checked")
-    )
+    checked = Fit(Action.CONVERT, "each part is checked")
+    return next((fit for fit in fits if fit.is_refused), checked)
 
 
 # --------------------------------------------------------------------------------- arrays

@@ -103,15 +103,13 @@ _POSTGRESQL: tuple[tuple[int, int, str, tuple[str, ...], type | None], ...] = (
 # The Python types in which the values of scalar types arrive.
 SCALAR_TYPES = frozenset({python for *_, python in _POSTGRESQL} - {None})
 
-_JSON = frozenset({"json", "jsonb"})
-_RANGES = frozenset({"int4range", "int8range", "numrange", "tsrange", "tstzrange", "daterange"})
 _AWARE = {"timestamp": False, "time": False, "timestamptz": True, "timetz": True}
 
 
 def _by_name_and_oid() -> dict[str | int, DbType]:
     known: dict[str | int, DbType] = {}
     for oid, array_oid, name, other_names, python in _POSTGRESQL:
-        aware, json, is_range = _AWARE.get(name), name in _JSON, name in _RANGES
+        aware, json, is_range = _AWARE.get(name), name in ("json", "jsonb"), name.endswith("range")
         db_type = DbType(name, python, aware=aware, json=json, is_range=is_range)
         known.update(dict.fromkeys((oid, name, *other_names), db_type))
         known[array_oid] = _array_of(db_type)

@@ -13,13 +13,7 @@ from sqla_typedpool.mapping.context import Context, Fit, Handler, refused
 from sqla_typedpool.mapping.dbtypes import DbType
 from sqla_typedpool.mapping.rowtype import Field, class_row_type
 from sqla_typedpool.mapping.typespec import TypeSpec
-from sqla_typedpool.mapping.value_error import (
-    ConversionError,
-    Convert,
-    converted_part,
-    key_step,
-    type_of,
-)
+from sqla_typedpool.mapping.value_error import ConversionError, Convert, converted_part, key_step
 
 
 def _fit_nested(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
@@ -42,10 +36,8 @@ def _fit_composite(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
 
 
 def _nested_converter(spec: TypeSpec, context: Context) -> Convert:
-    known = context.object_converters
-    if spec.annotation not in known:
-        known[spec.annotation] = _ObjectConverter(replace(spec, optional=False), context)
-    return known[spec.annotation]
+    convert = _ObjectConverter(replace(spec, optional=False), context)
+    return context.object_converters.setdefault(spec.annotation, convert)
 
 
 class _ObjectConverter:
@@ -74,7 +66,7 @@ class _ObjectConverter:
             elif not (field.may_be_missing or (options.defaults and field.has_default)):
                 raise ConversionError(field.spec.text, "no such key", path=step)
         if values and not options.extra:
-            raise self._unknown_key(*next(iter(values.items())))
+            raise self._unknown_key(next(iter(values)))
         return self._cls(**arguments)
 
     def _by_key(self, value: Any) -> dict[str, Any]:
@@ -86,11 +78,11 @@ class _ObjectConverter:
             return {key: value[key] for key in value.keys()}  # noqa: SIM118 - not a mapping
         raise self._context.error(self._spec, value)
 
-    def _unknown_key(self, key: str, value: object) -> ConversionError:
+    def _unknown_key(self, key: str) -> ConversionError:
         hint = "declare a field for it"
         if self._context.family == JSON:
             hint += ", or annotate the column with Json(extra=True)"
-        return ConversionError("no such key", type_of(value), hint, path=key_step(key))
+        return ConversionError("no such key", "a value", hint, path=key_step(key))
 
 
 NESTED = Handler(_fit_nested, _nested_converter)

@@ -6,6 +6,7 @@ import dataclasses
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from sqla_typedpool.errors import RowShapeError
@@ -103,8 +104,7 @@ def _check_row_type(spec: TypeSpec) -> None:
 
 def _tuple_row_type(spec: TypeSpec) -> RowType:
     fields = tuple(Field("", "", each, "") for each in spec.of)
-    text = type_name(spec.annotation)
-    return RowType("tuple", tuple, fields, Construction(Strategy.TUPLE), text, spec.repeats)
+    return RowType("tuple", tuple, fields, Construction(Strategy.TUPLE), spec.text, spec.repeats)
 
 
 def class_row_type(annotation: Any) -> RowType:
@@ -131,7 +131,8 @@ def _fields(
 ) -> tuple[list[Field], list[str]]:
     """Return the fields of a class, and a message for each that no column can fill."""
     fields, issues = [], []
-    resolve = _pydantic_hints(cls) if library_of(cls) == "pydantic" else Hints(annotation).get
+    is_pydantic = library_of(cls) == "pydantic"
+    resolve = partial(_pydantic_hint, cls) if is_pydantic else Hints(annotation).get
     for each in declared:
         try:
             fields.append(_field(each, *resolve(each.name, each.unannotated)))
@@ -220,19 +221,15 @@ def _pydantic_fields(cls: Any) -> Iterator[_DeclaredField]:
         yield _DeclaredField(name, parameter, not field.is_required())
 
 
-def _pydantic_hints(cls: Any) -> Callable[[str, Any], tuple[Any, Bindings]]:
-    """Return a ``Hints.get`` for a model. Pydantic resolves annotations and type variables."""
-
-    def get(name: str, _: Any) -> tuple[Any, Bindings]:
-        field = cls.model_fields[name]
-        if isinstance(field.annotation, (str, typing.ForwardRef)):
-            raise AnnotationError(
-                f"pydantic has not resolved {field.annotation!r}; next: call model_rebuild()"
-            )
-        parts = (field.annotation, *field.metadata)
-        return _ANNOTATED[parts] if field.metadata else field.annotation, {}
-
-    return get
+def _pydantic_hint(cls: Any, name: str, _: object) -> tuple[Any, Bindings]:
+    """Do the same as ``Hints.get``. Pydantic has resolved annotations and type variables."""
+    field = cls.model_fields[name]
+    if isinstance(field.annotation, (str, typing.ForwardRef)):
+        raise AnnotationError(
+            f"pydantic has not resolved {field.annotation!r}; next: call model_rebuild()"
+        )
+    parts = (field.annotation, *field.metadata)
+    return _ANNOTATED[parts] if field.metadata else field.annotation, {}
 
 
 _ANNOTATED: Any = typing.Annotated  # indexed at run time, which type checkers cannot follow

@@ -42,8 +42,6 @@ def _fit_exact(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
         return Fit(Action.REFUSE, "it arrives as a range", "cast it in SQL: CAST(x AS text)")
     if source is None or source is cls:
         return accepted(db_type)
-    if coercions.accepts_subclasses(cls) and issubclass(source, cls):
-        return accepted(db_type)
     rule = coercions.conversions_to(cls, context.family).get(source)
     if rule is not None:
         return Fit(Action.CONVERT, f"from {source.__name__}: {rule.detail}")

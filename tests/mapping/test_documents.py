@@ -215,7 +215,7 @@ def test_a_document_becomes_a_value(annotation: Any, document: Any, value: Any) 
         (
             Item,
             {"name": "a", "price": 1, "tags": [], "x": 1},
-            "$.x: expected no such key, found int",
+            "$.x: expected no such key, found a value",
         ),
     ],
 )

@@ -43,7 +43,7 @@ def test_a_composite_value_becomes_an_object() -> None:
 
 def test_the_hint_for_an_unknown_key_of_a_composite_value_does_not_mention_json() -> None:
     message = refusal(list[Point], [Record(x=1, y=2, z=3)])
-    assert message.endswith(": expected no such key, found int; next: declare a field for it")
+    assert message.endswith(": expected no such key, found a value; next: declare a field for it")
 
 
 def test_a_composite_type_fits_if_its_fields_fit() -> None:
