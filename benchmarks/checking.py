@@ -1,7 +1,7 @@
 """`python -m benchmarks.checking [copies]`: how long many declared queries take to check.
 
 The queries of `examples/bookshop`, copied into several packages (10 copies: 220 queries), on a new
-PostgreSQL. Each command runs in a process of its own, as a user runs it. `imports` imports and does
+PostgreSQL. Each command runs in its own process, as a user runs it. `imports` imports and does
 nothing else; its time is part of every other figure. Five interleaved runs; median and minimum.
 """
 

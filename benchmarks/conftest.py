@@ -30,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--quick",
         action="store_true",
-        help="a smoke run of half a minute; its figures mean nothing",
+        help="a smoke run of half a minute; its figures are not meaningful",
     )
     group.addoption(
         "--bench-rounds", type=int, default=40, help="rounds of a comparison (default: 40)"
@@ -70,7 +70,7 @@ def pytest_terminal_summary(
     options = ", ".join(f"{name} {value}" for name, value in settings.items())
     terminalreporter.write_line(f"{options}; all readings: benchmarks/results/{RESULTS.name}")
     if settings["quick"]:
-        terminalreporter.write_line("A quick run: its figures mean nothing.")
+        terminalreporter.write_line("A quick run: its figures are not meaningful.")
     for line in report.table(comparisons):
         terminalreporter.write_line(line)
 

@@ -4,7 +4,7 @@ The speed of a machine changes from minute to minute, and the order of the measu
 every round measures each subject once, in a newly shuffled order, and the result of a subject is
 computed from all rounds: the median, the minimum, and the ratio to another subject.
 
-This module knows neither pools nor databases nor pytest.
+This module does not depend on pools, databases or pytest.
 """
 
 from __future__ import annotations

@@ -134,9 +134,9 @@ def dicts(found: Rows) -> list[dict[str, Any]]:
 def msgspec_converter() -> Convert:
     import msgspec
 
-    wanted = list[Order]
+    row_type = list[Order]
     kept = (bytes, datetime, Decimal, UUID)
-    return lambda found: msgspec.convert(dicts(found), wanted, builtin_types=kept)
+    return lambda found: msgspec.convert(dicts(found), row_type, builtin_types=kept)
 
 
 def pydantic_converter() -> Convert:

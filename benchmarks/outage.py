@@ -40,20 +40,20 @@ class Setup:
         self.proxy = proxy
         self.engine = engine
 
-    async def ask(self, statement: str = "SELECT 1") -> Any:
+    async def query(self, statement: str = "SELECT 1") -> Any:
         async with self.engine.connect() as connection:
             return await connection.scalar(text(statement))
 
     async def attempt(self) -> tuple[float, BaseException | None]:
-        """Ask once: the seconds and the error; `TimeoutError` if it was given up after `LONG`."""
+        """Query once; return the seconds and the error, `TimeoutError` after `LONG` seconds."""
         began = time.perf_counter()
-        asking = asyncio.ensure_future(self.ask())
-        done, _ = await asyncio.wait({asking}, timeout=LONG)
+        query = asyncio.ensure_future(self.query())
+        done, _ = await asyncio.wait({query}, timeout=LONG)
         seconds = time.perf_counter() - began
         if not done:
-            asking.cancel()
+            query.cancel()
             return seconds, TimeoutError()
-        return seconds, asking.exception()
+        return seconds, query.exception()
 
     async def fill(self, count: int) -> set[int]:
         """Open `count` connections and leave them idle; the pids of their backends."""
@@ -77,7 +77,7 @@ async def opened(pool: str, server: Postgres, **options: Any) -> AsyncIterator[S
 
 
 class Load:
-    """Clients that ask until stopped: how long each checkout took, and which failed."""
+    """Clients that query until they are stopped, with the times of checkouts and the failures."""
 
     def __init__(self, engine: AsyncEngine, clients: int, statement: str = "SELECT 1") -> None:
         self._engine = engine

@@ -27,7 +27,7 @@ def table(comparisons: Iterable[Comparison]) -> list[str]:
         lines += aligned([("", "", "median", "min", "max"), *_figures(comparison)])
         if comparison.goals:
             lines += aligned(
-                [("goal", "", "medians", "minima", "paired", "wanted"), *_goals(comparison)]
+                [("goal", "", "medians", "minima", "paired", "limit"), *_goals(comparison)]
             )
     return lines
 
@@ -43,10 +43,10 @@ def _figures(comparison: Comparison) -> Iterable[Row]:
 def _goals(comparison: Comparison) -> Iterable[Row]:
     for outcome in comparison.outcomes():
         figures = (outcome.medians, outcome.minima, outcome.paired)
-        yield outcome.goal.text, "", *map(_figure, figures), _wanted(outcome)
+        yield outcome.goal.text, "", *map(_figure, figures), _limit(outcome)
 
 
-def _wanted(outcome: Outcome) -> str:
+def _limit(outcome: Outcome) -> str:
     if outcome.goal.limit is None:
         return ""
     return f"<= {outcome.goal.limit:g} {'reached' if outcome.reached else 'MISSED'}"

@@ -73,14 +73,14 @@ def test_forgetting_drops_the_warm_up_only() -> None:
 
 
 def test_turns_run_without_the_garbage_collector() -> None:
-    seen: list[bool] = []
+    found: list[bool] = []
 
     async def turn() -> Reading:
-        seen.append(gc.isenabled())
+        found.append(gc.isenabled())
         return {}
 
     run(Rounds({"a": turn}, seed=1), 1)
-    assert seen == [False]
+    assert found == [False]
     assert gc.isenabled()
 
 
@@ -109,7 +109,9 @@ def test_a_ratio_is_taken_in_three_ways() -> None:
 
 
 @pytest.mark.parametrize(("limit", "reached"), [(1.4, False), (1.5, True), (None, None)])
-def test_a_goal_is_judged_by_the_medians(limit: float | None, reached: bool | None) -> None:
+def test_a_goal_applies_to_the_ratio_of_the_medians(
+    limit: float | None, reached: bool | None
+) -> None:
     outcome = comparison_of(Goal("us", "ours", limit, compared_to="theirs")).outcomes()[0]
     assert outcome.reached is reached
 

@@ -1,4 +1,4 @@
-"""Tests of `benchmarks.versions`: its statistics, its verdicts, and a short run."""
+"""Tests of `benchmarks.versions`: its statistics, the status of a result, and a short run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def result_of(new: float, again: float = 100.0, calls: float = 10.0) -> Result:
 
 
 @pytest.mark.parametrize(
-    ("new", "again", "calls", "verdict"),
+    ("new", "again", "calls", "status"),
     [
         (103, 100, 10, "met"),
         (103, 100, 11, "met"),
@@ -35,8 +35,10 @@ def result_of(new: float, again: float = 100.0, calls: float = 10.0) -> Result:
         (106, 98, 10, "MISSED"),
     ],
 )
-def test_verdict(new: float, again: float, calls: float, verdict: str) -> None:
-    assert result_of(new, again, calls).verdict == verdict
+def test_the_status_follows_from_ratio_noise_and_calls(
+    new: float, again: float, calls: float, status: str
+) -> None:
+    assert result_of(new, again, calls).status == status
 
 
 def test_a_ratio_is_the_median_of_the_ratios_within_the_rounds() -> None:

@@ -187,7 +187,7 @@ async def converted_rows(_: URL) -> AsyncIterator[OpenCase]:
 
 @asynccontextmanager
 async def new_mapper(_: URL) -> AsyncIterator[OpenCase]:
-    """A mapper for a class that is seen for the first time."""
+    """A mapper for a class that has no mapper yet."""
 
     async def make(count: int) -> None:
         for _ in range(count):
@@ -203,7 +203,7 @@ async def new_mapper(_: URL) -> AsyncIterator[OpenCase]:
 
 @asynccontextmanager
 async def command(server: URL, *, offline: bool) -> AsyncIterator[OpenCase]:
-    """`sqla-typedpool check` of 66 queries in a process of its own, imports included.
+    """`sqla-typedpool check` of 66 queries in its own process, imports included.
 
     Function calls are not counted: they happen in another process.
     """

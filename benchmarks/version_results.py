@@ -1,4 +1,4 @@
-"""The results of `benchmarks.versions`: ratios, noise, verdicts, and the table."""
+"""The results of `benchmarks.versions`: ratios, noise, status, and the table."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Result:
         return self.calls[NEW].all - self.calls[OLD].all >= self.bound.calls
 
     @property
-    def verdict(self) -> str:
+    def status(self) -> str:
         excess = self.new_to_old.median - self.bound.ratio
         if excess <= 0:
             return "met"
@@ -118,7 +118,7 @@ def results_of(
 
 HEAD = (
     *("case", "metric", "old", "new", "new/old", "medians", "again/old", "noise", "limit"),
-    *("calls old", "calls new", "verdict"),
+    *("calls old", "calls new", "status"),
 )
 
 
@@ -139,7 +139,7 @@ def _row(result: Result) -> tuple[str, ...]:
         f"{result.bound.ratio:.2f}",
         _calls(result.calls[OLD]),
         _calls(result.calls[NEW]),
-        result.verdict,
+        result.status,
     )
 
 

@@ -171,7 +171,7 @@ def _result(result: Result) -> dict[str, Any]:
         "new / old, medians": result.of_medians,
         "old again / old": asdict(result.again_to_old),
         "noise": result.noise,
-        "verdict": result.verdict,
+        "status": result.status,
     }
 
 
@@ -187,21 +187,26 @@ def arguments() -> argparse.Namespace:
     given = parser.parse_args()
     given.cases = [case for case in CASES if given.name in case]
     if not given.cases:
-        parser.error(f"no case has {given.name!r} in its name; there are: {'; '.join(CASES)}")
+        parser.error(
+            f"no case has {given.name!r} in its name; next: choose one of {'; '.join(CASES)}"
+        )
     if given.rounds < 1:
         parser.error("--rounds must be at least 1")
     return given
 
 
-def use_one_cpu(wanted: int | None) -> int | None:
-    """Run this process and those it starts on one CPU; its number, or None where that fails.
+def use_one_cpu(number: int | None) -> int | None:
+    """Run this process and those it starts on one CPU.
+
+    :param number: the CPU; None = the last one, -1 = all.
+    :return: the number of the CPU; None if this is not possible.
 
     On several CPUs, the time of a round trip to the server depends on where the scheduler puts the
     two processes, which changes from turn to turn.
     """
-    if wanted == -1 or not hasattr(os, "sched_setaffinity"):
+    if number == -1 or not hasattr(os, "sched_setaffinity"):
         return None
-    cpu = max(os.sched_getaffinity(0)) if wanted is None else wanted
+    cpu = max(os.sched_getaffinity(0)) if number is None else number
     os.sched_setaffinity(0, {cpu})
     return cpu
 
@@ -218,7 +223,7 @@ def main() -> None:
     settings = {"rounds": given.rounds, "seed": given.seed, "cpu": cpu}
     print(", ".join(f"{name} {value}" for name, value in settings.items()))
     if given.rounds < FEWEST_ROUNDS:
-        print(f"Fewer than {FEWEST_ROUNDS} rounds: the verdicts mean nothing.")
+        print(f"Fewer than {FEWEST_ROUNDS} rounds: the figures are not meaningful.")
     print("\n".join(table(results)))
     if given.json is not None:
         given.json.write_text(as_json(results, settings), encoding="utf-8")

@@ -113,10 +113,10 @@ async def spike(pool: OpenPool, requests: int, hold: float) -> Reading:
     latencies: list[float] = []
 
     async def request() -> None:
-        asked = perf_counter()
+        requested = perf_counter()
         async with pool.borrow():
             await asyncio.sleep(hold)
-        latencies.append(perf_counter() - asked)
+        latencies.append(perf_counter() - requested)
 
     start = perf_counter()
     await asyncio.gather(*(request() for _ in range(requests)))
@@ -152,16 +152,16 @@ async def ramp(pool: OpenPool, requests: int, hold: float) -> Reading:
 async def many_clients(
     form: Form, pool: OpenPool, clients: int, connections: int, times: int, hold: float
 ) -> Reading:
-    """More clients than connections, each asking again at once: how long they wait.
+    """More clients than connections: how long they wait. Each makes its next request at once.
 
     Ideal is a queue without gaps: every wait is `clients / connections` times the mean hold.
     """
     waits: list[float] = []
     holds: list[float] = []
 
-    async def work(asked: float) -> None:
+    async def work(requested: float) -> None:
         served = perf_counter()
-        waits.append(served - asked)
+        waits.append(served - requested)
         await asyncio.sleep(hold)
         holds.append(perf_counter() - served)
 

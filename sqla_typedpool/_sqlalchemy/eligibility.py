@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.engine.util import TransactionalContext
 from sqlalchemy.orm import Session
 
-# Read at import, so that a patch made later is noticed.
+# Stored at import, to detect a patch made later.
 _EXECUTE, _EXECUTE_INTERNAL = Session.execute, Session._execute_internal
 
 

@@ -1,7 +1,7 @@
 """The functions that an application calls.
 
-``db`` decides about the transaction. On an engine the statement runs in a transaction of its
-own, which is committed, as inside ``async with engine.begin()``. On a connection or session it
+``db`` determines the transaction. On an engine the statement runs in its own transaction,
+which is committed, as inside ``async with engine.begin()``. On a connection or session it
 runs in its current transaction, which is begun if needed.
 """
 

@@ -1,4 +1,4 @@
-"""The columns of a result, as they are known before its rows are read."""
+"""The columns of a result, determined before its rows are fetched."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ T = TypeVar("T")
 _MAX_SHOWN = 200  # characters of a statement in an error message
 
 
-async def within(seconds: float, statement: Any, work: Coroutine[Any, Any, T]) -> T:
+async def within(seconds: float, statement: object, work: Coroutine[Any, Any, T]) -> T:
     """Await ``work``, and cancel it after this many seconds.
 
     :param statement: shown in the error message.
@@ -32,6 +32,6 @@ async def within(seconds: float, statement: Any, work: Coroutine[Any, Any, T]) -
         ) from error
 
 
-def _shortened(statement: Any) -> str:
+def _shortened(statement: object) -> str:
     text = " ".join(str(statement).split())
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

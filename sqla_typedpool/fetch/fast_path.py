@@ -73,7 +73,7 @@ class FastPath:
     async def on_engine(
         self, row_type: Any, statement: str | Executable, parameters: Any
     ) -> list[Any] | None:
-        """Run a statement in a transaction of its own, and return its rows.
+        """Run a statement in its own transaction, and return its rows.
 
         :return: None if the slow path has to run it.
         """

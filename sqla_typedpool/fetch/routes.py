@@ -1,4 +1,4 @@
-"""How a statement is run: on the fast path where that is possible, else through SQLAlchemy."""
+"""How a statement is run: on the fast path if possible, or else through SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("sqla_typedpool.fetch")
 
-_EXECUTE = AsyncSession.execute  # read at import, so that a patch made later is noticed
+_EXECUTE = AsyncSession.execute  # stored at import, to detect a patch made later
 _BATCH = 1000  # rows of a stream that are fetched and mapped at a time
 
 

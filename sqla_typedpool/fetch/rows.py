@@ -166,7 +166,7 @@ def rows_as(
 def rows_as(result: Any, row_type: Any) -> TypedRows[Any] | AsyncTypedRows[Any]:
     """Read the rows of a result as values of exactly ``row_type``.
 
-    :param result: what ``execute()``, ``scalars()`` or ``stream()`` of SQLAlchemy returned.
+    :param result: a result of SQLAlchemy's ``execute()``, ``scalars()`` or ``stream()``.
     :param row_type: a dataclass or another row type, as for :func:`fetch_all`.
     :raises TypeError: the result is one of ``.mappings()``.
     :raises RowShapeError: the columns do not fit the row type. It is raised here, before a

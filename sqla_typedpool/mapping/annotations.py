@@ -1,7 +1,7 @@
 """Annotation -> ``TypeSpec``.
 
-The fields of a class are not read here but in ``rowtype``, when they are needed: a class
-may contain itself.
+The fields of a class are determined in ``rowtype`` when they are needed, because a class may
+contain itself.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class AnnotationError(Exception):
     """An annotation that no column can have as its type; the message gives the reason."""
 
 
-def is_qualifier(origin: Any, *names: str) -> bool:
+def is_qualifier(origin: object, *names: str) -> bool:
     """Return whether this is a qualifier such as ``Required`` of typing or typing_extensions.
 
     :param names: the qualifiers to accept; none = all.
@@ -154,7 +154,7 @@ def _class(annotation: Any, origin: Any, bindings: Bindings) -> TypeSpec:
     return _exact(cls, annotation, arguments)
 
 
-def _exact(cls: type, annotation: Any, arguments: Any) -> TypeSpec:
+def _exact(cls: type, annotation: Any, arguments: tuple[Any, ...]) -> TypeSpec:
     if getattr(cls, "__abstractmethods__", None) or getattr(cls, "_is_protocol", False):
         raise AnnotationError(
             f"no value is exactly of type {type_name(annotation)}; "
@@ -181,7 +181,7 @@ def _container(cls: type, annotation: Any, arguments: Any, bindings: Bindings) -
     return TypeSpec(Kind.MAPPING, whole, of=_elements(arguments[1:], bindings))
 
 
-def _elements(arguments: Any, bindings: Bindings) -> tuple[TypeSpec, ...]:
+def _elements(arguments: tuple[Any, ...], bindings: Bindings) -> tuple[TypeSpec, ...]:
     specs = tuple(spec_of(each, bindings) for each in arguments)
     if any(each.flatten for each in specs):
         raise AnnotationError("Flatten() is for the fields of a class")

@@ -26,11 +26,11 @@ from sqla_typedpool.mapping.value_error import ConversionError
 T = TypeVar("T")
 # ``map_rows(rows, first=0)``; ``first`` rows have been mapped before.
 MapRows = Callable[..., list[T]]
+# Fields, and the expressions for their values.
+_Values = list[tuple[Field, str]]
 
 _numbers = count(1)
-_ASSERTION_HINT = (
-    'change the query, or remove the "!", which declares that the column is never NULL'
-)
+_ASSERTION_HINT = 'change the query, or remove the "!", which declares the column never NULL'
 
 
 def compile_plan(plan: Plan) -> tuple[MapRows[Any], str]:
@@ -82,7 +82,7 @@ class _Writer:
         :param name: the local variable to use if an expression is not enough.
         """
         lines: list[str] = []
-        values: list[tuple[Field, str]] = []
+        values: _Values = []
         for part in plan.parts:
             if isinstance(part, ColumnPlan):
                 lines += self._check(part)
@@ -140,9 +140,7 @@ class _Writer:
 
     # ------------------------------------------------------------------ making an object
 
-    def _construct(
-        self, plan: ObjectPlan, values: list[tuple[Field, str]], name: str
-    ) -> tuple[list[str], str]:
+    def _construct(self, plan: ObjectPlan, values: _Values, name: str) -> tuple[list[str], str]:
         """Return the lines that make an object of its values, and the expression for it."""
         strategy, row_type = plan.strategy, plan.row_type
         if strategy is Strategy.VALUE:
@@ -156,9 +154,7 @@ class _Writer:
             return [], f"{cls}({', '.join(_arguments(row_type, values))})"
         return self._stores(cls, row_type.construction.draft, values, name), name
 
-    def _stores(
-        self, cls: str, draft: type | None, values: list[tuple[Field, str]], name: str
-    ) -> list[str]:
+    def _stores(self, cls: str, draft: type | None, values: _Values, name: str) -> list[str]:
         created = cls if draft is None else self._bind(f"{cls}Draft", draft)
         lines = [f"{name} = {self._bind('new', object.__new__)}({created})"]
         lines += [f"{name}.{field.name} = {value}" for field, value in values]
@@ -185,7 +181,7 @@ def _tuple(names: list[str]) -> str:
     return f"({names[0]},)" if len(names) == 1 else f"({', '.join(names)})"
 
 
-def _arguments(row_type: RowType, values: list[tuple[Field, str]]) -> Iterator[str]:
+def _arguments(row_type: RowType, values: _Values) -> Iterator[str]:
     """Return the arguments of a constructor: by position if possible, which is twice as fast."""
     remaining = {field.name: (field, value) for field, value in values}
     for name in row_type.construction.positional:

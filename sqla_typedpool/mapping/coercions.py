@@ -140,11 +140,6 @@ def accepts_subclasses(cls: type) -> bool:
     return cls is UUID
 
 
-def is_exactly(value: object, cls: type) -> bool:
-    """Return whether a value is an instance of a class, and not of a subclass."""
-    return type(value) is cls or (accepts_subclasses(cls) and isinstance(value, cls))
-
-
 def is_storable(cls: type, family: str) -> bool:
     """Return whether databases of a family can hold values of a type."""
     return family != JSON or cls in _JSON_TYPES or bool(conversions_to(cls, family))

@@ -51,10 +51,8 @@ class _ObjectConverter:
     @cached_property
     def _parts(self) -> list[tuple[Field, str, Convert]]:
         # made for the first value: a class may contain itself
-        fields = class_row_type(self._spec.annotation).fields
-        return [
-            (each, key_step(each.column), self._context.converter(each.spec)) for each in fields
-        ]
+        fields, converter = class_row_type(self._spec.annotation).fields, self._context.converter
+        return [(each, key_step(each.column), converter(each.spec)) for each in fields]
 
     def __call__(self, value: Any) -> Any:
         values, options = self._by_key(value), self._context.json_options

@@ -1,6 +1,6 @@
 """Row type x columns -> ``Plan``: which column becomes which field, and how.
 
-A plan is data: codegen generates a function for it, the checker reads it, and ``str(plan)``
+A plan is data: codegen generates a function for it, the checker uses it, and ``str(plan)``
 shows it. Everything that does not fit is found here, before there are rows. ``make_plan``
 returns a complete plan or raises; ``partial_plan``, for the checker, returns as much of the
 plan as possible together with the issues.

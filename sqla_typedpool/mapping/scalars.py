@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sqla_typedpool.mapping import coercions
-from sqla_typedpool.mapping.coercions import Action, is_exactly
+from sqla_typedpool.mapping.coercions import Action
 from sqla_typedpool.mapping.context import Context, Fit, Handler, accepted, refused
 from sqla_typedpool.mapping.dbtypes import SCALAR_TYPES, DbType
 from sqla_typedpool.mapping.typespec import TypeSpec
@@ -23,7 +23,7 @@ def _always(action: Action, reason: str) -> Callable[[TypeSpec, DbType, Context]
 
 def _anything_converter(spec: TypeSpec, context: Context) -> Convert:
     def convert(value: Any) -> Any:
-        if value is None and not spec.optional:
+        if value is None:
             raise context.error(spec, value)
         return value
 
@@ -49,11 +49,11 @@ def _fit_exact(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
 
 
 def _exact_converter(spec: TypeSpec, context: Context) -> Convert:
-    cls = spec.annotation
+    cls, allows_subclass = spec.annotation, coercions.accepts_subclasses(spec.annotation)
     rules = coercions.conversions_to(cls, context.family)
 
     def convert(value: Any) -> Any:
-        if is_exactly(value, cls):
+        if type(value) is cls or (allows_subclass and isinstance(value, cls)):
             return value
         rule = rules.get(type(value))
         if rule is None or rule.convert is None:

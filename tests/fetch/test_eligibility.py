@@ -89,11 +89,11 @@ def test_settings_that_the_fast_path_does_not_support_take_the_slow_path(
     async def main() -> None:
         async with engine_for(postgres, "fast", **options) as engine:
             level = await fetch_one(engine, str, "SELECT current_setting('transaction_isolation')")
-            wanted = {"SERIALIZABLE": "serializable", "REPEATABLE READ": "repeatable read"}
+            expected = {"SERIALIZABLE": "serializable", "REPEATABLE READ": "repeatable read"}
             given = options.get("isolation_level") or options.get("execution_options", {}).get(
                 "isolation_level"
             )
-            assert level == wanted.get(given, "read committed")
+            assert level == expected.get(given, "read committed")
 
     run(main())
     assert paths.slow() == 1
@@ -138,7 +138,7 @@ def test_the_isolation_level_of_a_connection_is_applied(postgres: Postgres, kind
 
 
 @pytest.mark.parametrize(
-    "statement", ["-- who asks\nSELECT 1", "/* path=* */ SELECT 1", "(SELECT 1)", "\n  values (1)"]
+    "statement", ["-- a comment\nSELECT 1", "/* path=* */ SELECT 1", "(SELECT 1)", "\n  values (1)"]
 )
 def test_statements_after_blanks_comments_and_parentheses_take_the_fast_path(
     postgres: Postgres, paths: Paths, statement: str

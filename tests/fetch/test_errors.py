@@ -167,17 +167,17 @@ def test_a_disconnect_is_reported_and_the_next_call_works(postgres: Postgres, pa
 
 def test_an_unreachable_server_raises_the_error_of_connect() -> None:
     async def main() -> None:
-        seen = []
+        errors = []
         for path in ("fast", "slow", "sqlalchemy"):
             engine = make_engine(
-                "postgresql+asyncpg://nobody@127.0.0.1:1/nothing", pool_connect_retry=0
+                "postgresql+asyncpg://unknown@127.0.0.1:1/nothing", pool_connect_retry=0
             )
             if path == "slow":
                 event.listen(engine.sync_engine, "before_cursor_execute", no_listener)
             work = engine.begin().__aenter__() if path == "sqlalchemy" else people_count(engine)
-            seen.append(traits(await error_of(work))[:5])
+            errors.append(traits(await error_of(work))[:5])
             await engine.dispose()
-        assert seen[0] == seen[1] == seen[2]
+        assert errors[0] == errors[1] == errors[2]
 
     run(main())
 

@@ -95,7 +95,9 @@ class Case:
     early: tuple[str, ...] = ("postgresql", "mysql")
     """The families that report types before the first row, so that an empty result is refused."""
 
-    says: tuple[str, ...] = field(default=('"amount"',))
+    contains: tuple[str, ...] = field(default=('"amount"',))
+    """Parts of the message."""
+
     row: int = 1
     """The row of the wrong value."""
 
@@ -180,28 +182,28 @@ CASES = [
         row_of(int),
         everywhere(f"SELECT 1 AS id, {NUMBER} AS amuont"),
         early=EVERYWHERE,
-        says=('missing column "amount"', 'did you mean "amuont"?'),
+        contains=('missing column "amount"', 'did you mean "amuont"?'),
     ),
     Case(
         "an extra column",
         row_of(int),
         everywhere(f"SELECT 1 AS id, 2 AS amount, {NUMBER} AS more"),
         early=EVERYWHERE,
-        says=('extra column "more"',),
+        contains=('extra column "more"',),
     ),
     Case(
         "a duplicate column",
         row_of(int),
         everywhere(f"SELECT 1 AS id, 2 AS amount, {NUMBER} AS amount"),
         early=EVERYWHERE,
-        says=('duplicate column "amount" (columns 2, 3)',),
+        contains=('duplicate column "amount" (columns 2, 3)',),
     ),
     Case(
         "everything at once",
         Wide,
         everywhere(f"SELECT 1 AS id, 1.5 AS amount, {NUMBER} AS more, 2 AS id"),
         early=EVERYWHERE,
-        says=('duplicate column "id"', 'missing column "missing"', 'extra column "more"'),
+        contains=('duplicate column "id"', 'missing column "missing"', 'extra column "more"'),
     ),
     Case("an unknown label", row_of(Color), everywhere(value(f"'{WORD}'")), early=NOWHERE),
     Case(
@@ -225,7 +227,7 @@ CASES = [
         row_of(list[int]),
         each(value(f"ARRAY[{NUMBER}, NULL, 3]"), None, None),  # no arrays
         early=NOWHERE,
-        says=('"amount" at [1]', "found NULL"),
+        contains=('"amount" at [1]', "found NULL"),
     ),
     Case(
         "text inside list[int]",
@@ -237,39 +239,39 @@ CASES = [
         row_of(Annotated[list[int], Json()]),
         each(value(f"CAST('[{NUMBER}, null]' AS jsonb)"), *[value(f"'[{NUMBER}, null]'")] * 2),
         early=NOWHERE,
-        says=('"amount" at $[1]', "found null"),
+        contains=('"amount" at $[1]', "found null"),
     ),
     Case(
         "JSON without Json()",
         row_of(Point),
         each(value(f"CAST({WRONG_DOCUMENT} AS jsonb)"), *[value(WRONG_DOCUMENT)] * 2),
         early=EVERYWHERE,
-        says=('"amount"', "Json()"),
+        contains=('"amount"', "Json()"),
     ),
     Case(
         "JSON into str",
         row_of(str),
-        # SQLite and MySQL store it as text: only SQLAlchemy's type says that it is JSON
+        # SQLite and MySQL store it as text: only SQLAlchemy's type shows that it is JSON
         each(
             value(f"CAST({WRONG_DOCUMENT} AS json)"),
             *[typed(WRONG_DOCUMENT, JSON)] * 2,
         ),
         early=EVERYWHERE,
-        says=('"amount"', "Json()"),
+        contains=('"amount"', "Json()"),
     ),
     Case(
         "JSON of the wrong inner type",
         row_of(Annotated[Point, Json()]),
         each(value(f"CAST({WRONG_DOCUMENT} AS jsonb)"), *[value(WRONG_DOCUMENT)] * 2),
         early=NOWHERE,
-        says=('"amount" at $.x', "expected int", "found str"),
+        contains=('"amount" at $.x', "expected int", "found str"),
     ),
     Case(
         "an ambiguous Optional Flatten",
         Placed,
         everywhere(f"SELECT 1 AS id, {NUMBER} AS place_x, NULLIF(1, 1) AS place_y"),
         early=EVERYWHERE,
-        says=("Placed.place", '"place_x", "place_y"'),
+        contains=("Placed.place", '"place_x", "place_y"'),
     ),
 ]
 
@@ -317,7 +319,7 @@ async def refused(executor: Executor, case: Case, statement: Any, *, early: bool
 
 def assert_names_no_value(error: Exception, case: Case) -> None:
     """The message names what is wrong, and contains no value."""
-    for part in case.says:
+    for part in case.contains:
         assert part in str(error)
     for shown in (str(error), repr(error)):
         assert not [secret for secret in SECRETS if secret in shown], shown
@@ -361,7 +363,7 @@ def test_the_fast_path_does_not_run_a_statement_that_it_refuses(
     run(main())
 
 
-# ------------------------------------------------------ results that are not read as rows
+# ------------------------------------------------ streams, chosen columns, scalars, mappings
 
 
 @dataclass

@@ -107,7 +107,7 @@ def test_an_execute_overridden_in_a_session_is_called(postgres: Postgres) -> Non
             ):
                 async with session:
                     for _ in range(3):
-                        assert await fetch_one(session, str, "SELECT 'seen'") == "filtered"
+                        assert await fetch_one(session, str, "SELECT 'original'") == "filtered"
 
     run(main())
 

@@ -39,10 +39,10 @@ def test_a_cancelled_statement_ends_on_the_server_and_loses_no_connection(
     run(main())
 
 
-async def running(admin: Any, mark: str, wanted: int) -> int:
-    """Wait until `wanted` backends run a statement that contains this mark, 5 s at most.
+async def running(admin: Any, mark: str, number: int) -> int:
+    """Wait until `number` backends run a statement that contains this mark, 5 s at most.
 
-    :return: how many do. If `wanted` is not 0, only those that sleep are counted: a cancel request
+    :return: how many do. If `number` is not 0, only those that sleep are counted: a cancel request
         that arrives before the statement has no effect.
     """
     watch = Stopwatch()
@@ -52,9 +52,9 @@ async def running(admin: Any, mark: str, wanted: int) -> int:
             "AND pid <> pg_backend_pid() AND strpos(query, $1) > 0 "
             "AND (wait_event IS NOT DISTINCT FROM 'PgSleep' OR NOT $2)",
             mark,
-            wanted > 0,
+            number > 0,
         )
-        if found == wanted or watch.seconds > 5:
+        if found == number or watch.seconds > 5:
             return found
         await asyncio.sleep(0.01)
 

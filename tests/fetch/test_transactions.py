@@ -150,7 +150,7 @@ class Unreadable(TypeDecorator[str]):
     cache_ok = True
 
     def process_result_value(self, value: Any, dialect: Any) -> Any:
-        raise LookupError("cannot read")
+        raise LookupError("unreadable")
 
 
 @by_path

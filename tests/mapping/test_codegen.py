@@ -36,14 +36,14 @@ def test_no_rows_give_an_empty_list() -> None:
 
 def test_rows_may_be_anything_that_can_be_unpacked() -> None:
     mapper = mapper_of(User, "id", "name")
-    wanted = [User(1, "Ann")]
-    assert mapper.map_rows([(1, "Ann")]) == wanted
-    assert mapper.map_rows(iter([[1, "Ann"]])) == wanted
+    expected = [User(1, "Ann")]
+    assert mapper.map_rows([(1, "Ann")]) == expected
+    assert mapper.map_rows(iter([[1, "Ann"]])) == expected
     engine = create_engine("sqlite://")
     with engine.connect() as connection:
         rows = connection.execute(text("SELECT 1 AS id, 'Ann' AS name")).all()
     engine.dispose()
-    assert mapper.map_rows(rows) == wanted
+    assert mapper.map_rows(rows) == expected
 
 
 def test_a_row_may_have_a_thousand_columns() -> None:
@@ -82,7 +82,7 @@ def test_two_classes_with_the_same_name_are_distinguished() -> None:
 
 
 def test_a_name_that_python_normalises_is_not_used_in_the_code() -> None:
-    ligature = "\ufb01"  # read as "fi" in source code
+    ligature = "\ufb01"  # Python normalises it to "fi"
     odd = msgspec.defstruct("Odd", [(ligature, int), ("x", int)], kw_only=True)
     assert mapper_of(odd, ligature, "x").map_rows([(1, 2)]) == [odd(**{ligature: 1, "x": 2})]
 

@@ -102,7 +102,7 @@ class InheritedFrozenSlots(FrozenSlotsBase):
 
 
 class Undecorated(Plain):
-    """Inherits its constructor, and has a __dict__ of its own."""
+    """Inherits its constructor, and has its own __dict__."""
 
 
 @dataclass(order=True, unsafe_hash=True)

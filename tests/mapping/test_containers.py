@@ -34,7 +34,7 @@ def test_every_element_of_an_array_is_checked() -> None:
 
 
 @pytest.mark.parametrize("name", ["int4[]", "_int4", "integer[]"])
-def test_an_array_type_is_known_by_each_of_its_names(name: str) -> None:
+def test_an_array_type_is_found_by_each_of_its_names(name: str) -> None:
     array = postgresql_type(name)
     assert fit(list[int], array, "postgresql").action is Action.ACCEPT
     assert fit(list[list[int]], array, "postgresql").action is Action.ACCEPT

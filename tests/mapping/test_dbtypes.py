@@ -27,7 +27,7 @@ from tests.support.mapping_lab import fit
         ("oracle", "NUMBER", None),
     ],
 )
-def test_types_are_known_by_name_and_by_number(
+def test_types_are_found_by_name_and_by_number(
     family: str, name: str | int, python: type | None
 ) -> None:
     assert db_type_of(name, family).python is python

@@ -35,7 +35,7 @@ SCALARS: dict[type, st.SearchStrategy[Any]] = {
     ipaddress.IPv6Address: st.ip_addresses(v=6),
 }
 # A slow machine must not fail these tests.
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+without_time_limit = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 TYPES = st.sampled_from(list(SCALARS))
 ANY_VALUE = st.one_of(*SCALARS.values())
@@ -95,13 +95,13 @@ def mapped(annotation: Any, value: Any, family: str) -> Any:
 
 
 @pytest.mark.parametrize("family", ["postgresql", "sqlite", "mysql"])
-@unhurried
+@without_time_limit
 @given(drawn=of_type())
 def test_a_value_of_the_declared_type_is_unchanged(family: str, drawn: Drawn) -> None:
     assert is_unchanged(mapped(drawn.annotation, drawn.value, family), drawn.value)
 
 
-@unhurried
+@without_time_limit
 @given(drawn=of_another_type())
 def test_a_value_of_another_type_is_refused(drawn: Drawn) -> None:
     with pytest.raises(RowValueError) as caught:
@@ -110,7 +110,7 @@ def test_a_value_of_another_type_is_refused(drawn: Drawn) -> None:
 
 
 @pytest.mark.parametrize("family", ["sqlite", "mysql"])
-@unhurried
+@without_time_limit
 @given(drawn=of_another_type())
 def test_where_stored_forms_exist_every_result_has_the_declared_type(
     family: str, drawn: Drawn
@@ -124,7 +124,7 @@ def test_where_stored_forms_exist_every_result_has_the_declared_type(
     assert {type(each) for each in made} == {cls}
 
 
-@unhurried
+@without_time_limit
 @given(st.lists(st.tuples(TYPES, st.booleans()), min_size=1, max_size=12), st.data())
 def test_whole_rows_equal_the_objects_that_the_constructor_makes(
     fields: list[tuple[type, bool]], data: st.DataObject
@@ -134,13 +134,13 @@ def test_whole_rows_equal_the_objects_that_the_constructor_makes(
         (f"field{number}", cls | None if optional else cls)
         for number, (cls, optional) in enumerate(fields)
     ]
-    target = make_dataclass("Target", declared, frozen=frozen, slots=slots)
+    row_type = make_dataclass("Row", declared, frozen=frozen, slots=slots)
     values = (SCALARS[cls] | st.none() if optional else SCALARS[cls] for cls, optional in fields)
     rows = data.draw(st.lists(st.tuples(*values), max_size=4))
     columns = tuple(Column(name) for name, _ in declared)
-    made = mapper_for(target, columns, "postgresql").map_rows(rows)
-    assert [type(each) for each in made] == [target] * len(rows)
-    assert repr(made) == repr([target(*row) for row in rows])
+    made = mapper_for(row_type, columns, "postgresql").map_rows(rows)
+    assert [type(each) for each in made] == [row_type] * len(rows)
+    assert repr(made) == repr([row_type(*row) for row in rows])
 
 
 JSON_TYPES: dict[Any, st.SearchStrategy[Any]] = {
@@ -157,20 +157,20 @@ JSON_TYPES: dict[Any, st.SearchStrategy[Any]] = {
 
 
 @pytest.mark.parametrize("family", ["postgresql", "sqlite", "mysql"])
-@unhurried
+@without_time_limit
 @given(st.sampled_from(list(JSON_TYPES)), st.data())
-def test_a_value_written_as_json_is_read_unchanged(
+def test_a_value_written_as_json_comes_back_unchanged(
     family: str, cls: Any, data: st.DataObject
 ) -> None:
     value = data.draw(st.dictionaries(st.text(), st.lists(JSON_TYPES[cls])))
     written = json.dumps(value, default=lambda each: getattr(each, "isoformat", each.__str__)())
     document = json.loads(written) if family == "postgresql" else written
-    read = mapped(Annotated[dict[str, list[cls]], Json()], document, family)
-    assert read == value
-    assert {type(each) for part in read.values() for each in part} <= {cls}
+    returned = mapped(Annotated[dict[str, list[cls]], Json()], document, family)
+    assert returned == value
+    assert {type(each) for part in returned.values() for each in part} <= {cls}
 
 
-@unhurried
+@without_time_limit
 @given(ANY_VALUE)
 def test_a_value_that_is_not_json_is_refused(value: Any) -> None:
     with pytest.raises(RowValueError):

@@ -109,7 +109,7 @@ def test_an_error_counts_the_rows_from_the_first_batch() -> None:
         mapper.map_rows(rows, 1000)
 
 
-def test_messages_say_whether_a_datetime_is_naive_or_aware() -> None:
+def test_messages_show_whether_a_datetime_is_naive_or_aware() -> None:
     aware = MOMENT.replace(tzinfo=timezone.utc)
     assert "found datetime (aware)" in refusal(date, aware)
     assert "found datetime (naive)" in refusal(date, MOMENT)

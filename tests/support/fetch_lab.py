@@ -49,7 +49,7 @@ class Lab:
         self.is_slow = is_slow
 
     def engine(self) -> AsyncEngine:
-        """An engine with two connections at most: the tests run one statement at a time."""
+        """Return an engine with two connections at most: the tests run one statement at a time."""
         engine = make_engine(self._url, pool_size=2, max_overflow=0)
         if self.is_slow:
             event.listen(engine.sync_engine, "before_cursor_execute", no_listener)
@@ -57,7 +57,7 @@ class Lab:
 
     @asynccontextmanager
     async def engine_on(self) -> AsyncIterator[AsyncEngine]:
-        """An engine. On leaving, it checks that every connection has been returned."""
+        """Yield an engine. On leaving, check that every connection has been returned."""
         engine = self.engine()
         try:
             yield engine
@@ -82,7 +82,7 @@ LABS = [_param("asyncpg"), _param("asyncpg", is_slow=True), *map(_param, list(DR
 
 
 def lab_of(request: pytest.FixtureRequest, folder: Path) -> Lab:
-    """The lab for a fixture that is parametrised with `LABS`."""
+    """Return the lab for a fixture that is parametrised with `LABS`."""
     driver, server, is_slow = request.param
     pytest.importorskip(driver)
     if server is None:
@@ -109,7 +109,7 @@ class Executor:
 
 @asynccontextmanager
 async def executor_of(engine: AsyncEngine, kind: str) -> AsyncIterator[Executor]:
-    """An executor of one of `KINDS`."""
+    """Yield an executor of one of `KINDS`."""
     if kind in ("engine", "stream"):
         yield Executor(kind, engine)
     elif kind == "connection":
@@ -138,9 +138,9 @@ class User:
 
 @asynccontextmanager
 async def engine_for(server: Postgres, path: str, **options: Any) -> AsyncIterator[AsyncEngine]:
-    """An engine whose statements take this path, and a new table `people`.
+    """Yield an engine whose statements take this path, and make a new table `people`.
 
-    It checks that every connection has been returned.
+    On leaving, check that every connection has been returned.
     """
     engine = make_engine(server.url("asyncpg"), **{"pool_size": 3, "max_overflow": 0, **options})
     if path == "slow":
@@ -163,7 +163,7 @@ async def engine_for(server: Postgres, path: str, **options: Any) -> AsyncIterat
 
 @asynccontextmanager
 async def db_of(engine: AsyncEngine, kind: str) -> AsyncIterator[Any]:
-    """The engine itself, a connection, or a session that has begun a transaction."""
+    """Yield the engine itself, a connection, or a session that has begun a transaction."""
     if kind == "engine":
         yield engine
     elif kind == "connection":
@@ -174,8 +174,7 @@ async def db_of(engine: AsyncEngine, kind: str) -> AsyncIterator[Any]:
             await session.execute(text("SELECT 1"))  # later statements may take the fast path
             yield session
     else:
-        maker = async_sessionmaker(engine)
-        scoped = async_scoped_session(maker, asyncio.current_task)
+        scoped = async_scoped_session(async_sessionmaker(engine), asyncio.current_task)
         try:
             await scoped.execute(text("SELECT 1"))
             yield scoped
