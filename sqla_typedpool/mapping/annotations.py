@@ -106,17 +106,15 @@ def _union(annotation: Any, bindings: Bindings) -> TypeSpec:
             f"{type_name(annotation)} is a union of more than plain types; "
             "next: convert it with Annotated[..., Decode(function)]"
         )
-    optional = len(members) < len(specs) or any(each.optional for each in members)
     plain = _UNION[tuple(each.annotation for each in members)]
-    return TypeSpec(Kind.UNION, plain, of=members, optional=optional)
+    return TypeSpec(Kind.UNION, plain, of=members, optional=any(each.optional for each in specs))
 
 
 def _literal(annotation: Any) -> TypeSpec:
     values = tuple(value for value in typing.get_args(annotation) if value is not None)
     if not values:
         return _NULL
-    optional = len(values) < len(typing.get_args(annotation))
-    return TypeSpec(Kind.LITERAL, Literal[values], optional=optional)
+    return TypeSpec(Kind.LITERAL, Literal[values], optional=None in typing.get_args(annotation))
 
 
 def _alias(annotation: Any, origin: Any, bindings: Bindings) -> TypeSpec:

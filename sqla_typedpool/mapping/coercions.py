@@ -103,9 +103,6 @@ RULES: tuple[Coercion, ...] = (
     ),
 )
 
-_JSON_TYPES = (str, int, float, bool)  # the types of JSON besides lists and objects
-
-
 _RULES_BY_TARGET = {
     target: [rule for rule in RULES if rule.target is target]
     for target in {rule.target for rule in RULES}
@@ -142,4 +139,4 @@ def accepts_subclasses(cls: type) -> bool:
 
 def is_storable(cls: type, family: str) -> bool:
     """Return whether databases of a family can hold values of a type."""
-    return family != JSON or cls in _JSON_TYPES or bool(conversions_to(cls, family))
+    return family != JSON or cls in (str, int, float, bool) or bool(conversions_to(cls, family))

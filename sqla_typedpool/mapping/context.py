@@ -72,8 +72,9 @@ class Context:
 
     json_options: Json = field(default_factory=Json)
 
-    # The converters of classes, by annotation: a class may contain itself.
-    object_converters: dict[Any, Convert] = field(default_factory=dict)
+    # The annotations of classes and their converters: a class may contain itself. It is a list,
+    # because metadata in ``Annotated`` may have no hash.
+    object_converters: list[tuple[Any, Convert]] = field(default_factory=list)
 
     def inside_json(self, options: Json | None) -> Context:
         """Return the context of values inside a JSON document."""

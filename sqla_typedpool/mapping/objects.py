@@ -36,8 +36,12 @@ def _fit_composite(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
 
 
 def _nested_converter(spec: TypeSpec, context: Context) -> Convert:
+    for annotation, known in context.object_converters:
+        if annotation == spec.annotation:
+            return known
     convert = _ObjectConverter(replace(spec, optional=False), context)
-    return context.object_converters.setdefault(spec.annotation, convert)
+    context.object_converters.append((spec.annotation, convert))
+    return convert
 
 
 class _ObjectConverter:

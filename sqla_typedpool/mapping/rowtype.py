@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -79,9 +79,9 @@ def row_type_of(annotation: Any) -> RowType:
     except AnnotationError as error:
         raise RowShapeError(f"{type_name(annotation)} as a row type: {error}") from error
     if not spec.is_marked:
-        _check_row_type(spec)
-        if spec.kind is Kind.NESTED:
+        if spec.kind is Kind.NESTED and not spec.optional:
             return class_row_type(spec.annotation)
+        _check_row_type(spec)
         if spec.kind is Kind.TUPLE:
             return _tuple_row_type(spec)
     field = Field("", "", spec, "")
@@ -183,8 +183,7 @@ def _dataclass_fields(cls: Any) -> Iterator[_DeclaredField]:
             "next: make it a field, or declare another class for the rows"
         )
     for field in fields:
-        missing = dataclasses.MISSING
-        has_default = field.default is not missing or field.default_factory is not missing
+        has_default = field.default is not MISSING or field.default_factory is not MISSING
         if field.init:
             yield _DeclaredField(field.name, field.name, has_default)
 

@@ -67,8 +67,8 @@ class TypeSpec:
     def text(self) -> str:
         """The type as it is written in Python, without markers."""
         name = type_name(self.annotation)
-        includes_none = self.kind in (Kind.ANYTHING, Kind.NULL)
-        return f"{name} | None" if self.optional and not includes_none else name
+        adds_none = self.optional and self.kind not in (Kind.ANYTHING, Kind.NULL)
+        return f"{name} | None" if adds_none else name
 
     def __str__(self) -> str:
         markers = (self.json, self.decode, ByName() if self.by_name else None)

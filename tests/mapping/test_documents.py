@@ -146,6 +146,10 @@ def test_the_type_argument_of_a_generic_class_is_checked() -> None:
     )
 
 
+def test_metadata_inside_a_generic_class_need_not_have_a_hash() -> None:
+    assert built(Box[Annotated[int, ["no", "hash"]]], {"content": 1}) == Box(1)
+
+
 @pytest.mark.parametrize(
     ("annotation", "document", "value"),
     [
