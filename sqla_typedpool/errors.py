@@ -227,7 +227,7 @@ class DeclarationError(TypedPoolError, TypeError):
     """The line of the decorator."""
 
     faults: tuple[str, ...]
-    """All faults, one sentence each."""
+    """One message for each fault."""
 
     def __init__(self, query: str, file: Path, line: int, *faults: str) -> None:
         super().__init__(query, file, line, *faults)

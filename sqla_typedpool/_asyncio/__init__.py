@@ -1,1 +1,1 @@
-"""Timers, deadlines and background tasks, on top of asyncio. Nothing here knows a pool."""
+"""Timers, deadlines and background tasks, on top of asyncio. They do not depend on the pool."""

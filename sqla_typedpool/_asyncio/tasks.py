@@ -92,7 +92,7 @@ class BackgroundTasks:
             await asyncio.sleep(0)  # the callbacks of those tasks may start new ones
 
     def _others(self) -> set[asyncio.Task[Any]]:
-        """The running tasks, without one that asks (an application's listener may)."""
+        """Return the running tasks except the caller (an application's listener may call this)."""
         return {task for task in self._running if task is not asyncio.current_task()}
 
     def cancel(self) -> None:
@@ -106,7 +106,7 @@ class BackgroundTasks:
             task = self._running.pop()
             with suppress(Exception, asyncio.CancelledError):  # a driver may need its loop
                 task.get_coro().close()
-            # asyncio would complain of it, and it cannot be cancelled any more
+            # asyncio would log it as pending, and it cannot be cancelled any more
             task._log_destroy_pending = False  # type: ignore[attr-defined]
 
 

@@ -1,8 +1,8 @@
 """Timers that carry no context, and deadlines for one operation.
 
 A timer started in a request would keep the request's context variables, and perhaps
-the whole request, until it is due, even if it is cancelled. These have an empty
-context.
+the whole request, until its time has come, even if it is cancelled. These timers have
+an empty context.
 
 After something blocked the loop, timers are due before the answers that arrived
 meanwhile are read. A timer that fires late therefore waits a moment more, once.
@@ -33,8 +33,8 @@ def running_loop() -> AbstractEventLoop | None:
 def clock_of(loop: AbstractEventLoop) -> Callable[[], float]:
     """The monotonic clock to use with this loop, in seconds.
 
-    A loop with a clock of its own (a test's) is asked; uvloop's clock stands still
-    during one iteration, so it is not.
+    The clock of a loop that has its own clock (in a test) is used. That of uvloop is not,
+    because it stands still during one iteration.
     """
     own = getattr(type(loop), "time", None)
     is_own = isinstance(loop, asyncio.BaseEventLoop) and own is not asyncio.BaseEventLoop.time

@@ -78,7 +78,7 @@ def compile_for_driver(
 
 
 def _is_executed_directly(statement: Any) -> bool:
-    """Return False for a function, for DDL and for what SQLAlchemy refuses to execute."""
+    """Return False for a function, for DDL and for objects that SQLAlchemy does not execute."""
     method = getattr(type(statement), "_execute_on_connection", None)
     return method is ClauseElement._execute_on_connection and statement.supports_execution
 

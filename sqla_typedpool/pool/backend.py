@@ -47,11 +47,11 @@ class CloseMode(IntEnum):
     SQLAlchemy passes a bool.
     """
 
-    # Tell the server.
+    # End the session on the server first.
     GRACEFUL = 0
-    # Let the driver cancel what runs, and tell the server if it answers.
+    # Let the driver cancel a running statement, and end the session if the server answers.
     TERMINATE = 1
-    # At once; the server is not told.
+    # Close the socket at once, without a message to the server.
     ABORT = 2
 
 
@@ -95,7 +95,7 @@ class Backend(PoolDialect):
             self.in_memory = not self._file or any(each in self._file for each in _IN_MEMORY)
         if self.driver.can_abort:
             limit_resets(dialect, partial(_start_reset_timer, dialect, self.driver, reset_timeout))
-        if self.driver.reports_read_only or self.driver.asks_read_only:
+        if self.driver.reports_read_only or self.driver.queries_read_only:
             on_statement_error(dialect, _note_read_only_error)
 
     def check_single_connection(self, existing: int) -> BaseException | None:
@@ -123,7 +123,7 @@ class Backend(PoolDialect):
         _opening.set(weakref.ref(entry))  # the driver's handles keep this context
         adapted, driver = entry.open(), self.driver
         if self._file is None and driver.connects_in_thread:
-            self._ask_in_memory(adapted)
+            self._detect_in_memory(adapted)
         if not driver.can_abort:  # there is no socket to look at
             entry.attach(always_alive)
             return
@@ -143,8 +143,8 @@ class Backend(PoolDialect):
         entry = _opening.get()()
         return entry is not None and entry.dbapi_connection is adapted
 
-    def _ask_in_memory(self, adapted: Any) -> None:
-        """A creator of the application's does not tell where SQLite is; SQLite itself does."""
+    def _detect_in_memory(self, adapted: Any) -> None:
+        """Query SQLite for its file: it cannot be read from a creator of the application."""
         cursor = adapted.cursor()
         try:
             cursor.execute("PRAGMA database_list")
@@ -155,22 +155,22 @@ class Backend(PoolDialect):
     # ---------------------------------------------------------- read-only servers
 
     def _mode_at_connect(self, adapted: Any) -> object:
-        """Whether the server is read-only, as far as it tells without being asked.
+        """Whether the server is read-only, if it reports that without a query.
 
-        A host that was read-only when it was last asked is asked again, to notice when
-        it no longer is.
+        A host that was read-only at the last query is queried again, to detect when it
+        no longer is.
         """
         driver = self.driver
         if driver.reports_read_only:
             return self.server_mode(adapted)
-        if driver.asks_read_only and self.read_only_hosts:
+        if driver.queries_read_only and self.read_only_hosts:
             host = self.host_of(adapted)
             if host in self.read_only_hosts and self.server_mode(adapted) is False:
                 self.read_only_hosts.discard(host)
         return None
 
     def server_mode(self, adapted: Any) -> object:
-        """Whether the server is read-only, in its own terms; None = it does not tell.
+        """Return the driver's value for "is the server read-only"; None = it is not reported.
 
         :raises ConnectionError: the connection was lost.
         """
@@ -190,9 +190,9 @@ class Backend(PoolDialect):
         transaction is read-only, and nothing is wrong. Or the server has changed since
         it was connected (it is a standby now, or refuses writes), and a new connection
         may find the new primary. PostgreSQL reports its mode at connect and at each
-        change; MySQL is asked at the first such error, and the answer is kept by host.
+        change; MySQL is queried at the first such error, and the result is kept by host.
 
-        :param mode: the server's present mode; None = it does not tell.
+        :param mode: the server's present mode; None = it is not reported.
         :return: a predicate, or None if the server has not changed.
         """
         if mode is None:
@@ -210,10 +210,10 @@ class Backend(PoolDialect):
         return lambda other: self.host_of(other.dbapi_connection) == host
 
     def host_of(self, adapted: Any) -> str:
-        """Which server an adapted connection leads to; "" if it cannot be told."""
+        """Which server an adapted connection leads to; "" if it is not known."""
         try:
             return self.driver.server_host(self.driver_connection(adapted)) or ""
-        except Exception:  # noqa: BLE001 - a driver forgets the transport of what it has closed
+        except Exception:  # noqa: BLE001 - a driver drops the transport of a closed connection
             return ""
 
     # ---------------------------------------------------------------- validating
@@ -222,7 +222,7 @@ class Backend(PoolDialect):
         """Whether the local probe sees that it is closed."""
         try:
             return self.driver.make_probe(self.driver_connection(adapted))() == Probe.DEAD
-        except Exception:  # noqa: BLE001 - a driver forgets the transport of what it has closed
+        except Exception:  # noqa: BLE001 - a driver drops the transport of a closed connection
             return True
 
     def has_own_ping(self, adapted: Any) -> bool:
@@ -271,11 +271,11 @@ class Backend(PoolDialect):
             return None
 
     def loop_of(self, adapted: Any) -> Any:
-        """The event loop of a connection, if its driver tells."""
+        """The event loop of a connection, if its driver has the attribute."""
         return getattr(self.driver_connection(adapted), "_loop", None)
 
     def abort_io(self, adapted: Any) -> None:
-        """Make whatever waits for this connection's socket fail now."""
+        """Shut the socket down, so that every wait for it fails now."""
         _abort_io(self.dialect, self.driver, adapted)
 
     def release(self, adapted: Any) -> None:
@@ -283,7 +283,7 @@ class Backend(PoolDialect):
         self.abort_io(adapted)
         transport = self.driver.transport(self.driver_connection(adapted))
         if self.driver.connects_in_thread:
-            # aiosqlite asks for the thread's event loop, and Python 3.10 would make one
+            # aiosqlite gets the thread's event loop, and Python 3.10 would create one
             worker = threading.Thread(target=self._force_close_quietly, args=(adapted,))
             worker.start()
             worker.join(_RELEASE_WAIT)
@@ -292,7 +292,7 @@ class Backend(PoolDialect):
         close_socket(transport)
 
     def _force_close_quietly(self, adapted: Any) -> None:
-        with suppress(Exception):  # its transport asks the closed loop for a callback
+        with suppress(Exception):  # its transport schedules a callback in the closed loop
             self._force_close(adapted)
 
     def detach_from_parent(self, adapted: Any, null: int) -> None:

@@ -57,7 +57,7 @@ class ClosingJob:
             if mode is CloseMode.ABORT:
                 entry.fire_invalidate()
             entry.fire_close()
-        finally:  # whatever listeners of the application do
+        finally:  # also if a listener of the application raises
             self.backend.close(entry.detach_connection(), mode)
 
     def _start(
@@ -92,7 +92,7 @@ class ClosingJob:
     def _ended(self, connection: Any, error: BaseException | None) -> None:
         if error is not None and not isinstance(error, Exception):
             # a cancellation, such as at the end of the loop
-            with suppress(BaseException):  # the slot is freed, whatever interrupts this too
+            with suppress(BaseException):  # the slot is freed in any case
                 self.backend.close(connection, CloseMode.ABORT)
         self.on_closed()
         if isinstance(error, Exception):  # a listener's: the connection has been closed

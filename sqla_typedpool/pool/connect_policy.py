@@ -1,4 +1,4 @@
-"""When to open connections, when to retry, and whom to tell of an error.
+"""When to open connections, when to retry, and which waiters get an error.
 
 Pure decisions: no clock, no I/O, no event loop. Times are given by the caller, in
 seconds of one monotonic clock.
@@ -28,16 +28,16 @@ _PARALLEL_START, _PARALLEL_MAX = 2, 1024
 # The pause between attempts in an outage is a fifth of the outage's age: a short
 # outage is not prolonged by much, a long one is not answered with many attempts.
 _PAUSE_MIN, _PAUSE_MAX, _PAUSE_SHARE = 0.01, 1.0, 0.2
-_FATAL_PAUSE = 0.1  # until the next waiter is told of an error that retrying cannot mend
-_REFILL_PAUSE_MIN, _REFILL_PAUSE_MAX = 1.0, 30.0  # between attempts that nobody waits for
+_FATAL_PAUSE = 0.1  # until the next waiter gets an error that a retry cannot correct
+_REFILL_PAUSE_MIN, _REFILL_PAUSE_MAX = 1.0, 30.0  # between attempts without a waiter
 _SILENT_MAX = 3.0  # the most seconds before an attempt counts as silent, on a slow server
 _OUTAGE_FORGOTTEN = 30.0  # seconds without a failed attempt after which an outage is over
 
 
-class Tell(Enum):
-    """Which waiters are told of a connect error."""
+class FailWaiters(Enum):
+    """Which waiters a connect error is raised in."""
 
-    NOBODY = "nobody"
+    NONE = "none"
     OLDEST = "oldest"
     ALL = "all"
     # Those who waited when the attempt began. Later ones get a fresh attempt: this one may have
@@ -49,7 +49,7 @@ class Tell(Enum):
 class Decision:
     """What follows from a failed attempt."""
 
-    tell: Tell
+    fail: FailWaiters
     # Seconds until the next attempt; None = none is needed now, or at once.
     pause: float | None = None
 
@@ -95,7 +95,7 @@ class ConnectPolicy:
     # --------------------------------------------------------------- may it start
 
     def may_refill(self, now: float) -> bool:
-        """Whether an attempt that nobody waits for may start."""
+        """Whether an attempt without a waiter may start."""
         return self._refill_at is None or now >= self._refill_at
 
     # -------------------------------------------------------------------- results
@@ -128,20 +128,22 @@ class ConnectPolicy:
     ) -> Decision:
         """An attempt has failed.
 
-        :param in_use: connections that are out; they may come back and serve waiters.
+        :param in_use: connections in use; when they are returned they can serve waiters.
         """
         if self._last_success_started is not None and started < self._last_success_started:
-            return Decision(Tell.NOBODY)  # the server has answered since
+            return Decision(FailWaiters.NONE)  # the server has answered since
         self.parallel = 1
         self._failures += 1
         self.last_error = error
         self._refill_at = now + self._refill_pause
         self._refill_pause = min(self._refill_pause * 2, _REFILL_PAUSE_MAX)
         if kind is ErrorKind.FATAL:
-            return Decision(Tell.OLDEST, _FATAL_PAUSE) if in_use else Decision(Tell.ALL)
-        return self._retry_or_tell(kind, now, in_use)
+            return (
+                Decision(FailWaiters.OLDEST, _FATAL_PAUSE) if in_use else Decision(FailWaiters.ALL)
+            )
+        return self._retry_or_fail(kind, now, in_use)
 
-    def _retry_or_tell(self, kind: ErrorKind, now: float, in_use: int) -> Decision:
+    def _retry_or_fail(self, kind: ErrorKind, now: float, in_use: int) -> Decision:
         last = self._last_failure_at
         if self._outage_since is None or last is None or now - last > _OUTAGE_FORGOTTEN:
             self._outage_since, self._failures = now, 1
@@ -149,10 +151,10 @@ class ConnectPolicy:
         left = self._outage_since + self._retry - now
         pause = max(_PAUSE_MIN, min(_PAUSE_MAX, (now - self._outage_since) * _PAUSE_SHARE))
         if left > _PAUSE_MIN:
-            return Decision(Tell.NOBODY, min(left, pause))
+            return Decision(FailWaiters.NONE, min(left, pause))
         if kind is ErrorKind.FULL and in_use:
-            return Decision(Tell.NOBODY, pause)
-        return Decision(Tell.JOINED_BEFORE)
+            return Decision(FailWaiters.NONE, pause)
+        return Decision(FailWaiters.JOINED_BEFORE)
 
     def cancelled(self, now: float) -> None:
         """Somebody else cancelled the attempt, most likely because the loop is ending."""
@@ -185,7 +187,7 @@ class ConnectPolicy:
     def max_patience(self, connect_timeout: float, checkout_timeout: float | None) -> float:
         """The most seconds to wait for the only attempt.
 
-        Less than a checkout may take: whoever comes next needs time for a fresh attempt.
+        Less than the limit of a checkout: the next waiter needs time for a fresh attempt.
         """
         if checkout_timeout is None or checkout_timeout <= 0:
             return connect_timeout

@@ -22,7 +22,7 @@ class FirstConnectLock:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._is_open = False  # a connection has been opened: nobody waits any more
+        self._is_open = False  # a connection has been opened: no attempt waits any more
         self._owner: asyncio.AbstractEventLoop | None = None
         self._attempts = 0  # of the owner
         self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []

@@ -18,7 +18,7 @@ from sqla_typedpool._asyncio.tasks import BackgroundTasks, error_of
 from sqla_typedpool._asyncio.timers import Deadline, call_later
 from sqla_typedpool.errors import copy_error
 from sqla_typedpool.pool.connect_errors import classify
-from sqla_typedpool.pool.connect_policy import HEDGE_INTERVAL, ConnectPolicy, Tell
+from sqla_typedpool.pool.connect_policy import HEDGE_INTERVAL, ConnectPolicy, FailWaiters
 from sqla_typedpool.pool.connecting import connect
 from sqla_typedpool.pool.entry import PoolEntry
 from sqla_typedpool.pool.reports import Reports
@@ -31,7 +31,7 @@ _JITTER = 0.2  # of a pause, at most
 
 
 class ConnectDemand(Protocol):
-    """What the connector knows of its pool."""
+    """What the connector needs of its pool."""
 
     slots: Slots[PoolEntry]
     counters: Counters
@@ -57,7 +57,7 @@ class ConnectDemand(Protocol):
         """An attempt has ended without a connection."""
 
     def serve_waiters(self) -> None:
-        """Look again at who can be served."""
+        """Serve the waiters that can be served now."""
 
 
 @dataclass(eq=False)
@@ -152,7 +152,7 @@ class Connector:
     # ------------------------------------------------------------------------ end
 
     def _finish(self, attempt: _Attempt, task: asyncio.Task[None]) -> None:
-        """An attempt has ended; whatever has happened, its slot is accounted for."""
+        """Account for the slot of an attempt that has ended, with any result."""
         was_abandoned = attempt not in self._attempts
         if not was_abandoned:
             self._attempts.remove(attempt)
@@ -164,7 +164,7 @@ class Connector:
         if not task.cancelled():
             self._failed(attempt, error)
         elif not was_abandoned:
-            # Somebody cancels every task of the loop. Whoever waits after that is served.
+            # All tasks of the loop are being cancelled. Waiters that remain are served after that.
             self.policy.cancelled(self.clock())
             self.tasks.loop.call_soon(self.demand.serve_waiters, context=Context())
             return
@@ -192,16 +192,16 @@ class Connector:
         now, in_use = self.clock(), self.demand.slots.in_use
         decision = self.policy.failed(error, classify(error), attempt.started, now, in_use)
         self.demand.counters.connect_failures += 1
-        self._tell(error, decision.tell, attempt.started)
+        self._fail_waiters(error, decision.fail, attempt.started)
         if decision.pause is not None and self._pause_timer is None:
             pause = decision.pause * random.uniform(1 - _JITTER, 1)
             self._pause_timer = call_later(self.tasks.loop, pause, self._end_pause)
 
-    def _tell(self, error: BaseException, whom: Tell, started: float) -> None:
-        if whom is Tell.OLDEST:
+    def _fail_waiters(self, error: BaseException, which: FailWaiters, started: float) -> None:
+        if which is FailWaiters.OLDEST:
             self.demand.slots.fail_oldest(copy_error(error))
-        elif whom is not Tell.NOBODY:
-            joined_before = started if whom is Tell.JOINED_BEFORE else None
+        elif which is not FailWaiters.NONE:
+            joined_before = started if which is FailWaiters.JOINED_BEFORE else None
             self.demand.queue.fail_all(error, joined_before=joined_before)
 
     def _end_pause(self) -> None:

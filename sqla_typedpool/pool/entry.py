@@ -1,7 +1,7 @@
 """One position in the pool, and the connection in it.
 
 SQLAlchemy owns the record: its events, ``info`` and ``record_info``, which outlive a
-connection. What the pool needs to know of the connection stands beside.
+connection. The pool's own data about the connection are attributes of ``PoolEntry``.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class Condition(IntEnum):
     GOOD = 0
     # It must be pinged before the next use.
     SUSPECT = 1
-    # A statement failed because nothing may be written: ask its server when it comes back.
+    # A statement failed because nothing may be written: check its server when it is returned.
     READ_ONLY = 2
-    # It is closed as soon as nobody uses it.
+    # It is closed as soon as it is not in use.
     EVICTED = 3
 
 
@@ -91,7 +91,7 @@ class PoolEntry(HookedRecord):
         self.owner = owner
 
     def start_opening(self) -> None:
-        """Forget what was known of the connection before."""
+        """Reset the data of the connection before."""
         self.condition, self.evicted, self.just_validated = Condition.GOOD, None, False
 
     def attach(
@@ -99,7 +99,7 @@ class PoolEntry(HookedRecord):
     ) -> None:
         """Note what is known of a new connection."""
         self.probe, self.server_mode, self.server_session = probe, mode, session
-        self.is_reusable = self.evicted is None  # else nobody waits for it any more
+        self.is_reusable = self.evicted is None  # else no waiter needs it any more
 
     def start_lifetime(self, now: float, expires_at: float) -> None:
         """Note when its connection was opened, and when it expires."""
@@ -107,7 +107,7 @@ class PoolEntry(HookedRecord):
         self.expires_at = expires_at
 
     def detach_connection(self) -> Any:
-        """Forget the connection, which is closed or somebody else's now, and return it."""
+        """Remove and return the connection, which is closed or has been detached."""
         connection, self.dbapi_connection = self.dbapi_connection, None
         self.probe = always_alive  # the old one holds the driver's connection
         self.server_session = None
@@ -116,11 +116,11 @@ class PoolEntry(HookedRecord):
     # ----------------------------------------------------------------- condition
 
     def mark(self, condition: Condition) -> None:
-        """Something speaks against the connection."""
+        """Record a condition; a worse one is kept."""
         self.condition = max(self.condition, condition)
 
     def evict(self, reason: CloseReason) -> None:
-        """Let it be closed as soon as nobody uses it."""
+        """Close it as soon as it is not in use."""
         if self.evicted is not CloseReason.INVALIDATED:
             self.evicted = reason
         self.condition = Condition.EVICTED
@@ -140,8 +140,8 @@ class PoolEntry(HookedRecord):
     def hold_task_weakly(self) -> None:
         """Keep the borrower's task no longer alive.
 
-        A task that nobody runs any more would never be collected, nor would its
-        connection come back. A weak reference costs more than all else that a checkout
+        A task that will never run again would not be collected, and its connection
+        would not be returned. A weak reference costs more than all else that a checkout
         notes, so only the housekeeper makes it, for the entries that stay out.
         """
         if self.task is not None and not isinstance(self.task, weakref.ref):
@@ -170,8 +170,8 @@ class PoolEntry(HookedRecord):
     def hard_invalidated(self, connection: Any, error: BaseException | None) -> None:
         """Close the connection in the background.
 
-        Nobody should wait for a server that may be silent. Without an error the
-        application asked for it, and this waits a moment to see it closed.
+        No caller should wait for a server that may be silent. Without an error the
+        application has called ``invalidate()``, and this waits a moment for the close.
         """
         if self.server_session is not None and isinstance(error, asyncio.CancelledError):
             self.owner.statement_cancelled(self)

@@ -1,8 +1,8 @@
 """The housekeeper looks after the idle connections of one event loop.
 
 It is a timer, not a task: it ends with its loop or its pool without a warning, and
-keeps neither alive. What it finds to do it does as a borrower would: it reserves the
-entry first, and never while somebody waits.
+keeps neither alive. It works on an entry only after reserving it, as a checkout does, and
+never on one that a waiter needs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Housekeeper:
     """Closes expired and idle connections, refills, keeps alive, reports leaks.
 
     :param on_loop_closed: called if the loop is closed while the timer runs. That is
-        how a loop that is closed by hand is noticed when no checkout follows. It must
+        how a loop that is closed by hand is detected when no checkout follows. It must
         not keep the pool alive.
     """
 

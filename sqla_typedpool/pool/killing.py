@@ -1,8 +1,8 @@
-"""Ends on the server what a cancelled borrower has left running.
+"""Kills the statements on the server that cancelled borrowers have left running.
 
-MySQL's protocol has no cancel, and a server that computes does not notice that its
-client has gone: the statement would run on and hold its locks. A second connection
-tells the server to kill it. Thread ids are not unique for ever, nor in a cluster, so
+MySQL's protocol has no cancel, and a server that computes does not detect that its
+client has disconnected: the statement would run on and hold its locks. A second connection
+sends ``KILL``. Thread ids are not unique for ever, nor in a cluster, so
 only a session is killed that comes from the port our socket had. Behind a proxy or on
 a Unix socket nothing is killed.
 """

@@ -1,8 +1,8 @@
-"""The pool of one event loop: every change of state passes here.
+"""The pool of one event loop: every change of state is made here.
 
 A checkout: ``try_checkout`` takes an idle connection that needs no round trip; else
 ``acquire`` joins the queue, ``serve_waiters`` starts a ping or a connect, and the
-borrower gets whatever comes first. A return: ``checkin`` makes the entry idle, or
+borrower gets the connection that is available first. A return: ``checkin`` makes the entry idle, or
 ``release`` decides what becomes of it; neither awaits.
 """
 
@@ -33,7 +33,7 @@ from sqla_typedpool.pool.reports import CLOSED, Reports, holder_of
 from sqla_typedpool.pool.shared import Shared
 from sqla_typedpool.pool.slots import Slots
 from sqla_typedpool.pool.stats import CloseReason, Counters
-from sqla_typedpool.pool.validating import Validation, ask_server_mode, validate
+from sqla_typedpool.pool.validating import Validation, query_server_mode, validate
 from sqla_typedpool.pool.waiting import Waiter, WaitQueue
 
 _NEVER = float("inf")
@@ -66,7 +66,7 @@ class LoopPool:
         self.empty_entries: list[PoolEntry] = []  # identities to be filled again
         # Why checkouts are refused; None = they are not.
         self.refusal: str | None = CLOSED if shared.is_closed else None
-        self.is_disposed = False  # dispose() was called, and nobody has checked out since
+        self.is_disposed = False  # dispose() was called, and there was no checkout since
         self.ends_as = CloseReason.DISPOSE  # why attempts of an older generation have to go
         self.on_acquire: Callable[[], object] = _nothing  # starts the housekeeper
         self.policy = ConnectPolicy(shared.options.pool_connect_retry)
@@ -108,7 +108,7 @@ class LoopPool:
         return None
 
     def _probe_failed(self, entry: PoolEntry, result: int) -> None:
-        """The local probe of an idle entry did not find it alive."""
+        """Close or suspect an idle entry whose local probe failed."""
         if result == Probe.DEAD:
             if self.slots.reserve(entry):
                 self.close_entry(entry, CloseReason.DEAD, CloseMode.ABORT)
@@ -246,7 +246,7 @@ class LoopPool:
         """reserved -> wherever it belongs, if that is not simply idle."""
         if self._returned is not None and not self._returned.done():
             self._returned.set_result(None)
-        if entry.dbapi_connection is None:  # invalidated or detached: only its slot comes back
+        if entry.dbapi_connection is None:  # invalidated or detached: only its slot is returned
             self.untrack(entry, CloseReason.DETACHED)
             entry.detach_connection()
             self.slots.release_empty()
@@ -279,7 +279,7 @@ class LoopPool:
             if not validated and (entry.condition is Condition.SUSPECT or not is_trusted):
                 self.start_validation(entry)
                 return
-            if not slots.assign(entry):  # those who waited have been cancelled: decide anew
+            if not slots.assign(entry):  # all waiters were cancelled meanwhile: decide again
                 self.release(entry, validated=validated)
             return
         if len(slots.idle) >= slots.max_idle:
@@ -306,8 +306,8 @@ class LoopPool:
     def serve_waiters(self) -> None:
         """Start a ping or a connect for every waiter, and for the minimum size.
 
-        It is called whenever something changes, also by what it starts itself; then it
-        goes round once more instead of calling itself.
+        It is called after every change, also by the closes that it starts. A nested call only
+        makes the outer one repeat its loop.
         """
         self._serve_again = True
         if self._is_serving or self.loop.is_closed():
@@ -345,7 +345,7 @@ class LoopPool:
             return "connecting"
         return "queueing"
 
-    # ---------------------------------------------- what the connector is told
+    # ------------------------------------------------- called by the connector
 
     def unserved(self) -> int:
         return len(self.slots.waiters) - (self.slots.validating - len(self._likely_dead))
@@ -437,7 +437,7 @@ class LoopPool:
 
     async def _check_read_only(self, entry: PoolEntry) -> Validation:
         """Ask its server, and replace what was opened before the server became read-only."""
-        result, mode = await ask_server_mode(entry, self.shared.backend)
+        result, mode = await query_server_mode(entry, self.shared.backend)
         if result is Validation.ALIVE:
             is_older = self.shared.backend.opened_before_change(entry, mode)
             if is_older is not None:
@@ -504,7 +504,7 @@ class LoopPool:
             self._closing_job(on_closed).close_entry(entry, mode)
 
     def abort_entry(self, entry: PoolEntry, reason: CloseReason) -> None:
-        """Close the connection of an entry in any other state; whoever has it keeps the slot."""
+        """Close the connection of an entry in any other state; the slot stays in that state."""
         self.untrack(entry, reason)
         if entry.dbapi_connection is not None:
             self.slots.start_terminating()
@@ -525,11 +525,11 @@ class LoopPool:
         """Close the connection of a checked-out entry, which SQLAlchemy has given up.
 
         The driver may have to cancel a statement on the server first. The entry's slot
-        comes back at once; the connection counts until it is closed.
+        is returned at once; the connection counts until it is closed.
         """
         backend = self.shared.backend
         if not (in_greenlet() and running_loop() is self.loop):
-            # the garbage collector or another thread: its return tells the counters
+            # the garbage collector or another thread: its return changes the counters
             if not call_in_loop(self.loop, backend.close, connection, CloseMode.ABORT):
                 backend.release(connection)
             return
@@ -573,7 +573,9 @@ class LoopPool:
             await asyncio.wait({task}, timeout=self._time_left(entry, started))
         finally:
             if not task.done():
-                entry.evict(CloseReason.INVALIDATED)  # it must not be used, whatever comes
+                entry.evict(
+                    CloseReason.INVALIDATED
+                )  # it must not be used, also if the reconnect succeeds
                 self.slots.start_opening()
                 task.add_done_callback(partial(self._reconnected_late, entry), context=Context())
                 task.cancel()
@@ -590,7 +592,7 @@ class LoopPool:
         return entry.dbapi_connection
 
     async def _open_again(self, entry: PoolEntry) -> None:
-        # the server may have room for one connection only
+        # the server may accept one connection only
         while self.slots.total > self.slots.limits.max_total and self.slots.closing:
             await self.tasks.wait_closed(self.shared.options.pool_reset_timeout)
             await asyncio.sleep(0)
@@ -606,7 +608,7 @@ class LoopPool:
         return min(limit, max(0.0, timeout - spent))
 
     def _reconnected_late(self, entry: PoolEntry, task: asyncio.Task[None]) -> None:
-        """Nobody waits for it any more."""
+        """Close a reconnect whose borrower no longer waits."""
         self.opening_failed(entry)
         self.serve_waiters()
 

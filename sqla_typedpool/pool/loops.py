@@ -124,7 +124,7 @@ class LoopPools:
         self._discard(pool)
 
     def _discard(self, pool: LoopPool) -> None:
-        """Keep its numbers, forget the rest."""
+        """Keep its statistics only."""
         if self.last_used is pool:
             self.last_used = None
         if self._pools.get(pool.loop) is pool:
@@ -151,7 +151,7 @@ async def _wait_for_end(loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None,
 
 
 def _watch_end(loop: asyncio.AbstractEventLoop, pools: LoopPools) -> None:
-    """Tell these pools when the running loop ends."""
+    """Notify these pools when the running loop ends."""
     reap_closed_loops()
     if loop not in _watched:
         generator = None
@@ -160,7 +160,7 @@ def _watch_end(loop: asyncio.AbstractEventLoop, pools: LoopPools) -> None:
         if sys.get_asyncgen_hooks().firstiter is not None:
             generator = _wait_for_end(loop)
             with suppress(StopIteration):
-                generator.__anext__().send(None)  # to its yield: the loop knows it now
+                generator.__anext__().send(None)  # to its yield: the loop has registered it now
         _watched[loop] = weakref.WeakSet(), generator
     _watched[loop][0].add(pools)
 

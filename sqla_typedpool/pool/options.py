@@ -35,7 +35,7 @@ _LIMIT: Final = 1e12  # more than the timers of an event loop can represent
 
 
 class _InvalidValue(Exception):
-    """A value is wrong; the argument says what it must be."""
+    """A value is wrong; the argument is the rule that it breaks."""
 
 
 def _number(value: Any) -> float | int:

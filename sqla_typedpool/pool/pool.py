@@ -179,8 +179,8 @@ class TypedPool(QueuePoolApi):
         """The pool of an engine, typed.
 
         :param engine: an ``AsyncEngine`` (an ``Engine`` works too).
-        :raises TypeError: when the engine has another pool; the message says how
-            to change that.
+        :raises TypeError: if the engine has another pool; the message contains
+            the change that is needed.
         """
         pool = getattr(engine, "pool", None)
         if isinstance(pool, TypedPool):
@@ -281,7 +281,7 @@ class TypedPool(QueuePoolApi):
         """As ``take``, but it waits.
 
         :return: None only if the application listens to checkouts.
-        :raises PoolTimeout: and whatever else a checkout raises.
+        :raises PoolTimeout: and every other error of a checkout.
         """
         dispatch = self.dispatch
         if dispatch.checkout or dispatch.checkin or dispatch.reset:

@@ -181,7 +181,7 @@ class Reports:
         )
 
     def leak_returned(self, holder: Holder) -> None:
-        """A connection reported as a leak has come back."""
+        """Log the return of a connection that was reported as a leak."""
         self._warn(
             "leak: a connection held by %s was returned after %.1f s",
             holder.task,

@@ -34,13 +34,13 @@ def evict(pool: LoopPool, predicate: Callable[[PoolEntry], bool]) -> None:
 
 
 def dispose(pool: LoopPool) -> None:
-    """Close what is idle; what is in use or being opened is closed when it comes back."""
+    """Close the idle connections now, the others when they are returned or open."""
     pool.is_disposed = True
     _start_generation(pool, CloseReason.DISPOSE)
     if not pool.slots.waiters:
         pool.queue.stop_timer()
     pool.empty_entries.clear()
-    # in a loop that does not run nobody could wait for a graceful close
+    # in a loop that does not run a graceful close could not be awaited
     _close_evicted(pool, CloseMode.GRACEFUL if pool.loop.is_running() else CloseMode.ABORT)
 
 

@@ -1,4 +1,4 @@
-"""The state of the pool: who has which connection, and who waits for one.
+"""The state of the pool: its connections, its free slots and its waiters.
 
 A slot is the right to one connection. Every slot is in one state, and only the
 methods here change it::
@@ -9,10 +9,10 @@ methods here change it::
                        reserved -> closing -> free
                                    in use -> reserved (returned)
 
-``reserved`` means that the pool itself has the entry in its hands: it is decided
-now what becomes of it. Every state but ``free`` counts against the limit.
+``reserved`` means that the pool itself has the entry, and decides now on its next
+state. Every state except ``free`` counts against the limit.
 
-The queue is first come, first served: nobody takes a connection while others wait.
+The queue is first come, first served: no caller takes a connection while others wait.
 
 This module is plain Python that cannot await, because a return may come from the
 garbage collector, outside any greenlet. Between two awaits of an event loop each
@@ -78,7 +78,7 @@ class Slots(Generic[E]):
         # The two changes of every request are methods of the deque itself, without a call between:
         # idle -> in use, of ``idle[next_index]``
         self.checkout: Callable[[], E] = self.idle.pop if lifo else self.idle.popleft
-        # in use -> idle, if nobody waits and fewer than ``max_idle`` are idle
+        # in use -> idle, if no waiter is queued and fewer than ``max_idle`` are idle
         self.checkin_idle: Callable[[E], None] = self.idle.append
 
     @property
@@ -109,7 +109,7 @@ class Slots(Generic[E]):
         return True
 
     def assign(self, entry: E) -> bool:
-        """reserved -> in use by the oldest waiter; False if nobody waits."""
+        """reserved -> in use by the oldest waiter; False if there is no waiter."""
         while self.waiters:
             waiter, _ = self.waiters.popitem(last=False)
             if waiter.serve(entry):
@@ -150,7 +150,7 @@ class Slots(Generic[E]):
         self.validating += 1
 
     def validated(self) -> None:
-        """validating -> reserved, whatever the result."""
+        """validating -> reserved, with any result."""
         self.validating -= 1
         self.reserved += 1
 
@@ -189,7 +189,7 @@ class Slots(Generic[E]):
         return len(self.waiters)
 
     def fail_oldest(self, error: BaseException) -> bool:
-        """End the wait of the oldest waiter with an error; False if nobody waits."""
+        """End the wait of the oldest waiter with an error; False if there is no waiter."""
         while self.waiters:
             waiter, _ = self.waiters.popitem(last=False)
             if waiter.fail(error):

@@ -24,7 +24,7 @@ BOUNDS: Final = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 1
 class CloseReason(Enum):
     """Why a connection was closed; the values are the keys of ``PoolStats.closed``."""
 
-    # It was returned while nobody waited and ``pool_size`` connections were idle.
+    # It was returned while no caller waited and ``pool_size`` connections were idle.
     OVERFLOW = "overflow"
     # It was unused for ``pool_idle_timeout``.
     IDLE = "idle"
@@ -100,13 +100,13 @@ class PoolStats:
     connect_failures: int
     """Attempts to open a connection that failed."""
     pings: int
-    """Unused connections asked with a round trip whether they live."""
+    """Round trips that checked whether an unused connection still works."""
     failed_pings: int
     """Those that did not answer, or not in time."""
     closed: Mapping[str, int]
     """Connections closed, by reason (see ``CloseReason``)."""
     wait_time: Distribution
-    """Seconds from asking for a connection to having it."""
+    """Seconds from a checkout's start until it has its connection."""
     use_time: Distribution
     """Seconds from having a connection to its return."""
     connect_time: Distribution

@@ -1,7 +1,7 @@
-"""The jobs that ask one connection over the network: does it answer, is its server read-only.
+"""The jobs that query one connection: does it answer, is its server read-only.
 
 Each is one round trip, limited to ``PING_TIMEOUT``. They run in tasks of the pool, so
-a borrower takes whatever comes first, and its cancellation costs nothing.
+a borrower takes the first available connection, and its cancellation costs nothing.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ async def validate(entry: PoolEntry, backend: Backend) -> Validation:
     return await _limited(entry, backend, _ping(entry, backend))
 
 
-async def ask_server_mode(entry: PoolEntry, backend: Backend) -> tuple[Validation, object]:
-    """Ask whether the server of this entry is read-only.
+async def query_server_mode(entry: PoolEntry, backend: Backend) -> tuple[Validation, object]:
+    """Query whether the server of this entry is read-only.
 
-    :return: how it went, and the server's mode (None = it does not tell).
+    :return: how it went, and the server's mode (None = it is not reported).
     """
     mode: object = None
 

@@ -81,7 +81,7 @@ class WaitQueue:
         return 0.0
 
     def stop_timer(self) -> None:
-        """Nobody waits any more."""
+        """Stop the timer, as there are no waiters any more."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._due = None

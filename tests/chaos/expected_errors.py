@@ -23,7 +23,7 @@ def is_expected(error: BaseException, stage: str) -> bool:
     """Whether dead servers, silent networks or refused connects explain this error."""
     if isinstance(error, RuntimeError) and "the handler is closed" in str(error):
         # uvloop raises this for a write to a dead connection, and aiomysql does not turn it into an
-        # error of its own. A statement may raise it with any pool; a checkout may not.
+        # own error. A statement may raise it with any pool; a checkout may not.
         return stage != "checkout"
     if isinstance(error, DBAPIError):
         if "another operation" in str(error.orig):

@@ -1,6 +1,6 @@
 """Injects faults: into the network (through a proxy), into the server, and into the clients.
 
-The injector and the proxy run in a thread with an event loop of their own. With the proxy in the
+The injector and the proxy run in a thread with its own event loop. With the proxy in the
 clients' loop, blocking that loop would also stop the network and hide most errors.
 """
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# What a client knows of its row.
+# The state of a row for its client.
 ABSENT = 0  # no commit was sent: the row must not be stored
 COMMITTED = 1  # the commit was acknowledged: the row must be stored exactly once
 UNKNOWN = 2  # the commit was sent, but no answer received: the row may be stored, at most once

@@ -51,7 +51,7 @@ class Target:
         return len(sample)
 
     def is_closed(self, connection: Any) -> bool:
-        """Whether the driver knows that its connection is closed; no round trip is made."""
+        """Whether the driver reports its connection as closed; no round trip is made."""
         closed = connection.is_closed() if self.driver == "asyncpg" else connection.closed
         return bool(closed)
 

@@ -42,8 +42,8 @@ from tests.support.servers.mariadb import MariaDB
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ASKED = os.environ.get("SQLA_TYPEDPOOL_SOAK_SECONDS")
-TOTAL = float(ASKED or 120)
+SOAK_SECONDS = os.environ.get("SQLA_TYPEDPOOL_SOAK_SECONDS")
+TOTAL = float(SOAK_SECONDS or 120)
 SEED = os.environ.get("SQLA_TYPEDPOOL_SOAK_SEED")
 
 # An acknowledged commit has reached the operating system, so it survives when a process is killed.
@@ -93,9 +93,9 @@ def durable_mariadb() -> Iterator[MariaDB]:
 def run_chaos(target: Target, seconds: float) -> None:
     """Run the chaos test; odd seeds use uvloop, so that a seed also repeats the loop."""
     seed = int(SEED) if SEED else random.SystemRandom().randrange(10**9)
-    chaos_run = ChaosRun(target, seconds, seed, verbose=ASKED is not None)
+    chaos_run = ChaosRun(target, seconds, seed, verbose=SOAK_SECONDS is not None)
     summary = run(chaos_run.run(), LOOPS[seed % 2])
-    if ASKED is not None:
+    if SOAK_SECONDS is not None:
         sys.stdout.write(f"\n{summary}\n")
 
 

@@ -1,7 +1,7 @@
 """Guarantee 4 at every step: each run cancels the borrower at another iteration of the loop.
 
 After each run no slot is lost, the full pool size can be checked out at once, there were never
-more sockets than the limit, and no connection is open that the pool does not know.
+more sockets than the limit, and no connection is open that the pool does not count.
 """
 
 from __future__ import annotations

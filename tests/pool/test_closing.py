@@ -835,7 +835,7 @@ def test_close_waits_for_connections_in_use_and_refuses_new_checkouts() -> None:
 
 
 def test_a_waiter_whose_assigned_connection_dies_as_the_pool_is_closed_gets_pool_closed() -> None:
-    """It joined the queue of the closed pool again, which nobody serves."""
+    """It joined the queue of the closed pool again, which is never served."""
 
     async def main() -> None:
         server = Server()

@@ -1,4 +1,4 @@
-"""`ConnectPolicy` without an event loop: growth, backoff, and whom to tell of an error."""
+"""`ConnectPolicy` without an event loop: growth, backoff, and which waiters get an error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sqla_typedpool.pool.connect_errors import ErrorKind
-from sqla_typedpool.pool.connect_policy import ConnectPolicy, Decision, Outage, Tell
+from sqla_typedpool.pool.connect_policy import ConnectPolicy, Decision, FailWaiters, Outage
 
 RETRY = 5.0  # pool_connect_retry
 ERROR = ConnectionRefusedError("refused")
@@ -102,76 +102,76 @@ def test_the_last_pause_ends_when_pool_connect_retry_has_passed() -> None:
 def test_an_outage_begins_anew_after_a_success() -> None:
     policy = policy_in_an_outage(4.0)
     policy.succeeded(4.0, 4.1)
-    assert fail(policy, 10.0) == Decision(Tell.NOBODY, 0.01)
-    assert fail(policy, 14.0).tell is Tell.NOBODY
+    assert fail(policy, 10.0) == Decision(FailWaiters.NONE, 0.01)
+    assert fail(policy, 14.0).fail is FailWaiters.NONE
 
 
 def test_an_outage_is_forgotten_after_thirty_seconds_without_an_attempt() -> None:
     policy = policy_in_an_outage(4.0)
     last = 4.9
     fail(policy, last)
-    assert fail(policy, last + 30.0).tell is Tell.JOINED_BEFORE, "it is the same outage"
-    assert fail(policy, last + 60.1) == Decision(Tell.NOBODY, 0.01)
+    assert fail(policy, last + 30.0).fail is FailWaiters.JOINED_BEFORE, "it is the same outage"
+    assert fail(policy, last + 60.1) == Decision(FailWaiters.NONE, 0.01)
 
 
-# --------------------------------------------------------------- whom to tell
+# ----------------------------------------------------- which waiters to fail
 
 
 @pytest.mark.parametrize(
     ("kind", "in_use", "age", "expected"),
     [
-        (ErrorKind.TRANSIENT, 0, 0.0, Tell.NOBODY),
-        (ErrorKind.TRANSIENT, 1, 0.0, Tell.NOBODY),
-        (ErrorKind.TRANSIENT, 0, 4.9, Tell.NOBODY),
-        (ErrorKind.TRANSIENT, 0, 5.0, Tell.JOINED_BEFORE),
-        (ErrorKind.TRANSIENT, 1, 5.0, Tell.JOINED_BEFORE),
-        (ErrorKind.FULL, 0, 0.0, Tell.NOBODY),
-        (ErrorKind.FULL, 1, 0.0, Tell.NOBODY),
-        (ErrorKind.FULL, 0, 5.0, Tell.JOINED_BEFORE),
-        (ErrorKind.FULL, 1, 5.0, Tell.NOBODY),
-        (ErrorKind.FATAL, 0, 0.0, Tell.ALL),
-        (ErrorKind.FATAL, 1, 0.0, Tell.OLDEST),
-        (ErrorKind.FATAL, 0, 5.0, Tell.ALL),
-        (ErrorKind.FATAL, 1, 5.0, Tell.OLDEST),
+        (ErrorKind.TRANSIENT, 0, 0.0, FailWaiters.NONE),
+        (ErrorKind.TRANSIENT, 1, 0.0, FailWaiters.NONE),
+        (ErrorKind.TRANSIENT, 0, 4.9, FailWaiters.NONE),
+        (ErrorKind.TRANSIENT, 0, 5.0, FailWaiters.JOINED_BEFORE),
+        (ErrorKind.TRANSIENT, 1, 5.0, FailWaiters.JOINED_BEFORE),
+        (ErrorKind.FULL, 0, 0.0, FailWaiters.NONE),
+        (ErrorKind.FULL, 1, 0.0, FailWaiters.NONE),
+        (ErrorKind.FULL, 0, 5.0, FailWaiters.JOINED_BEFORE),
+        (ErrorKind.FULL, 1, 5.0, FailWaiters.NONE),
+        (ErrorKind.FATAL, 0, 0.0, FailWaiters.ALL),
+        (ErrorKind.FATAL, 1, 0.0, FailWaiters.OLDEST),
+        (ErrorKind.FATAL, 0, 5.0, FailWaiters.ALL),
+        (ErrorKind.FATAL, 1, 5.0, FailWaiters.OLDEST),
     ],
 )
-def test_whom_to_tell_depends_on_the_kind_the_connections_in_use_and_the_age_of_the_outage(
-    kind: ErrorKind, in_use: int, age: float, expected: Tell
+def test_which_waiters_fail_depends_on_the_kind_of_error_the_connections_in_use_and_the_age(
+    kind: ErrorKind, in_use: int, age: float, expected: FailWaiters
 ) -> None:
     policy = policy_in_an_outage(age)
-    assert fail(policy, age, kind, in_use=in_use).tell is expected
+    assert fail(policy, age, kind, in_use=in_use).fail is expected
 
 
-def test_the_next_attempt_waits_a_moment_after_a_fatal_error_that_only_one_waiter_is_told_of() -> (
-    None
-):
+def test_the_next_attempt_waits_a_moment_after_a_fatal_error_that_only_one_waiter_gets() -> None:
     policy = ConnectPolicy(RETRY)
-    assert fail(policy, 1.0, ErrorKind.FATAL, in_use=3) == Decision(Tell.OLDEST, 0.1)
-    assert fail(policy, 2.0, ErrorKind.FATAL) == Decision(Tell.ALL, None)
+    assert fail(policy, 1.0, ErrorKind.FATAL, in_use=3) == Decision(FailWaiters.OLDEST, 0.1)
+    assert fail(policy, 2.0, ErrorKind.FATAL) == Decision(FailWaiters.ALL, None)
 
 
-def test_a_full_server_is_asked_again_each_second_while_a_connection_is_in_use() -> None:
+def test_a_full_server_is_tried_again_each_second_while_a_connection_is_in_use() -> None:
     policy = policy_in_an_outage(100.0)
-    assert fail(policy, 100.0, ErrorKind.FULL, in_use=1) == Decision(Tell.NOBODY, 1.0)
+    assert fail(policy, 100.0, ErrorKind.FULL, in_use=1) == Decision(FailWaiters.NONE, 1.0)
 
 
-def test_with_a_retry_time_of_zero_waiters_are_told_of_the_first_error() -> None:
-    assert fail(ConnectPolicy(0.0), 1.0) == Decision(Tell.JOINED_BEFORE, None)
+def test_with_a_retry_time_of_zero_waiters_get_the_first_error() -> None:
+    assert fail(ConnectPolicy(0.0), 1.0) == Decision(FailWaiters.JOINED_BEFORE, None)
 
 
 def test_a_fatal_error_begins_no_outage() -> None:
     policy = ConnectPolicy(RETRY)
     fail(policy, 0.0, ErrorKind.FATAL)
     assert not policy.is_outage
-    assert fail(policy, 6.0) == Decision(Tell.NOBODY, 0.01)
+    assert fail(policy, 6.0) == Decision(FailWaiters.NONE, 0.01)
 
 
 @pytest.mark.parametrize("kind", ErrorKind)
-def test_nobody_is_told_of_an_attempt_that_began_before_the_last_success(kind: ErrorKind) -> None:
+def test_no_waiter_gets_the_error_of_an_attempt_that_began_before_the_last_success(
+    kind: ErrorKind,
+) -> None:
     """It may have hung for long, and the server has answered since."""
     policy = ConnectPolicy(RETRY)
     policy.succeeded(10.0, 10.1)
-    assert fail(policy, 30.0, kind, started=9.9) == Decision(Tell.NOBODY, None)
+    assert fail(policy, 30.0, kind, started=9.9) == Decision(FailWaiters.NONE, None)
     assert not policy.is_outage
     assert policy.last_error is None
     assert policy.may_refill(30.0)
@@ -180,14 +180,14 @@ def test_nobody_is_told_of_an_attempt_that_began_before_the_last_success(kind: E
 def test_an_attempt_as_old_as_the_last_success_counts() -> None:
     policy = ConnectPolicy(RETRY)
     policy.succeeded(10.0, 10.1)
-    assert fail(policy, 10.2, ErrorKind.FATAL, started=10.0).tell is Tell.ALL
+    assert fail(policy, 10.2, ErrorKind.FATAL, started=10.0).fail is FailWaiters.ALL
 
 
 def test_a_late_success_of_an_older_attempt_does_not_revive_what_a_newer_one_outdated() -> None:
     policy = ConnectPolicy(RETRY)
     policy.succeeded(10.0, 10.1)
     policy.succeeded(5.0, 10.2)
-    assert fail(policy, 11.0, ErrorKind.FATAL, started=9.0).tell is Tell.NOBODY
+    assert fail(policy, 11.0, ErrorKind.FATAL, started=9.0).fail is FailWaiters.NONE
 
 
 # ----------------------------------------------------------------------- refill
@@ -321,7 +321,7 @@ def test_a_success_reports_the_outage_that_it_ends_once() -> None:
 
 @dataclass
 class Observer:
-    """What the tests know of the outage, from the sequence of results alone."""
+    """The state of the outage, computed from the sequence of results alone."""
 
     since: float | None = None  # of the present outage
     last_failure: float | None = None
@@ -389,9 +389,9 @@ class Run:
     def _check(self, decision: Decision, kind: ErrorKind, started: float) -> None:
         proven = self.observer.last_success_started
         if proven is not None and started < proven:
-            assert decision == Decision(Tell.NOBODY)
+            assert decision == Decision(FailWaiters.NONE)
         elif kind is ErrorKind.FATAL:
-            assert decision.tell in (Tell.ALL, Tell.OLDEST)
+            assert decision.fail in (FailWaiters.ALL, FailWaiters.OLDEST)
         else:
             self.observer.failed(self.now)
             self._check_in_outage(decision)
@@ -399,19 +399,19 @@ class Run:
     def _check_in_outage(self, decision: Decision) -> None:
         assert self.observer.since is not None
         left = self.observer.since + self.retry - self.now
-        if decision.tell is Tell.NOBODY:
+        if decision.fail is FailWaiters.NONE:
             assert decision.pause is not None, "somebody must try again"
             assert 0.01 <= decision.pause <= 1.0
             if left > 0.01:
-                assert decision.pause <= left + 1e-9, "waiters are told in time"
+                assert decision.pause <= left + 1e-9, "waiters get the error in time"
         else:
-            assert decision == Decision(Tell.JOINED_BEFORE)
-            assert left <= 0.01 + 1e-9, "nobody is told before pool_connect_retry has passed"
+            assert decision == Decision(FailWaiters.JOINED_BEFORE)
+            assert left <= 0.01 + 1e-9, "no waiter fails before pool_connect_retry has passed"
 
 
 @settings(max_examples=300, deadline=None)
 @given(results=RESULTS, retry=st.sampled_from([0.0, 0.5, 5.0, 60.0]))
-def test_no_sequence_of_results_breaks_the_limits_of_pauses_parallel_attempts_and_tellings(
+def test_no_sequence_of_results_breaks_the_limits_of_pauses_parallel_attempts_and_failures(
     results: list[Result], retry: float
 ) -> None:
     run = Run(retry)

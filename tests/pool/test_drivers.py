@@ -156,7 +156,7 @@ async def on_streams(ours: socket.socket) -> Any:
 
 
 async def on_protocol(ours: socket.socket) -> Any:
-    """A connection on a protocol of its own, as in newer versions of asyncmy."""
+    """A connection with its own protocol, as in newer versions of asyncmy."""
     module = pytest.importorskip("asyncmy.connection")
     if not hasattr(module, "_MySQLProtocol"):
         pytest.skip("an older asyncmy")

@@ -1,6 +1,6 @@
 """Guarantee 9: connections that were opened before their server became read-only are replaced.
 
-MySQL does not report the change, so the server is asked, and the answer is kept by host.
+MySQL does not report the change, so the server is queried, and the result is kept by host.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Hosts:
     def __init__(self) -> None:
         self.next = "a"  # where the next connection leads to
         self.read_only: set[str] = set()
-        self.asked: list[FakeConnection] = []  # connections over which a server was asked
+        self.queried: list[FakeConnection] = []  # connections over which a server was queried
         self._host_of: dict[FakeConnection, str] = {}
         self.server = Server(usual=Connect(on_open=self._opened))
 
@@ -59,18 +59,18 @@ class Hosts:
 
     def is_read_only(self, adapter: Any) -> bool:
         """Answer the question; it takes a round trip."""
-        self.asked.append(adapter._connection)
+        self.queried.append(adapter._connection)
         adapter.cursor().execute("SELECT @@GLOBAL.read_only")
         return self.host_of(adapter._connection) in self.read_only
 
 
 @pytest.fixture
 def hosts(monkeypatch: pytest.MonkeyPatch) -> Hosts:
-    """Servers of a driver that has to ask them."""
+    """Servers of a driver that has to query their mode."""
     hosts = Hosts()
     change_driver(
         monkeypatch,
-        asks_read_only=True,
+        queries_read_only=True,
         server_mode=lambda driver, adapter: hosts.is_read_only(adapter),
         server_host=lambda driver, connection: hosts.host_of(connection),
     )
@@ -89,19 +89,19 @@ async def write(engine: AsyncEngine) -> FakeConnection:
     return used
 
 
-def test_no_server_is_asked_at_connect(hosts: Hosts) -> None:
+def test_no_server_is_queried_at_connect(hosts: Hosts) -> None:
     async def main() -> None:
         hosts.read_only = {"a"}
         engine = new_engine(hosts.server)
         await open_idle(engine.pool, 3)
-        assert hosts.asked == []
+        assert hosts.queried == []
         assert hosts.server.count("execute") == 0
         await engine.dispose()
 
     run(main())
 
 
-def test_the_server_is_asked_once_when_the_connection_comes_back_after_a_read_only_error(
+def test_the_server_is_queried_once_when_the_connection_is_returned_after_a_read_only_error(
     hosts: Hosts,
 ) -> None:
     async def main() -> None:
@@ -115,16 +115,16 @@ def test_the_server_is_asked_once_when_the_connection_comes_back_after_a_read_on
                 await connection.rollback()
             used.fails.clear()
             await asyncio.sleep(0.1)
-            assert hosts.asked == [], "the borrower does not wait for it"
+            assert hosts.queried == [], "the borrower does not wait for it"
         await asyncio.sleep(0.1)
-        assert hosts.asked == [used]
+        assert hosts.queried == [used]
         await engine.dispose()
 
     run(main())
 
 
 @pytest.mark.parametrize("error", [MysqlError(1064, "syntax"), Error(1290), MysqlError("1290")])
-def test_the_server_is_not_asked_after_any_other_error(hosts: Hosts, error: Exception) -> None:
+def test_the_server_is_not_queried_after_any_other_error(hosts: Hosts, error: Exception) -> None:
     async def main() -> None:
         hosts.read_only = {"a"}
         engine = new_engine(hosts.server)
@@ -135,7 +135,7 @@ def test_the_server_is_not_asked_after_any_other_error(hosts: Hosts, error: Exce
                 await connection.execute(text("insert"))
             used.fails.clear()
         await asyncio.sleep(0.1)
-        assert hosts.asked == []
+        assert hosts.queried == []
         assert (await use(engine.pool)) is used
         await engine.dispose()
 
@@ -156,7 +156,7 @@ def test_the_older_connections_of_a_host_that_became_read_only_are_replaced(
         await asyncio.sleep(0.1)
         assert all(each.is_closed for each in old), "the one in use is closed when it comes back"
         assert TypedPool.of(engine).stats().closed["failover"] == 4
-        assert len(hosts.asked) == 1
+        assert len(hosts.queried) == 1
         assert len(caplog.records) == 1
         assert_only_idle(engine.pool, hosts.server)
         await engine.dispose()
@@ -216,7 +216,7 @@ def test_nothing_is_replaced_when_the_server_is_not_read_only(
         connections = await open_idle(engine.pool, 3)
         for _ in range(5):
             assert (await write(engine)) in connections
-        assert len(hosts.asked) == 5, "the server may have changed each time"
+        assert len(hosts.queried) == 5, "the server may have changed each time"
         assert not any(each.is_closed for each in connections)
         assert len(hosts.server.attempts) == 3
         assert caplog.records == []
@@ -225,7 +225,7 @@ def test_nothing_is_replaced_when_the_server_is_not_read_only(
     run(main())
 
 
-def test_a_host_known_to_be_read_only_is_asked_at_connect_until_it_is_writable_again(
+def test_a_host_known_to_be_read_only_is_queried_at_connect_until_it_is_writable_again(
     hosts: Hosts,
 ) -> None:
     async def main() -> None:
@@ -233,29 +233,29 @@ def test_a_host_known_to_be_read_only_is_asked_at_connect_until_it_is_writable_a
         await use(engine.pool)
         hosts.read_only = {"a"}
         await write(engine)
-        hosts.asked.clear()
+        hosts.queried.clear()
         async with borrowed(engine.pool) as first:
-            assert hosts.asked == [driver_of(first)], "asked, since it is known to be read-only"
+            assert hosts.queried == [driver_of(first)], "queried, since it is known to be read-only"
             hosts.read_only = set()
             async with borrowed(engine.pool) as second:
-                assert hosts.asked == [driver_of(first), driver_of(second)]
+                assert hosts.queried == [driver_of(first), driver_of(second)]
                 async with borrowed(engine.pool), borrowed(engine.pool):
-                    assert len(hosts.asked) == 2, "it is known to be writable"
+                    assert len(hosts.queried) == 2, "it is known to be writable"
         await engine.dispose()
 
     run(main())
 
 
-def test_an_unrelated_host_is_not_asked_at_connect(hosts: Hosts) -> None:
+def test_an_unrelated_host_is_not_queried_at_connect(hosts: Hosts) -> None:
     async def main() -> None:
         engine = new_engine(hosts.server, pool_size=1, max_overflow=0)
         await use(engine.pool)
         hosts.read_only = {"a"}
         await write(engine)
-        hosts.asked.clear()
+        hosts.queried.clear()
         hosts.next = "b"
         assert hosts.host_of(await use(engine.pool)) == "b"
-        assert hosts.asked == []
+        assert hosts.queried == []
         await engine.dispose()
 
     run(main())

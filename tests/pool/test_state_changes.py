@@ -1,8 +1,8 @@
 """Only `slots` changes what it holds, and no state of the pool is written as minus infinity.
 
-The source is read and not run. The counters and queues of `Slots` are public to read; whoever else
-writes them can forget a slot. Names that stand for the slots, or for one of their queues, within
-one function are followed.
+The source is read and not run. The counters and queues of `Slots` are public to read; other code
+that writes them could lose a slot. Within one function, names that are
+assigned the slots or one of their queues are followed.
 """
 
 from __future__ import annotations

@@ -412,7 +412,7 @@ def test_an_entry_that_never_connected_is_not_kept() -> None:
 
 def test_sqlalchemys_own_recycle_and_pre_ping_stay_off() -> None:
     pool = new_pool(Server(), recycle=60, pre_ping=True)
-    assert pool._recycle == 60, "the stock pool's attribute tells what was given"
+    assert pool._recycle == 60, "the stock pool's attribute has the given value"
     assert pool._pre_ping is False
     assert pool.options.pool_max_lifetime == 60
     assert new_pool(Server())._recycle == -1

@@ -579,7 +579,7 @@ def test_a_reconnect_in_progress_at_dispose_or_close_leaves_no_connection_open(h
 
 
 class FailsWhenCancelled(Server):
-    """Its driver turns the cancellation of a connect into an error of its own."""
+    """Its driver turns the cancellation of a connect into its own error."""
 
     async def connect(self) -> FakeConnection:
         try:

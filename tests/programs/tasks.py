@@ -21,15 +21,15 @@ URL, NAME, MODE = sys.argv[1:]
 engine = make_engine(URL, NAME, pool_timeout=5)
 
 
-async def ask() -> None:
+async def select_one() -> None:
     async with engine.connect() as connection:
         assert await connection.scalar(text("SELECT 1")) == 1
 
 
-async def task() -> str:
+async def tselect_one() -> str:
     """Run three requests at once; return the error, if any."""
     try:
-        await asyncio.gather(*(ask() for _ in range(3)))
+        await asyncio.gather(*(select_one() for _ in range(3)))
     except Exception as problem:
         return repr(problem)
     while TypedPool.of(engine).stats().connecting:  # an attempt that no request needs any more
@@ -46,17 +46,17 @@ def report(error: str) -> None:
 
 async def serve() -> None:
     while await asyncio.to_thread(sys.stdin.readline):
-        report(await task())
+        report(await tselect_one())
 
 
 if MODE == "one loop":
     asyncio.run(serve())
 elif MODE == "a loop for each task":
     while sys.stdin.readline():
-        report(asyncio.run(task()))
+        report(asyncio.run(tselect_one()))
 elif MODE == "one loop stopped between tasks":
     loop = asyncio.new_event_loop()
     while sys.stdin.readline():
-        report(loop.run_until_complete(task()))
+        report(loop.run_until_complete(tselect_one()))
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()

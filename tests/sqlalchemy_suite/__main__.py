@@ -28,38 +28,40 @@ ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache" / "sqlalchemy"
 
 PLUGIN = "tests.sqlalchemy_suite.own_tests"
-# A test of no particular database uses the first one; some of those are not run on aiosqlite.
+# Tests that need no particular database use the first one; aiosqlite cannot run all of them.
 OWN_DATABASES = ["--db=sqlite_file", "--db=aiosqlite_file"]
 OWN_TESTS = ["test/engine", "test/ext/asyncio"]
 COMPARED_TESTS = [*OWN_TESTS, "test/dialect/test_suite.py"]
 COMPARED = ("aiosqlite", "asyncpg", "psycopg")
-# In place of SQLAlchemy's own addopts, and of plugins that are there for other tests.
+# They replace SQLAlchemy's addopts and disable plugins that only other tests need.
 OPTIONS = [
     *("-q", "--tb=short", "--timeout=60"),
     *("-o", "addopts=-p warnings -p logging --strict-markers"),
     *("-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:anyio", "-p", "no:typedpool"),
 ]
-# What README.unittests.rst of SQLAlchemy asks for.
+# What README.unittests.rst of SQLAlchemy requires.
 ACCOUNT = ["CREATE ROLE scott SUPERUSER LOGIN PASSWORD 'tiger'", "CREATE DATABASE test OWNER scott"]
 SCHEMAS = ["CREATE SCHEMA test_schema", "CREATE SCHEMA test_schema_2"]
 
 
 def source() -> Path:
-    """The folder of the installed SQLAlchemy's source distribution, downloaded at first use."""
+    """Return the folder of the source distribution of the installed SQLAlchemy.
+
+    It is downloaded at first use."""
     name = f"sqlalchemy-{sqlalchemy.__version__}"
     folder, archive = CACHE / name, CACHE / f"{name}.tar.gz"
     if not folder.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
-        wanted = f"sqlalchemy=={sqlalchemy.__version__}"
+        requirement = f"sqlalchemy=={sqlalchemy.__version__}"
         pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary=sqlalchemy"]
-        subprocess.run([*pip, f"--dest={CACHE}", wanted], check=True)
+        subprocess.run([*pip, f"--dest={CACHE}", requirement], check=True)
         with tarfile.open(archive) as content:
             content.extractall(CACHE, filter="data")
     return folder
 
 
 def run_pytest(*arguments: str) -> int:
-    """Run pytest among SQLAlchemy's tests; its exit status."""
+    """Run pytest on SQLAlchemy's tests and return its exit status."""
     for left_over in source().glob("*.db"):  # SQLite's files, if a run was interrupted
         left_over.unlink()
     # Without PYTHONNOUSERSITE SQLAlchemy's conftest.py prefers the sources to what is installed.
@@ -69,13 +71,13 @@ def run_pytest(*arguments: str) -> int:
 
 
 def with_paths(arguments: list[str], usual: list[str]) -> list[str]:
-    """The arguments for pytest; with the usual paths if they have none of their own."""
+    """Return the arguments for pytest; the usual paths are added if they contain none."""
     has_paths = any(argument.startswith("test/") for argument in arguments)
     return arguments if has_paths else [*usual, *arguments]
 
 
 def outcomes(report: Path) -> dict[str, str]:
-    """How each test ended, from a report of pytest; a skip and an expected failure with reason."""
+    """Return the result of each test in a report of pytest."""
     ended = {}
     for case in ElementTree.parse(report).getroot().iter("testcase"):
         ended[f"{case.get('classname')}::{case.get('name')}"] = _outcome(case)
@@ -92,7 +94,9 @@ def _outcome(case: ElementTree.Element) -> str:
 
 
 def compare(database: list[str], name: str, arguments: list[str]) -> int:
-    """Run the same tests with both pools and print the differences; how many have no reason."""
+    """Run the same tests with both pools, and print the differences.
+
+    :return: how many differences have no reason in `differences`."""
     reports = CACHE / "reports"
     reports.mkdir(parents=True, exist_ok=True)
     ended = []
@@ -127,7 +131,7 @@ async def _prepare(server: Postgres) -> None:
 
 
 def _databases(names: list[str], stack: ExitStack) -> Iterator[tuple[str, list[str]]]:
-    """Each name with pytest's option for its database; PostgreSQL is started at first need."""
+    """Yield each name with pytest's option for its database; start PostgreSQL if it is needed."""
     server = None
     for name in names:
         if name == "aiosqlite":

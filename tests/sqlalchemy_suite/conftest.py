@@ -1,4 +1,4 @@
-"""Turns on SQLAlchemy's own pytest plugin for the dialect suite beside this file."""
+"""Enable SQLAlchemy's pytest plugin for the dialect suite in this folder."""
 
 import pytest
 

@@ -1,8 +1,7 @@
 """The tests of SQLAlchemy that TypedPool does not pass, each with its reason.
 
-A name is `Class.test`, with `[parameters]` where it is about one of them, and with `@driver` where
-it is about one driver. Whatever is not named here must pass. What is named must fail: a test that
-passes after all has to be removed from these tables.
+A name is `Class.test`, with `[parameters]` or `@driver` if only that case fails. All other tests
+must pass. A listed test that passes is an error: remove it from these tables.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ _PING = "pool_pre_ping: the pool rolls back after a ping that may have begun a t
 _CALLS = "it counts the calls of a mock connection; the pool reads a new connection's state"
 _FILE = "aiosqlite is not pinged, as a file does not disconnect; pool_pre_ping changes nothing"
 
-# The pool does something else on purpose.
+# The pool intentionally behaves differently.
 BY_DESIGN = {
     "OnConnectTest.test_initialize_connect_calls": (
         "a second connection to an in-memory SQLite database is refused; the error names StaticPool"
@@ -63,7 +62,7 @@ FAILS_WITH_THE_STOCK_POOL = {
     ),
 }
 
-# Run with the real `time` and `threading`, see on_a_loop.py: these are no tests of a queue pool.
+# Run with the real `time` and `threading` (see on_a_loop.py): these do not test a queue pool.
 NEEDS_THREADS = {
     "SingletonThreadPoolTest.test_cleanup": "the pool under test has one connection per thread",
 }

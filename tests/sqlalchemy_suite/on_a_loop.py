@@ -1,4 +1,4 @@
-"""`time` and `threading` for SQLAlchemy's tests of its queue pool, made of the event loop.
+"""`time` and `threading` on an event loop, for SQLAlchemy's tests of its queue pool.
 
 Those tests are written for threads. On an event loop a sleep that blocks would stop the pool's own
 tasks as well, and a thread would have no loop. So inside a greenlet a sleep is awaited, a thread

@@ -2,7 +2,7 @@
 
 SQLAlchemy runs tests of asyncio drivers in `greenlet_spawn` on one event loop. With this plugin it
 does so with every test, those with a mock or a synchronous driver included, and with every fixture,
-set-up and tear-down: only there does TypedPool pool. See CONTRIBUTING.md.
+set-up and tear-down, because TypedPool pools only in a running loop. See CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LOGGERS = "sqlalchemy.pool.impl"
 
 
 class _Queue:
-    """What tests look at in the stock pool's queue; none of it is needed of TypedPool's."""
+    """The attributes of the stock pool's queue that tests read."""
 
     def __init__(self, pool: TypedPool) -> None:
         self._pool = pool
@@ -43,15 +43,15 @@ class _Queue:
 
 
 class QueuePool(TypedPool):
-    """TypedPool for synchronous drivers and mocks, to which `create_engine` would not give it."""
+    """TypedPool for synchronous drivers and mocks, for which `create_engine` refuses it."""
 
     _is_asyncio = False
     _dialect = _ConnDialect()
     _sqla_logger_namespace = f"{_LOGGERS}.QueuePool"
 
     def __init__(self, *args: Any, pre_ping: bool = False, **options: Any) -> None:
-        # For the stock pool this means a ping at every checkout; here it is accepted, and
-        # pool_validate_after says when to ping.
+        # For the stock pool this means a ping at every checkout; here it has no
+        # effect, and pool_validate_after decides when to ping.
         if pre_ping:
             options.setdefault("pool_validate_after", 0)
         super().__init__(*args, **options)
@@ -62,7 +62,7 @@ class QueuePool(TypedPool):
 
 
 class AsyncAdaptedQueuePool(QueuePool):
-    """TypedPool as it is; a subclass as in SQLAlchemy, where tests ask `isinstance`."""
+    """TypedPool itself; a subclass of `QueuePool` because tests use `isinstance`."""
 
     _is_asyncio = True
     _dialect = _AsyncConnDialect()

@@ -1,4 +1,4 @@
-"""What SQLAlchemy's dialect suite may ask for; named in setup.cfg."""
+"""The requirements of SQLAlchemy's dialect suite; named in setup.cfg."""
 
 from sqlalchemy.testing.requirements import SuiteRequirements
 

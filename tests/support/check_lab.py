@@ -31,7 +31,7 @@ def declare(statement: Any, returns: Any, **binds: Any) -> QueryInfo:
 
 
 def in_file(file: Path, source: str, name: str = "declared") -> QueryInfo:
-    """Declare a query in a file of its own."""
+    """Declare a query in a separate file."""
     file.write_text(source, encoding="utf-8")
     names: dict[str, Any] = {"__name__": file.stem, "__file__": str(file)}
     exec(compile(source, str(file), "exec", dont_inherit=True), names)

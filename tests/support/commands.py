@@ -1,4 +1,4 @@
-"""Commands as a user runs them, in a folder of its own and an environment without surprises."""
+"""Commands as a user runs them, in a separate folder and with a fixed environment."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ class Database:
 
     @asynccontextmanager
     async def frozen(self) -> AsyncIterator[None]:
-        """Stop all processes of the server inside the block: sockets stay open, nobody answers."""
+        """Stop all processes of the server inside the block; its sockets stay open."""
         self.server.freeze()
         await asyncio.sleep(0.1)  # until all of its threads have stopped
         try:
@@ -159,7 +159,7 @@ class Database:
 
 
 class PostgresDatabase(Database):
-    """PostgreSQL; the sessions of a test have an application_name of their own."""
+    """PostgreSQL; each test has its own application_name."""
 
     LONG_STATEMENT = "SELECT pg_sleep(30)"
     REFUSED = r"(?i)refused|connect call failed"
@@ -227,7 +227,7 @@ class PostgresDatabase(Database):
 
 
 class MariaDBDatabase(Database):
-    """MariaDB; the sessions of a test have an account of their own, without administrator rights.
+    """MariaDB; each test has its own account, without administrator rights.
 
     The server is the one of the test session: a test must leave it running and not frozen.
     """

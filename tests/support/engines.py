@@ -81,7 +81,7 @@ async def engine_on(url: str | URL, name: str = "", **options: Any) -> AsyncIter
 
 
 async def ask(engine: AsyncEngine, statement: str = "SELECT 1") -> Any:
-    """Run one statement on a connection of its own and return its scalar."""
+    """Run one statement on a connection from the pool and return its scalar."""
     async with engine.connect() as connection:
         return await connection.scalar(text(statement))
 

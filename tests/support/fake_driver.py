@@ -1,9 +1,9 @@
 """A scripted fake driver with its dialect, and a ledger of every operation.
 
-`Server` says how connection attempts go; `FakeConnection` is the connection of the driver;
-`FakeAdapter` wraps it as the asyncio dialects of SQLAlchemy do. Every operation is a real await
-point. What tests need of the inside of the pool is in this file: `loop_pool`, `change_driver` and
-`SUSPECT`.
+`Server` defines the results of connection attempts; `FakeConnection` is the connection of the
+driver; `FakeAdapter` wraps it as the asyncio dialects of SQLAlchemy do. Every operation is a real
+await point. The internals of the pool that tests use are in this file: `loop_pool`, `change_driver`
+and `SUSPECT`.
 """
 
 from __future__ import annotations
@@ -384,7 +384,7 @@ registry.register("fakedb.fake", __name__, "FakeDialect")
 
 
 class FakeDriver(Driver):
-    """What the pool knows of the fake driver."""
+    """The `Driver` of the fake driver."""
 
     dialect_ping_opens_transaction = False
     adapter = "FakeAdapter"
@@ -404,7 +404,7 @@ SUSPECT = Probe.SUSPECT
 
 
 def change_driver(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
-    """Change what the pool knows of the fake driver, for one test: attributes and methods."""
+    """Change attributes and methods of the fake driver's `Driver` for one test."""
     changed = type("ChangedDriver", (FakeDriver,), changes)()
     monkeypatch.setitem(driver_registry._DRIVERS, "fake", changed)
 

@@ -1,4 +1,4 @@
-"""Programs that a test runs in a process of their own, with all warnings as errors."""
+"""Programs that a test runs in a separate process, with all warnings as errors."""
 
 from __future__ import annotations
 

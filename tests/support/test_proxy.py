@@ -1,4 +1,4 @@
-"""The fault proxy injects the faults that its methods promise."""
+"""The fault proxy injects the faults that its methods describe."""
 
 from __future__ import annotations
 

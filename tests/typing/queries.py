@@ -1,6 +1,6 @@
-"""What type checkers make of declared queries: the functions as they are written.
+"""The types that type checkers infer for declared queries: those of the functions as written.
 
-A line that must be refused carries `type: ignore`, as in `typed_results.py`.
+A line that a checker must reject has `type: ignore`, as in `typed_results.py`.
 """
 
 from __future__ import annotations

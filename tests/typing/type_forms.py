@@ -1,4 +1,4 @@
-"""Row types that are no classes: `int | None`, NewType. Needs a checker that knows TypeForm."""
+"""Row types that are not classes: `int | None`, NewType. Needs a checker that supports TypeForm."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the pool asks of a driver, and the answers that hold for an unknown one.
+"""What the pool needs of a driver, and the defaults for an unknown one.
 
-A driver answers only what SQLAlchemy's dialects cannot do: look at an idle socket
+A driver implements only what SQLAlchemy's dialects cannot do: look at an idle socket
 without a round trip, ping in a single round trip, close without waiting. An unknown
 driver works through its dialect alone.
 """
@@ -19,7 +19,7 @@ class Probe(IntEnum):
     ALIVE = 0
     # Closed. asyncpg's ``is_closed()`` returns this value (True).
     DEAD = 1
-    # The server has sent something unasked: ping before use.
+    # The server has sent unexpected data: ping before use.
     SUSPECT = 2
 
 
@@ -28,7 +28,7 @@ always_alive: Callable[[], int] = int
 
 
 class ServerSession(NamedTuple):
-    """A connection as its server knows it."""
+    """The identification of a connection on its server."""
 
     thread_id: int
     # The client's port.
@@ -36,7 +36,7 @@ class ServerSession(NamedTuple):
 
 
 class Driver:
-    """The answers for an unknown driver; subclasses override what they know better.
+    """The defaults for an unknown driver; subclasses override them.
 
     ``connection`` is the driver's own connection, ``adapted`` SQLAlchemy's adapter of it.
     """
@@ -57,10 +57,10 @@ class Driver:
     connect_timeout_argument = ""
     # Whether ``descriptor`` gives a socket that can be shut down.
     can_abort = False
-    # Whether ``server_mode`` knows without a round trip when the server becomes read-only.
+    # Whether ``server_mode`` detects a server that becomes read-only without a round trip.
     reports_read_only = False
-    # Whether ``server_mode`` asks the server, in a round trip.
-    asks_read_only = False
+    # Whether ``server_mode`` queries the server, in a round trip.
+    queries_read_only = False
 
     def make_probe(self, connection: Any) -> Callable[[], int]:
         """A function that returns a ``Probe`` of this connection."""
@@ -88,11 +88,11 @@ class Driver:
         return getattr(connection, "_transport", None) or getattr(writer, "transport", None)
 
     def server_mode(self, adapted: Any) -> object:
-        """Whether the server is read-only, in its own terms; None = it does not tell."""
+        """Return the driver's value for "is the server read-only"; None = it is not reported."""
         return None
 
     def server_host(self, connection: Any) -> str | None:
-        """Which server it is connected to, for a driver that asks for its mode."""
+        """Which server it is connected to, for a driver that queries its mode."""
         return None
 
     def server_session(self, connection: Any) -> ServerSession | None:

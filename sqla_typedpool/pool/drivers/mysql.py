@@ -1,7 +1,7 @@
 """aiomysql and asyncmy, for MySQL and MariaDB.
 
 aiomysql and older versions of asyncmy read through asyncio's streams, newer versions
-of asyncmy through a protocol of their own.
+of asyncmy through their own protocol.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Mysql(Driver):
     dialect_ping_opens_transaction = False
     can_abort = True
     connect_timeout_argument = "connect_timeout"
-    asks_read_only = True
+    queries_read_only = True
 
     def make_probe(self, connection: Any) -> Callable[[], int]:
         probe_of = _stream_probe if getattr(connection, "_proto", None) is None else _protocol_probe

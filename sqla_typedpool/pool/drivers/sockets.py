@@ -16,7 +16,7 @@ def descriptor_of(sock: Any) -> int:
 
 
 def poll(descriptor: int) -> Callable[[], int]:
-    """A function that looks at a socket in no time.
+    """Return a function that polls a socket without waiting.
 
     A socket that is readable while idle makes its connection suspect; an invalid
     descriptor means that it is dead.
