@@ -1,6 +1,6 @@
 """The command line: ``python -m examples.demo``.
 
-Exit codes: 0 done, 2 the demo could not run, 130 interrupted. An error is one sentence on standard
+Exit codes: 0 done, 2 the demo could not run, 130 interrupted. An error is one message on standard
 error.
 """
 
@@ -108,8 +108,8 @@ def _escape_unprintable_characters() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _print_error(sentence: str, code: int) -> int:
-    print(f"demo: {sentence}", file=sys.stderr)
+def _print_error(message: str, code: int) -> int:
+    print(f"demo: {message}", file=sys.stderr)
     return code
 
 

@@ -138,7 +138,7 @@ class Load:
                 connected = True
                 self.records.checkouts.append(Checkout(started, clock() - started))
                 rows = (await connection.execute(sql, parameters)).all()
-        except Exception as error:  # noqa: BLE001 - every error that a caller sees is recorded
+        except Exception as error:  # noqa: BLE001 - every error of a caller is recorded
             self._record_failure(started, connected, error)
             return False
         self.records.responses.append(Response(worker, clock(), len(rows)))

@@ -38,7 +38,6 @@ LAYERS = {
     "check": 6,
     "__main__": 7,
     "cli": 7,
-    "integrations": 7,
     "pytest_plugin": 7,
 }
 # The packages of the outermost layer may import `sqla_typedpool` itself, and third parties.

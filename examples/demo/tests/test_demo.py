@@ -343,7 +343,7 @@ def own_folder() -> Iterator[Path]:
 
 
 def start_demo(own_folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Start the demo in a process of its own; its output is plain."""
+    """Start the demo in a separate process; its output is plain."""
     return subprocess.Popen(
         [sys.executable, "-m", "examples.demo", "--seconds", "4", *arguments],
         cwd=ROOT,
