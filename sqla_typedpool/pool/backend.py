@@ -76,7 +76,7 @@ class Backend(PoolDialect):
         self._file: str | None = None
         # Whether closing the connection would lose the database (SQLite in memory).
         self.in_memory = False
-        # Servers that answered that they are read-only, of drivers that ask.
+        # Servers that were read-only at their last query, of drivers that query the mode.
         self.read_only_hosts: set[str] = set()
 
     def bind(self, reset_timeout: float) -> None:
@@ -124,7 +124,7 @@ class Backend(PoolDialect):
         adapted, driver = entry.open(), self.driver
         if self._file is None and driver.connects_in_thread:
             self._detect_in_memory(adapted)
-        if not driver.can_abort:  # there is no socket to look at
+        if not driver.can_abort:  # there is no socket
             entry.attach(always_alive)
             return
         try:

@@ -1,7 +1,7 @@
 """The job that closes one connection.
 
-It starts at once, in the caller's path, so that what it closes is gone for the caller;
-only what it awaits is left to a task. It has a limit; past it the connection is
+It starts at once, in the caller's path, so that the caller no longer has the connection;
+a task completes it if it has to await. It has a limit; past it the connection is
 aborted.
 """
 

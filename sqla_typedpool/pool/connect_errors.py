@@ -60,7 +60,7 @@ _FULL_TEXTS = ("too many clients already", "remaining connection slots are reser
 
 
 def classify(error: BaseException) -> ErrorKind:
-    """The kind of a connect error; its causes are looked at as well."""
+    """The kind of a connect error; its causes are classified as well."""
     kinds = (_kind_of(each) for each in _chain(error))
     return next((kind for kind in kinds if kind is not None), ErrorKind.FATAL)
 
@@ -109,7 +109,7 @@ def _by_type(error: BaseException) -> ErrorKind | None:
         return ErrorKind.FATAL
     if isinstance(error, (ConnectionError, TimeoutError, asyncio.TimeoutError, socket.gaierror)):
         return ErrorKind.TRANSIENT
-    # a Unix socket is gone while its server restarts; a missing file has a name
+    # a Unix socket does not exist while its server restarts; a missing file has a name
     if isinstance(error, FileNotFoundError) and error.filename is None:
         return ErrorKind.TRANSIENT
     if isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNOS:

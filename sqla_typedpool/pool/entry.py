@@ -62,7 +62,7 @@ class PoolEntry(HookedRecord):
     task: asyncio.Task[Any] | weakref.ref[asyncio.Task[Any]] | None = None
     # Where it was checked out, with ``pool_leak_threshold``.
     site: CallSite | None = None
-    # Noted with the site: the task may be gone when it is wanted.
+    # Noted with the site: the task may not exist when it is needed.
     task_name: str | None = None
     is_leak_reported = False
 

@@ -1,4 +1,4 @@
-"""The housekeeper looks after the idle connections of one event loop.
+"""The housekeeper maintains the idle connections of one event loop.
 
 It is a timer, not a task: it ends with its loop or its pool without a warning, and
 keeps neither alive. It works on an entry only after reserving it, as a checkout does, and
@@ -69,7 +69,7 @@ class Housekeeper:
             self.tick(pool, token)
 
     def tick(self, pool: LoopPool, token: _Token) -> None:
-        """Look at everything once, act, and set the timer for the next time."""
+        """Do all the work of one tick, and set the timer for the next one."""
         now = pool.clock()
         late, run_of_loop = now - self._due, self._run_of_loop
         self._schedule(pool, token)

@@ -168,7 +168,7 @@ class LoopPool:
             raise self.reports.saturated_error(limit)
 
     def _is_usable(self, entry: PoolEntry) -> bool:
-        """Look at an entry that was assigned: its borrower had to wake up first."""
+        """Check an assigned entry again: time has passed until its borrower runs."""
         result, evicted = entry.probe(), entry.evicted is CloseReason.INVALIDATED
         is_alive = not result or (entry.just_validated and result != Probe.DEAD)
         if is_alive and not evicted:
@@ -207,7 +207,7 @@ class LoopPool:
             self.reports.slow_checkout(waiter.since, now, slow)
 
     def _note_site(self, entry: PoolEntry) -> None:
-        """Note what a leak report needs; the task may be gone by then."""
+        """Record the data of a leak report; the task may not exist by then."""
         entry.site = call_site()
         task = entry.borrower()
         entry.task_name = None if task is None else task.get_name()
@@ -436,7 +436,7 @@ class LoopPool:
         self.tasks.spawn(job, "ping", on_done=partial(self._validated, entry))
 
     async def _check_read_only(self, entry: PoolEntry) -> Validation:
-        """Ask its server, and replace what was opened before the server became read-only."""
+        """Query its server, and replace connections opened before it became read-only."""
         result, mode = await query_server_mode(entry, self.shared.backend)
         if result is Validation.ALIVE:
             is_older = self.shared.backend.opened_before_change(entry, mode)

@@ -80,7 +80,7 @@ class TypedPool(QueuePoolApi):
     :param pool_max_lifetime: each connection's own age limit, less 0-10 % jitter
         (1800).
     :param pool_validate_after: ping before use if unused for longer (0.5); 0 = at
-        every checkout; None = only look at the socket.
+        every checkout; None = only check the socket.
     :param pool_connect_timeout: the bound on one connection attempt (10); a
         longer ``timeout`` in ``connect_args`` wins.
     :param pool_connect_retry: how long, from the start of an outage, waiters are

@@ -1,4 +1,4 @@
-"""Through how many files a checkout goes.
+"""How many files of the package a checkout executes.
 
 Every call of a Python function of the package on the loop's thread is recorded with its file, the
 pool's own tasks included; a coroutine counts again each time it is resumed. The tests limit how

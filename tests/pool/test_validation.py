@@ -606,7 +606,7 @@ def test_the_error_of_a_reconnect_that_its_borrower_has_given_up_is_retrieved() 
 
 
 class IgnoresCancellation(Server):
-    """Its driver goes on connecting when it is cancelled, and succeeds."""
+    """Its driver continues a connect that is cancelled, and succeeds."""
 
     async def connect(self) -> FakeConnection:
         connecting = asyncio.ensure_future(super().connect())
@@ -679,7 +679,7 @@ def test_a_softly_invalidated_connection_is_replaced_at_the_next_checkout() -> N
 
 def test_a_softly_invalidated_connection_is_not_given_to_a_waiter_of_a_disposed_pool() -> None:
     """Waiters of a disposed pool get connections that are to be closed, but not this one: the
-    application has said that it must not be used."""
+    application has invalidated it."""
 
     async def main() -> None:
         server = Server()

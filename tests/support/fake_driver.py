@@ -80,7 +80,7 @@ class _DBAPI:
 
 @dataclass
 class Connect:
-    """How one connection attempt goes."""
+    """The result of one connection attempt."""
 
     seconds: float = 0.0
     error: Callable[[], BaseException] | None = None

@@ -1,6 +1,6 @@
 """What the pool needs of a driver, and the defaults for an unknown one.
 
-A driver implements only what SQLAlchemy's dialects cannot do: look at an idle socket
+A driver implements only what SQLAlchemy's dialects cannot do: check an idle socket
 without a round trip, ping in a single round trip, close without waiting. An unknown
 driver works through its dialect alone.
 """
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 
 class Probe(IntEnum):
-    """The result of a local probe: a look at an idle connection without a round trip."""
+    """The result of a local probe: a check of an idle connection without a round trip."""
 
     # No sign that it is closed.
     ALIVE = 0
@@ -23,7 +23,7 @@ class Probe(IntEnum):
     SUSPECT = 2
 
 
-# The probe of a driver with nothing to look at: ``int()`` is 0, without a Python call.
+# The probe of a driver without a socket: ``int()`` returns 0, without a Python call.
 always_alive: Callable[[], int] = int
 
 

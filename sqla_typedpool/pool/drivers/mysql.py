@@ -51,8 +51,8 @@ class Mysql(Driver):
         return str(peer[:2] if isinstance(peer, tuple) else peer)
 
     def server_session(self, connection: Any) -> ServerSession | None:
-        # MySQL's protocol has no cancel, and a server that computes does not notice
-        # that its client has gone. A session behind a Unix socket has no port by which
+        # MySQL's protocol has no cancel, and a server that computes does not detect
+        # that its client has disconnected. A session behind a Unix socket has no port by which
         # it can be identified.
         name = self.transport(connection).get_extra_info("sockname")
         if not isinstance(name, tuple):

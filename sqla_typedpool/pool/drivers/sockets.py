@@ -1,4 +1,4 @@
-"""A look at an idle socket, and shutting one down."""
+"""Polling an idle socket, and shutting a socket down."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def shut_down(descriptor: int) -> None:
 def close_socket(transport: Any) -> None:
     """Close the socket of a transport whose loop is closed.
 
-    The transport itself would ask the loop for a callback, and warn of its socket
+    The transport itself would schedule a callback in the loop, and warn of its socket
     when it is collected.
     """
     sock = getattr(transport, "_sock", None)
