@@ -64,6 +64,9 @@ class Outage:
     error: str
 
 
+_FAIL_ALL = Decision(FailWaiters.ALL)
+
+
 class ConnectPolicy:
     """The decisions about the connection attempts of one event loop.
 
@@ -138,9 +141,7 @@ class ConnectPolicy:
         self._refill_at = now + self._refill_pause
         self._refill_pause = min(self._refill_pause * 2, _REFILL_PAUSE_MAX)
         if kind is ErrorKind.FATAL:
-            return (
-                Decision(FailWaiters.OLDEST, _FATAL_PAUSE) if in_use else Decision(FailWaiters.ALL)
-            )
+            return Decision(FailWaiters.OLDEST, _FATAL_PAUSE) if in_use else _FAIL_ALL
         return self._retry_or_fail(kind, now, in_use)
 
     def _retry_or_fail(self, kind: ErrorKind, now: float, in_use: int) -> Decision:

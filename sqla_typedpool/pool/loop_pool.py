@@ -573,9 +573,8 @@ class LoopPool:
             await asyncio.wait({task}, timeout=self._time_left(entry, started))
         finally:
             if not task.done():
-                entry.evict(
-                    CloseReason.INVALIDATED
-                )  # it must not be used, also if the reconnect succeeds
+                # not used, even if the reconnect succeeds
+                entry.evict(CloseReason.INVALIDATED)
                 self.slots.start_opening()
                 task.add_done_callback(partial(self._reconnected_late, entry), context=Context())
                 task.cancel()
