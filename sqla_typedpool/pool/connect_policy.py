@@ -34,7 +34,7 @@ _SILENT_MAX = 3.0  # the most seconds before an attempt counts as silent, on a s
 _OUTAGE_FORGOTTEN = 30.0  # seconds without a failed attempt after which an outage is over
 
 
-class FailWaiters(Enum):
+class Affected(Enum):
     """Which waiters a connect error is raised in."""
 
     NONE = "none"
@@ -49,7 +49,7 @@ class FailWaiters(Enum):
 class Decision:
     """What follows from a failed attempt."""
 
-    fail: FailWaiters
+    affected: Affected
     # Seconds until the next attempt; None = none is needed now, or at once.
     pause: float | None = None
 
@@ -62,9 +62,6 @@ class Outage:
     seconds: float
     failed_attempts: int
     error: str
-
-
-_FAIL_ALL = Decision(FailWaiters.ALL)
 
 
 class ConnectPolicy:
@@ -134,14 +131,14 @@ class ConnectPolicy:
         :param in_use: connections in use; when they are returned they can serve waiters.
         """
         if self._last_success_started is not None and started < self._last_success_started:
-            return Decision(FailWaiters.NONE)  # the server has answered since
+            return Decision(Affected.NONE)  # the server has answered since
         self.parallel = 1
         self._failures += 1
         self.last_error = error
         self._refill_at = now + self._refill_pause
         self._refill_pause = min(self._refill_pause * 2, _REFILL_PAUSE_MAX)
         if kind is ErrorKind.FATAL:
-            return Decision(FailWaiters.OLDEST, _FATAL_PAUSE) if in_use else _FAIL_ALL
+            return Decision(Affected.OLDEST, _FATAL_PAUSE) if in_use else Decision(Affected.ALL)
         return self._retry_or_fail(kind, now, in_use)
 
     def _retry_or_fail(self, kind: ErrorKind, now: float, in_use: int) -> Decision:
@@ -152,10 +149,10 @@ class ConnectPolicy:
         left = self._outage_since + self._retry - now
         pause = max(_PAUSE_MIN, min(_PAUSE_MAX, (now - self._outage_since) * _PAUSE_SHARE))
         if left > _PAUSE_MIN:
-            return Decision(FailWaiters.NONE, min(left, pause))
+            return Decision(Affected.NONE, min(left, pause))
         if kind is ErrorKind.FULL and in_use:
-            return Decision(FailWaiters.NONE, pause)
-        return Decision(FailWaiters.JOINED_BEFORE)
+            return Decision(Affected.NONE, pause)
+        return Decision(Affected.JOINED_BEFORE)
 
     def cancelled(self, now: float) -> None:
         """Somebody else cancelled the attempt, most likely because the loop is ending."""

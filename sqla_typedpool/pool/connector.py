@@ -18,7 +18,7 @@ from sqla_typedpool._asyncio.tasks import BackgroundTasks, error_of
 from sqla_typedpool._asyncio.timers import Deadline, call_later
 from sqla_typedpool.errors import copy_error
 from sqla_typedpool.pool.connect_errors import classify
-from sqla_typedpool.pool.connect_policy import HEDGE_INTERVAL, ConnectPolicy, FailWaiters
+from sqla_typedpool.pool.connect_policy import HEDGE_INTERVAL, Affected, ConnectPolicy
 from sqla_typedpool.pool.connecting import connect
 from sqla_typedpool.pool.entry import PoolEntry
 from sqla_typedpool.pool.reports import Reports
@@ -192,16 +192,16 @@ class Connector:
         now, in_use = self.clock(), self.demand.slots.in_use
         decision = self.policy.failed(error, classify(error), attempt.started, now, in_use)
         self.demand.counters.connect_failures += 1
-        self._fail_waiters(error, decision.fail, attempt.started)
+        self._fail_waiters(error, decision.affected, attempt.started)
         if decision.pause is not None and self._pause_timer is None:
             pause = decision.pause * random.uniform(1 - _JITTER, 1)
             self._pause_timer = call_later(self.tasks.loop, pause, self._end_pause)
 
-    def _fail_waiters(self, error: BaseException, which: FailWaiters, started: float) -> None:
-        if which is FailWaiters.OLDEST:
+    def _fail_waiters(self, error: BaseException, which: Affected, started: float) -> None:
+        if which is Affected.OLDEST:
             self.demand.slots.fail_oldest(copy_error(error))
-        elif which is not FailWaiters.NONE:
-            joined_before = started if which is FailWaiters.JOINED_BEFORE else None
+        elif which is not Affected.NONE:
+            joined_before = started if which is Affected.JOINED_BEFORE else None
             self.demand.queue.fail_all(error, joined_before=joined_before)
 
     def _end_pause(self) -> None:

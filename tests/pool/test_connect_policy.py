@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sqla_typedpool.pool.connect_errors import ErrorKind
-from sqla_typedpool.pool.connect_policy import ConnectPolicy, Decision, FailWaiters, Outage
+from sqla_typedpool.pool.connect_policy import Affected, ConnectPolicy, Decision, Outage
 
 RETRY = 5.0  # pool_connect_retry
 ERROR = ConnectionRefusedError("refused")
@@ -102,16 +102,16 @@ def test_the_last_pause_ends_when_pool_connect_retry_has_passed() -> None:
 def test_an_outage_begins_anew_after_a_success() -> None:
     policy = policy_in_an_outage(4.0)
     policy.succeeded(4.0, 4.1)
-    assert fail(policy, 10.0) == Decision(FailWaiters.NONE, 0.01)
-    assert fail(policy, 14.0).fail is FailWaiters.NONE
+    assert fail(policy, 10.0) == Decision(Affected.NONE, 0.01)
+    assert fail(policy, 14.0).affected is Affected.NONE
 
 
 def test_an_outage_is_forgotten_after_thirty_seconds_without_an_attempt() -> None:
     policy = policy_in_an_outage(4.0)
     last = 4.9
     fail(policy, last)
-    assert fail(policy, last + 30.0).fail is FailWaiters.JOINED_BEFORE, "it is the same outage"
-    assert fail(policy, last + 60.1) == Decision(FailWaiters.NONE, 0.01)
+    assert fail(policy, last + 30.0).affected is Affected.JOINED_BEFORE, "it is the same outage"
+    assert fail(policy, last + 60.1) == Decision(Affected.NONE, 0.01)
 
 
 # ----------------------------------------------------- which waiters to fail
@@ -120,48 +120,48 @@ def test_an_outage_is_forgotten_after_thirty_seconds_without_an_attempt() -> Non
 @pytest.mark.parametrize(
     ("kind", "in_use", "age", "expected"),
     [
-        (ErrorKind.TRANSIENT, 0, 0.0, FailWaiters.NONE),
-        (ErrorKind.TRANSIENT, 1, 0.0, FailWaiters.NONE),
-        (ErrorKind.TRANSIENT, 0, 4.9, FailWaiters.NONE),
-        (ErrorKind.TRANSIENT, 0, 5.0, FailWaiters.JOINED_BEFORE),
-        (ErrorKind.TRANSIENT, 1, 5.0, FailWaiters.JOINED_BEFORE),
-        (ErrorKind.FULL, 0, 0.0, FailWaiters.NONE),
-        (ErrorKind.FULL, 1, 0.0, FailWaiters.NONE),
-        (ErrorKind.FULL, 0, 5.0, FailWaiters.JOINED_BEFORE),
-        (ErrorKind.FULL, 1, 5.0, FailWaiters.NONE),
-        (ErrorKind.FATAL, 0, 0.0, FailWaiters.ALL),
-        (ErrorKind.FATAL, 1, 0.0, FailWaiters.OLDEST),
-        (ErrorKind.FATAL, 0, 5.0, FailWaiters.ALL),
-        (ErrorKind.FATAL, 1, 5.0, FailWaiters.OLDEST),
+        (ErrorKind.TRANSIENT, 0, 0.0, Affected.NONE),
+        (ErrorKind.TRANSIENT, 1, 0.0, Affected.NONE),
+        (ErrorKind.TRANSIENT, 0, 4.9, Affected.NONE),
+        (ErrorKind.TRANSIENT, 0, 5.0, Affected.JOINED_BEFORE),
+        (ErrorKind.TRANSIENT, 1, 5.0, Affected.JOINED_BEFORE),
+        (ErrorKind.FULL, 0, 0.0, Affected.NONE),
+        (ErrorKind.FULL, 1, 0.0, Affected.NONE),
+        (ErrorKind.FULL, 0, 5.0, Affected.JOINED_BEFORE),
+        (ErrorKind.FULL, 1, 5.0, Affected.NONE),
+        (ErrorKind.FATAL, 0, 0.0, Affected.ALL),
+        (ErrorKind.FATAL, 1, 0.0, Affected.OLDEST),
+        (ErrorKind.FATAL, 0, 5.0, Affected.ALL),
+        (ErrorKind.FATAL, 1, 5.0, Affected.OLDEST),
     ],
 )
 def test_which_waiters_fail_depends_on_the_kind_of_error_the_connections_in_use_and_the_age(
-    kind: ErrorKind, in_use: int, age: float, expected: FailWaiters
+    kind: ErrorKind, in_use: int, age: float, expected: Affected
 ) -> None:
     policy = policy_in_an_outage(age)
-    assert fail(policy, age, kind, in_use=in_use).fail is expected
+    assert fail(policy, age, kind, in_use=in_use).affected is expected
 
 
 def test_the_next_attempt_waits_a_moment_after_a_fatal_error_that_only_one_waiter_gets() -> None:
     policy = ConnectPolicy(RETRY)
-    assert fail(policy, 1.0, ErrorKind.FATAL, in_use=3) == Decision(FailWaiters.OLDEST, 0.1)
-    assert fail(policy, 2.0, ErrorKind.FATAL) == Decision(FailWaiters.ALL, None)
+    assert fail(policy, 1.0, ErrorKind.FATAL, in_use=3) == Decision(Affected.OLDEST, 0.1)
+    assert fail(policy, 2.0, ErrorKind.FATAL) == Decision(Affected.ALL, None)
 
 
 def test_a_full_server_is_tried_again_each_second_while_a_connection_is_in_use() -> None:
     policy = policy_in_an_outage(100.0)
-    assert fail(policy, 100.0, ErrorKind.FULL, in_use=1) == Decision(FailWaiters.NONE, 1.0)
+    assert fail(policy, 100.0, ErrorKind.FULL, in_use=1) == Decision(Affected.NONE, 1.0)
 
 
 def test_with_a_retry_time_of_zero_waiters_get_the_first_error() -> None:
-    assert fail(ConnectPolicy(0.0), 1.0) == Decision(FailWaiters.JOINED_BEFORE, None)
+    assert fail(ConnectPolicy(0.0), 1.0) == Decision(Affected.JOINED_BEFORE, None)
 
 
 def test_a_fatal_error_begins_no_outage() -> None:
     policy = ConnectPolicy(RETRY)
     fail(policy, 0.0, ErrorKind.FATAL)
     assert not policy.is_outage
-    assert fail(policy, 6.0) == Decision(FailWaiters.NONE, 0.01)
+    assert fail(policy, 6.0) == Decision(Affected.NONE, 0.01)
 
 
 @pytest.mark.parametrize("kind", ErrorKind)
@@ -171,7 +171,7 @@ def test_no_waiter_gets_the_error_of_an_attempt_that_began_before_the_last_succe
     """It may have hung for long, and the server has answered since."""
     policy = ConnectPolicy(RETRY)
     policy.succeeded(10.0, 10.1)
-    assert fail(policy, 30.0, kind, started=9.9) == Decision(FailWaiters.NONE, None)
+    assert fail(policy, 30.0, kind, started=9.9) == Decision(Affected.NONE, None)
     assert not policy.is_outage
     assert policy.last_error is None
     assert policy.may_refill(30.0)
@@ -180,14 +180,14 @@ def test_no_waiter_gets_the_error_of_an_attempt_that_began_before_the_last_succe
 def test_an_attempt_as_old_as_the_last_success_counts() -> None:
     policy = ConnectPolicy(RETRY)
     policy.succeeded(10.0, 10.1)
-    assert fail(policy, 10.2, ErrorKind.FATAL, started=10.0).fail is FailWaiters.ALL
+    assert fail(policy, 10.2, ErrorKind.FATAL, started=10.0).affected is Affected.ALL
 
 
 def test_a_late_success_of_an_older_attempt_does_not_revive_what_a_newer_one_outdated() -> None:
     policy = ConnectPolicy(RETRY)
     policy.succeeded(10.0, 10.1)
     policy.succeeded(5.0, 10.2)
-    assert fail(policy, 11.0, ErrorKind.FATAL, started=9.0).fail is FailWaiters.NONE
+    assert fail(policy, 11.0, ErrorKind.FATAL, started=9.0).affected is Affected.NONE
 
 
 # ----------------------------------------------------------------------- refill
@@ -389,9 +389,9 @@ class Run:
     def _check(self, decision: Decision, kind: ErrorKind, started: float) -> None:
         proven = self.observer.last_success_started
         if proven is not None and started < proven:
-            assert decision == Decision(FailWaiters.NONE)
+            assert decision == Decision(Affected.NONE)
         elif kind is ErrorKind.FATAL:
-            assert decision.fail in (FailWaiters.ALL, FailWaiters.OLDEST)
+            assert decision.affected in (Affected.ALL, Affected.OLDEST)
         else:
             self.observer.failed(self.now)
             self._check_in_outage(decision)
@@ -399,13 +399,13 @@ class Run:
     def _check_in_outage(self, decision: Decision) -> None:
         assert self.observer.since is not None
         left = self.observer.since + self.retry - self.now
-        if decision.fail is FailWaiters.NONE:
+        if decision.affected is Affected.NONE:
             assert decision.pause is not None, "somebody must try again"
             assert 0.01 <= decision.pause <= 1.0
             if left > 0.01:
                 assert decision.pause <= left + 1e-9, "waiters get the error in time"
         else:
-            assert decision == Decision(FailWaiters.JOINED_BEFORE)
+            assert decision == Decision(Affected.JOINED_BEFORE)
             assert left <= 0.01 + 1e-9, "no waiter fails before pool_connect_retry has passed"
 
 
