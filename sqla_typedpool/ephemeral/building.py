@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import MetaData
 
-from sqla_typedpool.ephemeral.connecting import run_in_thread, run_statements
+from sqla_typedpool.ephemeral.connecting import run_statements
 from sqla_typedpool.ephemeral.migrations import upgrade
 from sqla_typedpool.ephemeral.models import create
 from sqla_typedpool.ephemeral.script import run_script
@@ -46,7 +46,7 @@ def build(
     if find_spec("asyncpg") is None:
         raise CannotRun("asyncpg is not installed; next: pip install 'sqla-typedpool[asyncpg]'")
     if kind == "metadata":
-        run_in_thread(lambda: create(url, source))
+        create(url, source)
     elif kind == "alembic":
         upgrade(url, Path(source))
     else:

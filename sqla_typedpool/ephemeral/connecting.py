@@ -1,26 +1,32 @@
-"""Connections to the database that is built, and coroutines that run in a separate thread."""
+"""Connect to the database that is built; run coroutines and programs with a time limit."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
+import subprocess
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, RowMapping, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from sqla_typedpool.errors import CannotRun
+
 T = TypeVar("T")
 
+# Time limits in seconds: for building a schema, for opening a connection, and for a call of
+# ``run_statements``.
 BUILD_SECONDS = 300.0
-"""The time limit for building a schema, in seconds."""
 CONNECT_SECONDS = 10.0
-"""The time limit for opening a connection, in seconds."""
 STATEMENT_SECONDS = 60.0
-"""The time limit for a call of ``run_statements``, in seconds."""
+
+# The errors of a connection and its statements. On Python 3.10 asyncio's error is no OSError.
+CONNECTION_ERRORS = (OSError, SQLAlchemyError, asyncio.TimeoutError)
 
 
 @asynccontextmanager
@@ -41,20 +47,24 @@ async def connection_to(url: str, **options: Any) -> AsyncIterator[AsyncConnecti
 
 def libpq_variables(url: URL) -> dict[str, str]:
     """Return the environment variables that make libpq connect to the database at ``url``."""
-    values = {
-        "PGHOST": url.host,
-        "PGPORT": url.port,
-        "PGUSER": url.username,
-        "PGPASSWORD": url.password,
-        "PGDATABASE": url.database,
-    }
-    return {name: str(value) for name, value in values.items() if value is not None}
+    values = url.translate_connect_args(
+        host="PGHOST",
+        port="PGPORT",
+        username="PGUSER",
+        password="PGPASSWORD",
+        database="PGDATABASE",
+    )
+    return {name: str(value) for name, value in values.items()}
 
 
 def driver_message(error: BaseException) -> str:
-    """Return the driver's own message, without the text that SQLAlchemy adds, on one line."""
+    """Return the driver's own message, without the text that SQLAlchemy adds, on one line.
+
+    For an error without a message, such as a TimeoutError, it is the name of its type.
+    """
     original = getattr(error, "orig", None) or error
-    return " ".join(str(getattr(original, "__cause__", None) or original).split())
+    message = str(getattr(original, "__cause__", None) or original)
+    return " ".join(message.split()) or type(original).__name__
 
 
 def run_in_thread(work: Callable[[], Coroutine[Any, Any, T]], seconds: float = BUILD_SECONDS) -> T:
@@ -65,7 +75,6 @@ def run_in_thread(work: Callable[[], Coroutine[Any, Any, T]], seconds: float = B
 
     :raises asyncio.TimeoutError: the coroutine took longer than ``seconds``.
     """
-    outcome: Future[T] = Future()
     task: asyncio.Task[Any] | None = None
     is_cancelled = False
 
@@ -76,32 +85,23 @@ def run_in_thread(work: Callable[[], Coroutine[Any, Any, T]], seconds: float = B
             raise asyncio.CancelledError
         return await asyncio.wait_for(work(), seconds)
 
-    def run() -> None:
+    with ThreadPoolExecutor(1, "typedpool") as executor:  # waits for the thread at the end
         try:
-            outcome.set_result(asyncio.run(main()))
-        except BaseException as error:  # noqa: BLE001 - raised by outcome.result()
-            outcome.set_exception(error)
-
-    thread = threading.Thread(target=run, name="typedpool")
-    try:
-        thread.start()
-        return outcome.result()  # not join(): on 3.10 an interrupted join() cannot be repeated
-    except BaseException:
-        is_cancelled = True
-        if task is not None:
-            with suppress(RuntimeError):  # the loop is closed: the coroutine has ended
-                task.get_loop().call_soon_threadsafe(task.cancel)
-        if thread.ident is not None:
-            wait([outcome])
-        raise
+            return executor.submit(lambda: asyncio.run(main())).result()
+        except BaseException:
+            is_cancelled = True
+            if task is not None:
+                with suppress(RuntimeError):  # the loop is closed: the coroutine has ended
+                    task.get_loop().call_soon_threadsafe(task.cancel)
+            raise
 
 
 def run_statements(url: str, *statements: str, **values: Any) -> Sequence[RowMapping]:
     """Run statements, each in its own transaction, and return the rows of the last one.
 
     :param values: the parameters of the statements.
-    :raises SQLAlchemyError: or OSError, as the driver raises it.
-    :raises asyncio.TimeoutError: they took longer than ``STATEMENT_SECONDS``.
+    :raises Exception: one of ``CONNECTION_ERRORS``; asyncio.TimeoutError if they took longer
+        than ``STATEMENT_SECONDS``.
     """
 
     async def main() -> Sequence[RowMapping]:
@@ -113,3 +113,25 @@ def run_statements(url: str, *statements: str, **values: Any) -> Sequence[RowMap
             return rows
 
     return run_in_thread(main, STATEMENT_SECONDS)
+
+
+def run_program(
+    source: Path, command: Sequence[str], **options: Any
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a program that builds a schema, and return its result, whatever its exit code is.
+
+    :param source: the file with the schema, for messages.
+    :param options: options of ``subprocess.run``.
+    :raises CannotRun: it cannot be started, or it took longer than ``BUILD_SECONDS``.
+    """
+    try:
+        return subprocess.run(command, check=False, timeout=BUILD_SECONDS, **options)
+    except subprocess.TimeoutExpired:
+        raise CannotRun(
+            f"{source} took longer than {BUILD_SECONDS:g} s; next: check what it waits for"
+        ) from None
+    except OSError as error:
+        raise CannotRun(
+            f"{source}: {command[0]} cannot be run: {error.strerror or error}; next: repair or"
+            " remove it"
+        ) from None

@@ -16,8 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import URL, event, make_url
-from sqlalchemy.engine import Dialect
+from sqlalchemy import URL, Dialect, event, make_url
 from sqlalchemy.exc import MissingGreenlet
 
 from sqla_typedpool.ephemeral.connecting import libpq_variables
@@ -94,17 +93,15 @@ def _with_scheme_of(configured: str, target: URL, preferred: str) -> str:
 def _preferred_driver(config: Config) -> str:
     """Return the driver to use if no URL names one.
 
-    It is psycopg if installed, because it is sync and async; otherwise the text of ``env.py``
-    shows whether an async driver is needed.
+    It is psycopg if that is installed, because it is sync and async. Otherwise an async driver
+    is needed if ``env.py`` contains one of SQLAlchemy's async names.
     """
-    if find_spec("psycopg") is not None:
-        return "postgresql+psycopg"
     script = Path(_option(config, "script_location") or ".", "env.py")
     source = script.read_text(errors="replace") if script.is_file() else ""
-    if not any(name in source for name in _ASYNC_NAMES):
-        for driver in ("psycopg2", "pg8000"):
-            if find_spec(driver) is not None:
-                return f"postgresql+{driver}"
+    is_async = any(name in source for name in _ASYNC_NAMES)
+    for driver in ("psycopg", *(() if is_async else ("psycopg2", "pg8000"))):
+        if find_spec(driver) is not None:
+            return f"postgresql+{driver}"
     return "postgresql+asyncpg"
 
 

@@ -12,12 +12,12 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from sqla_typedpool.ephemeral.connecting import BUILD_SECONDS
+from sqla_typedpool.ephemeral.connecting import run_program
 from sqla_typedpool.errors import CannotRun
 
+# The environment variable with the URL. A command-line argument would show the password in the
+# list of processes.
 URL_VARIABLE = "SQLA_TYPEDPOOL_MIGRATE_URL"
-"""The environment variable with the URL. A command-line argument would show the password in the
-list of processes."""
 
 _SHOWN_LINES = 12
 
@@ -34,24 +34,16 @@ def upgrade(url: str, ini: Path) -> None:
         raise CannotRun("Alembic is not installed; next: pip install alembic")
     # The same import path as in this process, so that the application can be imported.
     path = os.pathsep.join(each or os.getcwd() for each in sys.path)
-    try:
-        ended = subprocess.run(
-            [sys.executable, "-m", f"{__package__}.migrate", str(ini)],
-            env={**os.environ, "PYTHONPATH": path, URL_VARIABLE: url},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=BUILD_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        raise CannotRun(
-            f"the migrations of {ini} took over {BUILD_SECONDS:g} s; next: check what they wait for"
-        ) from None
+    ended = run_program(
+        ini,
+        [sys.executable, "-m", f"{__package__}.migrate", str(ini)],
+        env={**os.environ, "PYTHONPATH": path, URL_VARIABLE: url},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     if ended.returncode != 0:
-        raise CannotRun(_failure(ini, ended.stdout))
+        raise CannotRun(_failure(ini, ended.stdout.decode(errors="replace")))
 
 
 def _failure(ini: Path, output: str) -> str:

@@ -2,97 +2,93 @@
 
 from __future__ import annotations
 
-import importlib
 import os
+import pkgutil
 import sys
 import traceback
 from collections.abc import Iterator
-from functools import reduce
+from textwrap import shorten
 from typing import Any
 
 from sqlalchemy import ARRAY, MetaData, text
 from sqlalchemy.dialects.postgresql import CITEXT, HSTORE
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateSchema
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from sqla_typedpool.ephemeral.connecting import connection_to, driver_message
+from sqla_typedpool.ephemeral.connecting import (
+    CONNECTION_ERRORS,
+    connection_to,
+    driver_message,
+    run_in_thread,
+)
 from sqla_typedpool.errors import CannotRun
 
 _EXTENSIONS: dict[type[TypeEngine[Any]], str] = {CITEXT: "citext", HSTORE: "hstore"}
 
 
-async def create(url: str, source: str | MetaData) -> None:
+def create(url: str, source: str | MetaData) -> None:
     """Create all tables, and the schemas and extensions that they need.
 
     :param source: a MetaData, or its name such as ``"app.models:Base.metadata"``.
-    :raises CannotRun: there is no such metadata, it has no tables, or the database reports an
-        error.
+    :raises CannotRun: there is no such metadata, it has no tables, the database reports an
+        error, or it takes longer than ``BUILD_SECONDS``.
     """
-    metadata = (
-        import_metadata(source) if isinstance(source, str) else _metadata_in(source, "metadata")
-    )
+    metadata = _metadata_of(source)
     try:
-        async with connection_to(url) as connection:
-            for extension in sorted(_extensions(metadata)):
-                await connection.execute(text(f"CREATE EXTENSION IF NOT EXISTS {extension}"))
-            for name in sorted(_schemas(metadata)):
-                await connection.execute(CreateSchema(name, if_not_exists=True))
-            await connection.run_sync(metadata.create_all)
-    except (OSError, SQLAlchemyError) as error:
+        run_in_thread(lambda: _create_all(url, metadata))
+    except CONNECTION_ERRORS as error:
         raise CannotRun(_failure(source, error)) from error
 
 
-def import_metadata(name: str) -> MetaData:
-    """Import ``"app.models:Base.metadata"``, with the working directory on the path.
+async def _create_all(url: str, metadata: MetaData) -> None:
+    async with connection_to(url) as connection:
+        for extension in sorted(_extensions(metadata)):
+            await connection.execute(text(f"CREATE EXTENSION IF NOT EXISTS {extension}"))
+        for name in sorted(_schemas(metadata)):
+            await connection.execute(CreateSchema(name, if_not_exists=True))
+        await connection.run_sync(metadata.create_all)
 
-    :raises CannotRun: the name has another form, cannot be imported, or is no MetaData with tables.
-    """
-    module, _, attributes = name.partition(":")
-    if not module or not attributes:
+
+def _metadata_of(source: Any) -> MetaData:
+    """Return a MetaData that is given itself or by its name, or that of a declarative base."""
+    is_name = isinstance(source, str)
+    found = _import_object(source) if is_name else source
+    metadata: MetaData = getattr(found, "metadata", found)
+    is_metadata = isinstance(metadata, MetaData)
+    if is_metadata and metadata.tables:
+        return metadata
+    raise CannotRun(
+        f"{source if is_name else 'metadata'} "
+        + ("has no tables" if is_metadata else f"is {type(found).__name__}, not MetaData")
+        + "; next: name the MetaData of all models, such as app.models:Base.metadata"
+    )
+
+
+def _import_object(name: str) -> Any:
+    """Import ``"app.models:Base.metadata"``, with the working directory on the path."""
+    if not all(name.partition(":")):
         raise CannotRun(
             f"the metadata {name!r} is not a module and an attribute; next: write it as"
             " MODULE:ATTRIBUTE, such as app.models:Base.metadata"
         )
-    imported = _import_module(module)
-    try:
-        found = reduce(getattr, attributes.split("."), imported)
-    except AttributeError as error:
-        raise CannotRun(
-            f"the metadata {name!r} does not exist: {error}; next: correct the name"
-        ) from None
-    return _metadata_in(found, name)
-
-
-def _import_module(module: str) -> Any:
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        return importlib.import_module(module)
+        return pkgutil.resolve_name(name)
     except (Exception, SystemExit) as error:  # the application's code may raise anything
-        *_, last = traceback.extract_tb(error.__traceback__)
-        reason = traceback.format_exception_only(type(error), error)[-1].strip()
         raise CannotRun(
-            f"the module {module} cannot be imported: {reason} ({last.filename}:{last.lineno});"
-            " next: correct it, or name another module"
+            f"the metadata {name} cannot be imported: {_reason(error)}; next: correct the error,"
+            " or name another metadata"
         ) from error
 
 
-def _metadata_in(found: Any, name: str) -> MetaData:
-    """Return the MetaData, or the one of a declarative base or a registry."""
-    metadata = found if isinstance(found, MetaData) else getattr(found, "metadata", None)
-    if not isinstance(metadata, MetaData):
-        raise CannotRun(
-            f"{name} is {type(found).__name__}, not MetaData; next: name the MetaData, such as"
-            " app.models:Base.metadata"
-        )
-    if not metadata.tables:
-        raise CannotRun(
-            f"{name} has no tables; next: name a module that imports all models, such as"
-            " app.models:Base.metadata"
-        )
-    return metadata
+def _reason(error: BaseException) -> str:
+    """Return an error on one line, with the place in the application where it was raised."""
+    reason = traceback.format_exception_only(type(error), error)[-1].strip()
+    *_, last = traceback.extract_tb(error.__traceback__)
+    is_import = last.filename == pkgutil.__file__ or "importlib" in last.filename
+    return reason if is_import else f"{reason} ({last.filename}:{last.lineno})"
 
 
 def _types(metadata: MetaData) -> Iterator[TypeEngine[Any]]:
@@ -119,11 +115,10 @@ def _extensions(metadata: MetaData) -> set[str]:
 
 def _failure(source: str | MetaData, error: Exception) -> str:
     name = source if isinstance(source, str) else "the metadata"
-    statement = " ".join((getattr(error, "statement", None) or "").split())
-    shown = statement if len(statement) <= 200 else f"{statement[:200]} ..."
+    statement = shorten(getattr(error, "statement", None) or "", 200, placeholder=" ...")
+    shown = f" [{statement}]" if statement else ""
     return (
-        f"the tables of {name} cannot be created: {driver_message(error)}"
-        + (f" [{shown}]" if shown else "")
-        + "; next: create the extensions and types that they need in a before_create event of the"
-        " metadata, or build from alembic or schema"
+        f"the tables of {name} cannot be created: {driver_message(error)}{shown}; next: create the"
+        " extensions and types that they need in a before_create event of the metadata, or build"
+        " from alembic or schema"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import shutil
@@ -12,16 +11,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import make_url
-from sqlalchemy.exc import SQLAlchemyError
 
 from sqla_typedpool.embedded import EmbeddedServerError
 from sqla_typedpool.embedded.binaries import find_bindir
 from sqla_typedpool.ephemeral.connecting import (
-    BUILD_SECONDS,
     CONNECT_SECONDS,
+    CONNECTION_ERRORS,
     connection_to,
     libpq_variables,
     run_in_thread,
+    run_program,
 )
 from sqla_typedpool.errors import CannotRun
 
@@ -30,6 +29,11 @@ _RESTRICT = re.compile(r"^\\(?:un)?restrict [A-Za-z0-9]+[ \t]*$", re.MULTILINE)
 _CONNECT = re.compile(r"^\\c(?:onnect)?\b.*$", re.MULTILINE)
 _META_COMMAND = re.compile(r"^[ \t]*\\[A-Za-z!?.]\S*", re.MULTILINE)
 _COPY_DATA = re.compile(r"^COPY .* FROM stdin\b.*;", re.MULTILINE | re.IGNORECASE)
+_HINTS = {
+    "role .* does not exist": "dump with --no-owner --no-privileges",
+    "extension .* is not available": "install the package of that extension for this PostgreSQL,"
+    " or check against a database that has it",
+}
 _PSQL_ERROR = re.compile(r"^psql:<stdin>:(\d+): (?:ERROR|FATAL|error):\s*(.*)$", re.MULTILINE)
 
 
@@ -40,12 +44,8 @@ def run_script(url: str, file: Path) -> None:
         file and, if known, the line.
     """
     script = _read(file)
-    connect = _CONNECT.search(script)
-    if connect is not None:
-        raise CannotRun(
-            f"{_location(file, script, connect.start())}: {connect[0]!r} connects to another"
-            " database; next: dump one database, without --create"
-        )
+    reason = "connects to another database; next: dump one database, without --create"
+    _refuse_line(_CONNECT, file, script, reason)
     script = _RESTRICT.sub("", script)
     psql = _find_psql()
     if psql is not None:
@@ -69,6 +69,16 @@ def _read(file: Path) -> str:
         ) from None
 
 
+def _refuse_line(pattern: re.Pattern[str], file: Path, script: str, reason: str) -> None:
+    """Raise CannotRun for the first line that matches the pattern.
+
+    :param reason: why the line is refused, and the next step.
+    """
+    found = pattern.search(script)
+    if found is not None:
+        raise CannotRun(f"{_location(file, script, found.start())}: {found[0].strip()!r} {reason}")
+
+
 def _find_psql() -> str | None:
     """Return the psql beside the PostgreSQL server's programs, else the one on the PATH."""
     with suppress(EmbeddedServerError):
@@ -79,25 +89,15 @@ def _find_psql() -> str | None:
 
 
 def _run_with_psql(psql: str, url: str, file: Path, script: str) -> None:
-    try:
-        ended = subprocess.run(
-            [psql, "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-f", "-"],
-            input=script.encode(),
-            env=_psql_environment(url),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            cwd=file.resolve().parent,  # \i finds files relative to it
-            check=False,
-            timeout=BUILD_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        raise CannotRun(
-            f"{file} took longer than {BUILD_SECONDS:g} s; next: check what its statements wait for"
-        ) from None
-    except OSError as error:
-        raise CannotRun(
-            f"{file}: {psql} cannot be run: {error.strerror or error}; next: repair or remove it"
-        ) from None
+    ended = run_program(
+        file,
+        [psql, "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-f", "-"],
+        input=script.encode(),
+        env=_psql_environment(url),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        cwd=file.resolve().parent,  # \i finds files relative to it
+    )
     if ended.returncode != 0:
         output = ended.stderr.decode(errors="replace").strip()
         raise CannotRun(_psql_failure(file, output or _exit_status(psql, ended.returncode)))
@@ -121,9 +121,7 @@ def _psql_failure(file: Path, output: str) -> str:
     found = _PSQL_ERROR.search(output)
     if found is None:
         return f"{file}: psql failed: {output}"
-    detail = " ".join(line.strip() for line in output[found.end() :].splitlines()[:1])
-    message = f"{found[2]} ({detail})" if detail else found[2]
-    return f"{file}:{found[1]}: {_with_hint(message)}"
+    return f"{file}:{found[1]}: {_with_hint(found[2])}"
 
 
 def _exit_status(psql: str, code: int) -> str:
@@ -134,21 +132,16 @@ def _exit_status(psql: str, code: int) -> str:
 def _run_with_asyncpg(url: str, file: Path, script: str) -> None:
     import asyncpg
 
-    # COPY first: its data may look like psql commands.
-    for pattern in (_COPY_DATA, _META_COMMAND):
-        needs_psql = pattern.search(script)
-        if needs_psql is not None:
-            raise CannotRun(
-                f"{_location(file, script, needs_psql.start())}: {needs_psql[0].strip()!r} needs"
-                " psql, which is not on the PATH; next: install psql, or remove the line"
-            )
+    reason = "needs psql, which is not on the PATH; next: install psql, or remove the line"
+    for pattern in (_COPY_DATA, _META_COMMAND):  # in this order: data may look like a command
+        _refuse_line(pattern, file, script, reason)
     try:
         run_in_thread(lambda: _execute(url, script))
     except asyncpg.PostgresError as error:
         position = getattr(error, "position", None)
         place = _location(file, script, int(position) - 1) if position else str(file)
         raise CannotRun(f"{place}: {_with_hint(str(error))}") from error
-    except (OSError, SQLAlchemyError, asyncio.TimeoutError) as error:
+    except CONNECTION_ERRORS as error:
         raise CannotRun(f"{file} cannot be run: {type(error).__name__}: {error}") from error
 
 
@@ -167,11 +160,6 @@ def _location(file: Path, script: str, offset: int) -> str:
 
 
 def _with_hint(message: str) -> str:
-    if re.search(r"role .* does not exist", message):
-        return f"{message}; next: dump with --no-owner --no-privileges"
-    if "extension" in message and "not available" in message:
-        return (
-            f"{message}; next: install the package of that extension for this PostgreSQL, or check"
-            " against a database that has it"
-        )
-    return message
+    """Return PostgreSQL's message, with the next step if there is one for this message."""
+    hints = [hint for pattern, hint in _HINTS.items() if re.search(pattern, message)]
+    return "; next: ".join([message, *hints])

@@ -71,9 +71,8 @@ def signals_unwind(raised: type[BaseException]) -> Iterator[None]:
         signal.signal(number, signal.SIG_DFL)  # in a forked child: end as it would by default
         os.kill(os.getpid(), number)
 
-    replaced: list[int] = []
-    if threading.current_thread() is threading.main_thread():
-        replaced = [each for each in _SIGNALS if signal.getsignal(each) is signal.SIG_DFL]
+    is_main = threading.current_thread() is threading.main_thread()
+    replaced = [each for each in _SIGNALS if is_main and signal.getsignal(each) is signal.SIG_DFL]
     for each in replaced:
         signal.signal(each, unwind)
     try:

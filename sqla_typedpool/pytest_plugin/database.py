@@ -24,17 +24,13 @@ class Database:
             asyncio.run(main())
     """
 
-    url: str
-    """Its URL for asyncpg."""
-    name: str
-    """Its name on the server."""
-    engines: list[AsyncEngine]
-    """The engines that ``engine()`` has created."""
-
     def __init__(self, url: str) -> None:
         self.url = url
+        """Its URL for asyncpg."""
         self.name = make_url(url).database or ""
-        self.engines = []
+        """Its name on the server."""
+        self.engines: list[AsyncEngine] = []
+        """The engines that ``engine()`` has created."""
 
     def engine(self, **options: Any) -> AsyncEngine:
         """Create an engine for this database, with TypedPool and asyncpg.

@@ -13,8 +13,8 @@ from sqla_typedpool.ephemeral.connecting import run_statements
 from sqla_typedpool.pool.pool import TypedPool
 from sqla_typedpool.pytest_plugin.database import Database
 
+# How long the server may take to end the session of a closed connection, in seconds.
 GRACE_SECONDS = 2.0
-"""How long the server may take to end the session of a closed connection, in seconds."""
 
 _POOL_LOG = logging.getLogger(TypedPool.__module__.rpartition(".")[0])
 _SESSIONS = """

@@ -24,8 +24,8 @@ from sqla_typedpool.ephemeral.connecting import run_in_thread
 from sqla_typedpool.errors import CannotRun
 from sqla_typedpool.queries import QueryInfo
 
+# The name of the item for findings that belong to no query.
 OTHERS = "other-findings"
-"""The name of the item for findings that belong to no query."""
 
 
 def query_items(session: pytest.Session) -> list[pytest.Item]:

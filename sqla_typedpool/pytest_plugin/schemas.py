@@ -49,8 +49,8 @@ def _errors_fail_the_test() -> Iterator[None]:
 def build_schema(url: str, schema: Any) -> None:
     """Build a schema in the empty database at `url`.
 
-    An error of `build` fails the test with one sentence. An error that a function of the user
-    raises keeps its traceback.
+    An error of `build` fails the test with its message alone. An error that a function of the
+    user raises keeps its traceback.
 
     :param schema: the value of the fixture `typedpool_schema`.
     """
@@ -64,11 +64,8 @@ def build_schema(url: str, schema: Any) -> None:
 
 
 def _call(function: Callable[[str], Any], url: str) -> None:
-    async def call() -> None:
-        await function(url)
-
     if inspect.iscoroutinefunction(function):
-        run_in_thread(call)
+        run_in_thread(lambda: function(url))
     else:
         function(url)
 
@@ -76,7 +73,7 @@ def _call(function: Callable[[str], Any], url: str) -> None:
 def _arguments(schema: Any) -> dict[str, Any]:
     """Return the arguments of `build` for the value of the fixture.
 
-    :raises CannotRun: the value is none that the fixture may return.
+    :raises CannotRun: the fixture returned a value of another kind.
     """
     if isinstance(schema, ConfiguredSchema):
         return dict(schema)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError
 
 from sqla_typedpool.embedded import EmbeddedServerError, Postgres
-from sqla_typedpool.ephemeral.connecting import driver_message, run_statements
+from sqla_typedpool.ephemeral.connecting import CONNECTION_ERRORS, driver_message, run_statements
 from sqla_typedpool.ephemeral.server import signals_unwind
 
+# Not DATABASE_URL: tests must not create databases on the server of the application.
 URL_VARIABLE = "SQLA_TYPEDPOOL_TEST_DATABASE_URL"
-"""Not DATABASE_URL: tests must not create databases on the server of the application."""
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def create_database(url: str, name: str, template: str = "template1") -> None:
     """
     try:
         run_statements(url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-    except (OSError, SQLAlchemyError) as error:
+    except CONNECTION_ERRORS as error:
         shown = make_url(url).render_as_string(hide_password=True)
         raise pytest.fail.Exception(
             f"no database can be created on {shown}: {driver_message(error)}; next: check that the"
@@ -53,20 +53,16 @@ def drop_database(url: str, name: str) -> None:
 
 
 def _asyncpg_url(configured: str) -> str:
-    if configured.startswith("postgres://"):
-        configured = configured.replace("postgres", "postgresql", 1)
-    try:
-        url = make_url(configured)
-    except (ArgumentError, ValueError):
-        url = None
-    if url is None or url.get_backend_name() != "postgresql":
-        # The value is not shown: even a malformed URL may contain a password.
-        pytest.fail(
-            f"{URL_VARIABLE} is not the URL of a PostgreSQL database; next: write it as"
-            " postgresql://user:password@host/database",
-            pytrace=False,
-        )
-    return url.set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
+    with suppress(ArgumentError, ValueError):
+        url = make_url(configured.replace("postgres://", "postgresql://", 1))
+        if url.get_backend_name() == "postgresql":
+            return url.set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
+    # The value is not shown: even a malformed URL may contain a password.
+    pytest.fail(
+        f"{URL_VARIABLE} is not the URL of a PostgreSQL database; next: write it as"
+        " postgresql://user:password@host/database",
+        pytrace=False,
+    )
 
 
 def _start_server() -> Postgres:

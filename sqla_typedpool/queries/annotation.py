@@ -26,10 +26,10 @@ class DeferredAnnotation:
         self._function = function
         self._name = name
         self._type: Any = None
+        # Whether the type is known.
         self.is_resolved = False
-        """Whether the type is known."""
+        # Why the annotation can never be a type, or "".
         self.error = ""
-        """Why the annotation can never be a type, or ""."""
         try:
             self._type = _evaluate(function, name, enclosing)
             self.is_resolved = True

@@ -20,8 +20,8 @@ from sqla_typedpool.queries.info import QueryInfo
 from sqla_typedpool.queries.returns import Cardinality
 from sqla_typedpool.queries.signature import Signature
 
+# The attribute of a query's function that contains its ``QueryInfo``.
 INFO = "__typedpool_query__"
-"""The attribute of a query's function that holds its ``QueryInfo``."""
 
 _RUN = "{own}run({executor}, {own}row_type, {own}statement, {values}, timeout={own}timeout)"
 _ASYNC = """\
@@ -104,7 +104,7 @@ def _add_run(namespace: dict[str, Any], own: str, info: QueryInfo) -> None:
 
     If the return type is not known yet, the first call adds them.
     """
-    if info.is_resolved:
+    if info.annotations["return"].is_resolved:
         namespace[f"{own}run"] = _run_function(info)
         namespace[f"{own}row_type"] = info.row_type
         return

@@ -38,6 +38,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _declared: WeakValueDictionary[int, Callable[..., Any]] = WeakValueDictionary()
 _numbers = itertools.count()
 
+# The list of the innermost block of ``collect_errors``; None = errors are raised.
 _collected: ContextVar[list[DeclarationError] | None] = ContextVar("collected", default=None)
 
 
@@ -97,8 +98,9 @@ class QueryArguments(NamedTuple):
 def collect_errors() -> Iterator[list[DeclarationError]]:
     """Collect the errors of faulty declarations in a list instead of raising them.
 
-    The decorator returns a faulty function unchanged. The checker imports modules like this,
-    so that the first faulty declaration does not hide the others.
+    Inside the block, the decorator returns a faulty function unchanged. The checker imports
+    modules inside it, so that the first faulty declaration does not hide the others. Threads
+    that a module starts are not affected: their declarations raise.
     """
     errors: list[DeclarationError] = []
     token = _collected.set(errors)
@@ -145,7 +147,6 @@ def _declare(
         function=function,
         statement=source.statement,
         sql=source.sql,
-        is_text=source.is_text,
         is_async=is_async,
         origin=replace(origin, sql_file=source.file),
         timeout=arguments.timeout,

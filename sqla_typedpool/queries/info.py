@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from sqlalchemy import Executable, TextClause
 
 from sqla_typedpool.errors import DeclarationError
 from sqla_typedpool.queries.annotation import DeferredAnnotation, Unresolved, allows_none
 from sqla_typedpool.queries.returns import Cardinality, NotReturnable, Returns, returns_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sqlalchemy import Executable
 
 
 @dataclass(frozen=True)
@@ -41,21 +38,6 @@ class Origin:
     """The file that contains the SQL; None = the SQL is in ``file``."""
 
 
-@dataclass(frozen=True)
-class QuerySource:
-    """The statement of a query."""
-
-    statement: Executable
-    sql: str
-    """The text that the author wrote; for a Core statement, SQLAlchemy's text of it."""
-    is_text: bool
-    """Whether the author wrote SQL text."""
-    fetch_argument: str | Executable
-    """The statement in the form that the ``fetch_*`` functions are called with."""
-    file: Path | None = None
-    """The SQL file it was read from."""
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class QueryInfo:
     """A declared query.
@@ -69,8 +51,6 @@ class QueryInfo:
     statement: Executable
     sql: str
     """The text that the author wrote; for a Core statement, SQLAlchemy's text of it."""
-    is_text: bool
-    """Whether the author wrote SQL text."""
     is_async: bool
     """Whether it is an ``async def``. A query that returns a stream is not."""
     origin: Origin
@@ -84,6 +64,11 @@ class QueryInfo:
     def name(self) -> str:
         """The module and qualified name: ``app.users.Repo.get_user``."""
         return name_of(self.function)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the author wrote SQL text."""
+        return isinstance(self.statement, TextClause)
 
     @property
     def module(self) -> str:
@@ -135,11 +120,6 @@ class QueryInfo:
             return returns_of(annotation, is_async=self.is_async)
         except NotReturnable as error:
             raise self.error(str(error)) from error
-
-    @property
-    def is_resolved(self) -> bool:
-        """Whether the return type is known already."""
-        return self.annotations["return"].is_resolved
 
     def _resolve(self, name: str, what: str) -> Any:
         try:

@@ -23,18 +23,18 @@ _STREAMS = (AsyncIterator, AsyncIterable, AsyncGenerator)
 class Cardinality(Enum):
     """How many rows a query returns, and in which form."""
 
+    # ``-> User``: exactly one row.
     ONE = "one"
-    """``-> User``: exactly one row."""
+    # ``-> User | None``: one row or none.
     OPTIONAL = "optional"
-    """``-> User | None``: one row or none."""
+    # ``-> list[User]``: all rows.
     ALL = "all"
-    """``-> list[User]``: all rows."""
+    # ``-> AsyncIterator[User]``: the rows one by one.
     STREAM = "stream"
-    """``-> AsyncIterator[User]``: the rows one by one."""
+    # ``-> RowCount``: the number of rows.
     COUNT = "count"
-    """``-> RowCount``: the number of rows."""
+    # ``-> None``: no rows.
     NOTHING = "nothing"
-    """``-> None``: no rows."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class Returns:
     """What a query returns."""
 
     cardinality: Cardinality
+    # The type of each row; None if no rows are returned.
     row_type: Any = None
-    """The type of each row; None if no rows are returned."""
 
 
 class NotReturnable(Exception):
-    """No query can return this type. The message says why, and the next step."""
+    """No query can return this type. The message states why, and the next step."""
 
 
 def returns_of(annotation: Any, *, is_async: bool) -> Returns:

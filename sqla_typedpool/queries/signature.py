@@ -15,18 +15,15 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 class Signature:
     """The parameters of a declared function, by their purpose."""
 
+    # All parameters.
     parameters: tuple[inspect.Parameter, ...]
-    """All parameters."""
-
+    # The name of the parameter that runs the statement; None = there is none.
     executor: str | None
-    """The name of the parameter that runs the statement; None = there is none."""
-
+    # The parameters of the SQL.
     binds: tuple[inspect.Parameter, ...]
-    """The parameters of the SQL."""
-
+    # The parameter that was taken for ``self`` only because it is the first one of a method and
+    # has no annotation.
     assumed_self: str | None = None
-    """The parameter that was taken for ``self`` only because it is the first one of a method
-    and has no annotation."""
 
     @property
     def names(self) -> tuple[str, ...]:

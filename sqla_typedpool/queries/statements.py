@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Executable, TextClause
 from sqlalchemy.exc import SQLAlchemyError
 
-from sqla_typedpool.queries.info import QuerySource
 from sqla_typedpool.queries.returns import Cardinality
 from sqla_typedpool.queries.sql_checks import sql_errors, undeclared_bind, unused_parameter
 from sqla_typedpool.statement import as_executable
@@ -23,11 +23,24 @@ _WITH_ROWS = (Cardinality.ONE, Cardinality.OPTIONAL, Cardinality.ALL, Cardinalit
 
 
 class StatementError(Exception):
-    """A query has no usable statement. The message says why, and the next step."""
+    """A query has no usable statement. The message states why, and the next step."""
+
+
+@dataclass(frozen=True)
+class QuerySource:
+    """The statement of a query."""
+
+    statement: Executable
+    # The text that the author wrote; for a Core statement, SQLAlchemy's text of it.
+    sql: str
+    # The statement in the form with which the ``fetch_*`` functions are called.
+    fetch_argument: str | Executable
+    # The SQL file that it was read from; None = no file.
+    file: Path | None = None
 
 
 def query_source(statement: Any, path: str | os.PathLike[str] | None, folder: Path) -> QuerySource:
-    """Return the statement of a query, which is given as it is or as the path of a file.
+    """Return the statement of a query, which is given itself or as the path of a SQL file.
 
     :param folder: the folder of the declaring file; a relative path starts there.
     :raises StatementError: there is no usable statement.
@@ -41,11 +54,11 @@ def query_source(statement: Any, path: str | os.PathLike[str] | None, folder: Pa
     if path is not None:
         statement, file = _read_file(folder, path)
     if isinstance(statement, str):
-        return QuerySource(as_executable(statement), statement, True, statement, file)
+        return QuerySource(as_executable(statement), statement, statement, file)
     if isinstance(statement, TextClause):
-        return QuerySource(statement, statement.text, True, statement)
+        return QuerySource(statement, statement.text, statement)
     if isinstance(statement, Executable):
-        return QuerySource(statement, _to_sql(statement), False, statement)
+        return QuerySource(statement, _to_sql(statement), statement)
     raise StatementError(
         f"query() needs SQL or a statement of SQLAlchemy, not {type(statement).__name__}; next: "
         "write @query('SELECT ...')"
@@ -73,7 +86,11 @@ def _to_sql(statement: Executable) -> str:
     try:
         return str(statement)
     except SQLAlchemyError as error:
-        raise StatementError(f"SQLAlchemy cannot compile the statement: {error}") from error
+        raise _not_compiled(error) from error
+
+
+def _not_compiled(error: SQLAlchemyError) -> StatementError:
+    return StatementError(f"SQLAlchemy cannot compile the statement: {error}")
 
 
 def statement_errors(
@@ -83,15 +100,13 @@ def statement_errors(
 
     :param parameters: the names of the function's binds.
     :param cardinality: how many rows the function returns; None = not known yet.
+    :raises StatementError: SQLAlchemy cannot compile the statement.
     """
     if isinstance(source.statement, TextClause):
         is_str = isinstance(source.fetch_argument, str)
         optional = () if is_str else _binds_with_values(source.statement)
         return sql_errors(source.sql, parameters, optional)
-    try:
-        compiled = _compile(source.statement, parameters)
-    except SQLAlchemyError as error:
-        return [f"SQLAlchemy cannot compile the statement: {error}"]
+    compiled = _compile(source.statement, parameters)
     required = {each.name: None for each in compiled.placeholders if each.is_required}
     known = {each.name for each in compiled.placeholders}
     errors = [undeclared_bind(name, parameters) for name in required if name not in parameters]
@@ -111,7 +126,7 @@ def _binds_with_values(statement: Executable) -> Collection[str]:
 def _compile(statement: Executable, parameters: Collection[str]) -> CompiledStatement:
     """Compile a statement for the first database family that supports it.
 
-    :raises SQLAlchemyError: no family supports it.
+    :raises StatementError: no family supports it.
     """
     # Imports three dialects, which SQL text does not need.
     from sqla_typedpool._sqlalchemy.compiling import compile_statement
@@ -122,4 +137,4 @@ def _compile(statement: Executable, parameters: Collection[str]) -> CompiledStat
             return compile_statement(statement, family, parameters)
         except SQLAlchemyError as error:
             failures.append(error)
-    raise failures[0]
+    raise _not_compiled(failures[0])

@@ -6,11 +6,13 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from sqlalchemy.pool import NullPool
 from sqla_typedpool import ephemeral
 from sqla_typedpool.embedded import Postgres
 from sqla_typedpool.embedded.process import alive, wait_until
-from sqla_typedpool.ephemeral import building, connecting, script
+from sqla_typedpool.ephemeral import building, connecting, models, script
 from sqla_typedpool.errors import CannotRun
 
 ROOT = Path(__file__).parents[2]
@@ -331,6 +333,17 @@ def test_an_unreachable_server_is_reported() -> None:
     Table("t", metadata, Column("x", Text))
     with pytest.raises(CannotRun, match="cannot be created"):
         ephemeral.build("postgresql+asyncpg://nobody@127.0.0.1:1/x", metadata=metadata)
+
+
+def test_the_error_of_a_build_that_exceeds_its_time_limit_names_the_metadata(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "run_in_thread", partial(connecting.run_in_thread, seconds=0.1))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql+asyncpg://me@127.0.0.1:{silent.getsockname()[1]}/x"
+        message = "the tables of ephemeral_models:Base cannot be created: TimeoutError"
+        with pytest.raises(CannotRun, match=message):
+            ephemeral.build(url, metadata="ephemeral_models:Base")
 
 
 # ---------------------------------------------------------------------------- alembic

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import gc
 import importlib
+import inspect
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pytest
+
 import sqla_typedpool
 from sqla_typedpool import Executor, query, query_info
 from sqla_typedpool.queries import declared
-from tests.queries.declaring import declare, faults_of, module_with
+from sqla_typedpool.queries.declare import collect_errors
+from tests.queries.declaring import declare, fault_of, faults_of, module_with
 
 REGISTERED = """
     from sqla_typedpool import Executor, query
@@ -78,6 +83,44 @@ def test_a_refused_declaration_is_not_registered() -> None:
     before = declared()
     faults_of(lambda: declare("SELECT :a", "(db) -> int"))
     assert declared() == before
+
+
+def declare_faulty() -> Any:
+    return declare("SELECT :a", "(db) -> int")
+
+
+def test_faulty_declarations_are_collected_and_their_functions_returned_unchanged() -> None:
+    with collect_errors() as errors:
+        first, second = declare_faulty(), declare_faulty()
+        sound = declare("SELECT 1", "(db) -> int")
+    assert len(errors) == 2
+    assert query_info(sound).sql == "SELECT 1"
+    for function in (first, second):
+        assert inspect.isfunction(function)
+        with pytest.raises(TypeError, match="is not a declared query"):
+            query_info(function)
+
+
+def test_errors_are_collected_in_the_innermost_block_and_raised_after_the_last() -> None:
+    with collect_errors() as outer:
+        with collect_errors() as inner:
+            declare_faulty()
+        declare_faulty()
+        declare_faulty()
+    assert (len(outer), len(inner)) == (2, 1)
+    fault_of(declare_faulty)
+
+
+def test_errors_are_raised_again_after_a_block_that_fails() -> None:
+    with pytest.raises(ZeroDivisionError), collect_errors():
+        raise ZeroDivisionError
+    fault_of(declare_faulty)
+
+
+def test_errors_in_another_thread_are_raised_there() -> None:
+    with collect_errors() as errors, ThreadPoolExecutor(1) as executor:
+        executor.submit(fault_of, declare_faulty).result(10)
+    assert errors == []
 
 
 def test_the_function_query_does_not_hide_the_package_queries() -> None:
