@@ -1,4 +1,4 @@
-"""A temporary PostgreSQL server: start, inspect, disturb and stop it."""
+"""A temporary PostgreSQL server: start, freeze, kill, restart and stop it."""
 
 from __future__ import annotations
 

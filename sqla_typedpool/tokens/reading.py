@@ -17,17 +17,17 @@ from functools import lru_cache
 class TokenKind(Enum):
     """The kind of a token."""
 
+    # A keyword or a name without quotes.
     WORD = "word"
-    """A keyword or a plain name."""
+    # A quoted name.
     NAME = "name"
-    """A quoted name."""
+    # ``'..'``, ``E'..'`` or ``$tag$..$tag$``.
     STRING = "string"
-    """``'..'``, ``E'..'``, ``$tag$..$tag$``"""
     NUMBER = "number"
+    # ``:name``, if ``sqlalchemy.text`` takes it for a parameter.
     BIND = "bind"
-    """``:name``, if ``sqlalchemy.text`` takes it for a parameter."""
+    # Any other character. ``::``, ``\:`` and ``$1`` are one symbol each.
     SYMBOL = "symbol"
-    """Any other character. ``::``, ``\\:`` and ``$1`` are one symbol each."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Token:
 
     kind: TokenKind
     text: str
+    # The offset of its first character.
     start: int
-    """The offset of its first character."""
+    # The offset after its last character.
     end: int
-    """The offset after its last character."""
 
     def is_word(self, *words: str) -> bool:
         """Return whether it is one of these keywords. ``words`` are in upper case."""
