@@ -20,7 +20,7 @@ from tests.support.servers.mariadb import MariaDB
 from tests.support.servers.pgbouncer import PgBouncer
 
 
-def select_42(server: Postgres | PgBouncer, timeout: float = 5.0) -> int:
+def select_42(server: Postgres | PgBouncer, timeout: float = 10.0) -> int:
     """The result of `select 42` over a new connection."""
 
     async def select() -> int:
@@ -221,7 +221,7 @@ def test_an_interrupt_during_the_start_leaves_no_process(
         program.send_signal(signal.SIGINT)
         _, errors = program.communicate(timeout=20)
     assert "KeyboardInterrupt" in errors
-    assert process.wait_until(lambda: not any(map(process.alive, family)), 2)
+    assert process.wait_until(lambda: not any(map(process.alive, family)), 10)
 
 
 def _program(source: str) -> subprocess.Popen[str]:

@@ -10,8 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from sqla_typedpool import TypedPool
-from tests.support.clocks import Stopwatch
-from tests.support.engines import open_all, return_all, until
+from tests.support.engines import PATIENCE, open_all, return_all, until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -88,14 +87,12 @@ async def run_and_cancel(
 async def check_nothing_lost(engine: AsyncEngine, limit: int) -> None:
     """Check that every slot is free again and that all can be used at the same time."""
     pool = TypedPool.of(engine)
-    assert await until(lambda: pool.checkedout() == 0, 1), pool.stats()
-    assert await until(lambda: pool.stats().waiting == 0, 1), pool.stats()
+    assert await until(lambda: pool.checkedout() == 0), pool.stats()
+    assert await until(lambda: pool.stats().waiting == 0), pool.stats()
     assert pool.stats().size <= limit
-    watch = Stopwatch()
-    held = await asyncio.wait_for(open_all(engine, limit), 2)
+    held = await asyncio.wait_for(open_all(engine, limit), PATIENCE)
     assert pool.checkedout() == limit
     await return_all(held)
-    assert watch.awake < 1.5
     assert pool.checkedout() == 0
 
 

@@ -26,7 +26,7 @@ from sqlalchemy.engine import URL
 
 from tests.support.clocks import Stopwatch
 from tests.support.drivers import MARIADB, POSTGRESQL
-from tests.support.engines import admin_of, engine_on, make_engine, new_name
+from tests.support.engines import PATIENCE, admin_of, engine_on, make_engine, new_name
 from tests.support.proxy import FaultProxy
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Database:
         name: no other test uses it: the application_name of the sessions, or their account.
         url: the SQLAlchemy URL.
 
-    What a database does not have raises NotImplementedError.
+    Methods that a database does not support raise NotImplementedError.
     """
 
     LONG_STATEMENT: ClassVar[str]
@@ -122,22 +122,27 @@ class Database:
         """The numbers of this test's sessions on the server."""
         return {row[0] for row in await self.run(self.sessions_query)}
 
-    async def wait_for_at_most(self, most: int, seconds: float = 2.0) -> int:
-        """Wait until there are at most `most` sessions, or `seconds`; return how many there are."""
-        return await self._wait_for_sessions(lambda count: count <= most, seconds)
+    async def wait_for_at_most(self, most: int) -> int:
+        """Wait until there are at most `most` sessions; return how many after `PATIENCE`."""
+        return await self._wait_for_sessions(lambda count: count <= most)
 
-    async def wait_for_at_least(self, least: int, seconds: float = 2.0) -> int:
-        """Wait until there are at least `least` sessions, or `seconds`; return how many."""
-        return await self._wait_for_sessions(lambda count: count >= least, seconds)
+    async def wait_for_at_least(self, least: int) -> int:
+        """Wait until there are at least `least` sessions; return how many after `PATIENCE`."""
+        return await self._wait_for_sessions(lambda count: count >= least)
 
-    async def _wait_for_sessions(self, condition: Callable[[int], bool], seconds: float) -> int:
+    async def _wait_for_sessions(self, condition: Callable[[int], bool]) -> int:
         watch = Stopwatch()
         async with self.administrator() as run:
             while True:
                 count = len(await run(self.sessions_query))
-                if condition(count) or watch.awake > seconds:
+                if condition(count) or watch.awake > PATIENCE:
                     return count
                 await asyncio.sleep(0.02)
+
+    async def wait_for_the_end_of(self, ids: set[int]) -> None:
+        """Wait until the server has none of these sessions; the test's timeout bounds the wait."""
+        while ids & await self.sessions():
+            await asyncio.sleep(0.02)
 
     async def kill(self, *ids: int) -> None:
         """Kill these sessions; return when they have ended."""
@@ -149,7 +154,7 @@ class Database:
 
     @asynccontextmanager
     async def frozen(self) -> AsyncIterator[None]:
-        """Stop all processes of the server inside the block; its sockets stay open."""
+        """Stop all processes of the server inside the block: it answers nothing on open sockets."""
         self.server.freeze()
         await asyncio.sleep(0.1)  # until all of its threads have stopped
         try:
@@ -159,7 +164,7 @@ class Database:
 
 
 class PostgresDatabase(Database):
-    """PostgreSQL; each test has its own application_name."""
+    """PostgreSQL; the sessions of each test have a unique application_name."""
 
     LONG_STATEMENT = "SELECT pg_sleep(30)"
     REFUSED = r"(?i)refused|connect call failed"
@@ -195,7 +200,7 @@ class PostgresDatabase(Database):
 
     @asynccontextmanager
     async def read_only(self) -> AsyncIterator[None]:
-        """As managed servers do before a switchover or on a full disk.
+        """Make the server read-only as managed servers do before a switchover or on a full disk.
 
         Each session reloads its settings a little later.
         """
@@ -217,7 +222,7 @@ class PostgresDatabase(Database):
         await self.run("SELECT pg_reload_conf()")
         address = {"host": self.server.host, "port": self.server.port, "database": "postgres"}
         watch = Stopwatch()
-        while watch.seconds < 10:  # the server reloads the file asynchronously
+        while watch.seconds < PATIENCE:  # the server reloads the file asynchronously
             try:
                 connection = await driver.connect(**address, user=role, password="")
             except (driver.PostgresError, driver.InterfaceError):
@@ -227,7 +232,7 @@ class PostgresDatabase(Database):
 
 
 class MariaDBDatabase(Database):
-    """MariaDB; each test has its own account, without administrator rights.
+    """MariaDB; the sessions of each test have a unique account, without administrator rights.
 
     The server is the one of the test session: a test must leave it running and not frozen.
     """
@@ -294,7 +299,7 @@ class MariaDBDatabase(Database):
         async with self.administrator() as run:
             for each in ids:
                 await run(f"KILL {each}")
-            while watch.seconds < 2 and await run(
+            while watch.seconds < PATIENCE and await run(
                 f"SELECT id FROM information_schema.processlist WHERE {killed}"
             ):
                 await asyncio.sleep(0.01)
@@ -316,7 +321,7 @@ class SQLiteDatabase(Database):
         self.name = new_name()
         self.url = URL.create(f"sqlite+{driver}", database=str(folder / "file.db"))
 
-    async def _wait_for_sessions(self, condition: Callable[[int], bool], seconds: float) -> int:
+    async def _wait_for_sessions(self, condition: Callable[[int], bool]) -> int:
         return 0
 
 

@@ -1,4 +1,4 @@
-"""Helpers of the second ring: engines on real servers, and PostgreSQL's administrator."""
+"""Helpers of the tests on real servers: engines, and PostgreSQL's administrator."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 LOOPS = ("asyncio", "uvloop")
 SLACK = 0.25  # seconds by which a deadline may be missed
+PATIENCE = 10.0  # seconds to wait for something that must happen, also on a busy machine
 SESSION_ID = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT CONNECTION_ID()"}
 
 by_loop = pytest.mark.parametrize("loop", LOOPS)
@@ -54,7 +55,7 @@ def run(main: Coroutine[Any, Any, Any], loop: str = "asyncio") -> Any:
 
 def new_name() -> str:
     """An application_name that no other test uses."""
-    return f"ring two {os.getpid()} {next(_names)}"
+    return f"typedpool test {os.getpid()} {next(_names)}"
 
 
 def make_engine(url: str | URL, name: str = "", **options: Any) -> AsyncEngine:
@@ -81,7 +82,7 @@ async def engine_on(url: str | URL, name: str = "", **options: Any) -> AsyncIter
 
 
 async def ask(engine: AsyncEngine, statement: str = "SELECT 1") -> Any:
-    """Run one statement on a connection from the pool and return its scalar."""
+    """Check out a connection, run one statement and return its scalar."""
     async with engine.connect() as connection:
         return await connection.scalar(text(statement))
 
@@ -120,7 +121,7 @@ async def fill(engine: AsyncEngine, count: int) -> list[int]:
     return ids
 
 
-async def until(condition: Callable[[], bool], seconds: float) -> bool:
+async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> bool:
     """Wait until `condition` holds (True) or `seconds` have passed (False)."""
     watch = Stopwatch()
     while not condition():

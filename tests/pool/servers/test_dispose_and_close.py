@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqla_typedpool import PoolClosed, TypedPool
 from tests.support.clocks import Stopwatch
 from tests.support.drivers import SERVERS
-from tests.support.engines import ask, by_loop, fill, run, until
+from tests.support.engines import PATIENCE, ask, by_loop, fill, run, until
 
 if TYPE_CHECKING:
     from tests.support.databases import Database
@@ -96,7 +96,7 @@ def test_close_fails_the_waiters_at_once(database: Database) -> None:
             await asyncio.sleep(0.05)
             closing = asyncio.ensure_future(TypedPool.of(engine).close())
             with pytest.raises(PoolClosed):
-                await asyncio.wait_for(waiting, 1)
+                await asyncio.wait_for(waiting, PATIENCE)
             await held.close()
             await closing
 
@@ -110,9 +110,9 @@ def test_close_terminates_connections_still_checked_out_and_names_their_holder(
     async def main() -> None:
         async with database.engine(pool_size=3) as engine:
             await fill(engine, 2)
-            holder = asyncio.ensure_future(ask(engine, database.sleep(2)))
+            holder = asyncio.ensure_future(ask(engine, database.sleep(10)))
             holder.set_name("slow report")
-            assert await until(lambda: TypedPool.of(engine).checkedout() == 1, 2)
+            assert await until(lambda: TypedPool.of(engine).checkedout() == 1)
             await asyncio.sleep(0.1)  # until the statement has been sent
             watch = Stopwatch()
             closing = asyncio.ensure_future(TypedPool.of(engine).close(timeout=0.3))
@@ -123,7 +123,7 @@ def test_close_terminates_connections_still_checked_out_and_names_their_holder(
             assert watch.seconds >= 0.3
             assert watch.awake < 1
             with pytest.raises(DBAPIError):
-                await asyncio.wait_for(holder, 1)
+                await asyncio.wait_for(holder, PATIENCE)
             assert TypedPool.of(engine).checkedout() == 0
             await engine.dispose()
             assert await ask(engine) == 1

@@ -215,7 +215,7 @@ DRIVERS_AND_LOOPS = [
 
 
 def count_sessions(database: Database, most: int) -> int:
-    """Wait for at most so many sessions, for two seconds; return how many there are."""
+    """Wait for at most so many sessions; return how many there are at last."""
     return asyncio.run(database.wait_for_at_most(most))
 
 
@@ -385,7 +385,7 @@ def test_an_engine_created_at_import_works_with_a_new_loop_for_each_test(
 
 
 # A project as its users write it. `engine` is created at import and `session_engine` once for all
-# tests; each test has a loop of its own.
+# tests; each test has its own loop.
 INNER_PROJECT = """
 import asyncio
 import os

@@ -210,14 +210,14 @@ def test_statements_that_hang_in_every_slot_of_a_blackhole_end_and_free_their_sl
         async with database.proxy() as proxy, database.engine(proxy, **FIVE) as engine:
             pool = TypedPool.of(engine)
             holders = Load(engine, 5, database.sleep(30), once=True)
-            assert await until(lambda: pool.checkedout() == 5, 2)
+            assert await until(lambda: pool.checkedout() == 5)
             await asyncio.sleep(0.1)  # until the statements have been sent
             proxy.go_silent()
             load = Load(engine, 5)
             await asyncio.sleep(10)
             proxy.resume()
             # psycopg cancels a statement on the server, with 5 s to connect and 5 s for the answer
-            assert await until(lambda: pool.checkedout() < 5, 10)
+            assert await until(lambda: pool.checkedout() < 5, 15)
             back_at = now()
             assert await first_success(engine) < TIMEOUT
             await asyncio.sleep(1)
@@ -226,7 +226,7 @@ def test_statements_that_hang_in_every_slot_of_a_blackhole_end_and_free_their_sl
             check_all_served_since(load, back_at)
             await holders.stop()
             await load.stop()
-            assert await until(lambda: pool.checkedout() == 0, 1)
+            assert await until(lambda: pool.checkedout() == 0)
 
     run(main())
 
@@ -378,7 +378,7 @@ def test_while_connects_are_refused_waiters_fail_after_five_seconds_and_later_ch
             while watch.seconds < 6:
                 later += await asyncio.gather(*(failure(engine) for _ in range(10)))
                 await asyncio.sleep(0.01)
-            assert max(seconds for seconds, *_ in later) < 0.1
+            assert max(seconds for seconds, *_ in later) < 1
             _, *stock_error = await failure(stock)
             assert {tuple(kinds) for _, *kinds in (*first, *later)} == {tuple(stock_error)}
             await proxy.accept()

@@ -44,7 +44,7 @@ def test_after_a_reset_of_all_sockets_the_next_checkout_succeeds_at_once(
             await asyncio.sleep(0.02)  # until the resets have arrived
             watch = Stopwatch()
             assert await ask(engine) == 1
-            assert watch.awake < 0.1
+            assert watch.awake < 1
             assert await asyncio.gather(*(ask(engine) for _ in range(idle))) == [1] * idle
 
     run(main(), loop)
@@ -96,8 +96,8 @@ def test_connections_killed_while_checked_out_are_not_handed_out_again(
                 await one.rollback()
             connections = [(await one.get_raw_connection()).driver_connection for one in held]
             await database.kill(*ids)
-            if driver == "asyncpg":  # it knows of the end when the loop has read it
-                assert await until(lambda: all(each.is_closed() for each in connections), 2)
+            if driver == "asyncpg":  # its connections are closed when the loop has read the end
+                assert await until(lambda: all(each.is_closed() for each in connections))
             await return_all(held)
             assert await asyncio.gather(*(ask(engine) for _ in range(9))) == [1] * 9
 
@@ -114,12 +114,12 @@ def test_connections_closed_by_wait_timeout_are_detected_without_a_round_trip(
         async with database.engine(connect_args=arguments, **options) as engine:
             ids = await fill(engine, 3)
             assert probe_results(engine) == [Probe.ALIVE] * 3
-            assert await database.wait_for_at_most(0, 3) == 0
+            assert await database.wait_for_at_most(0) == 0
             await asyncio.sleep(0.05)
             assert probe_results(engine) == [Probe.DEAD] * 3
             watch = Stopwatch()
             assert await ask(engine, "SELECT CONNECTION_ID()") not in ids
-            assert watch.awake < 0.3
+            assert watch.awake < 1
             assert TypedPool.of(engine).stats().pings == 0
 
     run(main(), loop)
@@ -239,7 +239,7 @@ def test_a_restart_under_load_fails_only_the_statements_in_flight(
             await asyncio.to_thread(stoppable_database.server.restart, *mode)
             await asyncio.sleep(0.4)
             # takes a second on an idle machine
-            assert await until(lambda: load.rate(now() - 0.4, now()) > usual / 2, 4)
+            assert await until(lambda: load.rate(now() - 0.4, now()) > usual / 2)
             await asyncio.sleep(1)
             await load.stop()
             stages = Counter(stage for stage, _ in load.failed)
