@@ -1,8 +1,8 @@
 """Fixtures shared by all tests.
 
-There are two rings of tests. The first needs only Python. The second, marked `postgres` or
-`mariadb`, needs a real server, which the test session starts on 127.0.0.1. Where it cannot be
-started, the tests are skipped with the reason; with CI=true they fail.
+Tests that are marked `postgres` or `mariadb` need a real server, which the test session starts on
+127.0.0.1. If it cannot be started, they are skipped with the reason; with CI=true they fail. All
+other tests need only Python.
 
 Async tests are plain functions that call `asyncio.run(...)`, so that no plugin chooses the loop.
 """
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The fixtures that need a server, and the marker of the tests that use them.
+# The fixtures that need a server, and the marker of the tests that use them. Tests that request
+# such a fixture by its name at run time have the marker in their source.
 SERVER_FIXTURES = {
     "postgres": "postgres",
     "postgres_url": "postgres",
@@ -43,7 +44,7 @@ FIXTURES_BY_DRIVER = {"database", "stoppable_database"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by the servers that it needs."""
+    """Mark each test with the servers that it needs."""
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         for fixture in fixtures & SERVER_FIXTURES.keys():

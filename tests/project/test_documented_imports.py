@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # `from sqla_typedpool.x import a, b` and, over several lines, `from sqla_typedpool import (a, b)`.
 IMPORT = re.compile(r"\bfrom (sqla_typedpool[\w.]*) import (?:\(([^)]*)\)|([\w, ]+))")
 # `sqla_typedpool.x.y` in code.
@@ -40,6 +40,12 @@ def exists(name: str) -> bool:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_import_that_a_page_shows_works(page: Path) -> None:
     assert [name for name in sorted(imported_names(page.read_text())) if not exists(name)] == []
+
+
+def test_the_pages_of_all_folders_are_read() -> None:
+    assert {page.parent.name for page in PAGES} >= {"docs", "guide", "reference", "internals"}
+    names = {name for page in PAGES for name in imported_names(page.read_text())}
+    assert {"sqla_typedpool.queries.declared", "sqla_typedpool.TypedPool"} <= names
 
 
 def test_the_imports_of_a_page_are_found() -> None:

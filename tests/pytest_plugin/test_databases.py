@@ -168,7 +168,7 @@ def test_an_overridden_fixture_defines_the_schema(project: Project, kind: str) -
         ("7", "the fixture returned 7; next: return a MetaData"),
     ],
 )
-def test_a_wrong_schema_is_reported_in_one_sentence(
+def test_a_wrong_schema_is_reported_without_a_traceback(
     project: Project, postgres: Postgres, returned: str, message: str
 ) -> None:
     project.test(

@@ -186,7 +186,7 @@ def test_queries_that_cannot_be_found_are_one_failed_test(
     assert "Traceback" not in output
 
 
-def test_an_unreachable_database_is_reported_in_one_sentence(application: Project) -> None:
+def test_an_unreachable_database_is_reported_without_a_traceback(application: Project) -> None:
     url = "postgresql+asyncpg://me:geheim@127.0.0.1:1/x"
     code, output = application.run("--typedpool-check", "--typedpool-database-url", url)
     assert code == 1, output

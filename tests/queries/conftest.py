@@ -1,4 +1,4 @@
-"""A folder for modules with queries."""
+"""Fixtures of the tests of declared queries."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ LEFT_OUT = {"CI", "DATABASE_URL", "PYTEST_ADDOPTS", "SQLA_TYPEDPOOL_TEST_DATABAS
 
 
 def run_module(folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """``python -m ...`` with this checkout, and of pytest's plugins only ours.
+    """Run ``python -m ...`` with this source tree; pytest loads no plugin but ours.
 
-    :param variables: of the environment.
+    :param variables: additional environment variables.
     """
     environment = {name: value for name, value in os.environ.items() if name not in LEFT_OUT}
     environment |= {

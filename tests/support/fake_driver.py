@@ -498,7 +498,7 @@ def counters(pool: Any) -> dict[str, int]:
 
 
 def assert_only_idle(pool: Any, server: Server) -> None:
-    """Every connection is idle and known to the pool; no task waits and no attempt is running."""
+    """Check that all connections are idle in the pool, and that no task waits or connects."""
     assert set(counters(pool).values()) == {0}, counters(pool)
     idle = pool.stats().idle
     assert server.sockets == idle, f"{server.sockets} sockets, {idle} idle"

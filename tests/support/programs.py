@@ -34,7 +34,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def run_program(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end: `arguments` follow those of `COMMAND`."""
+    """Run a program to its end: `COMMAND` with further `arguments`."""
     return subprocess.run(
         [*COMMAND, *arguments],
         env=environment(**variables),

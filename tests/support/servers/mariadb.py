@@ -1,4 +1,4 @@
-"""A temporary MariaDB on 127.0.0.1 for the second ring, using the programs of the system."""
+"""A temporary MariaDB on 127.0.0.1, with the programs of the installed MariaDB or MySQL."""
 
 from __future__ import annotations
 

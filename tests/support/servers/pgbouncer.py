@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from sqla_typedpool.embedded import process as processes
 from sqla_typedpool.embedded.process import EmbeddedServerError
-
-from .mariadb import find_program
+from tests.support.servers.mariadb import find_program
 
 if TYPE_CHECKING:
     from sqla_typedpool.embedded import Postgres
