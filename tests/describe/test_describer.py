@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from importlib import import_module
+from typing import Any
 
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table
@@ -15,6 +16,7 @@ from sqlalchemy.schema import CreateTable
 from sqla_typedpool._sqlalchemy.compiling import CompiledStatement
 from sqla_typedpool.describe import describe, describer
 from sqla_typedpool.describe.base import DatabaseReport, Describer
+from sqla_typedpool.describe.deadline import within
 from sqla_typedpool.describe.families import FAMILIES
 from sqla_typedpool.errors import CannotRun, DescribeTimeout, Refused
 from tests.support import virtual_clock
@@ -116,6 +118,48 @@ def test_the_cancellation_of_the_caller_is_passed_on() -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     virtual_clock.run(main())
+
+
+async def cancel_at(*moments: float, work: Coroutine[Any, Any, None], grace: float = 0.0) -> None:
+    """Cancel work with a limit of 10 s at these moments, and check that it has ended."""
+    task = asyncio.ensure_future(within(10, "answer", work, grace=grace))
+    for moment in moments:
+        asyncio.get_running_loop().call_later(moment, task.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.parametrize(
+    ("moments", "seconds"),
+    [
+        ((1, 1.1), 2),  # the second one does not end the wait for the work
+        ((10.5,), 10.5),  # the work is cancelled already
+    ],
+)
+def test_a_caller_that_is_cancelled_waits_for_the_end_of_the_work(
+    moments: tuple[float, ...], seconds: float
+) -> None:
+    async def main() -> float:
+        began = virtual_clock.now()
+        await cancel_at(*moments, work=two_cancellations())
+        return virtual_clock.now() - began
+
+    assert virtual_clock.run(main()) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("grace", "is_complete"), [(3.0, True), (1.0, False)])
+def test_work_may_go_on_for_its_grace_when_the_caller_is_cancelled(
+    grace: float, is_complete: bool
+) -> None:
+    ended = []
+
+    async def work() -> None:
+        await asyncio.sleep(3)
+        ended.append(True)
+
+    virtual_clock.run(cancel_at(1, 1.5, work=work(), grace=grace))
+    assert bool(ended) is is_complete
 
 
 @pytest.mark.parametrize("character", ["\0", "\ud800"])

@@ -100,7 +100,7 @@ async def check_nothing_lost(engine: AsyncEngine, limit: int) -> None:
 
 
 @types.coroutine
-def _observe_awaits(
+def observe_awaits(
     coroutine: Coroutine[Any, Any, Any], on_await: Callable[[asyncio.Future[Any]], None]
 ) -> Generator[Any, Any, Any]:
     """Run the coroutine and pass every future that its task awaits to the callback."""
@@ -142,7 +142,7 @@ async def cancel_at_await(coroutine: Coroutine[Any, Any, Any], step: int, *, lat
             else:
                 task.cancel()
 
-        await _observe_awaits(coroutine, on_await)
+        await observe_awaits(coroutine, on_await)
 
     task = asyncio.ensure_future(observed())
     done, _ = await asyncio.wait({task}, timeout=10)

@@ -8,7 +8,6 @@ parameters.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import struct
 from collections.abc import AsyncGenerator
@@ -133,15 +132,12 @@ class MySQLDescriber(Describer):
     async def _prepare(self, sql: str) -> list[ColumnDefinition]:
         try:
             return await self._exchange(sql)
-        except asyncio.CancelledError:
-            # the next command on this connection would read the answer to this one
+        except BaseException as error:
+            if refused := _refused(error, sql):
+                raise refused from error
+            # packets may be left that the next command on this connection would read
             await self._connection.invalidate()
             raise
-        except Exception as error:
-            refused = _refused(error, sql)
-            if refused is None:
-                raise
-            raise refused from error
 
     async def _exchange(self, sql: str) -> list[ColumnDefinition]:
         await self._driver._execute_command(_PREPARE, sql)
@@ -213,7 +209,7 @@ def _select_of_returning(sql: str) -> str | None:
     return f"SELECT {sql[items[0][0] : items[-1][1]]} FROM {target[1]}"
 
 
-def _refused(error: Exception, sql: str) -> Refused | None:
+def _refused(error: BaseException, sql: str) -> Refused | None:
     """Return the error for one that the server has sent; None for any other one."""
     package = type(error).__module__.partition(".")[0]
     if package not in ("pymysql", "asyncmy", "aiomysql") or len(error.args) < 2:

@@ -45,8 +45,7 @@ async def open_describer(
     connection: AsyncConnection, timeout: float
 ) -> AsyncGenerator[Describer, None]:
     """Open a describer on this connection; see `sqla_typedpool.describe.describer`."""
-    raw = await connection.get_raw_connection()
-    session = session_for(raw.driver_connection, timeout)
+    session = await session_for(connection, timeout)
     milliseconds = min(ceil(timeout * 1000), _MAX_MILLISECONDS)
     async with session.rolled_back():
         try:

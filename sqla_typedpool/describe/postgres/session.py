@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from sqla_typedpool.describe.deadline import within
 from sqla_typedpool.errors import CannotRun, Refused
 
@@ -22,7 +24,7 @@ _SAVEPOINT = (
     "SAVEPOINT sqla_typedpool",
     "ROLLBACK TO SAVEPOINT sqla_typedpool; RELEASE SAVEPOINT sqla_typedpool",
 )
-_ROLLBACK_SECONDS = 5.0  # at most, after an error
+_CLEANUP_SECONDS = 5.0  # at most, for a rollback after an error or a cancellation
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,9 @@ class Session(ABC):
     # Whether arrays of the application's own types are returned as lists.
     has_lists: ClassVar[bool]
 
-    def __init__(self, connection: Any, timeout: float) -> None:
+    def __init__(self, connection: AsyncConnection, driver: Any, timeout: float) -> None:
         self._connection = connection
+        self._driver = driver
         self._timeout = timeout
 
     @abstractmethod
@@ -77,27 +80,42 @@ class Session(ABC):
     async def rolled_back(self) -> AsyncGenerator[None, None]:
         """Begin a transaction, or a savepoint inside of one, and always roll it back."""
         begin, end = _SAVEPOINT if self._is_in_transaction() else _TRANSACTION
-        await self.execute(begin)
         try:
+            await self._complete(begin, "begin a transaction", self._timeout)
             yield
         except BaseException:
             with suppress(Exception):  # an error here must not replace the first one
-                await within(min(self._timeout, _ROLLBACK_SECONDS), "roll back", self.execute(end))
+                await self._complete(end, "roll back", min(self._timeout, _CLEANUP_SECONDS))
             raise
-        await within(self._timeout, "roll back", self.execute(end))
+        await self._complete(end, "roll back", self._timeout)
+
+    async def _complete(self, script: str, action: str, seconds: float) -> None:
+        """Execute a script to its end, even if the caller is cancelled."""
+        await within(seconds, action, self._execute_or_invalidate(script), grace=_CLEANUP_SECONDS)
+
+    async def _execute_or_invalidate(self, script: str) -> None:
+        try:
+            await self.execute(script)
+        except Refused:
+            raise
+        except BaseException:
+            # Whether the script was executed is not known, nor what the driver still receives.
+            await self._connection.invalidate()
+            raise
 
 
-def session_for(connection: Any, timeout: float) -> Session:
-    """Return a session on a driver's connection.
+async def session_for(connection: AsyncConnection, timeout: float) -> Session:
+    """Return a session on a connection.
 
     :param timeout: seconds for a rollback.
     :raises CannotRun: the driver is neither asyncpg nor psycopg.
     """
-    package = type(connection).__module__.partition(".")[0]
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    package = type(driver).__module__.partition(".")[0]
     if package == "asyncpg":
-        return AsyncpgSession(connection, timeout)
+        return AsyncpgSession(connection, driver, timeout)
     if package == "psycopg":
-        return PsycopgSession(connection, timeout)
+        return PsycopgSession(connection, driver, timeout)
     raise CannotRun(
         f"statements cannot be described through the driver {package}; next: use an engine for "
         "postgresql+asyncpg or postgresql+psycopg"
@@ -109,15 +127,15 @@ class AsyncpgSession(Session):
 
     has_lists = True
 
-    def __init__(self, connection: Any, timeout: float) -> None:
-        super().__init__(connection, timeout)
+    def __init__(self, connection: AsyncConnection, driver: Any, timeout: float) -> None:
+        super().__init__(connection, driver, timeout)
         self._catalog_queries: dict[str, Any] = {}
         # Longer than any deadline here; without it the connection's command_timeout would apply.
         self._limit = timeout + 60
 
     async def prepare(self, sql: str) -> PreparedStatement:
         with _asyncpg_errors():
-            found = await self._connection.prepare(sql, timeout=self._limit)
+            found = await self._driver.prepare(sql, timeout=self._limit)
         parameters = tuple(each.oid for each in found.get_parameters())
         return PreparedStatement(
             parameters, tuple((each.name, each.type.oid) for each in found.get_attributes())
@@ -128,17 +146,17 @@ class AsyncpgSession(Session):
         with _asyncpg_errors():
             statement = self._catalog_queries.get(sql)
             if statement is None:  # Connection.fetch() would fill the driver's cache
-                statement = await self._connection.prepare(sql, timeout=self._limit)
+                statement = await self._driver.prepare(sql, timeout=self._limit)
             if value is not None:  # it is executed for many statements
                 self._catalog_queries[sql] = statement
             return list(map(tuple, await statement.fetch(*arguments, timeout=self._limit)))
 
     async def execute(self, script: str) -> None:
         with _asyncpg_errors():
-            await self._connection.execute(script, timeout=self._limit)
+            await self._driver.execute(script, timeout=self._limit)
 
     def _is_in_transaction(self) -> bool:
-        return bool(self._connection.is_in_transaction())
+        return bool(self._driver.is_in_transaction())
 
 
 class PsycopgSession(Session):
@@ -147,8 +165,8 @@ class PsycopgSession(Session):
     has_lists = False
 
     async def prepare(self, sql: str) -> PreparedStatement:
-        pgconn = self._connection.pgconn
-        codec = self._connection.info.encoding
+        pgconn = self._driver.pgconn
+        codec = self._driver.info.encoding
         with _psycopg_errors():
             pgconn.send_prepare(b"", sql.encode(codec))
             await self._results()
@@ -161,7 +179,7 @@ class PsycopgSession(Session):
     async def fetch(self, sql: str, value: str | None = None) -> list[tuple[Any, ...]]:
         from psycopg import rows
 
-        async with self._connection.cursor(row_factory=rows.tuple_row) as cursor:
+        async with self._driver.cursor(row_factory=rows.tuple_row) as cursor:
             with _psycopg_errors():
                 if value is None:
                     await cursor.execute(sql, prepare=False)
@@ -173,23 +191,23 @@ class PsycopgSession(Session):
 
     async def execute(self, script: str) -> None:
         with _psycopg_errors():
-            self._connection.pgconn.send_query(script.encode())
+            self._driver.pgconn.send_query(script.encode())
             await self._results()
 
     async def _results(self) -> list[Any]:
         from psycopg import errors, generators, pq
 
-        waiting: Any = generators.execute(self._connection.pgconn)
-        results: list[Any] = await self._connection.wait(waiting)
+        waiting: Any = generators.execute(self._driver.pgconn)
+        results: list[Any] = await self._driver.wait(waiting)
         for result in results:
             if result.status == pq.ExecStatus.FATAL_ERROR:
-                raise errors.error_from_result(result, encoding=self._connection.info.encoding)
+                raise errors.error_from_result(result, encoding=self._driver.info.encoding)
         return results
 
     def _is_in_transaction(self) -> bool:
         from psycopg import pq
 
-        return bool(self._connection.info.transaction_status != pq.TransactionStatus.IDLE)
+        return bool(self._driver.info.transaction_status != pq.TransactionStatus.IDLE)
 
 
 @contextmanager

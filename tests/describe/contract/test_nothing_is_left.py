@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
 from itertools import count
 from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import InterfaceError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from sqla_typedpool import TypedPool
 from sqla_typedpool.check import Refused, describe
 from sqla_typedpool.describe import describer
 from tests.describe.databases import Database, nullability
-from tests.support.cancellation import cancel_at_await
+from tests.support.cancellation import observe_awaits
 
 WRITES = [
     "DELETE FROM u",
@@ -87,33 +87,83 @@ def test_a_describer_returns_its_connection_to_the_pool(database: Database) -> N
     asyncio.run(main())
 
 
-def test_a_cancelled_description_leaves_nothing(database: Database) -> None:
+@pytest.mark.parametrize("cancellations", [1, 2])
+def test_a_cancelled_description_leaves_nothing(database: Database, cancellations: int) -> None:
     async def main() -> None:
         before = await database.contents()
         async with pooled(database) as engine:
-            # at the 1st, 4th, 9th ... await, up to the end of the description
-            for root in count(1):
-                if not await cancel_description(engine, root**2):
-                    break
+            step, is_cancelled = 1, True
+            while is_cancelled:
+                work = describe(engine, "SELECT id, nick FROM u WHERE id = :id")
+                is_cancelled = await cancel_description(work, step, cancellations)
                 assert checked_out(engine) == 0
                 assert await describe_two(engine) == ["01", "00"]
-            assert root > 1 or database.family == "sqlite"  # which describes without waiting
+                async with engine.connect() as connection:
+                    await begin_of_driver(connection)
+                step += 1 + step // 5
+            assert step > 3
         assert await database.contents() == before
 
     asyncio.run(main())
 
 
-async def cancel_description(engine: AsyncEngine, step: int) -> bool:
-    """Cancel a description at this await; return whether it had so many.
+def test_a_describer_is_closed_without_an_error_after_a_cancelled_description(
+    database: Database,
+) -> None:
+    async def main() -> None:
+        async with pooled(database) as engine:
+            for step in range(1, 9):
+                async with describer(engine) as found:
+                    await cancel_description(found.describe("SELECT id, nick FROM u"), step, 1)
+                assert checked_out(engine) == 0
+                assert await describe_two(engine) == ["01", "00"]
 
-    The drivers of MariaDB close the connection then, which reports that when it rolls back.
+    asyncio.run(main())
+
+
+async def begin_of_driver(connection: AsyncConnection) -> None:
+    """Begin a transaction with the driver's own method, which refuses one inside another."""
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    if type(driver).__module__.startswith("asyncpg"):
+        transaction = driver.transaction()
+        await transaction.start()
+        await transaction.rollback()
+    elif type(driver).__module__.startswith("psycopg"):
+        assert driver.info.transaction_status.name == "IDLE"
+
+
+async def cancel_description(work: Coroutine[Any, Any, Any], step: int, cancellations: int) -> bool:
+    """Cancel a description at this await of its tasks; return whether they have so many.
+
+    It must end with `CancelledError`, or, if that comes too late, without an error.
     """
-    was_cancelled = True
-    with suppress(InterfaceError):
-        async with describer(engine) as found:
-            work = found.describe("SELECT id, nick FROM u WHERE id = :id")
-            was_cancelled = await cancel_at_await(work, step, late=False)
-    return was_cancelled
+    loop, steps, reached = asyncio.get_running_loop(), count(1), False
+    factory = loop.get_task_factory()
+    waiting: asyncio.Task[Any]
+
+    def on_await(_: object) -> None:
+        nonlocal reached
+        if next(steps) == step:
+            reached = waiting.cancel()
+            if cancellations == 2:
+                loop.call_soon(loop.call_soon, waiting.cancel)
+
+    def create_task(loop: Any, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+        async def observed() -> Any:
+            return await observe_awaits(coroutine, on_await)
+
+        return asyncio.Task(observed(), loop=loop, **options)
+
+    loop.set_task_factory(create_task)
+    try:
+        waiting = loop.create_task(work)
+        done, _ = await asyncio.wait({waiting}, timeout=10)
+    finally:
+        loop.set_task_factory(factory)
+    assert done, f"cancelled at await {step}, the description did not end within 10 s"
+    with suppress(asyncio.CancelledError):
+        waiting.result()
+    return reached
 
 
 async def describe_two(engine: AsyncEngine) -> list[str]:

@@ -95,16 +95,20 @@ _WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-def test_a_silent_server_exceeds_the_timeout(own_postgres: Postgres, driver: str) -> None:
+def test_a_silent_server_exceeds_the_timeout_and_the_connection_is_not_used_again(
+    own_postgres: Postgres, driver: str
+) -> None:
     async def main() -> float:
         engine = create_async_engine(own_postgres.url(driver))
         began = time.monotonic()
         try:
-            with pytest.raises(DescribeTimeout):
-                async with describer(engine, timeout=0.5) as database:
-                    own_postgres.freeze()
-                    began = time.monotonic()
-                    await database.describe("SELECT 1")
+            async with engine.connect() as connection:
+                with pytest.raises(DescribeTimeout):
+                    async with describer(connection, timeout=0.5) as database:
+                        own_postgres.freeze()
+                        began = time.monotonic()
+                        await database.describe("SELECT 1")
+                assert connection.invalidated
             return time.monotonic() - began
         finally:
             own_postgres.thaw()
