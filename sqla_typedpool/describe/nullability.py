@@ -10,14 +10,14 @@ from dataclasses import dataclass
 class Nullability:
     """Whether an expression may be NULL."""
 
+    # False only if the expression is certainly never NULL; True if it may be or is unknown.
     nullable: bool
-    """False only if the expression is certainly never NULL; True if it may be or is unknown."""
 
+    # A short clause: ``u.name is NOT NULL``.
     reason: str
-    """A short clause: ``u.name is NOT NULL``."""
 
+    # The relation of an outer join whose missing row is the only cause of a NULL.
     missing_with: str | None = None
-    """The relation of an outer join whose missing row is the only cause of a NULL."""
 
 
 def never(reason: str) -> Nullability:

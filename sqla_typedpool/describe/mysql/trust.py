@@ -63,9 +63,10 @@ _OTHER_WORDS = _words("""
     regexp rlike select set then union when where xor
 """)
 _STATEMENTS = _words("( delete insert replace select update values with")
-# What only MySQL reads in this way: \' in strings, executable comments, -- that is no comment.
+# What only MySQL reads in this way: \' in strings; executable comments, -- that is no comment,
+# comments that begin with /* /* and end with the first */.
 _ESCAPED_QUOTE = re.compile(r"\\['\"]")
-_OTHER_COMMENT = re.compile(r"/\*M?!|--(?!\s|$)")
+_OTHER_COMMENT = re.compile(r"/\*M?!|--(?!\s|$)|/\*(?:(?!\*/).)*/\*", re.DOTALL)
 
 
 class Trust(IntEnum):
@@ -169,6 +170,8 @@ def _has_other_syntax(text: str) -> bool:
     outside, end = "", 0
     for token in tokens(_standard(text)):
         if token.kind in (TokenKind.STRING, TokenKind.NAME):
+            if token.kind is TokenKind.NAME and {'"', "`"} <= set(text[token.start : token.end]):
+                return True  # in MySQL, one of them does not end what the other one begins
             outside += text[end : token.start] + " "
             end = token.end
     return _OTHER_COMMENT.search(outside + text[end:]) is not None

@@ -22,10 +22,10 @@ def _words(text: str) -> frozenset[str]:
 # OIDs of types: catalog/pg_type.dat of PostgreSQL.
 _BYTEA, _INT8, _INT4, _TEXT, _FLOAT4, _FLOAT8 = 17, 20, 23, 25, 700, 701
 _BPCHAR, _BIT, _NUMERIC, _ANYARRAY, _TSVECTOR, _TSQUERY = 1042, 1560, 1700, 2277, 3614, 3615
+# time, timetz.
 TIMES = frozenset({1083, 1266})
-"""time, timetz."""
+# point, lseg, path, box, polygon, line, circle.
 GEOMETRIC = frozenset({600, 601, 602, 603, 604, 628, 718})
-"""point, lseg, path, box, polygon, line, circle."""
 
 _STRICT = _words("""
     abs ceil ceiling floor round sign sqrt cbrt power pow exp ln log log10 mod div gcd lcm factorial
@@ -71,43 +71,43 @@ _OPERATORS = _words("""
     |/ ||/ @ <<= >>= &< &> -|- @@ ~<~ ~<=~ ~>~ ~>=~ *= *<> *< *<= *> *>= !!
 """)
 
+# Never NULL, whatever the arguments; only ``f(VARIADIC NULL)`` is.
 NEVER_NULL = _words("""
     concat json_build_object json_build_array jsonb_build_object jsonb_build_array
     quote_nullable pg_typeof num_nulls num_nonnulls array_append array_prepend
     int4range int8range numrange daterange tsrange tstzrange enum_range enum_first enum_last
 """)
-"""Never NULL, whatever the arguments; only ``f(VARIADIC NULL)`` is."""
 
+# Never NULL if so many first arguments are not; the other arguments may be NULL.
 DECISIVE_ARGUMENTS: dict[str, int] = {
     **dict.fromkeys(_words("concat_ws format string_to_array array_positions"), 1),
     **dict.fromkeys(_words("array_remove array_replace"), 1),
     "array_to_string": 2,
 }
-"""Never NULL if so many first arguments are not; the other arguments may be NULL."""
 
+# Fields for which ``extract(field from 'infinity')`` is not NULL.
 FIELDS_OF_INFINITY = _words("""
     year years yr y isoyear decade decades dec century centuries c millennium millenniums mil
     millennia epoch julian
 """)
-"""Fields for which ``extract(field from 'infinity')`` is not NULL."""
 
+# Aggregates that are 0 for no rows.
 COUNTS = _words("count regr_count")
-"""Aggregates that are 0 for no rows."""
 
+# Aggregates that are never NULL for one row or more.
 COLLECTING = _words("array_agg json_agg jsonb_agg json_object_agg jsonb_object_agg")
-"""Aggregates that are never NULL for one row or more."""
 
+# Aggregates that are never NULL for one row or more if no argument is NULL in any of them.
 AGGREGATES = _words("""
     sum min max avg bool_and bool_or every string_agg bit_and bit_or bit_xor any_value var_pop
     stddev_pop range_agg range_intersect_agg covar_pop mode percentile_disc percentile_cont
 """)
-"""Aggregates that are never NULL for one row or more if no argument is NULL in any of them."""
 
+# The same for window functions that are not aggregates.
 WINDOW_VALUES = _words("first_value last_value")
-"""The same for window functions that are not aggregates."""
 
+# Window functions that do not depend on the frame.
 RANKS = _words("row_number rank dense_rank percent_rank cume_dist ntile")
-"""Window functions that do not depend on the frame."""
 
 # Set-returning functions of which the first column, or each of both columns, is never NULL.
 _FIRST_COLUMN = _words("""

@@ -14,9 +14,9 @@ from sqla_typedpool.describe.postgres import pg_enums as pg
 from sqla_typedpool.describe.postgres.nodes import Node, nodes_in, parse_nodes
 from sqla_typedpool.describe.postgres.session import Session
 
+# Objects with smaller OIDs come with the server (``FirstNormalObjectId``, access/transam.h);
+# applications cannot replace them.
 BUILT_IN = 16384
-"""Objects with smaller OIDs come with the server (``FirstNormalObjectId``, access/transam.h);
-applications cannot replace them."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class TableColumn:
 
     name: str
     type: str
+    # Whether NOT NULL is enforced for the rows of the relation and of its child tables.
     not_null: bool
-    """Whether NOT NULL is enforced for the rows of the relation and of its child tables."""
+    # The same for ``FROM ONLY relation``.
     not_null_only: bool
-    """The same for ``FROM ONLY relation``."""
+    # Whether it is a generated column that is computed when it is read.
     is_virtual: bool
-    """Whether it is a generated column that is computed when it is read."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,15 @@ class Relation:
 
     schema: str
     name: str
+    # A `RelationKind`.
     kind: str
-    """A `RelationKind`."""
+    # Whether it has INSTEAD OF triggers, or rules other than the one of a view.
     has_rules: bool
-    """Whether it has INSTEAD OF triggers, or rules other than the one of a view."""
     columns: dict[int, TableColumn]
+    # The query of a view.
     view: Node | None
-    """The query of a view."""
+    # The text of a view, for the fingerprint.
     definition: str = ""
-    """The text of a view, for the fingerprint."""
 
     @property
     def full_name(self) -> str:
@@ -68,13 +68,13 @@ class Function:
     oid: int
     schema: str
     name: str
+    # The OIDs of the arguments' types.
     arguments: tuple[int, ...]
-    """The OIDs of the arguments' types."""
     is_strict: bool
+    # Whether the planner may replace a call by a constant even if an argument is NULL.
     may_be_simplified: bool = False
-    """Whether the planner may replace a call by a constant even if an argument is NULL."""
+    # The signature, for the fingerprint.
     facts: str = ""
-    """The signature, for the fingerprint."""
 
     @property
     def is_built_in(self) -> bool:
@@ -158,8 +158,8 @@ class Catalog:
     session: Session
     relations: dict[int, Relation] = field(default_factory=dict)
     functions: dict[int, Function] = field(default_factory=dict)
+    # The OID of each operator's function, and the operator's name.
     operators: dict[int, tuple[int, str]] = field(default_factory=dict)
-    """The OID of each operator's function, and the operator's name."""
 
     async def learn(self, tree: Node | None) -> References:
         """Fetch and return everything that a statement uses, in its views too."""

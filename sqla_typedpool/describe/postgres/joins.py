@@ -30,8 +30,8 @@ _TYPES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 _UNKNOWN_TYPE = ("JOIN", ("left", "right"))
 
+# A part of the FROM clause: the indexes of its relations and joins in the range table.
 Subtree: TypeAlias = frozenset[int]
-"""A part of the FROM clause: the indexes of its relations and joins in the range table."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Extension:
 
     join: int
     side: str
+    # ``LEFT JOIN``.
     word: str
-    """``LEFT JOIN``."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class _Condition:
 
     columns: ColumnRefs
     subtree: Subtree
+    # The condition counts only when all of these are ruled out.
     unless: tuple[Extension, ...] = ()
-    """The condition counts only when all of these are ruled out."""
 
 
 class Joins:

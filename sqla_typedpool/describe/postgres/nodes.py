@@ -35,8 +35,8 @@ class Node:
     A value is a string (numbers and booleans too), None, a list, a node, or a `Datum`.
     """
 
+    # The type's name: ``VAR``.
     kind: str
-    """The type's name: ``VAR``."""
     fields: dict[str, Any]
 
     def __getattr__(self, name: str) -> Any:

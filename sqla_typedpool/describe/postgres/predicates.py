@@ -19,12 +19,12 @@ from sqla_typedpool.describe.postgres.nodes import Datum, Node, nodes_in
 class ColumnRef(NamedTuple):
     """A column as a node tree refers to it."""
 
+    # 0 = of this query, 1 = of the query around it, ...
     levels_up: int
-    """0 = of this query, 1 = of the query around it, ..."""
+    # Index in that query's range table, from 1.
     relation: int
-    """Index in that query's range table, from 1."""
+    # The column's number, from 1; 0 is the whole row.
     number: int
-    """The column's number, from 1; 0 is the whole row."""
 
 
 ColumnRefs = frozenset[ColumnRef]

@@ -32,18 +32,18 @@ class Inference:
     """What all scopes of one statement share."""
 
     catalog: Catalog
+    # By the kind of a node. A kind without a rule may be NULL.
     rules: Mapping[str, Rule]
-    """By the kind of a node. A kind without a rule may be NULL."""
+    # The names of ``$1``, ``$2``, ...
     parameters: Sequence[str]
-    """The names of ``$1``, ``$2``, ..."""
+    # The names of the parameters that are never None.
     never_null: frozenset[str]
-    """The names of the parameters that are never None."""
+    # Columns of queries that were inferred before: by `Scope.identity` and number.
     known: dict[tuple[object, int], Nullability] = field(default_factory=dict)
-    """Columns of queries that were inferred before: by `Scope.identity` and number."""
+    # The assumptions about columns of the recursive CTEs being inferred: by `id` of the CTE.
     assumed: dict[int, dict[int, Nullability]] = field(default_factory=dict)
-    """The assumptions about columns of the recursive CTEs being inferred: by `id` of the CTE."""
+    # By `id` of the query.
     joins: dict[int, Joins] = field(default_factory=dict)
-    """By `id` of the query."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,18 +52,18 @@ class Scope:
 
     inference: Inference
     query: Node
+    # The query around it.
     parent: Scope | None = None
-    """The query around it."""
+    # Whether expressions are evaluated before rows are grouped: arguments of an aggregate.
     before_grouping: bool = False
-    """Whether expressions are evaluated before rows are grouped: arguments of an aggregate."""
+    # The join whose rows expressions are evaluated for; None = the rows of all joins.
     within_join: int | None = None
-    """The join whose rows expressions are evaluated for; None = the rows of all joins."""
+    # The subquery of ``x IN (SELECT ...)``, while the comparison is inferred.
     compared: Scope | None = None
-    """The subquery of ``x IN (SELECT ...)``, while the comparison is inferred."""
+    # Whether the statement writes through this view: its WHERE was true of the old rows only.
     is_written_view: bool = False
-    """Whether the statement writes through this view: its WHERE was true of the old rows only."""
+    # Columns that are not NULL wherever this branch of a CASE is evaluated.
     guards: ColumnRefs = frozenset()
-    """Columns that are not NULL wherever this branch of a CASE is evaluated."""
 
     def infer(self, node: Any) -> Nullability:
         """Return whether an expression of this query may be NULL.

@@ -36,12 +36,12 @@ class _TypeRow:
     schema: str
     name: str
     sql_name: str
+    # A `TypeKind`.
     kind: str
-    """A `TypeKind`."""
+    # The OID of an array's elements; 0 = it is not an array.
     element: int
-    """The OID of an array's elements; 0 = it is not an array."""
+    # The OID of a domain's base type; 0 = it is not a domain.
     base: int
-    """The OID of a domain's base type; 0 = it is not a domain."""
     labels: list[str]
     field_names: list[str]
     field_types: list[int]

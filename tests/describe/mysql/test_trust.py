@@ -64,6 +64,11 @@ STATEMENTS = [
     ("SELECT '\\'', max(id), '\\'', id FROM t", NOTHING),
     ("SELECT 5--1, max(id), id FROM t", NOTHING),
     ("SELECT id # '\n, max(id) -- '\nFROM t", NOTHING),
+    ("SELECT id =# '\n1, max(id) -- '\nFROM t", NOTHING),
+    ('SELECT "`", max(id), "`", id FROM t', NOTHING),
+    ('SELECT `a"`, max(id), `"b`, id FROM t', NOTHING),
+    ("SELECT /* /* */ max(id), id FROM t", NOTHING),
+    ("SELECT id, '\"', '`', '--', '/*!', '/* /*', `--`, \"it's\" /* ' */ FROM t -- '", ALL),
 ]
 
 
