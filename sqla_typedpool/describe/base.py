@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -15,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqla_typedpool._sqlalchemy.compiling import CompiledStatement, ResultColumn, compile_statement
 from sqla_typedpool.describe.deadline import within
 from sqla_typedpool.describe.model import ColumnDescription, Description, ParameterDescription
+from sqla_typedpool.describe.nullability import Nullability
 from sqla_typedpool.errors import Refused
 from sqla_typedpool.mapping.dbtypes import DbType
 from sqla_typedpool.statement import as_executable
@@ -112,12 +114,16 @@ class Describer(ABC):
 
     def _check_characters(self, sql: str) -> None:
         """Refuse characters on which drivers fail; some lose the connection."""
-        for position, character in enumerate(sql):
-            if character in self._unsendable or "\ud800" <= character <= "\udfff":
-                raise Refused(
-                    f"the character {character!r} cannot be sent to the database",
-                    position=position,
-                )
+        if found := re.search(f"[{self._unsendable}\ud800-\udfff]", sql):
+            message = f"the character {found[0]!r} cannot be sent to the database"
+            raise Refused(message, position=found.start())
+
+
+def described_column(
+    name: str, db_type: DbType, null: Nullability, origin: str | None
+) -> ColumnDescription:
+    """Return the description of a column with this nullability."""
+    return ColumnDescription(name, db_type, null.nullable, null.reason, origin, null.missing_with)
 
 
 def _parameters(

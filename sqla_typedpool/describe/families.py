@@ -10,9 +10,6 @@ from dataclasses import dataclass
 class Family:
     """A kind of database."""
 
-    # As in `Description.family`: ``"postgresql"``, ``"sqlite"`` or ``"mysql"``.
-    name: str
-
     # The name for people: ``PostgreSQL``.
     label: str
 
@@ -24,11 +21,9 @@ class Family:
 
 
 _PACKAGE = "sqla_typedpool.describe"
-_POSTGRES = Family(
-    "postgresql", "PostgreSQL", ("asyncpg", "psycopg"), f"{_PACKAGE}.postgres.describer"
-)
-_SQLITE = Family("sqlite", "SQLite", ("aiosqlite",), f"{_PACKAGE}.sqlite.describer")
-_MYSQL = Family("mysql", "MySQL/MariaDB", ("aiomysql", "asyncmy"), f"{_PACKAGE}.mysql.describer")
+_POSTGRES = Family("PostgreSQL", ("asyncpg", "psycopg"), f"{_PACKAGE}.postgres.describer")
+_SQLITE = Family("SQLite", ("aiosqlite",), f"{_PACKAGE}.sqlite.describer")
+_MYSQL = Family("MySQL/MariaDB", ("aiomysql", "asyncmy"), f"{_PACKAGE}.mysql.describer")
 
 # The families by the name of SQLAlchemy's dialect. The name of a family is one too.
 FAMILIES: Mapping[str, Family] = {

@@ -17,13 +17,10 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sqla_typedpool._sqlalchemy.compiling import CompiledStatement
-from sqla_typedpool.describe.base import DatabaseReport, Describer
+from sqla_typedpool.describe.base import DatabaseReport, Describer, described_column
 from sqla_typedpool.describe.model import ColumnDescription
-from sqla_typedpool.describe.mysql.packets import (
-    ColumnDefinition,
-    parse_definition,
-    parse_prepare_ok,
-)
+from sqla_typedpool.describe.mysql import packets
+from sqla_typedpool.describe.mysql.packets import ColumnDefinition
 from sqla_typedpool.describe.mysql.trust import FlagTrust, Schema, words_of
 from sqla_typedpool.errors import CannotRun, Refused
 from sqla_typedpool.mapping.dbtypes import DbType, mysql_type
@@ -33,6 +30,10 @@ _PREPARE, _CLOSE = 0x16, 0x19
 _DEPRECATE_EOF = 1 << 24
 _NOT_PREPARABLE = 1295  # "not supported in the prepared statement protocol yet"
 
+_ENUMS = """
+SELECT column_name, column_type FROM information_schema.columns
+WHERE table_schema = %s AND table_name = %s AND data_type = 'enum'
+"""
 _TEXTS = frozenset({15, 247, 248, 249, 250, 251, 252, 253, 254})
 _BINARY = 63  # the character set of bytes
 
@@ -42,8 +43,7 @@ async def open_describer(
     connection: AsyncConnection, timeout: float
 ) -> AsyncGenerator[Describer, None]:
     """Open a describer on this connection; see `sqla_typedpool.describe.describer`."""
-    raw = await connection.get_raw_connection()
-    driver: Any = raw.driver_connection
+    driver: Any = (await connection.get_raw_connection()).driver_connection
     if not hasattr(driver, "_execute_command"):
         raise CannotRun(
             f"statements cannot be described through {type(driver).__module__}; next: use "
@@ -106,10 +106,7 @@ class MySQLDescriber(Describer):
         if not definitions and (select := _select_of_returning(sql)):
             definitions = await self._prepare(select)
         trust = self._schema.flag_trust(sql, len(definitions))
-        columns = [
-            await self._column(index, definition, trust)
-            for index, definition in enumerate(definitions)
-        ]
+        columns = [await self._column(trust, *each) for each in enumerate(definitions)]
         facts = [
             repr((each, column.db_type, column.nullable))
             for each, column in zip(definitions, columns, strict=True)
@@ -117,16 +114,13 @@ class MySQLDescriber(Describer):
         return DatabaseReport(columns, facts)
 
     async def _column(
-        self, index: int, definition: ColumnDefinition, trust: FlagTrust
+        self, trust: FlagTrust, index: int, definition: ColumnDefinition
     ) -> ColumnDescription:
         nullability = trust.nullability(index, definition)
         parts = definition.schema, definition.org_table, definition.org_name
-        return ColumnDescription(
-            definition.name,
-            await self._db_type(definition),
-            nullability.nullable,
-            nullability.reason,
-            ".".join(parts) if definition.org_table and definition.org_name else None,
+        origin = ".".join(parts) if definition.org_table and definition.org_name else None
+        return described_column(
+            definition.name, await self._db_type(definition), nullability, origin
         )
 
     async def _prepare(self, sql: str) -> list[ColumnDefinition]:
@@ -141,18 +135,18 @@ class MySQLDescriber(Describer):
 
     async def _exchange(self, sql: str) -> list[ColumnDefinition]:
         await self._driver._execute_command(_PREPARE, sql)
-        number, columns, parameters = parse_prepare_ok(await self._packet())
+        number, columns, parameters = packets.parse_prepare_ok(await self._packet())
         await self._packets(parameters)
-        definitions = list(map(parse_definition, await self._packets(columns)))
+        definitions = list(map(packets.parse_definition, await self._packets(columns)))
         await self._driver._execute_command(_CLOSE, struct.pack("<I", number))
         return definitions
 
     async def _packets(self, count: int) -> list[bytes]:
         """Read a list of packets, and the packet at its end unless the server omits it."""
-        packets = [await self._packet() for _ in range(count)]
+        found = [await self._packet() for _ in range(count)]
         if count and not getattr(self._driver, "_client_flag", 0) & _DEPRECATE_EOF:
             await self._packet()
-        return packets
+        return found
 
     async def _packet(self) -> bytes:
         read = getattr(self._driver, "_read_packet", None) or self._driver.read_packet
@@ -171,13 +165,7 @@ class MySQLDescriber(Describer):
     async def _labels_of(self, schema: str, table: str) -> dict[str, tuple[str, ...]]:
         """Return the labels of a table's enums by the column's name."""
         if (schema, table) not in self._labels:
-            rows = await _rows(
-                self._connection,
-                "SELECT column_name, column_type FROM information_schema.columns"
-                " WHERE table_schema = %s AND table_name = %s AND data_type = 'enum'",
-                schema,
-                table,
-            )
+            rows = await _rows(self._connection, _ENUMS, schema, table)
             self._labels[schema, table] = {name: _labels(kind) for name, kind in rows}
         return self._labels[schema, table]
 

@@ -60,17 +60,14 @@ class Analyzer:
     async def create(cls, session: Session) -> Analyzer:
         """Find out whether this session can create temporary functions."""
         ((version, standby, read_only, has_temp, trigger),) = await session.fetch(_STATE)
-        obstacle = ""
-        if version < 140000:
-            obstacle = "the server is older than PostgreSQL 14"
-        elif standby:
-            obstacle = "the server is a standby"
-        elif read_only:
-            obstacle = "the transaction is read-only"
-        elif not has_temp:
-            obstacle = "the role lacks the privilege TEMP"
-        elif trigger is not None:
-            obstacle = f"the event trigger {trigger} would run"
+        obstacles = {
+            "the server is older than PostgreSQL 14": version < 140000,
+            "the server is a standby": standby,
+            "the transaction is read-only": read_only,
+            "the role lacks the privilege TEMP": not has_temp,
+            f"the event trigger {trigger} would run": trigger is not None,
+        }
+        obstacle = next((text for text, is_present in obstacles.items() if is_present), "")
         return cls(session, version, obstacle or await _create_schema(session))
 
     async def analyze(self, sql: str, prepared: PreparedStatement, types: Types) -> Analysis:

@@ -7,16 +7,16 @@ transaction, that is always rolled back.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import chain, repeat
 from math import ceil
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sqla_typedpool._sqlalchemy.compiling import CompiledStatement
-from sqla_typedpool.describe.base import DatabaseReport, Describer
-from sqla_typedpool.describe.model import ColumnDescription
+from sqla_typedpool.describe.base import DatabaseReport, Describer, described_column
 from sqla_typedpool.describe.nullability import Nullability, maybe
 from sqla_typedpool.describe.postgres.analysis import Analysis, Analyzer
 from sqla_typedpool.describe.postgres.catalog import Catalog
@@ -26,7 +26,7 @@ from sqla_typedpool.describe.postgres.nodes import Node
 from sqla_typedpool.describe.postgres.outputs import entries, infer_statement
 from sqla_typedpool.describe.postgres.privileges import Privileges
 from sqla_typedpool.describe.postgres.scope import Inference
-from sqla_typedpool.describe.postgres.session import PreparedStatement, Session, session_for
+from sqla_typedpool.describe.postgres.session import Session, session_for
 from sqla_typedpool.describe.postgres.types import Types
 from sqla_typedpool.errors import CannotRun, Refused
 
@@ -82,33 +82,20 @@ class PostgresDescriber(Describer):
         names = tuple(placeholder.name for placeholder in compiled.placeholders)
         inference = Inference(self._catalog, RULES, names, never_null)
         analysis, nullability = _nullability(analysis, inference, len(type_codes))
+        listed = [] if analysis.query is None else entries(analysis.query)
+        origins = chain((_origin(entry, self._catalog) for entry in listed), repeat(None))
+        columns = zip(prepared.columns, nullability, origins, strict=False)
         facts = facts_of(analysis.query, references)
         return DatabaseReport(
-            columns=self._columns(prepared, nullability, _origins(analysis, self._catalog)),
+            columns=[
+                described_column(name, self._types.db_type(oid), found, origin)
+                for (name, oid), found, origin in columns
+            ],
             catalog_facts=facts + self._types.facts((*prepared.parameters, *type_codes)),
             type_codes=type_codes,
             parameter_types=list(map(self._types.db_type, prepared.parameters)),
             notes=(analysis.note,) if analysis.note and type_codes else (),
         )
-
-    def _columns(
-        self,
-        prepared: PreparedStatement,
-        nullability: list[Nullability],
-        origins: Iterator[str | None],
-    ) -> list[ColumnDescription]:
-        columns = zip(prepared.columns, nullability, origins, strict=False)
-        return [
-            ColumnDescription(
-                name,
-                self._types.db_type(oid),
-                inferred.nullable,
-                inferred.reason,
-                origin,
-                inferred.missing_with,
-            )
-            for (name, oid), inferred, origin in columns
-        ]
 
 
 def _nullability(
@@ -125,15 +112,6 @@ def _nullability(
         note = f"nullability is unknown: the server's analysis was not understood ({error!r})"
         return replace(analysis, note=note), unknown
     return analysis, inferred if len(inferred) == count else unknown
-
-
-def _origins(analysis: Analysis, catalog: Catalog) -> Iterator[str | None]:
-    """Yield the origin of each column, and None for ever after the last one."""
-    if analysis.query is not None:
-        for entry in entries(analysis.query):
-            yield _origin(entry, catalog)
-    while True:
-        yield None
 
 
 def _origin(entry: Node, catalog: Catalog) -> str | None:

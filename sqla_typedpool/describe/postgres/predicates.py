@@ -169,14 +169,12 @@ def _of_equal(sides: list[Node], catalog: Catalog) -> ColumnRefs:
 
 def _of_null_test(node: Node, outcome: Outcome, catalog: Catalog) -> ColumnRefs:
     is_row = node.flag("argisrow")
-    if (node.nulltesttype, outcome) == (pg.NullTestType.IS_NOT_NULL, Outcome.TRUE):
+    test = node.nulltesttype, outcome
+    if test == (pg.NullTestType.IS_NOT_NULL, Outcome.TRUE):
         if node.arg.kind == "ROWEXPR":  # true if each field of the row is not NULL
             return _all_not_null(node.arg.nodes("args"), catalog) if is_row else _NONE
         return _not_null(node.arg, Outcome.NOT_NULL, catalog)
     # Of a row, the opposite of IS NULL means only that not every field is NULL.
-    if (node.nulltesttype, outcome) == (
-        pg.NullTestType.IS_NULL,
-        Outcome.FALSE,
-    ) and not is_row:
+    if test == (pg.NullTestType.IS_NULL, Outcome.FALSE) and not is_row:
         return _not_null(node.arg, Outcome.NOT_NULL, catalog)
     return _NONE

@@ -112,14 +112,13 @@ async def session_for(connection: AsyncConnection, timeout: float) -> Session:
     """
     driver: Any = (await connection.get_raw_connection()).driver_connection
     package = type(driver).__module__.partition(".")[0]
-    if package == "asyncpg":
-        return AsyncpgSession(connection, driver, timeout)
-    if package == "psycopg":
-        return PsycopgSession(connection, driver, timeout)
-    raise CannotRun(
-        f"statements cannot be described through the driver {package}; next: use an engine for "
-        "postgresql+asyncpg or postgresql+psycopg"
-    )
+    session = {"asyncpg": AsyncpgSession, "psycopg": PsycopgSession}.get(package)
+    if session is None:
+        raise CannotRun(
+            f"statements cannot be described through the driver {package}; next: use an engine "
+            "for postgresql+asyncpg or postgresql+psycopg"
+        )
+    return session(connection, driver, timeout)
 
 
 class AsyncpgSession(Session):
@@ -186,8 +185,7 @@ class PsycopgSession(Session):
                 else:
                     escaped = sql.replace("%", "%%").replace("$1", "%s")
                     await cursor.execute(escaped, (value,), prepare=False)
-                found: list[tuple[Any, ...]] = await cursor.fetchall() if cursor.description else []
-                return found
+                return await cursor.fetchall() if cursor.description else []
 
     async def execute(self, script: str) -> None:
         with _psycopg_errors():

@@ -19,9 +19,9 @@ import apsw.ext
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sqla_typedpool._sqlalchemy.compiling import CompiledStatement
-from sqla_typedpool.describe.base import DatabaseReport, Describer
+from sqla_typedpool.describe.base import DatabaseReport, Describer, described_column
 from sqla_typedpool.describe.model import ColumnDescription
-from sqla_typedpool.describe.nullability import Nullability, maybe, never
+from sqla_typedpool.describe.nullability import maybe, never
 from sqla_typedpool.describe.sqlite.expressions import Columns, SelectColumn
 from sqla_typedpool.describe.sqlite.functions import (
     COLLATIONS,
@@ -139,13 +139,8 @@ class SQLiteDescriber(Describer):
         if columns is None or len(columns) != len(reported):
             unknown = SelectColumn("", maybe("nothing is known about this statement"))
             columns = [unknown] * len(reported)
-        return DatabaseReport(
-            [
-                _column(each, column.nullability)
-                for each, column in zip(reported, columns, strict=True)
-            ],
-            self._definitions_used(compiled.sql),
-        )
+        described = [_column(*each) for each in zip(reported, columns, strict=True)]
+        return DatabaseReport(described, self._definitions_used(compiled.sql))
 
     def _infer(self, sql: str, *, never_null: bool) -> Columns | None:
         if self._functions.is_known_replaced:
@@ -166,12 +161,12 @@ class SQLiteDescriber(Describer):
 
     def _definitions_used(self, sql: str) -> list[str]:
         """Return the definitions whose names the statement contains, and those of all views."""
-        words = set(re.findall(r"\w+", sql.lower()))
-        return [
-            each
-            for each in self._schema
-            if " view " in each.lower() or words & set(re.findall(r"\w+", each.lower()))
-        ]
+        names = _words(sql)
+        return [each for each in self._schema if " view " in each.lower() or names & _words(each)]
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.lower()))
 
 
 def _hint(message: str) -> str:
@@ -184,8 +179,8 @@ def _tables(copy: apsw.Connection) -> dict[str, SQLiteTable]:
     """Return every table and view, but not those whose name is in two databases."""
     found: dict[str, SQLiteTable] = {}
     ambiguous: set[str] = set()
-    rows = list(copy.execute("SELECT schema, name, type, wr FROM pragma_table_list"))
-    for schema, name, kind, is_without_rowid in rows:
+    query = "SELECT schema, name, type, wr FROM pragma_table_list"
+    for schema, name, kind, is_without_rowid in list(copy.execute(query)):
         key = str(name).lower()
         if key in found:
             ambiguous.add(key)
@@ -221,13 +216,8 @@ def _table(copy: Any, schema: str, name: str, kind: str, is_without_rowid: bool)
     return SQLiteTable(columns)
 
 
-def _column(reported: Sequence[Any], nullability: Nullability) -> ColumnDescription:
+def _column(reported: Sequence[Any], inferred: SelectColumn) -> ColumnDescription:
     name, declared, database, table, column = reported
-    return ColumnDescription(
-        name,
-        sqlite_type(declared or ("no declared type" if column else "expression")),
-        nullability.nullable,
-        nullability.reason,
-        f"{database}.{table}.{column}" if column else None,
-        nullability.missing_with,
-    )
+    db_type = sqlite_type(declared or ("no declared type" if column else "expression"))
+    origin = f"{database}.{table}.{column}" if column else None
+    return described_column(name, db_type, inferred.nullability, origin)

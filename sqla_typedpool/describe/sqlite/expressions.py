@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from sqlglot import exp
 
-from sqla_typedpool.describe.nullability import Nullability, maybe, never
+from sqla_typedpool.describe.nullability import Nullability, any_of, maybe, never
 from sqla_typedpool.describe.sqlite.aggregates import HasColumn, is_count, is_own_count
 
 _RANK = getattr(exp, "Rank", exp.RowNumber)  # older releases of sqlglot have no class for it
@@ -107,7 +107,7 @@ class Expressions:
                 return maybe(f"nothing is known about this form of {node.key}")
             operands = (node.args.get(name) for name in ("this", "expression"))
             parts = self._all([each for each in operands if each is not None], scope)
-            return nullable_if_any(parts, "no operand is NULL")
+            return any_of(parts, "no operand is NULL")
         if isinstance(node, exp.Subquery):
             return self._scalar_subquery(node.this)
         return maybe(f"nothing is known about {node.key}")
@@ -120,7 +120,7 @@ class Expressions:
         if default is None:
             return maybe("CASE without ELSE")
         results = [branch.args["true"] for branch in node.args["ifs"]]
-        return nullable_if_any(self._all([*results, default], scope), "no branch of CASE is NULL")
+        return any_of(self._all([*results, default], scope), "no branch of CASE is NULL")
 
     def _scalar_subquery(self, node: Any) -> Nullability:
         is_plain = isinstance(node, exp.Select) and not clauses_of(node) - _COUNT_CLAUSES
@@ -140,13 +140,7 @@ class Expressions:
         if (table, name) in scope.proven or (not others and (alias, name) in scope.proven):
             return never(f"WHERE excludes NULL in {name}")
         # a column that USING merges comes from one side or the other
-        return nullable_if_any([each for _, each in found], first.reason) if others else first
-
-
-def nullable_if_any(parts: Sequence[Nullability], otherwise: str) -> Nullability:
-    """Return the first nullable part's reason, or never NULL for the reason ``otherwise``."""
-    nullable = [part for part in parts if part.nullable]
-    return maybe(nullable[0].reason) if nullable else never(otherwise)
+        return any_of([each for _, each in found], first.reason) if others else first
 
 
 def proven_by(condition: Any) -> Iterator[tuple[str, str]]:

@@ -16,7 +16,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from sqla_typedpool.describe.nullability import Nullability, maybe
+from sqla_typedpool.describe.nullability import Nullability, any_of, maybe
 from sqla_typedpool.describe.sqlite.aggregates import has_plain_column, may_aggregate
 from sqla_typedpool.describe.sqlite.expressions import (
     Columns,
@@ -25,7 +25,6 @@ from sqla_typedpool.describe.sqlite.expressions import (
     SelectColumn,
     SelectScope,
     clauses_of,
-    nullable_if_any,
     proven_by,
 )
 from sqla_typedpool.tokens import TokenKind, tokens
@@ -58,11 +57,7 @@ _TABLE_CLAUSES = frozenset({"this", "alias", "db", "joins"})
 
 
 def infer_columns(
-    sql: str,
-    tables: Mapping[str, SQLiteTable],
-    aggregates: frozenset[str],
-    *,
-    never_null: bool,
+    sql: str, tables: Mapping[str, SQLiteTable], aggregates: frozenset[str], *, never_null: bool
 ) -> Columns | None:
     """Return the columns of a statement; None if nothing is known about it.
 
@@ -203,14 +198,9 @@ class _Inferrer:
             raise _UnknownSyntax
         if isinstance(node, exp.Except):
             return left
-        is_union = isinstance(node, exp.Union)
+        combine = _of_union if isinstance(node, exp.Union) else _of_intersect
         return [
-            SelectColumn(
-                one.name,
-                nullable_if_any([one.nullability, other.nullability], one.nullability.reason)
-                if is_union
-                else _of_intersect(one.nullability, other.nullability),
-            )
+            SelectColumn(one.name, combine(one.nullability, other.nullability))
             for one, other in zip(left, right, strict=True)
         ]
 
@@ -250,6 +240,10 @@ class _Inferrer:
         yield SelectColumn(name, self._expressions.infer(inner, scope))
 
 
+def _of_union(one: Nullability, other: Nullability) -> Nullability:
+    return any_of([one, other], one.reason)
+
+
 def _of_intersect(one: Nullability, other: Nullability) -> Nullability:
     return other if one.nullable else one
 
@@ -259,15 +253,12 @@ def _derived(alias: str, columns: Columns) -> FromItem:
 
     So rows that are missing inside of two subqueries are not confused.
     """
-    return FromItem(
-        alias,
-        [
-            SelectColumn(name, replace(each, missing_with=f"{alias}.{each.missing_with}"))
-            if each.missing_with
-            else SelectColumn(name, each)
-            for name, each in columns
-        ],
-    )
+    return FromItem(alias, [SelectColumn(name, _inside(alias, each)) for name, each in columns])
+
+
+def _inside(alias: str, own: Nullability) -> Nullability:
+    inner = own.missing_with
+    return replace(own, missing_with=f"{alias}.{inner}") if inner else own
 
 
 def view_select(definition: str) -> str:
