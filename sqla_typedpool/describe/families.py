@@ -25,7 +25,7 @@ _POSTGRES = Family("PostgreSQL", ("asyncpg", "psycopg"), f"{_PACKAGE}.postgres.d
 _SQLITE = Family("SQLite", ("aiosqlite",), f"{_PACKAGE}.sqlite.describer")
 _MYSQL = Family("MySQL/MariaDB", ("aiomysql", "asyncmy"), f"{_PACKAGE}.mysql.describer")
 
-# The families by the name of SQLAlchemy's dialect. The name of a family is one too.
+# By the name of the dialect in SQLAlchemy. `Description.family` is such a name, too.
 FAMILIES: Mapping[str, Family] = {
     "mariadb": _MYSQL,
     "mysql": _MYSQL,

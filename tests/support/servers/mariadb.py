@@ -107,6 +107,8 @@ class MariaDB:
             f"--socket={self._folder / 'socket'}",
             f"--pid-file={self._folder / 'pid'}",
             f"--init-file={self._folder / 'init.sql'}",
+            # in a shared folder, a server that starts deletes the temporary files of others
+            f"--tmpdir={self._folder}",
             "--bind-address=127.0.0.1",
             "--skip-name-resolve",
             "--innodb-flush-log-at-trx-commit=0",
