@@ -53,7 +53,7 @@ def described(answer: Answer, sql: str = "SELECT 1") -> float:
             await SQLiteWithout(answer).describe(sql)
         assert str(raised.value) == (
             f"the database did not describe {sql!r} within 10 s; next: check whether a table "
-            "is locked, or raise the timeout"
+            "is locked, or set a longer timeout"
         )
         return virtual_clock.now() - began
 

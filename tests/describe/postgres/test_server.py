@@ -62,7 +62,7 @@ def test_a_locked_table_exceeds_the_timeout_and_the_next_statement_is_described(
                 seconds = time.monotonic() - began
                 assert str(raised.value) == (
                     "the database did not describe 'SELECT id FROM person' within 0.5 s; next: "
-                    "check whether a table is locked, or raise the timeout"
+                    "check whether a table is locked, or set a longer timeout"
                 )
                 assert nullability(await database.describe("SELECT id FROM team")) == "0"
         return seconds
