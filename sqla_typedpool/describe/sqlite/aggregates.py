@@ -9,9 +9,12 @@ If it is not certain which SELECT an aggregate belongs to, it may belong to any 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlglot import exp
+
+# The base class of sqlglot's nodes. Its public name differs from version to version.
+SyntaxNode: TypeAlias = Any
 
 # Whether a name is a table's, and the table has this column; both names in lower case.
 HasColumn = Callable[[str, str], bool]
@@ -20,7 +23,7 @@ _WRAPPERS = (exp.Filter, exp.IgnoreNulls, exp.RespectNulls)
 
 
 def may_aggregate(
-    node: exp.Expression,
+    node: SyntaxNode,
     aggregates: frozenset[str],
     has_column: HasColumn,
     subqueries: tuple[exp.Select, ...] = (),
@@ -51,7 +54,7 @@ def _parts_of_window(window: exp.Window) -> Iterator[Any]:
     yield from (part for part in window.iter_expressions() if part is not window.this)
 
 
-def _is_aggregate(node: exp.Expression, aggregates: frozenset[str]) -> bool:
+def _is_aggregate(node: SyntaxNode, aggregates: frozenset[str]) -> bool:
     if isinstance(node, exp.Anonymous):
         return node.name.lower() in aggregates
     if isinstance(node, (exp.Max, exp.Min)) and node.expressions:
@@ -60,7 +63,7 @@ def _is_aggregate(node: exp.Expression, aggregates: frozenset[str]) -> bool:
 
 
 def _belongs_to(
-    aggregate: exp.Expression, selects: tuple[exp.Select, ...], has_column: HasColumn
+    aggregate: SyntaxNode, selects: tuple[exp.Select, ...], has_column: HasColumn
 ) -> bool:
     """Return whether an aggregate certainly belongs to one of these."""
     return bool(selects) and all(
@@ -77,7 +80,7 @@ def _reads(select: exp.Select, column: exp.Column, has_column: HasColumn) -> boo
     )
 
 
-def from_items(select: exp.Expression) -> Iterator[Any]:
+def from_items(select: SyntaxNode) -> Iterator[Any]:
     """Yield the tables and subqueries of a FROM clause, without those of nested joins."""
     start = select.args.get("from_") or select.args.get("from")  # "from": older sqlglot
     if start is not None:
@@ -85,7 +88,7 @@ def from_items(select: exp.Expression) -> Iterator[Any]:
     yield from (join.this for join in select.args.get("joins") or ())
 
 
-def has_plain_column(node: exp.Expression, aggregates: frozenset[str]) -> bool:
+def has_plain_column(node: SyntaxNode, aggregates: frozenset[str]) -> bool:
     """Return whether an expression reads a column, or ``*``, outside of an aggregate."""
     if isinstance(node, (exp.Column, exp.Star)):
         return True
