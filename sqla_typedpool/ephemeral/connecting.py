@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import subprocess
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, RowMapping, text
@@ -75,6 +76,7 @@ def run_in_thread(work: Callable[[], Coroutine[Any, Any, T]], seconds: float = B
 
     :raises asyncio.TimeoutError: the coroutine took longer than ``seconds``.
     """
+    outcome: Future[T] = Future()
     task: asyncio.Task[Any] | None = None
     is_cancelled = False
 
@@ -85,15 +87,25 @@ def run_in_thread(work: Callable[[], Coroutine[Any, Any, T]], seconds: float = B
             raise asyncio.CancelledError
         return await asyncio.wait_for(work(), seconds)
 
-    with ThreadPoolExecutor(1, "typedpool") as executor:  # waits for the thread at the end
+    def run() -> None:
         try:
-            return executor.submit(lambda: asyncio.run(main())).result()
-        except BaseException:
-            is_cancelled = True
-            if task is not None:
-                with suppress(RuntimeError):  # the loop is closed: the coroutine has ended
-                    task.get_loop().call_soon_threadsafe(task.cancel)
-            raise
+            outcome.set_result(asyncio.run(main()))
+        except BaseException as error:  # noqa: BLE001 - raised in the calling thread
+            outcome.set_exception(error)
+
+    # Not an executor: it does not wait for a thread if the interrupt comes while it starts it.
+    thread = Thread(target=run, name="typedpool")
+    try:
+        thread.start()
+        return outcome.result()  # not join(): on Python 3.10 an interrupted join never returns
+    except BaseException:
+        is_cancelled = True
+        if task is not None:
+            with suppress(RuntimeError):  # the loop is closed: the coroutine has ended
+                task.get_loop().call_soon_threadsafe(task.cancel)
+        if thread.ident is not None:
+            wait([outcome])
+        raise
 
 
 def run_statements(url: str, *statements: str, **values: Any) -> Sequence[RowMapping]:
