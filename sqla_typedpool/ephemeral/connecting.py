@@ -26,6 +26,8 @@ BUILD_SECONDS = 300.0
 CONNECT_SECONDS = 10.0
 STATEMENT_SECONDS = 60.0
 
+_WAKE_SECONDS = 0.5  # the delay of an interrupt, at most
+
 # The errors of a connection and its statements. On Python 3.10 asyncio's error is no OSError.
 CONNECTION_ERRORS = (OSError, SQLAlchemyError, asyncio.TimeoutError)
 
@@ -97,7 +99,10 @@ def run_in_thread(work: Callable[[], Coroutine[Any, Any, T]], seconds: float = B
     thread = Thread(target=run, name="typedpool")
     try:
         thread.start()
-        return outcome.result()  # not join(): on Python 3.10 an interrupted join never returns
+        # An interrupt may be delivered to the other thread. It is raised here when this one wakes.
+        while not wait([outcome], _WAKE_SECONDS).done:
+            pass
+        return outcome.result()
     except BaseException:
         is_cancelled = True
         if task is not None:

@@ -269,11 +269,23 @@ def test_a_coroutine_runs_in_another_thread_beside_a_running_loop() -> None:
     assert thread != threading.current_thread().name
 
 
-def test_an_interrupt_cancels_the_coroutine_in_the_other_thread() -> None:
+def interrupt_the_process() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def interrupt_this_thread() -> None:
+    """Deliver the signal to the thread of the coroutine, as the kernel may do."""
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("interrupt", [interrupt_the_process, interrupt_this_thread])
+def test_an_interrupt_cancels_the_coroutine_in_the_other_thread(
+    interrupt: Callable[[], None],
+) -> None:
     cancelled = threading.Event()
 
     async def work() -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        interrupt()
         try:
             await asyncio.sleep(30)
         except asyncio.CancelledError:

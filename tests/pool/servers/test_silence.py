@@ -318,6 +318,7 @@ def test_a_transaction_block_that_raises_on_a_silent_server_ends_at_the_bound(
     run(behind_a_proxy(database, scenario, pool_reset_timeout=BOUND))
 
 
+@pytest.mark.slow  # psycopg's cancel request takes ten seconds
 @pytest.mark.parametrize("driver", SERVERS)
 def test_a_statement_cancelled_on_a_silent_server_blocks_its_borrower_no_longer_than_the_bound(
     database: Database, driver: str
