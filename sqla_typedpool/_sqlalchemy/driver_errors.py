@@ -62,8 +62,15 @@ def raise_and_return_entry(
         connection.close()
 
 
-def raise_connect_error(engine: Engine, error: BaseException) -> NoReturn:
-    """Raise an error of a checkout as ``engine.connect()`` would."""
-    if isinstance(error, engine.dialect.loaded_dbapi.Error):
-        Connection._handle_dbapi_exception_noconnection(error, engine.dialect, engine)
+def raise_connect_error(dialect: Any, engine: Engine | None, error: BaseException) -> NoReturn:
+    """Raise an error of a checkout as ``engine.connect()`` would.
+
+    Call it in a greenlet if there are ``handle_error`` listeners.
+
+    :param dialect: that of the pool; without an engine it may be a stand-in.
+    :param engine: for the listeners; None = it is not known.
+    """
+    driver = getattr(dialect, "loaded_dbapi", None)
+    if driver is not None and isinstance(error, driver.Error):
+        Connection._handle_dbapi_exception_noconnection(error, dialect, engine)
     raise error

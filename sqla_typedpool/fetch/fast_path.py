@@ -184,7 +184,7 @@ class FastPath:
         try:
             return await pool.wait_and_take()
         except Exception as error:  # noqa: BLE001 - raised again
-            raise_connect_error(self._engine, error)
+            raise_connect_error(self._dialect, self._engine, error)
 
     async def _add_mapper(
         self,

@@ -8,14 +8,16 @@ is done in :mod:`.loop_pool`.
 from __future__ import annotations
 
 import logging
+import weakref
 from asyncio import get_running_loop
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from sqlalchemy import exc
 
 from sqla_typedpool._asyncio.timers import call_in_loop, running_loop
-from sqla_typedpool._sqlalchemy.greenlets import await_only, in_greenlet
+from sqla_typedpool._sqlalchemy.driver_errors import raise_connect_error
+from sqla_typedpool._sqlalchemy.greenlets import await_only, greenlet_spawn, in_greenlet
 from sqla_typedpool._sqlalchemy.pool_base import (
     close_in_place,
     init_pool,
@@ -45,7 +47,12 @@ from sqla_typedpool.pool.slots import Limits
 from sqla_typedpool.pool.stats import PoolStats, snapshot
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
     from sqlalchemy.ext.asyncio import AsyncEngine
+
+
+def _unknown_engine() -> None:
+    """The engine of a pool that was not taken from an engine."""
 
 
 def _first(value: Any, other: Any) -> Any:
@@ -112,6 +119,8 @@ class TypedPool(QueuePoolApi):
     # names that the class has as well.
     shared: Shared = cast(Any, None)
     loops: LoopPools = cast(Any, None)
+    # The engine that ``of`` was called with.
+    _engine: Callable[[], Engine | None] = staticmethod(_unknown_engine)
 
     # create_engine() sees only positional-or-keyword parameters.
     def __init__(
@@ -184,6 +193,8 @@ class TypedPool(QueuePoolApi):
         """
         pool = getattr(engine, "pool", None)
         if isinstance(pool, TypedPool):
+            sync_engine: Any = getattr(engine, "sync_engine", engine)
+            pool._engine = weakref.ref(sync_engine)
             return pool
         raise TypeError(
             f"this engine's pool is {type(pool).__name__}, not TypedPool: pass "
@@ -229,14 +240,18 @@ class TypedPool(QueuePoolApi):
     async def warm(self) -> None:
         """Open ``pool_min_size`` connections (at least one) and wait for them.
 
-        :raises Exception: the driver's own error if the database cannot be
-            reached, within ``pool_timeout``.
+        :raises Exception: what ``engine.connect()`` raises if the database cannot be
+            reached: a ``DBAPIError``, or the driver's ``OSError``.
         """
         pool = self._current()
         pool.on_acquire()
         wanted = max(1, self.options.pool_min_size) - pool.slots.in_use
-        if wanted > len(pool.slots.idle):
+        if wanted <= len(pool.slots.idle):
+            return
+        try:
             await pool.fill(wanted)  # the idle ones among them
+        except Exception as error:  # noqa: BLE001 - SQLAlchemy raises it again
+            await greenlet_spawn(raise_connect_error, self._dialect, self._engine(), error)
 
     def retire_all(self) -> None:
         """Replace every connection gently: idle ones now, the others on return.

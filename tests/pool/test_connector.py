@@ -562,11 +562,12 @@ def test_warm_without_a_minimum_size_opens_one_connection() -> None:
     run(main())
 
 
-def test_warm_raises_the_drivers_own_error() -> None:
+def test_warm_raises_the_drivers_error_as_engine_connect_does() -> None:
     async def main() -> None:
         pool = new_pool(Server(usual=Connect(error=WrongPassword)), pool_min_size=3)
-        with pytest.raises(WrongPassword):
+        with pytest.raises(exc.DBAPIError) as caught:
             await pool.warm()
+        assert isinstance(caught.value.orig, WrongPassword)
 
     run(main())
 

@@ -131,6 +131,11 @@ class MySQLDescriber(Describer):
                 raise refused from error
             # packets may be left that the next command on this connection would read
             await self._connection.invalidate()
+            if isinstance(error, Exception):
+                raise CannotRun(
+                    f"the connection to the database is lost: {error}; next: check that the "
+                    "server is running, then run the check again"
+                ) from error
             raise
 
     async def _exchange(self, sql: str) -> list[ColumnDefinition]:

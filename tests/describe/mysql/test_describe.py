@@ -14,8 +14,9 @@ from sqlalchemy.pool import NullPool
 
 from sqla_typedpool.check import Description, Refused
 from sqla_typedpool.describe import describer
-from sqla_typedpool.errors import DescribeTimeout
+from sqla_typedpool.errors import CannotRun, DescribeTimeout
 from tests.describe.databases import Database, nullability
+from tests.support.drivers import MARIADB
 
 pytestmark = pytest.mark.mariadb
 
@@ -131,3 +132,23 @@ _WAITING = (
     "SELECT count(*) FROM information_schema.processlist"
     " WHERE state = 'Waiting for table metadata lock'"
 )
+
+
+# ------------------------------------------------------------------------ lost connections
+
+
+@pytest.mark.parametrize("driver", MARIADB)
+def test_a_lost_connection_is_reported_as_such(mariadb_database: Database, driver: str) -> None:
+    async def main() -> None:
+        engine = create_async_engine(
+            mariadb_database.url.set(drivername=f"mysql+{driver}"), poolclass=NullPool
+        )
+        async with engine.connect() as connection, engine.connect() as other:
+            async with describer(connection) as database:
+                session = await connection.scalar(text("SELECT CONNECTION_ID()"))
+                await other.exec_driver_sql(f"KILL {session}")
+                with pytest.raises(CannotRun, match="connection to the database is lost"):
+                    await database.describe("SELECT id FROM u")
+            assert connection.invalidated
+
+    asyncio.run(main())
