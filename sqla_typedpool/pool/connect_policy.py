@@ -35,13 +35,16 @@ _OUTAGE_FORGOTTEN = 30.0  # seconds without a failed attempt after which an outa
 
 
 class Affected(Enum):
-    """Which waiters a connect error is raised in."""
+    """Which waiters a connect error is raised in.
+
+    Never one who joined after the attempt had begun: the reason may not exist any more (a
+    credential was refreshed, the network is back). Such a waiter gets a fresh attempt.
+    """
 
     NONE = "none"
+    # The oldest of those who waited when the attempt began.
     OLDEST = "oldest"
-    ALL = "all"
-    # Those who waited when the attempt began. Later ones get a fresh attempt: this one may have
-    # hung for long, and the network may be back.
+    # All who waited when the attempt began.
     JOINED_BEFORE = "joined before"
 
 
@@ -52,6 +55,9 @@ class Decision:
     affected: Affected
     # Seconds until the next attempt; None = none is needed now, or at once.
     pause: float | None = None
+
+
+_FAIL_THE_WAITERS = Decision(Affected.JOINED_BEFORE)
 
 
 @dataclass(frozen=True)
@@ -138,7 +144,7 @@ class ConnectPolicy:
         self._refill_at = now + self._refill_pause
         self._refill_pause = min(self._refill_pause * 2, _REFILL_PAUSE_MAX)
         if kind is ErrorKind.FATAL:
-            return Decision(Affected.OLDEST, _FATAL_PAUSE) if in_use else Decision(Affected.ALL)
+            return Decision(Affected.OLDEST, _FATAL_PAUSE) if in_use else _FAIL_THE_WAITERS
         return self._retry_or_fail(kind, now, in_use)
 
     def _retry_or_fail(self, kind: ErrorKind, now: float, in_use: int) -> Decision:
@@ -152,7 +158,7 @@ class ConnectPolicy:
             return Decision(Affected.NONE, min(left, pause))
         if kind is ErrorKind.FULL and in_use:
             return Decision(Affected.NONE, pause)
-        return Decision(Affected.JOINED_BEFORE)
+        return _FAIL_THE_WAITERS
 
     def cancelled(self, now: float) -> None:
         """Somebody else cancelled the attempt, most likely because the loop is ending."""

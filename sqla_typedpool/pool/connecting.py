@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import traceback
+from dataclasses import dataclass
+from typing import Protocol
 
 from sqla_typedpool._asyncio.timers import Deadline, call_in_loop
 from sqla_typedpool._sqlalchemy.greenlets import greenlet_spawn
@@ -70,12 +72,29 @@ def _resolve(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
+class _Queue(Protocol):
+    joined: int
+
+
+@dataclass(eq=False)
+class QueuePosition:
+    """How many waiters had joined a queue when an attempt began."""
+
+    queue: _Queue
+    joined: int
+
+
 async def connect(
-    entry: PoolEntry, backend: Backend, lock: FirstConnectLock, deadline: Deadline
+    entry: PoolEntry,
+    backend: Backend,
+    lock: FirstConnectLock,
+    deadline: Deadline,
+    position: QueuePosition | None = None,
 ) -> None:
     """Open a connection in this entry, connect events included.
 
     :param deadline: of the whole attempt, the lock included.
+    :param position: updated before anything is read or sent for this attempt.
     :raises TimeoutError: the server has not answered in time.
     :raises Exception: the driver's or a listener's own error.
     """
@@ -83,6 +102,8 @@ async def connect(
     with deadline:
         try:
             await lock.acquire(loop)
+            if position is not None:
+                position.joined = position.queue.joined
             await _open(entry, backend, lock, loop)
         except asyncio.CancelledError as error:
             # psycopg's half-open connection is in these frames; its socket would stay

@@ -16,10 +16,9 @@ from typing import Protocol
 
 from sqla_typedpool._asyncio.tasks import BackgroundTasks, error_of
 from sqla_typedpool._asyncio.timers import Deadline, call_later
-from sqla_typedpool.errors import copy_error
 from sqla_typedpool.pool.connect_errors import classify
 from sqla_typedpool.pool.connect_policy import HEDGE_INTERVAL, Affected, ConnectPolicy
-from sqla_typedpool.pool.connecting import connect
+from sqla_typedpool.pool.connecting import QueuePosition, connect
 from sqla_typedpool.pool.entry import PoolEntry
 from sqla_typedpool.pool.reports import Reports
 from sqla_typedpool.pool.shared import Shared
@@ -66,6 +65,7 @@ class _Attempt:
 
     entry: PoolEntry
     started: float
+    position: QueuePosition  # in the queue, when it began
     generation: int
     deadline: Deadline
     task: asyncio.Task[None] = field(init=False)
@@ -141,9 +141,10 @@ class Connector:
         if entry is None:
             return False
         deadline = Deadline(self.tasks.loop, self.connect_timeout)
-        attempt = _Attempt(entry, self.clock(), self.generation, deadline)
+        position = QueuePosition(self.demand.queue, self.demand.queue.joined)
+        attempt = _Attempt(entry, self.clock(), position, self.generation, deadline)
         self._attempts.append(attempt)
-        job = connect(entry, shared.backend, shared.first_connect, deadline)
+        job = connect(entry, shared.backend, shared.first_connect, deadline, position)
         on_done = partial(self._finish, attempt)
         in_thread = shared.backend.driver.connects_in_thread
         attempt.task = self.tasks.spawn(job, "connect", on_done, in_thread=in_thread)
@@ -192,17 +193,16 @@ class Connector:
         now, in_use = self.clock(), self.demand.slots.in_use
         decision = self.policy.failed(error, classify(error), attempt.started, now, in_use)
         self.demand.counters.connect_failures += 1
-        self._fail_waiters(error, decision.affected, attempt.started)
+        self._fail_waiters(error, decision.affected, attempt.position.joined)
         if decision.pause is not None and self._pause_timer is None:
             pause = decision.pause * random.uniform(1 - _JITTER, 1)
             self._pause_timer = call_later(self.tasks.loop, pause, self._end_pause)
 
-    def _fail_waiters(self, error: BaseException, which: Affected, started: float) -> None:
+    def _fail_waiters(self, error: BaseException, which: Affected, joined: int) -> None:
         if which is Affected.OLDEST:
-            self.demand.slots.fail_oldest(copy_error(error))
-        elif which is not Affected.NONE:
-            joined_before = started if which is Affected.JOINED_BEFORE else None
-            self.demand.queue.fail_all(error, joined_before=joined_before)
+            self.demand.queue.fail_oldest(error, joined)
+        elif which is Affected.JOINED_BEFORE:
+            self.demand.queue.fail_all(error, joined=joined)
 
     def _end_pause(self) -> None:
         self._pause_timer = None

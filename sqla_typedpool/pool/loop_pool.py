@@ -433,7 +433,8 @@ class LoopPool:
 
     def _start_job(self, entry: PoolEntry, job: Coroutine[Any, Any, Validation]) -> None:
         self.slots.start_validating()
-        self.tasks.spawn(job, "ping", on_done=partial(self._validated, entry))
+        on_done = partial(self._validated, entry, self.queue.joined)
+        self.tasks.spawn(job, "ping", on_done=on_done)
 
     async def _check_read_only(self, entry: PoolEntry) -> Validation:
         """Query its server, and replace connections opened before it became read-only."""
@@ -445,8 +446,11 @@ class LoopPool:
                 self.shared.evict_everywhere(is_older)
         return result
 
-    def _validated(self, entry: PoolEntry, task: asyncio.Task[Validation]) -> None:
-        """validating -> reserved -> wherever it belongs."""
+    def _validated(self, entry: PoolEntry, joined: int, task: asyncio.Task[Validation]) -> None:
+        """validating -> reserved -> wherever it belongs.
+
+        :param joined: how many waiters had joined the queue when the ping began.
+        """
         self.slots.validated()
         self._likely_dead.discard(entry)
         if task.cancelled():  # the loop is ending
@@ -460,15 +464,15 @@ class LoopPool:
             entry.mark_validated(self.clock())
             self.release(entry, validated=True)
         else:
-            self._validation_failed(entry, result, error)
+            self._validation_failed(entry, result, error, joined)
         self.serve_waiters()
 
     def _validation_failed(
-        self, entry: PoolEntry, result: Validation, error: BaseException | None
+        self, entry: PoolEntry, result: Validation, error: BaseException | None, joined: int
     ) -> None:
         self.counters.failed_pings += 1
         if error is not None:  # it is not a disconnect
-            self.slots.fail_oldest(error)
+            self.queue.fail_oldest(error, joined)
         else:  # before the close: it serves waiters, from idle entries too
             self.revalidate_all(is_silent=result is Validation.SILENT)
         self.close_entry(entry, CloseReason.PING, CloseMode.ABORT)

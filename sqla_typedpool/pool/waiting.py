@@ -23,6 +23,7 @@ class Waiter:
     ) -> None:
         self.since = since
         self.deadline = deadline
+        self.number = 0  # in the order of joining, from 1
         self.future: asyncio.Future[PoolEntry] = loop.create_future()
         self.task = current_task(loop)
 
@@ -51,6 +52,9 @@ class WaitQueue:
     clock: Callable[[], float]
     # Makes the error of a waiter whose deadline has passed.
     timeout_error: Callable[[Waiter], BaseException]
+    # How many waiters have joined so far. An attempt notes it at its start: its error concerns
+    # no waiter who joins later. Times cannot tell, because a clock may stand still for a while.
+    joined: int = field(default=0, init=False)
     _timer: Timer | None = field(default=None, init=False)
     _due: float | None = field(default=None, init=False)
 
@@ -62,17 +66,38 @@ class WaitQueue:
         due = waiter.deadline
         if due is not None and (self._due is None or due < self._due):
             self._start_timer(due)
+        if not first:
+            self.joined += 1
+            waiter.number = self.joined
         self.slots.enqueue(waiter, first=first)
 
-    def fail_all(self, error: BaseException, *, joined_before: float | None = None) -> None:
-        """Fail every waiter, or those who joined at that time or before.
+    def fail_all(self, error: BaseException, *, joined: int | None = None) -> int:
+        """Fail every waiter, or those of the first ``joined`` ones that still wait.
 
         Each gets a copy: one exception raised in many tasks would share its traceback.
+
+        :return: how many waiters have got the error.
         """
+        failed = 0
         for waiter in self:
-            if joined_before is None or waiter.since <= joined_before:
+            if joined is None or waiter.number <= joined:
                 self.slots.dequeue(waiter)
-                waiter.fail(copy_error(error))
+                failed += waiter.fail(copy_error(error))
+        return failed
+
+    def fail_oldest(self, error: BaseException, joined: int) -> int:
+        """Fail the oldest waiter, if it is one of the first ``joined`` ones.
+
+        :return: how many waiters have got the error.
+        """
+        while self.slots.waiters:
+            oldest = cast(Waiter, next(iter(self.slots.waiters)))
+            if oldest.number > joined:
+                break
+            self.slots.dequeue(oldest)
+            if oldest.fail(copy_error(error)):
+                return 1
+        return 0
 
     def longest_wait(self) -> float:
         """How long the oldest waiter has waited, in seconds."""

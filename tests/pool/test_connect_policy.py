@@ -129,9 +129,9 @@ def test_an_outage_is_forgotten_after_thirty_seconds_without_an_attempt() -> Non
         (ErrorKind.FULL, 1, 0.0, Affected.NONE),
         (ErrorKind.FULL, 0, 5.0, Affected.JOINED_BEFORE),
         (ErrorKind.FULL, 1, 5.0, Affected.NONE),
-        (ErrorKind.FATAL, 0, 0.0, Affected.ALL),
+        (ErrorKind.FATAL, 0, 0.0, Affected.JOINED_BEFORE),
         (ErrorKind.FATAL, 1, 0.0, Affected.OLDEST),
-        (ErrorKind.FATAL, 0, 5.0, Affected.ALL),
+        (ErrorKind.FATAL, 0, 5.0, Affected.JOINED_BEFORE),
         (ErrorKind.FATAL, 1, 5.0, Affected.OLDEST),
     ],
 )
@@ -145,7 +145,7 @@ def test_which_waiters_fail_depends_on_the_kind_of_error_the_connections_in_use_
 def test_the_next_attempt_waits_a_moment_after_a_fatal_error_that_only_one_waiter_gets() -> None:
     policy = ConnectPolicy(RETRY)
     assert fail(policy, 1.0, ErrorKind.FATAL, in_use=3) == Decision(Affected.OLDEST, 0.1)
-    assert fail(policy, 2.0, ErrorKind.FATAL) == Decision(Affected.ALL, None)
+    assert fail(policy, 2.0, ErrorKind.FATAL) == Decision(Affected.JOINED_BEFORE)
 
 
 def test_a_full_server_is_tried_again_each_second_while_a_connection_is_in_use() -> None:
@@ -154,7 +154,7 @@ def test_a_full_server_is_tried_again_each_second_while_a_connection_is_in_use()
 
 
 def test_with_a_retry_time_of_zero_waiters_get_the_first_error() -> None:
-    assert fail(ConnectPolicy(0.0), 1.0) == Decision(Affected.JOINED_BEFORE, None)
+    assert fail(ConnectPolicy(0.0), 1.0) == Decision(Affected.JOINED_BEFORE)
 
 
 def test_a_fatal_error_begins_no_outage() -> None:
@@ -180,7 +180,7 @@ def test_no_waiter_gets_the_error_of_an_attempt_that_began_before_the_last_succe
 def test_an_attempt_as_old_as_the_last_success_counts() -> None:
     policy = ConnectPolicy(RETRY)
     policy.succeeded(10.0, 10.1)
-    assert fail(policy, 10.2, ErrorKind.FATAL, started=10.0).affected is Affected.ALL
+    assert fail(policy, 10.2, ErrorKind.FATAL, started=10.0).affected is Affected.JOINED_BEFORE
 
 
 def test_a_late_success_of_an_older_attempt_does_not_revive_what_a_newer_one_outdated() -> None:
@@ -391,7 +391,7 @@ class Run:
         if proven is not None and started < proven:
             assert decision == Decision(Affected.NONE)
         elif kind is ErrorKind.FATAL:
-            assert decision.affected in (Affected.ALL, Affected.OLDEST)
+            assert decision.affected is not Affected.NONE
         else:
             self.observer.failed(self.now)
             self._check_in_outage(decision)
