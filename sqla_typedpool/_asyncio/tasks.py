@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context
-from logging import Logger
 from typing import Any
 
 from sqla_typedpool._asyncio.timers import call_later
@@ -36,11 +35,16 @@ class _ThreadTask(asyncio.Task[Any]):
 
 
 class BackgroundTasks:
-    """The tasks of one event loop. They outlive the request they work for."""
+    """The tasks of one event loop. They outlive the request they work for.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, log: Logger) -> None:
+    :param on_failure: called with the error of a task that nothing else handles.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, on_failure: Callable[[BaseException], object]
+    ) -> None:
         self.loop = loop
-        self.log = log
+        self._on_failure = on_failure
         self._running: set[asyncio.Task[Any]] = set()
 
     def __len__(self) -> int:
@@ -61,8 +65,7 @@ class BackgroundTasks:
 
         :param name: what it does: "close", "connect", "kill", "ping", "reconnect".
         :param on_done: called with the task when it has ended, also if it was cancelled
-            before its first step; it handles the task's error. Without it an error is
-            logged.
+            before its first step; it handles the task's error.
         :param in_thread: the work waits for a thread: give it time when it is cancelled.
         """
         kind = _ThreadTask if in_thread else asyncio.Task
@@ -71,12 +74,13 @@ class BackgroundTasks:
         )
         self._running.add(task)
         task.add_done_callback(self._running.discard, context=Context())
-        task.add_done_callback(on_done or self._log_failure, context=Context())
+        task.add_done_callback(on_done or self._failed, context=Context())
         return task
 
-    def _log_failure(self, task: asyncio.Task[Any]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            self.log.error("a task of the pool failed", exc_info=task.exception())
+    def _failed(self, task: asyncio.Task[Any]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._on_failure(error)
 
     async def wait_closed(self, seconds: float) -> None:
         """Wait until the connections being closed are closed, at most so long."""

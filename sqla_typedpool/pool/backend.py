@@ -30,6 +30,7 @@ from sqla_typedpool.pool.drivers.base import Driver, Probe, always_alive
 from sqla_typedpool.pool.drivers.registry import driver_of
 from sqla_typedpool.pool.drivers.sockets import close_socket, shut_down
 from sqla_typedpool.pool.entry import Condition, EntryOwner, PoolEntry
+from sqla_typedpool.pool.names import default_name
 
 _RESET_TIMEOUTS = {"mysql": 60.0, "mariadb": 60.0}  # InnoDB may take long to roll back
 _IN_MEMORY = (":memory:", "mode=memory")
@@ -97,6 +98,10 @@ class Backend(PoolDialect):
             limit_resets(dialect, partial(_start_reset_timer, dialect, self.driver, reset_timeout))
         if self.driver.reports_read_only or self.driver.queries_read_only:
             on_statement_error(dialect, _note_read_only_error)
+
+    def default_name(self) -> str:
+        """``host:port/database``, or what else is known of the database."""
+        return default_name(self.dialect, *self.connect_arguments())
 
     def check_single_connection(self, existing: int) -> BaseException | None:
         """The error for a caller who would need one more connection, if there must be one only."""

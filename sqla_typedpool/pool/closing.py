@@ -19,6 +19,7 @@ from sqla_typedpool._asyncio.timers import Deadline
 from sqla_typedpool._sqlalchemy.greenlets import Suspended, run_until_await
 from sqla_typedpool.pool.backend import Backend, CloseMode
 from sqla_typedpool.pool.entry import PoolEntry
+from sqla_typedpool.pool.log import LogEvent, PoolLog
 
 # The drivers' own limit for a graceful close after an error is 2 s. This one is a
 # little longer, so that it acts only where the driver's does not.
@@ -31,6 +32,7 @@ class ClosingJob:
 
     backend: Backend
     tasks: BackgroundTasks
+    log: PoolLog
     # The limit of the part that awaits.
     seconds: float
     # Called once, when the socket is closed.
@@ -96,4 +98,4 @@ class ClosingJob:
                 self.backend.close(connection, CloseMode.ABORT)
         self.on_closed()
         if isinstance(error, Exception):  # a listener's: the connection has been closed
-            self.tasks.log.warning("closing a connection failed", exc_info=error)
+            self.log.warning(LogEvent.CLOSE_FAILED, "closing a connection failed", exc_info=error)

@@ -10,6 +10,7 @@ a Unix socket nothing is killed.
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass, field
 
 from sqla_typedpool._asyncio.tasks import BackgroundTasks, error_of
@@ -19,6 +20,8 @@ from sqla_typedpool._sqlalchemy.pool_base import invoke_creator
 from sqla_typedpool.pool.backend import Backend, CloseMode
 from sqla_typedpool.pool.drivers.base import ServerSession
 from sqla_typedpool.pool.entry import EntryOwner, PoolEntry
+from sqla_typedpool.pool.log import LogEvent, PoolLog
+from sqla_typedpool.secrets import masked_repr
 
 _KILL_DELAY = 0.05  # seconds in which a short statement ends by itself
 _KILL_TIMEOUT = 2.0  # seconds for connecting and killing
@@ -32,6 +35,7 @@ class StatementKiller:
     backend: Backend
     tasks: BackgroundTasks
     owner: EntryOwner
+    log: PoolLog
     _sessions: list[ServerSession] = field(default_factory=list)
     _task: asyncio.Task[None] | None = None
 
@@ -50,9 +54,19 @@ class StatementKiller:
         self._task = None
         error = error_of(task)
         if error is not None:  # the statements run on
-            self.tasks.log.debug("could not kill %d statements: %r", len(self._sessions), error)
+            self._log_failure(error)
             self._sessions.clear()
         self._start()  # for those that came in the last moment
+
+    def _log_failure(self, error: BaseException) -> None:
+        self.log.write(
+            logging.DEBUG,
+            LogEvent.KILL_FAILED,
+            "could not kill %d statements: %s",
+            len(self._sessions),
+            masked_repr(error),
+            statements=len(self._sessions),
+        )
 
     async def _run(self, spare: PoolEntry) -> None:
         while self._sessions:

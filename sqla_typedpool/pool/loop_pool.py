@@ -9,6 +9,7 @@ borrower gets the connection that is available first. A return: ``checkin`` make
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from asyncio import current_task
 from collections.abc import Callable, Coroutine
@@ -19,7 +20,7 @@ from typing import Any
 from sqla_typedpool._asyncio.tasks import BackgroundTasks, error_of
 from sqla_typedpool._asyncio.timers import Deadline, call_in_loop, clock_of, running_loop
 from sqla_typedpool._sqlalchemy.greenlets import await_only, in_greenlet
-from sqla_typedpool.errors import PoolClosed, PoolTimeout
+from sqla_typedpool.errors import PoolTimeout
 from sqla_typedpool.pool.backend import CloseMode
 from sqla_typedpool.pool.call_sites import call_site
 from sqla_typedpool.pool.closing import CLOSE_TIMEOUT, ClosingJob
@@ -29,6 +30,7 @@ from sqla_typedpool.pool.connector import Connector
 from sqla_typedpool.pool.drivers.base import Probe
 from sqla_typedpool.pool.entry import Condition, PoolEntry
 from sqla_typedpool.pool.killing import StatementKiller
+from sqla_typedpool.pool.log import LogEvent, PoolLog
 from sqla_typedpool.pool.reports import CLOSED, Reports, holder_of
 from sqla_typedpool.pool.shared import Shared
 from sqla_typedpool.pool.slots import Slots
@@ -50,6 +52,11 @@ def _nothing(*arguments: object) -> None:
     """A callback that is not needed."""
 
 
+def _log_failure(log: PoolLog, error: BaseException) -> None:
+    """A task of the pool has failed."""
+    log.write(logging.ERROR, LogEvent.TASK_FAILED, "a task of the pool failed", exc_info=error)
+
+
 class LoopPool:
     """The connections of one event loop, and the queue for them."""
 
@@ -61,7 +68,7 @@ class LoopPool:
         self.clock = clock = clock_of(loop)
         self.slots: Slots[PoolEntry] = Slots(shared.limits, lifo=shared.options.use_lifo)
         self.counters = Counters()
-        self.tasks = BackgroundTasks(loop, shared.log)
+        self.tasks = BackgroundTasks(loop, partial(_log_failure, shared.log))
         self.entries: set[PoolEntry] = set()  # those with a connection
         self.empty_entries: list[PoolEntry] = []  # identities to be filled again
         # Why checkouts are refused; None = they are not.
@@ -131,7 +138,7 @@ class LoopPool:
             while not self._is_usable(entry := await waiter.future):
                 waiter.future = self.loop.create_future()
                 if self.refusal is not None:
-                    raise PoolClosed(self.refusal)
+                    raise self.shared.closed_error(self.refusal)
                 self.queue.join(waiter, first=True)
                 self.serve_waiters()
             self._note_checkout(entry, waiter)
@@ -147,7 +154,7 @@ class LoopPool:
         """
         now, timeout = self.clock(), self.shared.timeout
         if self.refusal is not None:
-            raise PoolClosed(self.refusal)
+            raise self.shared.closed_error(self.refusal)
         self._refuse_if_saturated()
         if timeout is None:
             return Waiter(self.loop, now, None)
@@ -516,7 +523,7 @@ class LoopPool:
 
     def _closing_job(self, on_closed: Callable[[], None], seconds: float = 0.0) -> ClosingJob:
         limit = seconds or self.shared.options.pool_reset_timeout
-        return ClosingJob(self.shared.backend, self.tasks, limit, on_closed)
+        return ClosingJob(self.shared.backend, self.tasks, self.shared.log, limit, on_closed)
 
     def _closed(self, replaced: PoolEntry | None = None) -> None:
         """A connection is closed; its entry is kept if another connection takes its place."""
@@ -552,7 +559,7 @@ class LoopPool:
     def statement_cancelled(self, entry: PoolEntry) -> None:
         """End on the server what may still run there."""
         if self._killer is None:
-            self._killer = StatementKiller(self.shared.backend, self.tasks, self)
+            self._killer = StatementKiller(self.shared.backend, self.tasks, self, self.shared.log)
         self._killer.kill(entry)
 
     # ---------------------------------------------------------------- reconnecting

@@ -21,6 +21,7 @@ from sqla_typedpool._asyncio.timers import call_in_loop, running_loop
 from sqla_typedpool.pool import shutdown
 from sqla_typedpool.pool.entry import PoolEntry
 from sqla_typedpool.pool.housekeeper import Housekeeper
+from sqla_typedpool.pool.log import LogEvent
 from sqla_typedpool.pool.loop_pool import LoopPool
 from sqla_typedpool.pool.shared import Shared
 from sqla_typedpool.pool.stats import Counters
@@ -68,10 +69,11 @@ class LoopPools:
         if len(live) > 1 and not self._several_logged:
             self._several_logged = True
             self._shared.log.warning(
+                LogEvent.SEVERAL_LOOPS,
                 "this engine is used from %d event loops at once: each has its own "
                 "connections, so the limit counts per loop",
                 len(live),
-                extra={"loops": len(live)},
+                loops=len(live),
             )
 
     # -------------------------------------------------------------- in every loop

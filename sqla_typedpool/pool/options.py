@@ -6,12 +6,13 @@ and the rule, so that a configuration can be corrected in one go.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, Final
 
 from sqla_typedpool.errors import PoolOptionError
+from sqla_typedpool.secrets import mask_secrets
 
 
 class _Unset:
@@ -96,6 +97,18 @@ def _seconds_or_less(value: Any) -> float:
     return float(_number(value))  # <= 0 has a meaning: do not queue
 
 
+def _name(value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise _InvalidValue("must be text")
+    if not value.strip():
+        raise _InvalidValue("must not be empty")
+    if not value.isprintable():
+        raise _InvalidValue("must be one line of printable characters")
+    return mask_secrets(value.strip())
+
+
 def _recycle(value: Any) -> float | None:
     if value is None:
         return None
@@ -147,6 +160,8 @@ class PoolOptions:
     """A checkout slower than this is logged."""
     pool_leak_threshold: float | None = _option(None, _optional(_seconds()))
     """A connection out for longer is reported with its holder's call site."""
+    pool_name: str | None = _option(None, _name)
+    """The pool's name in logs, errors and statistics; None = ``host:port/database``."""
 
 
 # create_engine() has other names for the stock parameters.
@@ -190,12 +205,15 @@ def override(lower: Mapping[str, Any], higher: Mapping[str, Any]) -> dict[str, A
     return {**{name: lower[name] for name in lower if name not in hidden}, **higher}
 
 
-def read_options(given: Mapping[str, Any], *, reset_timeout: float = 5.0) -> PoolOptions:
+def read_options(
+    given: Mapping[str, Any], *, reset_timeout: float = 5.0, logging_name: str | None = None
+) -> PoolOptions:
     """Check all options together and fill in the defaults.
 
     :param given: parameter name -> value; strings are read as numbers and flags.
     :param reset_timeout: the default of ``pool_reset_timeout`` in seconds (the
         driver's family decides).
+    :param logging_name: the stock option, which excludes ``pool_name``.
     :raises PoolOptionError: naming every wrong option with its value and rule.
     """
     if str(given.get("pool_size")).strip() == "0":  # no limit: max_overflow has no meaning
@@ -213,9 +231,23 @@ def read_options(given: Mapping[str, Any], *, reset_timeout: float = 5.0) -> Poo
         values["pool_max_lifetime"] = recycle
     options = PoolOptions(**values)
     faults += _contradictions(options)
+    if options.pool_name is not None and logging_name is not None:
+        faults.append(
+            f"pool_name={options.pool_name!r} and pool_logging_name={logging_name!r} exclude "
+            f"each other: remove pool_logging_name"
+        )
     if faults:
-        raise PoolOptionError("TypedPool: " + "; ".join(faults))
+        raise option_error(faults, options.pool_name)
     return options
+
+
+def option_error(faults: Sequence[str], name: str | None = None) -> PoolOptionError:
+    """One error for all faults.
+
+    :param name: the pool's name, if it was given.
+    """
+    pool = f"TypedPool {name}" if name else "TypedPool"
+    return PoolOptionError(f"{pool}: {mask_secrets('; '.join(faults))}")
 
 
 def read_values(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -260,7 +292,7 @@ def parameter_names(options: Mapping[str, Any]) -> dict[str, Any]:
     ours = {URL_NAMES[name]: value for name, value in options.items() if name in URL_NAMES}
     faults += read_values({name: ours[name] for name in ours if name in _READERS})[1]
     if faults:
-        raise PoolOptionError("TypedPool: " + "; ".join(faults))
+        raise option_error(faults)
     return ours
 
 

@@ -15,8 +15,7 @@ from sqlalchemy.engine import URL, CreateEnginePlugin
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from sqla_typedpool._sqlalchemy.pool_base import bool_or_str
-from sqla_typedpool.errors import PoolOptionError
-from sqla_typedpool.pool.options import URL_NAMES, override, parameter_names
+from sqla_typedpool.pool.options import URL_NAMES, option_error, override, parameter_names
 from sqla_typedpool.pool.pool import TypedPool
 
 
@@ -53,8 +52,8 @@ def _options_in(url: URL) -> dict[str, Any]:
     found: dict[str, Any] = {name: value for name, value in url.query.items() if _is_ours(name)}
     twice = [name for name, value in found.items() if not isinstance(value, str)]
     if twice:
-        raise PoolOptionError(
-            f"TypedPool: {', '.join(sorted(twice))} given more than once in the URL; give it once"
+        raise option_error(
+            [f"{', '.join(sorted(twice))} given more than once in the URL; give it once"]
         )
     if "echo_pool" in found:
         # True, False or "debug", as engine_from_config() reads it

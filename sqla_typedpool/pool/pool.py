@@ -7,7 +7,6 @@ is done in :mod:`.loop_pool`.
 
 from __future__ import annotations
 
-import logging
 import weakref
 from asyncio import get_running_loop
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,14 +24,16 @@ from sqla_typedpool._sqlalchemy.pool_base import (
     stock_record,
 )
 from sqla_typedpool._sqlalchemy.queue_pool import QueuePoolApi
-from sqla_typedpool.errors import Holder, PoolClosed
+from sqla_typedpool.errors import Holder
 from sqla_typedpool.pool import shutdown
 from sqla_typedpool.pool.backend import Backend, CloseMode, default_reset_timeout
 from sqla_typedpool.pool.connecting import FirstConnectLock
 from sqla_typedpool.pool.entry import PoolEntry
 from sqla_typedpool.pool.forking import watch_forks
+from sqla_typedpool.pool.log import PoolLog
 from sqla_typedpool.pool.loop_pool import LoopPool
 from sqla_typedpool.pool.loops import LoopPools
+from sqla_typedpool.pool.names import PoolName
 from sqla_typedpool.pool.options import (
     GIVEN,
     UNSET,
@@ -99,6 +100,9 @@ class TypedPool(QueuePoolApi):
     :param pool_slow_checkout: a checkout slower than this is logged (2).
     :param pool_leak_threshold: a connection out for longer is reported with its
         holder's call site (None).
+    :param pool_name: the pool's name in logs, errors and statistics (None =
+        ``host:port/database``). It is unique in the process: ``#2``, ``#3`` and so on is
+        added to a name that another live pool has.
     :raises PoolOptionError: naming every wrong option, its value and the rule.
 
     Example::
@@ -109,7 +113,6 @@ class TypedPool(QueuePoolApi):
         print(TypedPool.of(engine).stats())
     """
 
-    log: ClassVar[logging.Logger] = logging.getLogger("sqla_typedpool.pool")
     _configured: ClassVar[Mapping[str, Any]] = {}
 
     # The stock pools log there; so does this one.
@@ -148,7 +151,9 @@ class TypedPool(QueuePoolApi):
         pool_keepalive: float | None = UNSET,
         pool_slow_checkout: float | None = UNSET,
         pool_leak_threshold: float | None = UNSET,
+        pool_name: str | None = UNSET,
         _dispatch: Any = None,
+        _name: PoolName | None = None,
     ) -> None:
         arguments = dict(locals())
         given = override(
@@ -166,20 +171,33 @@ class TypedPool(QueuePoolApi):
         )
         self._given = given
         self.given_recycle = given.get("recycle", -1)
-        options = self._read_options()
-        limits = Limits(options.pool_size, options.max_overflow)
-        self.shared = Shared(options, limits, options.timeout, Backend(self), self.log)
-        self.shared.backend.bind(self.options.pool_reset_timeout)
+        self.shared = self._new_shared(_name)
         self.start_empty()
         watch_forks(self)
 
+    def _new_shared(self, name: PoolName | None) -> Shared:
+        options, backend = self._read_options(), Backend(self)
+        limits = Limits(options.pool_size, options.max_overflow)
+        log = PoolLog(name or PoolName(options.pool_name or backend.default_name()))
+        if name is None and options.pool_name is not None:
+            log.name_given(options.pool_name)
+        backend.bind(options.pool_reset_timeout)
+        return Shared(options, limits, options.timeout, backend, log)
+
     def _read_options(self) -> PoolOptions:
-        return read_options(self._given, reset_timeout=default_reset_timeout(self._dialect))
+        return read_options(
+            self._given,
+            reset_timeout=default_reset_timeout(self._dialect),
+            logging_name=self._orig_logging_name,
+        )
 
     def start_empty(self) -> None:
         """Without a connection: at first, and in a forked child."""
         self.shared.first_connect = FirstConnectLock()
         self.loops = LoopPools(self.shared)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.shared.name}>"
 
     # ------------------------------------------------------------------- access
 
@@ -226,6 +244,7 @@ class TypedPool(QueuePoolApi):
     def stats(self) -> PoolStats:
         """A snapshot of the pool's numbers, all event loops added up."""
         return snapshot(
+            self.shared.name,
             [pool.reports.gauges() for pool in self.loops],
             [self.loops.ended_counters, *(pool.counters for pool in self.loops)],
             max_total=self.shared.limits.max_total,
@@ -328,7 +347,7 @@ class TypedPool(QueuePoolApi):
     def _connect_unpooled(self) -> Any:
         """Without an event loop (mocks, synchronous helpers) connections are not pooled."""
         if self.shared.is_closed:
-            raise PoolClosed(CLOSED)
+            raise self.shared.closed_error(CLOSED)
         return stock_record(self)
 
     def _current(self) -> LoopPool:
@@ -336,6 +355,8 @@ class TypedPool(QueuePoolApi):
         if self.shared.backend.bound_to is not self._dialect:  # it was set since
             self.shared.options = self._read_options()
             self.shared.backend.bind(self.options.pool_reset_timeout)
+            if self.options.pool_name is None:
+                self.shared.log.name = PoolName(self.shared.backend.default_name())
         return self.loops.current()
 
     def _return_conn(self, record: Any) -> None:
@@ -410,6 +431,7 @@ class TypedPool(QueuePoolApi):
             logging_name=self._orig_logging_name,
             dialect=self._dialect,
             _dispatch=self.dispatch,
+            _name=self.shared.log.name,
         )
 
     def dispose(self) -> None:

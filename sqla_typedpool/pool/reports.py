@@ -11,6 +11,7 @@ from sqla_typedpool.errors import Holder, PoolSaturated, PoolTimeout
 from sqla_typedpool.pool.call_sites import format_site, site_of_task
 from sqla_typedpool.pool.connect_policy import ConnectPolicy, Outage
 from sqla_typedpool.pool.entry import PoolEntry
+from sqla_typedpool.pool.log import LogEvent
 from sqla_typedpool.pool.shared import Shared
 from sqla_typedpool.pool.slots import Slots
 from sqla_typedpool.pool.stats import Gauges
@@ -125,12 +126,10 @@ class Reports:
 
     # ----------------------------------------------------------------- log lines
 
-    def _warn(self, text: str, *args: object, **numbers: object) -> None:
-        self.shared.log.warning(text, *args, extra=numbers)
-
     def slow_checkout(self, since: float, now: float, threshold: float) -> None:
         """A checkout took longer than ``pool_slow_checkout``."""
-        self._warn(
+        self.shared.log.warning(
+            LogEvent.SLOW_CHECKOUT,
             "slow checkout: %.2f s (threshold %.2f s); %d in use, %d connecting, %d waiting%s",
             now - since,
             threshold,
@@ -151,7 +150,8 @@ class Reports:
 
     def recovered(self, outage: Outage) -> None:
         """An outage has ended."""
-        self._warn(
+        self.shared.log.warning(
+            LogEvent.RECOVERED,
             "recovered: connected again after %.2f s and %d failed attempts",
             outage.seconds,
             outage.failed_attempts,
@@ -161,7 +161,8 @@ class Reports:
 
     def failover(self, mode: object, old: object) -> None:
         """A server has become read-only."""
-        self._warn(
+        self.shared.log.warning(
+            LogEvent.FAILOVER,
             "failover: the server's read-only mode is %r, and was %r when this connection was "
             "opened; connections opened before the change are replaced",
             mode,
@@ -171,7 +172,8 @@ class Reports:
     def leak(self, entry: PoolEntry, now: float, threshold: float) -> None:
         """A connection has been out for longer than ``pool_leak_threshold``."""
         holder = holder_of(entry, now)
-        self._warn(
+        self.shared.log.warning(
+            LogEvent.LEAK,
             "leak: a connection has been out for %.1f s (pool_leak_threshold=%g), held by %s",
             holder.seconds,
             threshold,
@@ -182,7 +184,8 @@ class Reports:
 
     def leak_returned(self, holder: Holder) -> None:
         """Log the return of a connection that was reported as a leak."""
-        self._warn(
+        self.shared.log.warning(
+            LogEvent.LEAK_RETURNED,
             "leak: a connection held by %s was returned after %.1f s",
             holder.task,
             holder.seconds,
@@ -191,7 +194,8 @@ class Reports:
 
     def loop_blocked(self, late: float) -> None:
         """The housekeeper's timer was late."""
-        self._warn(
+        self.shared.log.warning(
+            LogEvent.LOOP_BLOCKED,
             "the event loop was blocked for %.1f s: timeouts and connections suffer; "
             "next: find the synchronous call (asyncio debug mode names it)",
             late,
@@ -201,7 +205,8 @@ class Reports:
     def closed_by_force(self, seconds: float) -> None:
         """``close()`` did not get every connection back in time."""
         holders, in_use = self.holders(), self.slots.in_use
-        self._warn(
+        self.shared.log.warning(
+            LogEvent.CLOSED_BY_FORCE,
             "close: %d connections were still out after %.1f s and are closed by force; held by %s",
             in_use,
             seconds,
@@ -213,7 +218,8 @@ class Reports:
     def leaked_at_loop_end(self) -> None:
         """The event loop ends while connections are out, if any are."""
         if leaked := self.leaked():
-            self._warn(
+            self.shared.log.warning(
+                LogEvent.LEAKED_AT_LOOP_END,
                 "leak: the event loop ends while %d connections are out; held by %s",
                 len(leaked),
                 describe_holders(leaked, limit=len(leaked)),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from logging import Logger
 
+from sqla_typedpool.errors import PoolClosed
 from sqla_typedpool.pool.backend import Backend
 from sqla_typedpool.pool.connecting import FirstConnectLock
 from sqla_typedpool.pool.entry import PoolEntry
+from sqla_typedpool.pool.log import PoolLog
 from sqla_typedpool.pool.options import PoolOptions
 from sqla_typedpool.pool.slots import Limits
 
@@ -22,9 +23,18 @@ class Shared:
     # ``pool_timeout`` in seconds; 0 or less = do not queue; None = no limit.
     timeout: float | None
     backend: Backend
-    log: Logger
+    log: PoolLog
     first_connect: FirstConnectLock = field(default_factory=FirstConnectLock)
     # ``close()`` has been called.
     is_closed: bool = False
     # Evict the entries of every event loop for which a predicate holds.
     evict_everywhere: Callable[[Callable[[PoolEntry], bool]], object] = field(init=False)
+
+    @property
+    def name(self) -> str:
+        """The pool's name: in each log record and each error of the pool."""
+        return str(self.log.name)
+
+    def closed_error(self, reason: str) -> PoolClosed:
+        """The error of a checkout that is refused."""
+        return PoolClosed(f"pool {self.name}: {reason}")

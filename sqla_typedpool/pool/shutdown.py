@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from sqla_typedpool.errors import PoolClosed
 from sqla_typedpool.pool.backend import CloseMode
 from sqla_typedpool.pool.entry import PoolEntry
 from sqla_typedpool.pool.loop_pool import LoopPool
@@ -55,7 +54,7 @@ def stop_accepting(pool: LoopPool) -> None:
 def _refuse(pool: LoopPool, why: str, *, while_waiting: str | None = None) -> None:
     pool.refusal = why
     pool.connector.stop()
-    pool.queue.fail_all(PoolClosed(while_waiting or why))
+    pool.queue.fail_all(pool.shared.closed_error(while_waiting or why))
     pool.queue.stop_timer()
 
 

@@ -71,6 +71,8 @@ class PoolStats:
         print(stats.in_use, stats.max, stats.wait_time.sum / stats.wait_time.count)
     """
 
+    name: str
+    """The pool's name."""
     size: int
     """Connections that exist or are being opened, validated or closed, now."""
     idle: int
@@ -204,7 +206,12 @@ class Gauges:
 
 
 def snapshot(
-    gauges: Iterable[Gauges], counters: Iterable[Counters], *, max_total: float, min_size: int
+    name: str,
+    gauges: Iterable[Gauges],
+    counters: Iterable[Counters],
+    *,
+    max_total: float,
+    min_size: int,
 ) -> PoolStats:
     """Add the event loops' numbers up."""
     now, parts = list(gauges), list(counters)
@@ -213,6 +220,7 @@ def snapshot(
     waits = sum(sum(part.wait_time.counts) for part in parts)
     immediate = max(0, sum(part.checkouts for part in parts) - waits)
     return PoolStats(
+        name=name,
         **{name: sum(getattr(each, name) for each in now) for name in _PRESENT},
         **{name: sum(getattr(part, name) for part in parts) for name in _COUNTED},
         max=None if max_total == float("inf") else int(max_total),

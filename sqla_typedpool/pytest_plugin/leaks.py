@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from sqlalchemy import Engine, RowMapping
 
 from sqla_typedpool.ephemeral.connecting import run_statements
+from sqla_typedpool.pool.log import LOGGER, LogEvent
 from sqla_typedpool.pool.pool import TypedPool
 from sqla_typedpool.pytest_plugin.database import Database
 
 # How long the server may take to end the session of a closed connection, in seconds.
 GRACE_SECONDS = 2.0
 
-_POOL_LOG = logging.getLogger(TypedPool.__module__.rpartition(".")[0])
 _SESSIONS = """
     SELECT pid, application_name, state, left(query, 200) AS query
     FROM pg_stat_activity
@@ -43,14 +43,14 @@ class LeakDetector(logging.Handler):
         self._server = server
         self._database = database
         self._logged: list[str] = []
-        _POOL_LOG.addHandler(self)
+        LOGGER.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        if str(record.msg).startswith("leak: the event loop ends"):
+        if getattr(record, "event", None) == LogEvent.LEAKED_AT_LOOP_END.value:
             self._logged.append(record.getMessage())
 
     def close(self) -> None:
-        _POOL_LOG.removeHandler(self)
+        LOGGER.removeHandler(self)
         super().close()
 
     def report(self) -> str:

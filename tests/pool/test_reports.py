@@ -16,6 +16,7 @@ from sqlalchemy import event
 from sqla_typedpool import Holder, PoolStats, PoolTimeout
 from sqla_typedpool._sqlalchemy.greenlets import greenlet_spawn
 from sqla_typedpool.errors import PoolOptionError, PoolSaturated, copy_error
+from sqla_typedpool.pool.log import LogEvent
 from sqla_typedpool.pool.stats import BOUNDS, CloseReason
 from tests.support.fake_driver import (
     Connect,
@@ -284,7 +285,9 @@ def test_every_log_record_has_its_numbers_as_attributes(
 ) -> None:
     async def main() -> None:
         server = Server(usual=Connect(error=refused))
-        pool = new_pool(server, pool_leak_threshold=5, pool_size=1, max_overflow=0)
+        pool = new_pool(
+            server, pool_leak_threshold=5, pool_size=1, max_overflow=0, pool_name="orders"
+        )
         waiter = asyncio.ensure_future(borrow(pool))
         await asyncio.sleep(3)
         server.usual = Connect()
@@ -302,8 +305,9 @@ def test_every_log_record_has_its_numbers_as_attributes(
             for name, value in vars(record).items()
             if name not in standard and name not in ("message", "asctime", "taskName")
         }
+        assert extras.pop("event") in [event.value for event in LogEvent]
+        assert extras.pop("pool") == "orders"
         assert extras, record.getMessage()
-        assert all(isinstance(value, (int, float)) for value in extras.values()), extras
         assert record.name.startswith(LOGGER)
 
 
@@ -345,15 +349,14 @@ def test_a_log_handler_that_raises_when_the_server_recovers_loses_no_connection(
         await assert_full_capacity(pool, server, 1)
 
     with _failing_on("recovered"):
-        run(main(), tolerant=True)
+        run(main())
 
 
 def test_a_log_handler_that_raises_for_a_slow_checkout_loses_no_connection() -> None:
     async def main() -> None:
         server = Server(usual=Connect(seconds=2))
         pool = new_pool(server, pool_size=1, max_overflow=0, pool_slow_checkout=1)
-        with pytest.raises(LookupError):
-            await borrow(pool)
+        await use(pool)
         assert_only_idle(pool, server)
         await assert_full_capacity(pool, server, 1)
 
@@ -362,15 +365,12 @@ def test_a_log_handler_that_raises_for_a_slow_checkout_loses_no_connection() -> 
 
 
 def test_a_log_handler_that_raises_when_a_leak_is_returned_loses_no_connection() -> None:
-    """As the typed layer returns it: SQLAlchemy's proxy would return it a second time."""
-
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=1, max_overflow=0, pool_leak_threshold=10)
         entry = await pool.wait_and_take()
         await asyncio.sleep(20)
-        with pytest.raises(LookupError):
-            pool.give_back(entry)
+        pool.give_back(entry)
         assert pool.stats().idle == 1
         assert_only_idle(pool, server)
         await assert_full_capacity(pool, server, 1)
@@ -394,7 +394,7 @@ def test_a_log_handler_that_raises_for_a_failed_close_listener_loses_no_slot() -
         await assert_full_capacity(pool, server, 1)
 
     with _failing_on("closing a connection failed"):
-        run(main(), tolerant=True)
+        run(main())
 
 
 def test_a_log_handler_that_raises_as_close_names_the_holders_leaves_nothing_open() -> None:
@@ -404,12 +404,11 @@ def test_a_log_handler_that_raises_as_close_names_the_holders_leaves_nothing_ope
         server = Server()
         pool = new_pool(server)
         kept.append(await borrow(pool))
-        with pytest.raises(LookupError):
-            await pool.close(1)
+        await pool.close(1)
         assert server.sockets == 0
 
     with _failing_on("closed by force"):
-        run(main(), tolerant=True)
+        run(main())
 
 
 def test_a_log_handler_that_raises_as_the_loop_ends_leaves_nothing_open() -> None:
@@ -421,7 +420,7 @@ def test_a_log_handler_that_raises_as_the_loop_ends_leaves_nothing_open() -> Non
         kept.extend([pool, await borrow(pool)])
 
     with _failing_on("the event loop ends"):
-        run(main(), tolerant=True)
+        run(main())
     assert server.sockets == 0
 
 

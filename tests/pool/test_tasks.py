@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 import pytest
 
@@ -16,8 +15,12 @@ async def work_for(seconds: float) -> str:
     return "finished"
 
 
+def _fail(error: BaseException) -> None:
+    raise AssertionError(error)
+
+
 def new_tasks() -> BackgroundTasks:
-    return BackgroundTasks(virtual_loop(), logging.getLogger())
+    return BackgroundTasks(virtual_loop(), _fail)
 
 
 def test_a_patient_task_that_is_cancelled_may_still_finish() -> None:

@@ -24,6 +24,7 @@ from tests.support.imports import (
 # A package imports only from packages of a lower layer.
 LAYERS = {
     "errors": 0,
+    "secrets": 0,
     "_asyncio": 1,
     "_sqlalchemy": 1,
     "embedded": 1,
@@ -47,7 +48,7 @@ MAY_IMPORT = {"__main__": {"cli"}}
 # These packages may import only these packages of the lower layers.
 MAY_IMPORT_ONLY = {
     "mapping": {"errors"},
-    "pool": {"errors", "_asyncio", "_sqlalchemy"},
+    "pool": {"errors", "secrets", "_asyncio", "_sqlalchemy"},
 }
 # Other packages that may import third parties: drivers, parsers of SQL, binaries of servers.
 THIRD_PARTIES_ALLOWED = ("describe/", "embedded/", "ephemeral/")
@@ -56,7 +57,8 @@ THIRD_PARTIES_ALLOWED = ("describe/", "embedded/", "ephemeral/")
 # `drivers` is a package: its files may import each other.
 LAYERS_IN_POOL = {
     **dict.fromkeys(("options", "stats", "connect_errors", "slots", "call_sites", "drivers"), 0),
-    "entry": 1,
+    "names": 0,
+    **dict.fromkeys(("entry", "log"), 1),
     "backend": 2,
     **dict.fromkeys(("connecting", "validating", "closing", "killing"), 3),
     **dict.fromkeys(("connect_policy", "waiting"), 3),
