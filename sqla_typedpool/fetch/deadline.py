@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable
+from typing import TypeVar
 
+from sqla_typedpool._asyncio.time_limit import TimeLimit
 from sqla_typedpool.errors import StatementTimeout
 
 T = TypeVar("T")
@@ -13,17 +14,17 @@ T = TypeVar("T")
 _MAX_SHOWN = 200  # characters of a statement in an error message
 
 
-async def within(seconds: float, statement: object, work: Coroutine[Any, Any, T]) -> T:
+async def within(seconds: float, statement: object, work: Awaitable[T]) -> T:
     """Await ``work``, and cancel it after this many seconds.
 
     :param statement: shown in the error message.
     :raises StatementTimeout: the time is over.
     """
-    ends = asyncio.get_running_loop().time() + seconds
+    limit = TimeLimit(seconds)
     try:
-        return await asyncio.wait_for(work, seconds)
+        return await limit.run(work)
     except asyncio.TimeoutError as error:
-        if asyncio.get_running_loop().time() < ends:
+        if not limit.is_expired:
             raise  # an error of the driver, such as asyncpg's command_timeout
         raise StatementTimeout(
             f"the call did not finish within {seconds:g} s (timeout={seconds:g}): "
