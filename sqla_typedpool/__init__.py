@@ -35,6 +35,7 @@ from sqla_typedpool.fetch.api import (
 from sqla_typedpool.fetch.rows import TypedRows, rows_as
 from sqla_typedpool.mapping.explain import explain_mapping
 from sqla_typedpool.mapping.markers import ByName, Col, Decode, Flatten, Json
+from sqla_typedpool.pool.labels import holder_label
 from sqla_typedpool.pool.pool import TypedPool
 from sqla_typedpool.pool.stats import PoolStats
 from sqla_typedpool.queries import RowCount, query, query_info
@@ -65,6 +66,7 @@ __all__ = [
     "fetch_all",
     "fetch_one",
     "fetch_optional",
+    "holder_label",
     "query",
     "query_info",
     "rows_as",

@@ -71,12 +71,25 @@ class Holder:
     """A place in the application, as ``file:line in function``.
 
     With ``pool_leak_threshold`` it is the line of the checkout, otherwise the line the
-    task is at now. None if it is not known.
+    task is at now. If that line calls a declared query, it is the line of the call, not
+    of the declaration. None if it is not known, as in a task that was created from a
+    query's coroutine (``create_task(get_user(db))``).
     """
+    label: str | None = None
+    """The label of the ``holder_label`` block around the checkout; None if there was none."""
+    query: str | None = None
+    """The name of the declared query that the line ``where`` calls, such as
+    ``app.users.get_user``; None if it calls no declared query."""
+
+    @property
+    def name(self) -> str:
+        """The label and the task, or the task alone."""
+        return self.task if self.label is None else f"{self.label} ({self.task})"
 
     def __str__(self) -> str:
+        query = f" in query {self.query}" if self.query else ""
         place = f" at {self.where}" if self.where else ""
-        return f"{self.task} for {self.seconds:.1f} s{place}"
+        return f"{self.name} for {self.seconds:.1f} s{query}{place}"
 
 
 class TypedPoolError(Exception):

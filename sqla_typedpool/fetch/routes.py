@@ -142,12 +142,13 @@ async def stream(
     statement: str | Executable,
     parameters: Any,
     timeout: float | None,
-    query: str | None = None,
+    declared_query: str | None = None,
 ) -> AsyncGenerator[Any, None]:
     """Run a statement and yield its rows, which are fetched in batches.
 
     :param timeout: seconds for each wait for the database; None = no limit.
-    :param query: the name of the declared query, for errors.
+    :param declared_query: the name of the declared query, for errors. The pool's reports read
+        this local as well (``QUERY_LOCAL``).
     """
 
     async def bounded(work: Any) -> Any:
@@ -165,7 +166,7 @@ async def stream(
                     yield row
                 number += len(batch)
         except (RowShapeError, RowValueError) as error:
-            error.query = error.query or query
+            error.query = error.query or declared_query
             raise
         finally:
             await result.close()

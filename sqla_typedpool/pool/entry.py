@@ -60,6 +60,8 @@ class PoolEntry(HookedRecord):
     checked_out_at: float | None = None
     # The task that checked it out.
     task: asyncio.Task[Any] | weakref.ref[asyncio.Task[Any]] | None = None
+    # What the application calls the borrower's work: ``holder_label``.
+    label: str | None = None
     # Where it was checked out, with ``pool_leak_threshold``.
     site: CallSite | None = None
     # Noted with the site: the task may not exist when it is needed.
@@ -136,6 +138,10 @@ class PoolEntry(HookedRecord):
     def borrower(self) -> asyncio.Task[Any] | None:
         """The task that checked it out, if it still exists."""
         return self.task() if isinstance(self.task, weakref.ref) else self.task
+
+    def forget_borrower(self) -> None:
+        """Remove what is known of the borrower, who has returned it."""
+        self.checked_out_at = self.task = self.label = self.site = None
 
     def hold_task_weakly(self) -> None:
         """Keep the borrower's task no longer alive.

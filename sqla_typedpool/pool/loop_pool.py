@@ -30,6 +30,7 @@ from sqla_typedpool.pool.connector import Connector
 from sqla_typedpool.pool.drivers.base import Probe
 from sqla_typedpool.pool.entry import Condition, PoolEntry
 from sqla_typedpool.pool.killing import StatementKiller
+from sqla_typedpool.pool.labels import current_label
 from sqla_typedpool.pool.log import LogEvent, PoolLog
 from sqla_typedpool.pool.reports import CLOSED, Reports, holder_of
 from sqla_typedpool.pool.shared import Shared
@@ -107,6 +108,7 @@ class LoopPool:
                 slots.checkout()
                 entry.checked_out_at = now
                 entry.task = current_task(self.loop)
+                entry.label = current_label()
                 self.counters.checkouts += 1
                 if self.records_sites:
                     self._note_site(entry)
@@ -198,13 +200,14 @@ class LoopPool:
         if not future.done() or future.cancelled():
             future.cancel()
         elif future.exception() is None:
-            future.result().checked_out_at = None
+            future.result().forget_borrower()
             self.slots.checkin()
             self.release(future.result())
 
     def _note_checkout(self, entry: PoolEntry, waiter: Waiter) -> None:
         entry.checked_out_at = now = self.clock()
         entry.task = current_task(self.loop)
+        entry.label = current_label()
         self.counters.checkouts += 1
         if self.records_sites:
             self._note_site(entry)
@@ -215,8 +218,8 @@ class LoopPool:
 
     def _note_site(self, entry: PoolEntry) -> None:
         """Record the data of a leak report; the task may not exist by then."""
-        entry.site = call_site()
         task = entry.borrower()
+        entry.site = call_site(task)
         entry.task_name = None if task is None else task.get_name()
 
     # ------------------------------------------------------------------ check in
@@ -229,7 +232,7 @@ class LoopPool:
         now = self.clock()
         self.counters.note_use(now - since)
         leak = holder_of(entry, now) if entry.is_leak_reported else None
-        entry.checked_out_at = entry.task = entry.site = None
+        entry.checked_out_at = entry.task = entry.label = entry.site = None
         entry.idle_since = entry.validated_at = now
         if since < self.disconnected_at:
             entry.mark(Condition.SUSPECT)

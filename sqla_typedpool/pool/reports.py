@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqla_typedpool._asyncio.time_limit import caller_of
 from sqla_typedpool.errors import Holder, PoolSaturated, PoolTimeout
-from sqla_typedpool.pool.call_sites import format_site, site_of_task
+from sqla_typedpool.pool.call_sites import site_of_task
 from sqla_typedpool.pool.connect_policy import ConnectPolicy, Outage
 from sqla_typedpool.pool.entry import PoolEntry
 from sqla_typedpool.pool.log import LogEvent
@@ -30,11 +31,12 @@ def describe_holders(holders: Sequence[Holder], limit: int = 3) -> str:
 
 def holder_of(entry: PoolEntry, now: float) -> Holder:
     """Who holds this entry."""
-    task = entry.borrower()
-    where = format_site(entry.site) if entry.site is not None else site_of_task(task)
+    task = caller_of(entry.borrower())
+    site = entry.site if entry.site is not None else site_of_task(task)
+    where, query = (None, None) if site is None else (site.where, site.query)
     name = (task.get_name() if task is not None else entry.task_name) or "?"
     since = entry.checked_out_at if entry.checked_out_at is not None else now
-    return Holder(task=name, seconds=now - since, where=where)
+    return Holder(name, now - since, where, entry.label, query)
 
 
 @dataclass(eq=False)
@@ -97,8 +99,7 @@ class Reports:
         ]
         if holders:
             parts.append(f"held longest by {describe_holders(holders)}")
-        own = 0 if task is None else sum(each.borrower() is task for each in self._in_use())
-        if own:
+        if own := self._held_by(caller_of(task)):
             parts.append(
                 f"the waiting task itself holds {own} of them (a nested checkout: pass the "
                 f"connection on, or enlarge the pool)"
@@ -107,6 +108,11 @@ class Reports:
         error = PoolTimeout("; ".join(parts), stage=stage, waited=waited, holders=holders)
         error.__cause__ = self.policy.last_error
         return error
+
+    def _held_by(self, task: Task[Any] | None) -> int:
+        if task is None:
+            return 0
+        return sum(caller_of(each.borrower()) is task for each in self._in_use())
 
     def _occupancy(self) -> str:
         limit, now = self.slots.limits.max_total, self.gauges()
@@ -187,7 +193,7 @@ class Reports:
         self.shared.log.warning(
             LogEvent.LEAK_RETURNED,
             "leak: a connection held by %s was returned after %.1f s",
-            holder.task,
+            holder.name,
             holder.seconds,
             held_seconds=holder.seconds,
         )

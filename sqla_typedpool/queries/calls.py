@@ -16,6 +16,7 @@ from typing import Any
 from sqla_typedpool.errors import RowShapeError, RowValueError, TypedPoolError
 from sqla_typedpool.fetch import routes
 from sqla_typedpool.fetch.api import execute, fetch_all, fetch_one, fetch_optional
+from sqla_typedpool.pool.call_sites import QUERY_GLOBAL
 from sqla_typedpool.queries.info import QueryInfo
 from sqla_typedpool.queries.returns import Cardinality
 from sqla_typedpool.queries.signature import Signature
@@ -47,6 +48,7 @@ def build_function(info: QueryInfo, signature: Signature, statement: Any) -> Any
     own = _own_prefix(signature)
     declared: Any = info.function
     namespace = {
+        QUERY_GLOBAL: info.name,  # reports of the pool show the caller's line, not this one
         f"{own}statement": statement,
         f"{own}timeout": info.timeout,
         f"{own}name": info.name,

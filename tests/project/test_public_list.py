@@ -21,6 +21,7 @@ POOL_NAMES = {
     "PoolTimeout",
     "TypedPool",
     "TypedPoolError",
+    "holder_label",
 }
 
 PUBLIC = POOL_NAMES | {
