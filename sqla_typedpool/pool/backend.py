@@ -18,8 +18,6 @@ from enum import IntEnum
 from functools import partial
 from typing import Any
 
-from sqlalchemy import exc
-
 from sqla_typedpool._asyncio.timers import Timer
 from sqla_typedpool._sqlalchemy.dialect_hooks import limit_resets, on_statement_error
 from sqla_typedpool._sqlalchemy.greenlets import outside_greenlet
@@ -29,11 +27,11 @@ from sqla_typedpool.pool.connect_errors import is_read_only
 from sqla_typedpool.pool.drivers.base import Driver, Probe, always_alive
 from sqla_typedpool.pool.drivers.registry import driver_of
 from sqla_typedpool.pool.drivers.sockets import close_socket, shut_down
+from sqla_typedpool.pool.drivers.sqlite_storage import Storage, is_plain_file, query_storage
 from sqla_typedpool.pool.entry import Condition, EntryOwner, PoolEntry
 from sqla_typedpool.pool.names import default_name
 
 _RESET_TIMEOUTS = {"mysql": 60.0, "mariadb": 60.0}  # InnoDB may take long to roll back
-_IN_MEMORY = (":memory:", "mode=memory")
 _RELEASE_WAIT = 1.0  # seconds for a thread to close a connection whose loop is closed
 
 
@@ -67,16 +65,16 @@ class Backend(PoolDialect):
     def __init__(self, pool: Pool) -> None:
         super().__init__(pool)
         # The dialect that the rest was read from.
-        self.bound_to: object = None
+        self.bound_to: Any = None
         self.driver = Driver()
         # Whether connections need an event loop.
         self.is_async = False
         # The driver's own limit of a connection attempt in seconds, from ``connect_args``.
         self.connect_timeout = 0.0
-        # The SQLite file; None = it is not known before connecting, or not SQLite.
-        self._file: str | None = None
-        # Whether closing the connection would lose the database (SQLite in memory).
-        self.in_memory = False
+        # Where the database is; only SQLite's may be in memory.
+        self.storage = Storage.LASTING
+        # Whether SQLAlchemy opens a file of SQLite, if no do_connect listener opens another one.
+        self._opens_file = False
         # Servers that were read-only at their last query, of drivers that query the mode.
         self.read_only_hosts: set[str] = set()
 
@@ -91,9 +89,9 @@ class Backend(PoolDialect):
         positional, named = self.connect_arguments()
         with suppress(TypeError, ValueError):
             self.connect_timeout = float(named.get(self.driver.connect_timeout_argument) or 0)
-        if positional and getattr(dialect, "name", "") == "sqlite":
-            self._file = str(positional[0])
-            self.in_memory = not self._file or any(each in self._file for each in _IN_MEMORY)
+        is_sqlite = getattr(dialect, "name", "") == "sqlite"
+        self.storage = Storage.UNKNOWN if is_sqlite else Storage.LASTING
+        self._opens_file = "async_creator_fn" not in named and is_plain_file(positional)
         if self.driver.can_abort:
             limit_resets(dialect, partial(_start_reset_timer, dialect, self.driver, reset_timeout))
         if self.driver.reports_read_only or self.driver.queries_read_only:
@@ -102,16 +100,6 @@ class Backend(PoolDialect):
     def default_name(self) -> str:
         """``host:port/database``, or what else is known of the database."""
         return default_name(self.dialect, *self.connect_arguments())
-
-    def check_single_connection(self, existing: int) -> BaseException | None:
-        """The error for a caller who would need one more connection, if there must be one only."""
-        if existing == 0 or self._file is None or "cache=shared" in self._file:
-            return None
-        return exc.InvalidRequestError(
-            "an in-memory SQLite database lives in one connection, and a second one would see "
-            "an empty database; next: use poolclass=StaticPool to share the connection, or "
-            "pool_size=1, max_overflow=0 to let callers wait for it"
-        )
 
     # ------------------------------------------------------------------- opening
 
@@ -127,8 +115,9 @@ class Backend(PoolDialect):
         entry.start_opening()
         _opening.set(weakref.ref(entry))  # the driver's handles keep this context
         adapted, driver = entry.open(), self.driver
-        if self._file is None and driver.connects_in_thread:
-            self._detect_in_memory(adapted)
+        if self.storage is Storage.UNKNOWN:
+            is_file = self._opens_file and not self.bound_to.dispatch.do_connect
+            self.storage = Storage.LASTING if is_file else self._query_storage(adapted)
         if not driver.can_abort:  # there is no socket
             entry.attach(always_alive)
             return
@@ -148,14 +137,11 @@ class Backend(PoolDialect):
         entry = _opening.get()()
         return entry is not None and entry.dbapi_connection is adapted
 
-    def _detect_in_memory(self, adapted: Any) -> None:
-        """Query SQLite for its file: it cannot be read from a creator of the application."""
-        cursor = adapted.cursor()
+    def _query_storage(self, adapted: Any) -> Storage:
         try:
-            cursor.execute("PRAGMA database_list")
-            self.in_memory = not cursor.fetchall()[0][2]
-        finally:
-            cursor.close()
+            return query_storage(adapted, self.driver_connection(adapted))
+        except (AttributeError, TypeError):  # a stand-in for a connection, as in ``open``
+            return Storage.LASTING
 
     # ---------------------------------------------------------- read-only servers
 

@@ -226,6 +226,8 @@ class Connector:
             self._hedge_timer = call_later(self.tasks.loop, HEDGE_INTERVAL, self._hedge)
 
     def _abandon_one(self) -> None:
+        if self.shared.backend.driver.connects_in_thread:
+            return  # it opens a file: another attempt would be no faster
         starts = [each.started for each in self._attempts]
         patience = self.policy.max_patience(self.connect_timeout, self.shared.timeout)
         index = self.policy.to_abandon(starts, self.clock(), patience)

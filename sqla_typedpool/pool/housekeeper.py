@@ -14,6 +14,7 @@ from collections.abc import Callable
 from sqla_typedpool._asyncio.timers import call_later
 from sqla_typedpool.pool.backend import CloseMode
 from sqla_typedpool.pool.drivers.base import Probe
+from sqla_typedpool.pool.drivers.sqlite_storage import IN_MEMORY
 from sqla_typedpool.pool.entry import PoolEntry
 from sqla_typedpool.pool.loop_pool import LoopPool
 from sqla_typedpool.pool.options import PoolOptions
@@ -81,7 +82,7 @@ class Housekeeper:
                 pool.reports.loop_blocked(late)
             return  # what seems to be expired may only have been kept from returning
         _report_leaks(pool, now)
-        if not pool.slots.waiters and not pool.shared.backend.in_memory:
+        if not pool.slots.waiters and pool.shared.backend.storage not in IN_MEMORY:
             for entry in list(pool.slots.idle):  # the longest unused first
                 _look_at(pool, entry, now)
             pool.serve_waiters()  # refills as well

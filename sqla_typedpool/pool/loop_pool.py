@@ -28,6 +28,7 @@ from sqla_typedpool.pool.connect_policy import ConnectPolicy
 from sqla_typedpool.pool.connecting import connect
 from sqla_typedpool.pool.connector import Connector
 from sqla_typedpool.pool.drivers.base import Probe
+from sqla_typedpool.pool.drivers.sqlite_storage import IN_MEMORY, Storage, single_connection_error
 from sqla_typedpool.pool.entry import Condition, PoolEntry
 from sqla_typedpool.pool.killing import StatementKiller
 from sqla_typedpool.pool.labels import current_label
@@ -285,7 +286,11 @@ class LoopPool:
             self.close_entry(entry, entry.evicted or CloseReason.LIFETIME)
             return
         if slots.waiters:
-            is_trusted = now - entry.validated_at < self.trusted_for
+            # a ping that takes too long would close a database in memory
+            is_trusted = (
+                now - entry.validated_at < self.trusted_for
+                or self.shared.backend.storage in IN_MEMORY
+            )
             if not validated and (entry.condition is Condition.SUSPECT or not is_trusted):
                 self.start_validation(entry)
                 return
@@ -366,14 +371,16 @@ class LoopPool:
         return self.shared.options.pool_min_size - self.slots.total
 
     def begin_opening(self) -> PoolEntry | None:
-        if not self.slots.has_free():
+        slots, storage = self.slots, self.shared.backend.storage
+        if not slots.has_free():
             return None
-        if self.shared.backend.in_memory:
-            fault = self.shared.backend.check_single_connection(self.slots.total)
-            if fault is not None:
-                self.slots.fail_oldest(fault)
-                return None
-        self.slots.start_opening()
+        if storage is Storage.UNKNOWN and slots.total != slots.closing:
+            return None  # the first connection shows whether others are allowed
+        if storage is Storage.PRIVATE and self.shared.count_connections():
+            while self.unserved() > 0 and slots.fail_oldest(single_connection_error()):
+                pass
+            return None
+        slots.start_opening()
         empty = self.empty_entries
         return empty.pop() if empty else self.shared.backend.new_entry(self)
 
@@ -411,7 +418,7 @@ class LoopPool:
     def _lifetime(self) -> float:
         """How long a connection opened now may live, in seconds."""
         seconds = self.shared.options.pool_max_lifetime
-        if seconds is None or self.shared.backend.in_memory:
+        if seconds is None or self.shared.backend.storage in IN_MEMORY:
             return _NEVER
         return seconds * (1 - _LIFETIME_JITTER * random.random())
 

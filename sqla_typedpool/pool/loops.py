@@ -39,6 +39,7 @@ class LoopPools:
         # What the parts of ended loops have counted.
         self.ended_counters = Counters()
         shared.evict_everywhere = self._evict_everywhere
+        shared.count_connections = self._count_connections
 
     def __iter__(self) -> Iterator[LoopPool]:
         return iter(list(self._pools.values()))
@@ -105,6 +106,10 @@ class LoopPools:
 
     def _evict_everywhere(self, predicate: Callable[[PoolEntry], bool]) -> None:
         self.broadcast(partial(shutdown.evict, predicate=predicate))
+
+    def _count_connections(self) -> int:
+        reap_closed_loops()
+        return sum(pool.slots.total - pool.slots.closing for pool in self)
 
     # -------------------------------------------------------------- end of a loop
 

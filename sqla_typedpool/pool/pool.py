@@ -28,6 +28,7 @@ from sqla_typedpool.errors import Holder
 from sqla_typedpool.pool import shutdown
 from sqla_typedpool.pool.backend import Backend, CloseMode, default_reset_timeout
 from sqla_typedpool.pool.connecting import FirstConnectLock
+from sqla_typedpool.pool.drivers.sqlite_storage import IN_MEMORY
 from sqla_typedpool.pool.entry import PoolEntry
 from sqla_typedpool.pool.forking import watch_forks
 from sqla_typedpool.pool.log import PoolLog
@@ -277,7 +278,7 @@ class TypedPool(QueuePoolApi):
 
         For rotated credentials, a failover, a migration.
         """
-        if not self.shared.backend.in_memory:
+        if self.shared.backend.storage not in IN_MEMORY:
             self.loops.broadcast(shutdown.retire_all)
 
     async def close(self, timeout: float = 10.0) -> None:

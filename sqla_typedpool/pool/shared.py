@@ -29,6 +29,8 @@ class Shared:
     is_closed: bool = False
     # Evict the entries of every event loop for which a predicate holds.
     evict_everywhere: Callable[[Callable[[PoolEntry], bool]], object] = field(init=False)
+    # How many connections there are in all event loops, without those being closed.
+    count_connections: Callable[[], int] = field(init=False)
 
     @property
     def name(self) -> str:

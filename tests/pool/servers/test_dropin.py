@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import ForeignKey, String, event, func, select, text
-from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.ext.asyncio import async_sessionmaker as sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, selectinload
@@ -306,47 +306,6 @@ def test_psycopg_without_prepared_statements_works_behind_pgbouncer(pgbouncer: P
             for _ in range(5):
                 assert await asyncio.gather(*(ask(engine) for _ in range(8))) == [1] * 8
             assert TypedPool.of(engine).stats().failed_pings == 0
-
-    run(main())
-
-
-# --------------------------------------------------------------------- SQLite in memory
-
-
-@pytest.mark.parametrize(
-    "url", ["sqlite+aiosqlite://", "sqlite+aiosqlite:///:memory:"], ids=["no name", ":memory:"]
-)
-def test_the_only_connection_to_sqlite_in_memory_is_never_closed(url: str) -> None:
-    async def main() -> None:
-        options = {
-            "pool_size": 5,
-            "pool_idle_timeout": 0.05,
-            "pool_max_lifetime": 0.05,
-            "pool_validate_after": 0,
-        }
-        async with engine_on(url, **options) as engine:
-            async with engine.begin() as connection:
-                await connection.execute(text("CREATE TABLE kept (a int)"))
-            await asyncio.sleep(0.4)
-            TypedPool.of(engine).retire_all()
-            await asyncio.sleep(0.1)
-            assert await ask(engine, "SELECT count(*) FROM kept") == 0
-            async with engine.connect():
-                with pytest.raises(InvalidRequestError, match="StaticPool"):
-                    await engine.connect()
-            assert await ask(engine, "SELECT count(*) FROM kept") == 0
-            assert TypedPool.of(engine).checkedout() == 0
-
-    run(main())
-
-
-def test_sqlite_in_memory_with_pool_size_one_queues_further_checkouts() -> None:
-    async def main() -> None:
-        async with engine_on("sqlite+aiosqlite://", pool_size=1, max_overflow=0) as engine:
-            async with engine.begin() as connection:
-                await connection.execute(text("CREATE TABLE shared (a int)"))
-            queries = (ask(engine, "SELECT count(*) FROM shared") for _ in range(5))
-            assert await asyncio.gather(*queries) == [0] * 5
 
     run(main())
 
