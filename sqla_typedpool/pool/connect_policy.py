@@ -6,6 +6,9 @@ seconds of one monotonic clock.
 - Growth is slow at first: two attempts, doubling with each success while waiters
   remain, one after a failure. A short spike on warm connections ends before a third
   attempt is needed.
+- A fatal error is raised in the waiters at once; while other connections work, in one at a
+  time, as the others may be served by a return. An error that no rule knows is fatal only
+  if no other connection works.
 - In an outage attempts are repeated with a growing pause, and waiters are kept for
   ``pool_connect_retry`` seconds from its beginning.
 - A silent attempt is not waited for. Each second that waiters go unserved a fresh one
@@ -19,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from sqla_typedpool.pool.connect_errors import ErrorKind
+from sqla_typedpool.pool.connect_rules import ErrorKind
 
 # Seconds that waiters go unserved before a fresh attempt is started.
 HEDGE_INTERVAL = 1.0
@@ -70,6 +73,10 @@ class Outage:
     error: str
 
 
+def _pause_after(age: float) -> float:
+    return max(_PAUSE_MIN, min(_PAUSE_MAX, age * _PAUSE_SHARE))
+
+
 class ConnectPolicy:
     """The decisions about the connection attempts of one event loop.
 
@@ -84,8 +91,10 @@ class ConnectPolicy:
         # The age in seconds from which an attempt is silent: it is not counted on any more.
         self.silent_after = HEDGE_INTERVAL
         self._last_success_started: float | None = None
-        self._outage_since: float | None = None
-        self._last_failure_at: float | None = None
+        # The first failure since the latest success, and the first one for which waiters are kept.
+        self._failing_since: float | None = None
+        self._retrying_since: float | None = None
+        self._last_retry_at: float | None = None
         self._failures = 0
         self._refill_at: float | None = None  # None = at any time
         self._refill_pause = _REFILL_PAUSE_MIN
@@ -96,7 +105,7 @@ class ConnectPolicy:
     @property
     def is_outage(self) -> bool:
         """Whether attempts fail, and have not succeeded since."""
-        return self._outage_since is not None
+        return self._failing_since is not None
 
     # --------------------------------------------------------------- may it start
 
@@ -112,15 +121,15 @@ class ConnectPolicy:
         :return: the outage that it ends, if there was one.
         """
         ended = None
-        if self._outage_since is not None:
+        if self._retrying_since is not None:
             ended = self.last_outage = Outage(
-                now, now - self._outage_since, self._failures, repr(self.last_error)
+                now, now - self._retrying_since, self._failures, repr(self.last_error)
             )
         if self._last_success_started is None or started > self._last_success_started:
             self._last_success_started = started
         self.silent_after = min(max(HEDGE_INTERVAL, 2 * (now - started)), _SILENT_MAX)
         self._hedge_after = HEDGE_INTERVAL
-        self._outage_since = self.last_error = self._refill_at = None
+        self._failing_since = self._retrying_since = self.last_error = self._refill_at = None
         self._failures = 0
         self._refill_pause = _REFILL_PAUSE_MIN
         return ended
@@ -130,11 +139,11 @@ class ConnectPolicy:
         self.parallel = min(self.parallel * 2, _PARALLEL_MAX) if remains else _PARALLEL_START
 
     def failed(
-        self, error: BaseException, kind: ErrorKind, started: float, now: float, in_use: int
+        self, error: BaseException, kind: ErrorKind, started: float, now: float, working: int
     ) -> Decision:
         """An attempt has failed.
 
-        :param in_use: connections in use; when they are returned they can serve waiters.
+        :param working: connections in use or being validated, which may serve waiters soon.
         """
         if self._last_success_started is not None and started < self._last_success_started:
             return Decision(Affected.NONE)  # the server has answered since
@@ -143,20 +152,25 @@ class ConnectPolicy:
         self.last_error = error
         self._refill_at = now + self._refill_pause
         self._refill_pause = min(self._refill_pause * 2, _REFILL_PAUSE_MAX)
+        if self._failing_since is None:
+            self._failing_since = now
         if kind is ErrorKind.FATAL:
-            return Decision(Affected.OLDEST, _FATAL_PAUSE) if in_use else _FAIL_THE_WAITERS
-        return self._retry_or_fail(kind, now, in_use)
+            return Decision(Affected.OLDEST, _FATAL_PAUSE) if working else _FAIL_THE_WAITERS
+        if kind is ErrorKind.UNKNOWN:
+            pause = _pause_after(now - self._failing_since)
+            return Decision(Affected.NONE, pause) if working else _FAIL_THE_WAITERS
+        return self._retry_or_fail(kind, now, working)
 
-    def _retry_or_fail(self, kind: ErrorKind, now: float, in_use: int) -> Decision:
-        last = self._last_failure_at
-        if self._outage_since is None or last is None or now - last > _OUTAGE_FORGOTTEN:
-            self._outage_since, self._failures = now, 1
-        self._last_failure_at = now
-        left = self._outage_since + self._retry - now
-        pause = max(_PAUSE_MIN, min(_PAUSE_MAX, (now - self._outage_since) * _PAUSE_SHARE))
+    def _retry_or_fail(self, kind: ErrorKind, now: float, working: int) -> Decision:
+        last = self._last_retry_at
+        if self._retrying_since is None or last is None or now - last > _OUTAGE_FORGOTTEN:
+            self._retrying_since, self._failures = now, 1
+        self._last_retry_at = now
+        left = self._retrying_since + self._retry - now
+        pause = _pause_after(now - self._retrying_since)
         if left > _PAUSE_MIN:
             return Decision(Affected.NONE, min(left, pause))
-        if kind is ErrorKind.FULL and in_use:
+        if kind is ErrorKind.FULL and working:
             return Decision(Affected.NONE, pause)
         return _FAIL_THE_WAITERS
 

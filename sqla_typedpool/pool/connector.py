@@ -40,6 +40,9 @@ class ConnectDemand(Protocol):
     # Waiters that no ping is expected to serve.
     def unserved(self) -> int: ...
 
+    # Connections that may serve a waiter soon.
+    def working(self) -> int: ...
+
     # Connections missing from the minimum size.
     def missing(self) -> int: ...
 
@@ -190,8 +193,8 @@ class Connector:
             self._abandon(each)
 
     def _failed(self, attempt: _Attempt, error: BaseException) -> None:
-        now, in_use = self.clock(), self.demand.slots.in_use
-        decision = self.policy.failed(error, classify(error), attempt.started, now, in_use)
+        now, working = self.clock(), self.demand.working()
+        decision = self.policy.failed(error, classify(error), attempt.started, now, working)
         self.demand.counters.connect_failures += 1
         self._fail_waiters(error, decision.affected, attempt.position.joined)
         if decision.pause is not None and self._pause_timer is None:

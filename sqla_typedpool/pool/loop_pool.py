@@ -365,6 +365,10 @@ class LoopPool:
     def unserved(self) -> int:
         return len(self.slots.waiters) - (self.slots.validating - len(self._likely_dead))
 
+    def working(self) -> int:
+        slots = self.slots
+        return slots.total - slots.opening - slots.closing - len(self._likely_dead)
+
     def missing(self) -> int:
         if not self.shared.options.pool_min_size or self.is_disposed or self.refusal is not None:
             return 0

@@ -8,7 +8,8 @@ import traceback
 from sqlalchemy.exc import DBAPIError
 
 from sqla_typedpool import PoolTimeout
-from sqla_typedpool.pool.connect_errors import ErrorKind, classify
+from sqla_typedpool.pool.connect_errors import classify
+from sqla_typedpool.pool.connect_rules import ErrorKind
 
 # SQLSTATEs of connects and statements that fail because of the server or the network: connection
 # exceptions, a shutdown, a crash, a server that is still starting, a server that is full.
@@ -42,7 +43,8 @@ def is_expected_of_driver(error: BaseException | None) -> bool:
     if isinstance(state, str):
         return state.startswith(_STATES)
     # psycopg's failed connects carry no SQLSTATE
-    return error is not None and classify(error) is not ErrorKind.FATAL
+    passes = (ErrorKind.TRANSIENT, ErrorKind.FULL)
+    return error is not None and classify(error) in passes
 
 
 def traceback_text(error: BaseException) -> str:

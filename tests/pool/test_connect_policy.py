@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqla_typedpool.pool.connect_errors import ErrorKind
 from sqla_typedpool.pool.connect_policy import Affected, ConnectPolicy, Decision, Outage
+from sqla_typedpool.pool.connect_rules import ErrorKind
 
 RETRY = 5.0  # pool_connect_retry
 ERROR = ConnectionRefusedError("refused")
@@ -21,10 +21,10 @@ def fail(
     kind: ErrorKind = ErrorKind.TRANSIENT,
     *,
     started: float | None = None,
-    in_use: int = 0,
+    working: int = 0,
 ) -> Decision:
     """An attempt fails at this time; it began then as well, unless `started` is given."""
-    return policy.failed(ERROR, kind, now if started is None else started, now, in_use)
+    return policy.failed(ERROR, kind, now if started is None else started, now, working)
 
 
 def policy_in_an_outage(age: float) -> ConnectPolicy:
@@ -118,7 +118,7 @@ def test_an_outage_is_forgotten_after_thirty_seconds_without_an_attempt() -> Non
 
 
 @pytest.mark.parametrize(
-    ("kind", "in_use", "age", "expected"),
+    ("kind", "working", "age", "expected"),
     [
         (ErrorKind.TRANSIENT, 0, 0.0, Affected.NONE),
         (ErrorKind.TRANSIENT, 1, 0.0, Affected.NONE),
@@ -133,34 +133,46 @@ def test_an_outage_is_forgotten_after_thirty_seconds_without_an_attempt() -> Non
         (ErrorKind.FATAL, 1, 0.0, Affected.OLDEST),
         (ErrorKind.FATAL, 0, 5.0, Affected.JOINED_BEFORE),
         (ErrorKind.FATAL, 1, 5.0, Affected.OLDEST),
+        (ErrorKind.UNKNOWN, 0, 0.0, Affected.JOINED_BEFORE),
+        (ErrorKind.UNKNOWN, 1, 0.0, Affected.NONE),
+        (ErrorKind.UNKNOWN, 0, 5.0, Affected.JOINED_BEFORE),
+        (ErrorKind.UNKNOWN, 1, 5.0, Affected.NONE),
     ],
 )
-def test_which_waiters_fail_depends_on_the_kind_of_error_the_connections_in_use_and_the_age(
-    kind: ErrorKind, in_use: int, age: float, expected: Affected
+def test_which_waiters_fail_depends_on_the_kind_of_error_the_working_connections_and_the_age(
+    kind: ErrorKind, working: int, age: float, expected: Affected
 ) -> None:
     policy = policy_in_an_outage(age)
-    assert fail(policy, age, kind, in_use=in_use).affected is expected
+    assert fail(policy, age, kind, working=working).affected is expected
+
+
+def test_the_pause_after_unknown_errors_grows_to_a_second_while_a_connection_works() -> None:
+    policy = ConnectPolicy(RETRY)
+    pauses = [fail(policy, now, ErrorKind.UNKNOWN, working=1).pause for now in (0, 0.1, 1, 5, 60)]
+    assert pauses == pytest.approx([0.01, 0.02, 0.2, 1.0, 1.0])
 
 
 def test_the_next_attempt_waits_a_moment_after_a_fatal_error_that_only_one_waiter_gets() -> None:
     policy = ConnectPolicy(RETRY)
-    assert fail(policy, 1.0, ErrorKind.FATAL, in_use=3) == Decision(Affected.OLDEST, 0.1)
+    assert fail(policy, 1.0, ErrorKind.FATAL, working=3) == Decision(Affected.OLDEST, 0.1)
     assert fail(policy, 2.0, ErrorKind.FATAL) == Decision(Affected.JOINED_BEFORE)
 
 
 def test_a_full_server_is_tried_again_each_second_while_a_connection_is_in_use() -> None:
     policy = policy_in_an_outage(100.0)
-    assert fail(policy, 100.0, ErrorKind.FULL, in_use=1) == Decision(Affected.NONE, 1.0)
+    assert fail(policy, 100.0, ErrorKind.FULL, working=1) == Decision(Affected.NONE, 1.0)
 
 
 def test_with_a_retry_time_of_zero_waiters_get_the_first_error() -> None:
     assert fail(ConnectPolicy(0.0), 1.0) == Decision(Affected.JOINED_BEFORE)
 
 
-def test_a_fatal_error_begins_no_outage() -> None:
+@pytest.mark.parametrize("kind", [ErrorKind.FATAL, ErrorKind.UNKNOWN])
+def test_an_error_that_is_not_retried_does_not_shorten_the_time_of_later_retries(
+    kind: ErrorKind,
+) -> None:
     policy = ConnectPolicy(RETRY)
-    fail(policy, 0.0, ErrorKind.FATAL)
-    assert not policy.is_outage
+    fail(policy, 0.0, kind)
     assert fail(policy, 6.0) == Decision(Affected.NONE, 0.01)
 
 
@@ -345,7 +357,7 @@ class Result:
     seconds_later: float
     took: float
     kind: ErrorKind | None  # None = it succeeded
-    in_use: int
+    working: int
     waiters_remain: bool
 
 
@@ -355,7 +367,7 @@ RESULTS = st.lists(
         seconds_later=st.one_of(st.just(0.0), st.floats(0, 0.1), st.floats(0, 60)),
         took=st.one_of(st.just(0.0), st.floats(0, 10)),
         kind=st.sampled_from([None, *ErrorKind]),
-        in_use=st.integers(0, 3),
+        working=st.integers(0, 3),
         waiters_remain=st.booleans(),
     ),
     max_size=60,
@@ -381,17 +393,20 @@ class Run:
             self.policy.demand_after_success(remains=result.waiters_remain)
             self.observer.succeeded(started)
         else:
-            decision = self.policy.failed(ERROR, result.kind, started, self.now, result.in_use)
-            self._check(decision, result.kind, started)
+            decision = self.policy.failed(ERROR, result.kind, started, self.now, result.working)
+            self._check(decision, result, started)
         assert 1 <= self.policy.parallel <= 1024
         assert 1.0 <= self.policy.silent_after <= 3.0
 
-    def _check(self, decision: Decision, kind: ErrorKind, started: float) -> None:
+    def _check(self, decision: Decision, result: Result, started: float) -> None:
         proven = self.observer.last_success_started
         if proven is not None and started < proven:
             assert decision == Decision(Affected.NONE)
-        elif kind is ErrorKind.FATAL:
+        elif result.kind is ErrorKind.FATAL:
             assert decision.affected is not Affected.NONE
+        elif result.kind is ErrorKind.UNKNOWN:
+            assert (decision.affected is Affected.NONE) == (result.working > 0)
+            assert (decision.pause is None) == (result.working == 0)
         else:
             self.observer.failed(self.now)
             self._check_in_outage(decision)

@@ -10,17 +10,21 @@ from typing import Any
 import pytest
 
 from sqla_typedpool import PoolTimeout
-from sqla_typedpool.pool.connect_errors import ErrorKind, classify
+from sqla_typedpool.pool.connect_errors import classify
+from sqla_typedpool.pool.connect_rules import ErrorKind
 from tests.support.fake_driver import (
     Connect,
+    Error,
     Server,
     TooManyClients,
     WrongPassword,
     assert_full_capacity,
     assert_only_idle,
     borrow,
+    driver_of,
     give_back,
     new_pool,
+    open_idle,
     refused,
     use,
 )
@@ -234,6 +238,86 @@ def test_fatal_errors_while_a_connection_is_in_use_do_not_fail_the_whole_queue()
     run(main())
 
 
+# --------------------------------------------------------------------- unknown
+
+
+class UnknownError(Error):
+    """An error that no rule knows."""
+
+
+def test_after_an_unknown_error_waiters_wait_for_a_return_while_a_connection_is_in_use() -> None:
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server, pool_size=3, max_overflow=0, timeout=30, pool_connect_retry=1)
+        first = await borrow(pool)
+        server.usual = Connect(seconds=0.001, error=UnknownError)
+        waiters = [asyncio.ensure_future(use(pool, 0.01)) for _ in range(20)]
+        await asyncio.sleep(10)
+        assert not any(each.done() for each in waiters)
+        assert 10 <= len(server.attempts) <= 60, "attempts go on, with a pause"
+        await give_back(first)
+        await asyncio.gather(*waiters)
+        assert now() < 11
+
+    run(main())
+
+
+def test_after_an_unknown_error_waiters_wait_for_a_connection_that_is_being_validated() -> None:
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server, pool_size=3, max_overflow=0)
+        (connection,) = await open_idle(pool, 1)
+        await asyncio.sleep(1)
+        connection.slow["ping"] = 0.5
+        server.usual = Connect(seconds=0.001, error=UnknownError)
+        await asyncio.gather(*(use(pool) for _ in range(5)))
+        assert now() < 2
+
+    run(main())
+
+
+def test_an_unknown_error_is_raised_at_once_when_no_connection_works() -> None:
+    async def main() -> None:
+        pool = new_pool(Server(usual=Connect(seconds=0.05, error=UnknownError)))
+        got = await asyncio.gather(*(borrow(pool) for _ in range(10)), return_exceptions=True)
+        assert all(type(each) is UnknownError for each in got)
+        assert now() <= 0.2
+
+    run(main())
+
+
+def test_after_an_unknown_error_the_deadline_holds_and_its_error_has_the_cause() -> None:
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server, pool_size=3, max_overflow=0, timeout=2)
+        first = await borrow(pool)
+        server.usual = Connect(error=UnknownError)
+        with pytest.raises(PoolTimeout) as caught:
+            await borrow(pool)
+        assert now() == pytest.approx(2, abs=0.01)
+        assert isinstance(caught.value.__cause__, UnknownError)
+        await give_back(first)
+
+    run(main())
+
+
+def test_waiters_get_an_unknown_error_when_the_last_working_connection_is_lost() -> None:
+    async def main() -> None:
+        server = Server()
+        pool = new_pool(server, pool_size=3, max_overflow=0)
+        first = await borrow(pool)
+        server.usual = Connect(error=UnknownError)
+        waiter = asyncio.ensure_future(borrow(pool))
+        await asyncio.sleep(5)
+        driver_of(first).die(seen_by_probe=True)
+        await give_back(first)
+        with pytest.raises(UnknownError):
+            await waiter
+        assert now() < 6.1
+
+    run(main())
+
+
 # ---------------------------------------------------------------------- silent
 
 
@@ -392,7 +476,7 @@ def _mysql(number: int) -> Exception:
             _chained(Exception("x"), _with(ConnectionRefusedError(), sqlstate="28000")),
             ErrorKind.FATAL,
         ),
-        (Exception("an unknown error"), ErrorKind.FATAL),
+        (Exception("an unknown error"), ErrorKind.UNKNOWN),
         (PermissionError(13, "denied"), ErrorKind.FATAL),
         (FileNotFoundError(2, "No such file or directory"), ErrorKind.TRANSIENT),
         (FileNotFoundError(2, "No such file or directory", "root.crt"), ErrorKind.FATAL),
@@ -415,7 +499,7 @@ def test_an_error_whose_causes_form_a_cycle_is_classified() -> None:
     first, second = Exception("a"), Exception("b")
     first.__cause__, second.__cause__ = second, first
     started = time.monotonic()
-    assert classify(first) is ErrorKind.FATAL
+    assert classify(first) is ErrorKind.UNKNOWN
     assert time.monotonic() - started < 1
 
 

@@ -56,9 +56,9 @@ THIRD_PARTIES_ALLOWED = ("describe/", "embedded/", "ephemeral/")
 # A file of `pool` imports only from files of a lower layer of `pool`.
 # `drivers` is a package: its files may import each other.
 LAYERS_IN_POOL = {
-    **dict.fromkeys(("options", "stats", "connect_errors", "slots", "drivers"), 0),
+    **dict.fromkeys(("options", "stats", "connect_rules", "slots", "drivers"), 0),
     **dict.fromkeys(("call_sites", "labels", "names"), 0),
-    **dict.fromkeys(("entry", "log"), 1),
+    **dict.fromkeys(("connect_errors", "entry", "log"), 1),
     "backend": 2,
     **dict.fromkeys(("connecting", "validating", "closing", "killing"), 3),
     **dict.fromkeys(("connect_policy", "waiting"), 3),
