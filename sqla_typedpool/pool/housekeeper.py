@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from sqla_typedpool._asyncio.timers import call_later
 from sqla_typedpool.pool.backend import CloseMode
@@ -21,7 +21,13 @@ from sqla_typedpool.pool.options import PoolOptions
 from sqla_typedpool.pool.stats import CloseReason
 
 _MAX_PERIOD, _MIN_PERIOD = 1.0, 0.02  # seconds between two ticks
-_BLOCKED = 1.0  # a tick this late means that something blocked the loop
+_EARLY = 0.001  # seconds that a timer may fire before its time
+
+# A blocked loop is noticed by a late timer. The block began at any moment since the timer before,
+# so a timer for this alone fires more often than there is work: the time in between is the
+# uncertainty of what is reported. A second between them made 1.5 s look like 0.5 to 1.5 s.
+_WATCH_PERIOD = 0.25  # seconds between two timers
+_BLOCKED = 1.0  # seconds from which it is reported
 
 
 class _Token:
@@ -41,7 +47,9 @@ class Housekeeper:
         self._loop = weakref.ref(pool.loop)
         self._on_loop_closed = on_loop_closed
         self._token: weakref.ref[_Token] | None = None
-        self._due = 0.0
+        self._tick_due = 0.0
+        # When the timer was set, and when it fires.
+        self._set_at = self._due = 0.0
         self._run_of_loop: object = None
         # Seconds between two ticks.
         self.period = _period_of(pool.shared.options)
@@ -52,12 +60,15 @@ class Housekeeper:
         if pool is not None and (self._token is None or self._token() is None):
             token = _Token()
             self._token = weakref.ref(token, self._on_dropped)
+            self._tick_due = pool.clock() + self.period
             self._schedule(pool, token)
 
     def _schedule(self, pool: LoopPool, token: _Token) -> None:
-        self._due = pool.clock() + self.period
+        self._set_at = now = pool.clock()
+        seconds = max(0.0, min(_WATCH_PERIOD, self._tick_due - now))
+        self._due = now + seconds
         self._run_of_loop = _current_run_of_loop()
-        call_later(pool.loop, self.period, self._on_timer, token)
+        call_later(pool.loop, seconds, self._on_timer, token)
 
     def _on_dropped(self, token: object) -> None:
         loop = self._loop()
@@ -66,26 +77,51 @@ class Housekeeper:
 
     def _on_timer(self, token: _Token) -> None:
         pool = self._pool()
-        if pool is not None and not pool.is_disposed and pool.refusal is None:
-            self.tick(pool, token)
-
-    def tick(self, pool: LoopPool, token: _Token) -> None:
-        """Do all the work of one tick, and set the timer for the next one."""
+        if pool is None or pool.is_disposed or pool.refusal is not None:
+            return
         now = pool.clock()
-        late, run_of_loop = now - self._due, self._run_of_loop
+        is_due = now >= self._tick_due - _EARLY
+        blocked, run_of_loop = self._blocked_for(pool, now), self._run_of_loop
+        if is_due or blocked:
+            self._tick_due = now + self.period
         self._schedule(pool, token)
+        if blocked:
+            # what seems to be expired may only have been kept from returning: no tick
+            if run_of_loop is not None and run_of_loop is self._run_of_loop:
+                pool.reports.loop_blocked(blocked, _BLOCKED)
+        elif is_due:
+            self.tick(pool, now)
+
+    def _blocked_for(self, pool: LoopPool, now: float) -> float:
+        """For how many seconds the loop has been blocked; 0 = it has not.
+
+        The block began between the moment at which the loop was last seen running and
+        the timer's time. The middle is taken.
+        """
+        late = now - self._due
+        if late < _BLOCKED - _WATCH_PERIOD:
+            return 0.0
+        seen = [self._set_at, *_checkouts_and_returns(pool)]
+        latest = max(time for time in seen if time <= self._due)
+        seconds = late + (self._due - latest) / 2
+        return seconds if seconds >= _BLOCKED else 0.0
+
+    def tick(self, pool: LoopPool, now: float) -> None:
+        """Do all the work of one tick."""
         pool.counters.sort_uses()
         for entry in list(pool.entries):
             entry.hold_task_weakly()
-        if late >= _BLOCKED:
-            if run_of_loop is self._run_of_loop:
-                pool.reports.loop_blocked(late)
-            return  # what seems to be expired may only have been kept from returning
         _report_leaks(pool, now)
         if not pool.slots.waiters and pool.shared.backend.storage not in IN_MEMORY:
             for entry in list(pool.slots.idle):  # the longest unused first
                 _look_at(pool, entry, now)
             pool.serve_waiters()  # refills as well
+
+
+def _checkouts_and_returns(pool: LoopPool) -> Iterator[float]:
+    """When each connection was last checked out or returned."""
+    for entry in list(pool.entries):
+        yield entry.idle_since if entry.checked_out_at is None else entry.checked_out_at
 
 
 def _period_of(options: PoolOptions) -> float:
@@ -144,5 +180,7 @@ def _current_run_of_loop() -> object:
     A loop that runs one task after another (``run_until_complete``) stands still in
     between, and nothing blocks it. Whenever it starts, it sets its hooks for
     asynchronous generators (PEP 525) as new objects, asyncio and uvloop alike.
+
+    :return: None if the loop has no hooks (nest_asyncio); then this is not known.
     """
     return sys.get_asyncgen_hooks().firstiter

@@ -198,14 +198,15 @@ class Reports:
             held_seconds=holder.seconds,
         )
 
-    def loop_blocked(self, late: float) -> None:
-        """The housekeeper's timer was late."""
+    def loop_blocked(self, seconds: float, threshold: float) -> None:
+        """The event loop was blocked: the housekeeper's timer was late."""
         self.shared.log.warning(
             LogEvent.LOOP_BLOCKED,
             "the event loop was blocked for %.1f s: timeouts and connections suffer; "
             "next: find the synchronous call (asyncio debug mode names it)",
-            late,
-            blocked_seconds=late,
+            seconds,
+            blocked_seconds=seconds,
+            threshold_seconds=threshold,
         )
 
     def closed_by_force(self, seconds: float) -> None:

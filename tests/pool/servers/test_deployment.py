@@ -58,7 +58,7 @@ DAY = 86400.0
 LOGGER = "sqla_typedpool.pool"
 
 # logged by the pool when the loop was blocked
-BLOCKED = r"(?m)^the event loop was blocked for .*\n"
+BLOCKED = r"(?m)^pool \S+: the event loop was blocked for .*\n"
 
 
 def program(name: str, *arguments: str) -> list[str]:
