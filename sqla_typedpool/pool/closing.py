@@ -20,6 +20,7 @@ from sqla_typedpool._sqlalchemy.greenlets import Suspended, run_until_await
 from sqla_typedpool.pool.backend import Backend, CloseMode
 from sqla_typedpool.pool.entry import PoolEntry
 from sqla_typedpool.pool.log import LogEvent, PoolLog
+from sqla_typedpool.secrets import masked_repr
 
 # The drivers' own limit for a graceful close after an error is 2 s. This one is a
 # little longer, so that it acts only where the driver's does not.
@@ -98,4 +99,13 @@ class ClosingJob:
                 self.backend.close(connection, CloseMode.ABORT)
         self.on_closed()
         if isinstance(error, Exception):  # a listener's: the connection has been closed
-            self.log.warning(LogEvent.CLOSE_FAILED, "closing a connection failed", exc_info=error)
+            self._log_failure(masked_repr(error), error)
+
+    def _log_failure(self, text: str, error: Exception) -> None:
+        self.log.warning(
+            LogEvent.CLOSE_FAILED,
+            "closing a connection failed: %s",
+            text,
+            exc_info=error,
+            error=text,
+        )

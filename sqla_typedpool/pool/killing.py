@@ -66,6 +66,7 @@ class StatementKiller:
             len(self._sessions),
             masked_repr(error),
             statements=len(self._sessions),
+            error=masked_repr(error),
         )
 
     async def _run(self, spare: PoolEntry) -> None:

@@ -101,14 +101,14 @@ class PoolLog:
         except Exception:  # noqa: BLE001 - a handler or a filter of the application
             _report_failure()
 
-    def name_given(self, wanted: str) -> None:
-        """Warn if another pool has the name that was given to this one."""
-        if str(self.name) != wanted:
+    def take_name(self) -> None:
+        """The pool is used: take its name. Warn if another pool has a name that was given."""
+        if self.name.take() and self.name.is_given:
             self.warning(
                 LogEvent.POOL_NAME_TAKEN,
                 "another pool of this process is named %s; next: give each pool its own pool_name",
-                wanted,
-                wanted_name=wanted,
+                self.name.wanted,
+                wanted_name=self.name.wanted,
             )
 
 

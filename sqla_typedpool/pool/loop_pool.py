@@ -39,6 +39,7 @@ from sqla_typedpool.pool.slots import Slots
 from sqla_typedpool.pool.stats import CloseReason, Counters
 from sqla_typedpool.pool.validating import Validation, query_server_mode, validate
 from sqla_typedpool.pool.waiting import Waiter, WaitQueue
+from sqla_typedpool.secrets import masked_repr
 
 _NEVER = float("inf")
 _LIFETIME_JITTER = 0.1  # of a lifetime, at most: connections of one age do not expire together
@@ -56,7 +57,15 @@ def _nothing(*arguments: object) -> None:
 
 def _log_failure(log: PoolLog, error: BaseException) -> None:
     """A task of the pool has failed."""
-    log.write(logging.ERROR, LogEvent.TASK_FAILED, "a task of the pool failed", exc_info=error)
+    text = masked_repr(error)
+    log.write(
+        logging.ERROR,
+        LogEvent.TASK_FAILED,
+        "a task of the pool failed: %s",
+        text,
+        exc_info=error,
+        error=text,
+    )
 
 
 class LoopPool:
@@ -134,6 +143,8 @@ class LoopPool:
         """
         waiter = self._admit()
         self.is_disposed = False
+        if self.shared.log.name.is_released:
+            self.shared.log.take_name()
         self.on_acquire()
         self.queue.join(waiter)
         try:

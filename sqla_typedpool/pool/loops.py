@@ -59,6 +59,8 @@ class LoopPools:
         return None if loop is None else self._pools.get(loop)
 
     def _create(self, loop: asyncio.AbstractEventLoop) -> LoopPool:
+        if self._shared.log.name.is_released:
+            self._shared.log.take_name()
         pool = self._pools[loop] = LoopPool(self._shared, loop)
         pool.on_acquire = Housekeeper(pool, reap_closed_loops).start
         _watch_end(loop, self)
@@ -74,7 +76,7 @@ class LoopPools:
                 "this engine is used from %d event loops at once: each has its own "
                 "connections, so the limit counts per loop",
                 len(live),
-                loops=len(live),
+                event_loops=len(live),
             )
 
     # -------------------------------------------------------------- in every loop

@@ -19,25 +19,45 @@ _CONNINFO_PART: Final = re.compile(r"(\w+)\s*=\s*(?:'((?:\\.|[^'\\])*)'|(\S*))")
 
 
 class PoolName:
-    """The name of one pool, unique among the live pools of the process.
+    """The name of one pool, unique among the pools of the process that are in use.
 
-    A pool and those of its ``recreate()`` share one object. The name is free again when the
-    last of them is gone.
+    A pool and those of its ``recreate()`` share one object.
 
-    :param wanted: if another live pool has it, ``#2``, ``#3`` and so on is added.
+    :param wanted: a number is added to it (``#2``, ``#3``) while other pools have the name.
+    :param is_given: the application has chosen it.
     """
 
-    def __init__(self, wanted: str) -> None:
-        with _registry.lock:
-            self._text = _registry.free_name(wanted)
-            _registry.live[self._text] = self
+    def __init__(self, wanted: str, *, is_given: bool = False) -> None:
+        self.wanted = wanted
+        self.is_given = is_given
+        self.is_released = True
+        self._text = wanted
 
     def __str__(self) -> str:
         return self._text
 
+    def take(self) -> bool:
+        """Take the name for a pool that is used.
+
+        :return: whether it is another one than before, because the name was not free.
+        """
+        with _registry.lock:
+            before, self.is_released = self._text, False
+            if _registry.live.get(before) is not self:
+                self._text = _registry.free_name(self.wanted)
+                _registry.live[self._text] = self
+            return self._text not in (before, self.wanted)
+
+    def release(self) -> None:
+        """The pool was disposed of: another one may take the name, until this one is used again."""
+        with _registry.lock:
+            self.is_released = True
+            if _registry.live.get(self._text) is self:
+                del _registry.live[self._text]
+
 
 class _Registry:
-    """The names of the live pools."""
+    """The names in use. The name of a pool that is garbage-collected is free again."""
 
     def __init__(self) -> None:
         # Reentrant, since the garbage collector may run any code in between.

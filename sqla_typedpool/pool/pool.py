@@ -179,9 +179,9 @@ class TypedPool(QueuePoolApi):
     def _new_shared(self, name: PoolName | None) -> Shared:
         options, backend = self._read_options(), Backend(self)
         limits = Limits(options.pool_size, options.max_overflow)
-        log = PoolLog(name or PoolName(options.pool_name or backend.default_name()))
-        if name is None and options.pool_name is not None:
-            log.name_given(options.pool_name)
+        log = PoolLog(name or _new_name(options, backend))
+        if name is None:
+            log.take_name()
         backend.bind(options.pool_reset_timeout)
         return Shared(options, limits, options.timeout, backend, log)
 
@@ -293,6 +293,11 @@ class TypedPool(QueuePoolApi):
         self.loops.broadcast(shutdown.stop_accepting)
         bound = timeout + self.options.pool_reset_timeout + 1.0  # for another loop to begin
         await self.loops.run_in_each(lambda pool: shutdown.drain(pool, timeout), bound)
+        self._release_name()
+
+    def _release_name(self) -> None:
+        if not self.checkedout():
+            self.shared.log.name.release()
 
     # ------------------------------------------------ for the typed layer: no proxy
 
@@ -356,8 +361,9 @@ class TypedPool(QueuePoolApi):
         if self.shared.backend.bound_to is not self._dialect:  # it was set since
             self.shared.options = self._read_options()
             self.shared.backend.bind(self.options.pool_reset_timeout)
-            if self.options.pool_name is None:
-                self.shared.log.name = PoolName(self.shared.backend.default_name())
+            if not self.shared.log.name.is_given:
+                self.shared.log.name = _new_name(self.options, self.shared.backend)
+                self.shared.log.take_name()
         return self.loops.current()
 
     def _return_conn(self, record: Any) -> None:
@@ -445,6 +451,7 @@ class TypedPool(QueuePoolApi):
         here = self.loops.current_or_none() if in_greenlet() else None
         if here is not None:
             await_only(here.tasks.wait_closed(self.options.pool_reset_timeout))
+        self._release_name()
         self.logger.info("Pool disposed. %s", self.status())
 
     def checkedin(self) -> int:
@@ -461,6 +468,11 @@ class TypedPool(QueuePoolApi):
         self.shared.options = self._read_options()
         for pool in self.loops:
             pool.lifetime_changed()
+
+
+def _new_name(options: PoolOptions, backend: Backend) -> PoolName:
+    given = options.pool_name
+    return PoolName(given or backend.default_name(), is_given=given is not None)
 
 
 async def _await(end: Awaitable[object]) -> None:

@@ -29,6 +29,13 @@ def describe_holders(holders: Sequence[Holder], limit: int = 3) -> str:
     return shown + (f"; and {rest} more" if rest > 0 else "")
 
 
+def _fields_of(holder: Holder | None) -> dict[str, Any]:
+    """The fields of a log record that name a holder, of several the longest."""
+    if holder is None:
+        return {"holder": None, "site": None}
+    return {"holder": holder.name, "site": holder.where}
+
+
 def holder_of(entry: PoolEntry, now: float) -> Holder:
     """Who holds this entry."""
     task = caller_of(entry.borrower())
@@ -186,6 +193,7 @@ class Reports:
             holder,
             held_seconds=holder.seconds,
             threshold_seconds=threshold,
+            **_fields_of(holder),
         )
 
     def leak_returned(self, holder: Holder) -> None:
@@ -196,6 +204,7 @@ class Reports:
             holder.name,
             holder.seconds,
             held_seconds=holder.seconds,
+            **_fields_of(holder),
         )
 
     def loop_blocked(self, seconds: float, threshold: float) -> None:
@@ -218,8 +227,9 @@ class Reports:
             in_use,
             seconds,
             describe_holders(holders, limit=in_use),
-            held=in_use,
+            held_connections=in_use,
             timeout_seconds=seconds,
+            **_fields_of(holders[0] if holders else None),
         )
 
     def leaked_at_loop_end(self) -> None:
@@ -230,5 +240,6 @@ class Reports:
                 "leak: the event loop ends while %d connections are out; held by %s",
                 len(leaked),
                 describe_holders(leaked, limit=len(leaked)),
-                held=len(leaked),
+                held_connections=len(leaked),
+                **_fields_of(leaked[0]),
             )

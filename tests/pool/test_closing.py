@@ -873,7 +873,7 @@ def test_close_terminates_connections_in_use_at_its_timeout_and_names_their_hold
         assert server.sockets == 0
         (record,) = caplog.records
         assert "the slow one" in record.getMessage()
-        assert record.held == 1  # type: ignore[attr-defined]
+        assert record.held_connections == 1  # type: ignore[attr-defined]
         holder.cancel()
         await asyncio.wait({holder})
         assert_only_idle(pool, server)

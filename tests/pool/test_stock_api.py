@@ -453,7 +453,7 @@ def test_a_second_live_loop_is_logged_once(caplog: pytest.LogCaptureFixture) -> 
         first.close()
     logged = [each for each in caplog.records if "loops" in each.getMessage()]
     assert len(logged) == 1
-    assert logged[0].loops == 2  # type: ignore[attr-defined]
+    assert logged[0].event_loops == 2  # type: ignore[attr-defined]
 
 
 def test_successive_loops_are_not_logged_as_several_loops(caplog: pytest.LogCaptureFixture) -> None:
