@@ -63,7 +63,8 @@ class BackgroundTasks:
         Not through ``loop.create_task``: a task factory that starts tasks at once
         would switch into another greenlet in the middle of this one.
 
-        :param name: what it does: "close", "connect", "kill", "ping", "reconnect".
+        :param name: what it does: "close", "connect", "kill", "ping", "reconnect",
+            "rollback".
         :param on_done: called with the task when it has ended, also if it was cancelled
             before its first step; it handles the task's error.
         :param in_thread: the work waits for a thread: give it time when it is cancelled.

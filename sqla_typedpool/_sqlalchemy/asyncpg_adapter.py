@@ -35,3 +35,14 @@ async def send_begin_if_needed(adapted: Any) -> None:
     """Begin the driver's transaction, if it has not been begun."""
     if adapted._transaction is None:
         await adapted._start_transaction()
+
+
+def forget_transaction(adapted: Any) -> None:
+    """Let the adapter begin a transaction before the next statement: the last one is over.
+
+    An adapter of another driver, which does not note its transaction, is left alone.
+    """
+    if hasattr(adapted, "_transaction"):
+        adapted._transaction = None
+        if hasattr(adapted, "_started"):  # SQLAlchemy 2.0
+            adapted._started = False

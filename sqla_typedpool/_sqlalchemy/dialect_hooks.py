@@ -87,6 +87,30 @@ class _Limits:
             timer.cancel()
 
 
+def on_commit_error(dialect: Any, handler: Callable[[Any], None]) -> None:
+    """Call ``handler`` for each COMMIT that fails.
+
+    SQLAlchemy takes the transaction for ended then, and sends no ROLLBACK.
+
+    :param handler: called with the pool's entry of the connection.
+    """
+    if getattr(dialect.do_commit, "_typedpool", False):
+        return
+    original = dialect.do_commit
+
+    def do_commit(subject: Any) -> None:
+        try:
+            original(subject)
+        except BaseException:
+            entry = getattr(subject, "_connection_record", None)
+            if entry is not None:
+                handler(entry)
+            raise
+
+    do_commit._typedpool = True  # type: ignore[attr-defined]
+    dialect.do_commit = do_commit
+
+
 def on_statement_error(dialect: Any, handler: Callable[[Any, BaseException], None]) -> None:
     """Call ``handler`` for each error of a statement that is not a disconnect.
 

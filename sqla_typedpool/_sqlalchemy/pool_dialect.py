@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy.pool import Pool
-from sqlalchemy.pool.base import _ConnDialect
+from sqlalchemy.pool.base import _ConnDialect, reset_none
 
 
 class PoolDialect:
@@ -23,6 +23,11 @@ class PoolDialect:
     def needs_loop(self) -> bool:
         """Whether this is the dialect of an async engine (the stand-in is marked async too)."""
         return bool(self.dialect.is_async) and not isinstance(self.dialect, _ConnDialect)
+
+    @property
+    def ends_transactions(self) -> bool:
+        """Whether a return ends the transaction: not with ``reset_on_return=None``."""
+        return self._pool._reset_on_return is not reset_none
 
     def connect_arguments(self) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
         """The arguments that ``create_engine`` passes to the driver's connect function.

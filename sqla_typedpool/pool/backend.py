@@ -19,12 +19,17 @@ from functools import partial
 from typing import Any
 
 from sqla_typedpool._asyncio.timers import Timer
-from sqla_typedpool._sqlalchemy.dialect_hooks import limit_resets, on_statement_error
-from sqla_typedpool._sqlalchemy.greenlets import outside_greenlet
+from sqla_typedpool._sqlalchemy.asyncpg_adapter import forget_transaction
+from sqla_typedpool._sqlalchemy.dialect_hooks import (
+    limit_resets,
+    on_commit_error,
+    on_statement_error,
+)
+from sqla_typedpool._sqlalchemy.greenlets import greenlet_spawn, outside_greenlet
 from sqla_typedpool._sqlalchemy.pool_base import Pool
 from sqla_typedpool._sqlalchemy.pool_dialect import PoolDialect
 from sqla_typedpool.pool.connect_errors import is_read_only
-from sqla_typedpool.pool.drivers.base import Driver, Probe, always_alive
+from sqla_typedpool.pool.drivers.base import Driver, Probe, always_alive, never_in_transaction
 from sqla_typedpool.pool.drivers.registry import driver_of
 from sqla_typedpool.pool.drivers.sockets import close_socket, shut_down
 from sqla_typedpool.pool.drivers.sqlite_storage import Storage, is_plain_file, query_storage
@@ -96,6 +101,8 @@ class Backend(PoolDialect):
             limit_resets(dialect, partial(_start_reset_timer, dialect, self.driver, reset_timeout))
         if self.driver.reports_read_only or self.driver.queries_read_only:
             on_statement_error(dialect, _note_read_only_error)
+        if self.is_async and not self.driver.failed_commit_ends_transaction:
+            on_commit_error(dialect, _note_failed_commit)
 
     def default_name(self) -> str:
         """``host:port/database``, or what else is known of the database."""
@@ -118,19 +125,33 @@ class Backend(PoolDialect):
         if self.storage is Storage.UNKNOWN:
             is_file = self._opens_file and not self.bound_to.dispatch.do_connect
             self.storage = Storage.LASTING if is_file else self._query_storage(adapted)
-        if not driver.can_abort:  # there is no socket
-            entry.attach(always_alive)
-            return
         try:
             connection = self.driver_connection(adapted)
-            probe, session = driver.make_probe(connection), driver.server_session(connection)
+            probe = driver.make_probe(connection)
+            session = driver.server_session(connection) if driver.can_abort else None
+            in_transaction = driver.make_transaction_check(connection)
         except (AttributeError, TypeError):
             if type(adapted).__name__ == driver.adapter:
                 raise  # it was lost while it was opened
             # a stand-in for a connection (a mock, a proxy): nothing is known of it
             entry.attach(always_alive)
         else:
-            entry.attach(probe, self._mode_at_connect(adapted), session)
+            probe, in_transaction = self._end_first_transaction(adapted, probe, in_transaction)
+            entry.attach(probe, self._mode_at_connect(adapted), session, in_transaction)
+
+    def _end_first_transaction(
+        self, adapted: Any, probe: Callable[[], int], in_transaction: Callable[[], bool]
+    ) -> tuple[Callable[[], int], Callable[[], bool]]:
+        """Commit what ``connect`` listeners have left open, such as settings.
+
+        :return: the probe and the transaction check to use from now on.
+        """
+        if in_transaction():
+            if self.ends_transactions:
+                self.dialect.do_commit(adapted)
+            if self.driver.may_begin_implicitly and in_transaction():
+                return _without_transactions(probe), never_in_transaction
+        return probe if self.ends_transactions else _without_transactions(probe), in_transaction
 
     def is_opening(self, adapted: Any) -> bool:
         """Whether the current task has opened this connection, and its events are not done."""
@@ -228,6 +249,14 @@ class Backend(PoolDialect):
         """The driver's own ping: one round trip; any error means unusable."""
         await self.driver.ping(self.driver_connection(adapted))
 
+    async def end_transaction(self, adapted: Any) -> None:
+        """Roll an open transaction back; any error means that it may still be open."""
+        if self.driver.adapter:
+            await self.driver.roll_back(self.driver_connection(adapted))
+            forget_transaction(adapted)
+        else:
+            await greenlet_spawn(self.dialect.do_rollback, adapted)
+
     # ------------------------------------------------------------------- closing
 
     def close_now(self, adapted: Any, mode: CloseMode) -> Awaitable[object] | None:
@@ -303,6 +332,22 @@ def _abort_io(dialect: Any, driver: Driver, adapted: Any) -> None:
 
 def _start_reset_timer(dialect: Any, driver: Driver, seconds: float, adapted: Any) -> Timer:
     return Timer(asyncio.get_running_loop(), seconds, _abort_io, dialect, driver, adapted)
+
+
+def _without_transactions(probe: Callable[[], int]) -> Callable[[], int]:
+    """The same probe for a connection that may be handed out inside a transaction."""
+
+    def alive_or_not() -> int:
+        result = probe()
+        return Probe.ALIVE if result == Probe.IN_TRANSACTION else result
+
+    return alive_or_not
+
+
+def _note_failed_commit(entry: Any) -> None:
+    """A COMMIT has failed on the connection of this entry."""
+    if isinstance(entry, PoolEntry) and entry.in_transaction is never_in_transaction:
+        entry.commit_failed = True
 
 
 def _note_read_only_error(entry: Any, error: BaseException) -> None:

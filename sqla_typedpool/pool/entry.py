@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from sqla_typedpool._sqlalchemy.pool_base import Pool
 from sqla_typedpool._sqlalchemy.record import HookedRecord
 from sqla_typedpool.pool.call_sites import CallSite
-from sqla_typedpool.pool.drivers.base import ServerSession, always_alive
+from sqla_typedpool.pool.drivers.base import ServerSession, always_alive, never_in_transaction
 from sqla_typedpool.pool.stats import CloseReason
 
 
@@ -74,6 +74,10 @@ class PoolEntry(HookedRecord):
     evicted: CloseReason | None = None
     # The local probe of its connection.
     probe: Callable[[], int] = staticmethod(always_alive)
+    # Whether its connection may be inside a transaction.
+    in_transaction: Callable[[], bool] = staticmethod(never_in_transaction)
+    # A COMMIT failed, and neither ``in_transaction`` nor the driver's rules show its end.
+    commit_failed = False
     idle_since = 0.0
     # When it was last known to work: opened, pinged or returned.
     validated_at = 0.0
@@ -94,13 +98,19 @@ class PoolEntry(HookedRecord):
 
     def start_opening(self) -> None:
         """Reset the data of the connection before."""
-        self.condition, self.evicted, self.just_validated = Condition.GOOD, None, False
+        self.condition, self.evicted = Condition.GOOD, None
+        self.just_validated = self.commit_failed = False
 
     def attach(
-        self, probe: Callable[[], int], mode: object = None, session: ServerSession | None = None
+        self,
+        probe: Callable[[], int],
+        mode: object = None,
+        session: ServerSession | None = None,
+        in_transaction: Callable[[], bool] = never_in_transaction,
     ) -> None:
         """Note what is known of a new connection."""
-        self.probe, self.server_mode, self.server_session = probe, mode, session
+        self.probe, self.in_transaction = probe, in_transaction
+        self.server_mode, self.server_session = mode, session
         self.is_reusable = self.evicted is None  # else no waiter needs it any more
 
     def start_lifetime(self, now: float, expires_at: float) -> None:
@@ -111,7 +121,8 @@ class PoolEntry(HookedRecord):
     def detach_connection(self) -> Any:
         """Remove and return the connection, which is closed or has been detached."""
         connection, self.dbapi_connection = self.dbapi_connection, None
-        self.probe = always_alive  # the old one holds the driver's connection
+        # the old ones hold the driver's connection
+        self.probe, self.in_transaction = always_alive, never_in_transaction
         self.server_session = None
         return connection
 

@@ -139,7 +139,7 @@ def _look_at(pool: LoopPool, entry: PoolEntry, now: float) -> None:
     wants_ping = keepalive is not None and now - entry.validated_at >= keepalive
     if result == Probe.DEAD:
         reason = CloseReason.DEAD
-    if reason is None and result != Probe.SUSPECT and not wants_ping:
+    if reason is None and result == Probe.ALIVE and not wants_ping:
         return
     if not pool.slots.reserve(entry):
         return  # closing another one has served it to a waiter

@@ -20,7 +20,7 @@ from typing import Any
 from sqla_typedpool._asyncio.tasks import BackgroundTasks, error_of
 from sqla_typedpool._asyncio.timers import Deadline, call_in_loop, clock_of, running_loop
 from sqla_typedpool._sqlalchemy.greenlets import await_only, in_greenlet
-from sqla_typedpool.errors import PoolTimeout
+from sqla_typedpool.errors import Holder, PoolTimeout
 from sqla_typedpool.pool.backend import CloseMode
 from sqla_typedpool.pool.call_sites import call_site
 from sqla_typedpool.pool.closing import CLOSE_TIMEOUT, ClosingJob
@@ -37,7 +37,12 @@ from sqla_typedpool.pool.reports import CLOSED, Reports, holder_of
 from sqla_typedpool.pool.shared import Shared
 from sqla_typedpool.pool.slots import Slots
 from sqla_typedpool.pool.stats import CloseReason, Counters
-from sqla_typedpool.pool.validating import Validation, query_server_mode, validate
+from sqla_typedpool.pool.validating import (
+    Validation,
+    end_transaction,
+    query_server_mode,
+    validate,
+)
 from sqla_typedpool.pool.waiting import Waiter, WaitQueue
 from sqla_typedpool.secrets import masked_repr
 
@@ -46,8 +51,10 @@ _LIFETIME_JITTER = 0.1  # of a lifetime, at most: connections of one age do not 
 # Reasons after which another connection takes the place of the closed one.
 _REPLACED = {
     *(CloseReason.LIFETIME, CloseReason.FAILOVER, CloseReason.INVALIDATED),
-    *(CloseReason.DEAD, CloseReason.PING),
+    *(CloseReason.DEAD, CloseReason.PING, CloseReason.TRANSACTION),
 }
+# Results of the local probe with which a connection is not used, however new it is.
+_NOT_USABLE = (Probe.DEAD, Probe.IN_TRANSACTION)
 _INVALIDATE_WAIT = 0.05  # seconds that invalidate() waits to see the connection closed
 
 
@@ -94,7 +101,10 @@ class LoopPool:
         limit = max(shared.options.pool_connect_timeout, shared.backend.connect_timeout)
         self.connector = Connector(self, self.policy, shared, self.tasks, clock, limit)
         self._killer: StatementKiller | None = None
-        self._likely_dead: set[PoolEntry] = set()  # being pinged, but not counted on
+        # Being validated, but waiters do not count on them: a ping may not be answered, and a
+        # rollback has the time of ``pool_reset_timeout``.
+        self._likely_dead: set[PoolEntry] = set()
+        self._rolling_back: set[PoolEntry] = set()
         # When a connection was last found dead; 0 = never.
         self.disconnected_at = 0.0
         self._is_serving = self._serve_again = False
@@ -127,12 +137,14 @@ class LoopPool:
         return None
 
     def _probe_failed(self, entry: PoolEntry, result: int) -> None:
-        """Close or suspect an idle entry whose local probe failed."""
-        if result == Probe.DEAD:
-            if self.slots.reserve(entry):
-                self.close_entry(entry, CloseReason.DEAD, CloseMode.ABORT)
-        else:
+        """Close, validate or suspect an idle entry whose local probe failed."""
+        if result not in _NOT_USABLE:
             entry.mark(Condition.SUSPECT)
+        elif self.slots.reserve(entry):
+            if result == Probe.DEAD:
+                self.close_entry(entry, CloseReason.DEAD, CloseMode.ABORT)
+            else:
+                self.start_validation(entry)
 
     async def acquire(self) -> PoolEntry:
         """Wait for a connection: a return, a connect or a ping, whichever comes first.
@@ -191,7 +203,7 @@ class LoopPool:
     def _is_usable(self, entry: PoolEntry) -> bool:
         """Check an assigned entry again: time has passed until its borrower runs."""
         result, evicted = entry.probe(), entry.evicted is CloseReason.INVALIDATED
-        is_alive = not result or (entry.just_validated and result != Probe.DEAD)
+        is_alive = not result or (entry.just_validated and result not in _NOT_USABLE)
         if is_alive and not evicted:
             return True
         self.slots.checkin()
@@ -243,28 +255,42 @@ class LoopPool:
             raise AssertionError(f"{entry!r} was returned but is not checked out")
         now = self.clock()
         self.counters.note_use(now - since)
-        leak = holder_of(entry, now) if entry.is_leak_reported else None
+        is_dirty = entry.dbapi_connection is not None and (
+            entry.in_transaction() or entry.commit_failed
+        )
+        holder = holder_of(entry, now) if is_dirty or entry.is_leak_reported else None
         entry.checked_out_at = entry.task = entry.label = entry.site = None
         entry.idle_since = entry.validated_at = now
         if since < self.disconnected_at:
             entry.mark(Condition.SUSPECT)
         slots = self.slots
         if (
-            entry.condition
+            is_dirty
+            or entry.condition
             or now >= entry.expires_at
             or entry.dbapi_connection is None
             or slots.waiters
             or len(slots.idle) >= slots.max_idle
         ):
             slots.checkin()
-            self._checkin_slowly(entry)
+            self._checkin_slowly(entry, is_dirty=is_dirty)
         else:
             slots.checkin_idle(entry)
-        if leak is not None:
-            entry.is_leak_reported = False
-            self.reports.leak_returned(leak)
+        if holder is not None:
+            self._report_return(entry, holder, is_dirty=is_dirty)
 
-    def _checkin_slowly(self, entry: PoolEntry) -> None:
+    def _report_return(self, entry: PoolEntry, holder: Holder, *, is_dirty: bool) -> None:
+        if entry.is_leak_reported:
+            entry.is_leak_reported = False
+            self.reports.leak_returned(holder)
+        if is_dirty:
+            self._note_dirty(holder)
+
+    def _note_dirty(self, holder: Holder | None) -> None:
+        self.counters.dirty_returns += 1
+        self.reports.dirty_return(holder, is_kept=not self.shared.backend.ends_transactions)
+
+    def _checkin_slowly(self, entry: PoolEntry, *, is_dirty: bool) -> None:
         """reserved -> wherever it belongs, if that is not simply idle."""
         if self._returned is not None and not self._returned.done():
             self._returned.set_result(None)
@@ -274,10 +300,16 @@ class LoopPool:
             self.slots.release_empty()
             self._keep_empty(entry)
             self.serve_waiters()
-        elif entry.condition is Condition.READ_ONLY:
+        elif is_dirty and entry.evicted is None and self.shared.backend.ends_transactions:
+            self._roll_back(entry)
+        else:
+            self._check_or_release(entry)
+
+    def _check_or_release(self, entry: PoolEntry, *, validated: bool = False) -> None:
+        if entry.condition is Condition.READ_ONLY:
             self._start_job(entry, self._check_read_only(entry))
         else:
-            self.release(entry)
+            self.release(entry, validated=validated)
 
     def _keep_empty(self, entry: PoolEntry) -> None:
         """Keep an entry to be connected again: SQLAlchemy's ``record_info`` is on it."""
@@ -374,7 +406,8 @@ class LoopPool:
     # ------------------------------------------------- called by the connector
 
     def unserved(self) -> int:
-        return len(self.slots.waiters) - (self.slots.validating - len(self._likely_dead))
+        uncertain = len(self._likely_dead) + len(self._rolling_back)
+        return len(self.slots.waiters) - (self.slots.validating - uncertain)
 
     def working(self) -> int:
         slots = self.slots
@@ -457,8 +490,14 @@ class LoopPool:
     def start_validation(self, entry: PoolEntry, *, is_likely_dead: bool = False) -> None:
         """reserved -> validating: ping it in the background.
 
+        If a transaction was begun in it since its return, that one is rolled back instead.
+
         :param is_likely_dead: waiters should not count on it.
         """
+        if self.shared.backend.ends_transactions and entry.in_transaction():
+            self._roll_back(entry)
+            self._note_dirty(None)
+            return
         if is_likely_dead:
             self._likely_dead.add(entry)
         self._start_job(entry, validate(entry, self.shared.backend))
@@ -483,11 +522,7 @@ class LoopPool:
 
         :param joined: how many waiters had joined the queue when the ping began.
         """
-        self.slots.validated()
-        self._likely_dead.discard(entry)
-        if task.cancelled():  # the loop is ending
-            self.close_entry(entry, CloseReason.LOOP, CloseMode.ABORT)
-            self.loop.call_soon(self.serve_waiters, context=Context())
+        if self._job_was_cancelled(entry, task):
             return
         self.counters.pings += 1
         error = task.exception()
@@ -498,6 +533,17 @@ class LoopPool:
         else:
             self._validation_failed(entry, result, error, joined)
         self.serve_waiters()
+
+    def _job_was_cancelled(self, entry: PoolEntry, task: asyncio.Task[Validation]) -> bool:
+        """validating -> reserved; and closed if the job was cancelled: the loop is ending."""
+        self.slots.validated()
+        self._likely_dead.discard(entry)
+        self._rolling_back.discard(entry)
+        if not task.cancelled():
+            return False
+        self.close_entry(entry, CloseReason.LOOP, CloseMode.ABORT)
+        self.loop.call_soon(self.serve_waiters, context=Context())
+        return True
 
     def _validation_failed(
         self, entry: PoolEntry, result: Validation, error: BaseException | None, joined: int
@@ -524,6 +570,39 @@ class LoopPool:
         for entry in list(self.slots.idle):
             if self.slots.reserve(entry):
                 self.start_validation(entry, is_likely_dead=is_silent)
+
+    # ------------------------------------------------------------- rolling back
+
+    def _roll_back(self, entry: PoolEntry) -> None:
+        """reserved -> validating: end its transaction in the background."""
+        self._rolling_back.add(entry)
+        limit = self.shared.options.pool_reset_timeout
+        job = end_transaction(entry, self.shared.backend, limit)
+        self.slots.start_validating()
+        self.tasks.spawn(job, "rollback", on_done=partial(self._rolled_back, entry))
+
+    def _rolled_back(self, entry: PoolEntry, task: asyncio.Task[Validation]) -> None:
+        """validating -> reserved -> wherever it belongs."""
+        if self._job_was_cancelled(entry, task):
+            return
+        result = task.result() if task.exception() is None else Validation.IN_TRANSACTION
+        if result is Validation.ALIVE and entry.dbapi_connection is not None:
+            entry.commit_failed = False
+            if entry.condition is not Condition.READ_ONLY:
+                entry.mark_validated(self.clock())
+            self._check_or_release(entry, validated=True)
+        else:
+            self._rollback_failed(entry, result)
+        self.serve_waiters()
+
+    def _rollback_failed(self, entry: PoolEntry, result: Validation) -> None:
+        is_silent, in_memory = result is Validation.SILENT, self.shared.backend.storage in IN_MEMORY
+        if is_silent and in_memory and entry.evicted is None:
+            self._roll_back(entry)  # its thread is busy, and closing it would lose the database
+            return
+        if result in (Validation.DEAD, Validation.SILENT):  # before the close: it serves waiters
+            self.revalidate_all(is_silent=is_silent)
+        self.close_entry(entry, CloseReason.TRANSACTION, CloseMode.ABORT)
 
     # ------------------------------------------------------------------- closing
 

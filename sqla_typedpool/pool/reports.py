@@ -19,6 +19,7 @@ from sqla_typedpool.pool.stats import Gauges
 
 CLOSED = "this pool was closed with close(); engine.dispose() starts a new one"
 CLOSED_WHILE_WAITING = "this pool was closed while you waited"
+_DIRTY_INTERVAL = 60.0  # seconds between two lines about dirty returns
 LOOP_IS_ENDING = "the event loop is ending, and the pool hands out nothing more in it"
 
 
@@ -55,6 +56,9 @@ class Reports:
     entries: set[PoolEntry]
     policy: ConnectPolicy
     clock: Callable[[], float]
+    # Dirty returns since the last line about them, and when the next line may be written.
+    _dirty_returns: int = 0
+    _next_dirty_line: float = 0.0
 
     def gauges(self) -> Gauges:
         """The present numbers."""
@@ -180,6 +184,38 @@ class Reports:
             "opened; connections opened before the change are replaced",
             mode,
             old,
+        )
+
+    def dirty_return(self, holder: Holder | None, *, is_kept: bool) -> None:
+        """A connection was returned inside a transaction: one line per minute.
+
+        :param holder: None = the transaction was begun while the connection was idle.
+        :param is_kept: the transaction stays open (``reset_on_return=None``): one line per pool.
+        """
+        self._dirty_returns += 1
+        now = self.clock()
+        if is_kept:
+            if not self.shared.open_transaction_reported:
+                self.shared.open_transaction_reported = True
+                self._warn_dirty(holder, "stays open, because of reset_on_return=None")
+        elif now >= self._next_dirty_line:
+            self._next_dirty_line = now + _DIRTY_INTERVAL
+            self._warn_dirty(holder, "is rolled back")
+
+    def _warn_dirty(self, holder: Holder | None, what_becomes_of_it: str) -> None:
+        count, self._dirty_returns = self._dirty_returns, 0
+        what = f"was returned by {holder}" if holder is not None else "was idle"
+        self.shared.log.warning(
+            LogEvent.DIRTY_RETURN,
+            "dirty return: a connection %s inside a transaction, which %s; %d since the last such "
+            "line; next: end each transaction that you begin with the driver's connection or with "
+            "a cursor of your own, also in listeners",
+            what,
+            what_becomes_of_it,
+            count,
+            dirty_returns=count,
+            holder=None if holder is None else holder.name,
+            site=None if holder is None else holder.where,
         )
 
     def leak(self, entry: PoolEntry, now: float, threshold: float) -> None:

@@ -27,6 +27,8 @@ class Shared:
     first_connect: FirstConnectLock = field(default_factory=FirstConnectLock)
     # ``close()`` has been called.
     is_closed: bool = False
+    # It has been logged that a transaction was left open, with ``reset_on_return=None``.
+    open_transaction_reported: bool = False
     # Evict the entries of every event loop for which a predicate holds.
     evict_everywhere: Callable[[Callable[[PoolEntry], bool]], object] = field(init=False)
     # How many connections there are in all event loops, without those being closed.

@@ -36,6 +36,8 @@ class CloseReason(Enum):
     DEAD = "dead"
     # The ping failed or took too long.
     PING = "ping"
+    # A transaction was left open on it, and could not be rolled back in time.
+    TRANSACTION = "transaction"
     # By a statement's error, a cancellation or the application.
     INVALIDATED = "invalidated"
     # The application took it out of the pool.
@@ -105,6 +107,9 @@ class PoolStats:
     """Round trips that checked whether an unused connection still works."""
     failed_pings: int
     """Those that did not answer, or not in time."""
+    dirty_returns: int
+    """Connections that were returned inside a transaction, or while a cancelled statement had
+    not ended, and those in which a transaction was begun while they were idle."""
     closed: Mapping[str, int]
     """Connections closed, by reason (see ``CloseReason``)."""
     wait_time: Distribution
@@ -144,7 +149,7 @@ def _distribution(histograms: Iterable[_Histogram], *, immediate: int = 0) -> Di
 
 _COUNTED: Final = (
     *("checkouts", "timeouts", "saturated", "cancelled"),
-    *("connect_failures", "pings", "failed_pings"),
+    *("connect_failures", "pings", "failed_pings", "dirty_returns"),
 )
 _PRESENT: Final = ("size", "idle", "in_use", "connecting", "waiting")
 _MEASURED: Final = ("wait_time", "use_time", "connect_time")
@@ -161,6 +166,7 @@ class Counters:
         self.connect_failures = 0
         self.pings = 0
         self.failed_pings = 0
+        self.dirty_returns = 0
         self.closed: Counter[CloseReason] = Counter()
         self.wait_time = _Histogram()
         self.use_time = _Histogram()

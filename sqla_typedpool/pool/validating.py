@@ -1,7 +1,7 @@
-"""The jobs that query one connection: does it answer, is its server read-only.
+"""The jobs on one connection: does it answer, is its server read-only, end its transaction.
 
-Each is one round trip, limited to ``PING_TIMEOUT``. They run in tasks of the pool, so
-a borrower takes the first available connection, and its cancellation costs nothing.
+Each is one round trip with a limit. They run in tasks of the pool, so a borrower takes the
+first available connection, and its cancellation costs nothing.
 """
 
 from __future__ import annotations
@@ -25,13 +25,16 @@ _ABORT_PATIENCE = 0.25  # seconds for a driver to notice that its socket was shu
 
 
 class Validation(Enum):
-    """The result of a ping."""
+    """The result of a ping or a rollback."""
 
+    # It has answered, and no transaction is open.
     ALIVE = "alive"
     # It is disconnected.
     DEAD = "dead"
     # It has not answered in time.
     SILENT = "silent"
+    # It has answered, but a transaction may still be open.
+    IN_TRANSACTION = "in transaction"
 
 
 async def validate(entry: PoolEntry, backend: Backend) -> Validation:
@@ -61,6 +64,26 @@ async def query_server_mode(entry: PoolEntry, backend: Backend) -> tuple[Validat
     return await _limited(entry, backend, ask()), mode
 
 
+async def end_transaction(entry: PoolEntry, backend: Backend, seconds: float) -> Validation:
+    """Roll back the transaction that was left open on this entry's connection.
+
+    :param seconds: the limit; past it the connection is aborted.
+    """
+    failed = False
+
+    async def roll_back() -> bool:
+        nonlocal failed
+        try:
+            await backend.end_transaction(entry.dbapi_connection)
+        except Exception:  # noqa: BLE001 - the state that the driver reports now decides
+            failed = True
+        return entry.probe() != Probe.DEAD
+
+    result = await _limited(entry, backend, roll_back(), seconds)
+    is_open = entry.in_transaction() or (failed and entry.commit_failed)
+    return Validation.IN_TRANSACTION if result is Validation.ALIVE and is_open else result
+
+
 async def _ping(entry: PoolEntry, backend: Backend) -> bool:
     """One round trip; False = disconnected."""
     connection = entry.dbapi_connection
@@ -75,10 +98,13 @@ async def _ping(entry: PoolEntry, backend: Backend) -> bool:
 
 
 async def _limited(
-    entry: PoolEntry, backend: Backend, question: Coroutine[Any, Any, bool]
+    entry: PoolEntry,
+    backend: Backend,
+    question: Coroutine[Any, Any, bool],
+    seconds: float = PING_TIMEOUT,
 ) -> Validation:
     loop, abort = asyncio.get_running_loop(), partial(backend.abort_io, entry.dbapi_connection)
-    with Deadline(loop, PING_TIMEOUT, abort, patience=_ABORT_PATIENCE) as deadline:
+    with Deadline(loop, seconds, abort, patience=_ABORT_PATIENCE) as deadline:
         try:
             answered = await question
         except (asyncio.CancelledError, Exception) as error:

@@ -129,18 +129,24 @@ def test_a_closed_transaction_block_raises_the_error_of_execute(
     run(main())
 
 
+@pytest.mark.parametrize("reset", ["rollback", None])
 def test_a_statement_of_an_engine_does_not_run_in_a_transaction_left_open(
-    postgres: Postgres,
+    postgres: Postgres, reset: str | None
 ) -> None:
     async def main() -> None:
-        async with engine_for(postgres, "fast", pool_size=1) as engine:
+        options = {"pool_size": 1, "pool_reset_on_return": reset}
+        async with engine_for(postgres, "fast", **options) as engine:
             async with engine.connect() as connection:
                 await connection.execution_options(isolation_level="AUTOCOMMIT")
                 await connection.execute(text("BEGIN"))
-            with pytest.raises(exc.InterfaceError, match="manually started transaction"):
-                await fetch_one(engine, int, ADD_PERSON, {"id": 4, "name": "Di"})
+            add = fetch_one(engine, int, ADD_PERSON, {"id": 4, "name": "Di"})
+            if reset is None:  # the transaction is the application's
+                with pytest.raises(exc.InterfaceError, match="manually started transaction"):
+                    await add
+            else:
+                await add
             await engine.dispose()
-            assert await people_count(engine) == 3
+            assert await people_count(engine) == (3 if reset is None else 4)
 
     run(main())
 

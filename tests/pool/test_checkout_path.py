@@ -107,14 +107,15 @@ async def warm_checkout(folder: Path) -> Calls:
 def test_a_cold_checkout_goes_through_few_files(tmp_path: Path) -> None:
     calls = asyncio.run(cold_checkout(tmp_path))
     assert "pool/pool.py" in calls.files
-    assert len(calls.files) <= 15, str(calls)
-    assert calls.changes <= 60, str(calls)
+    assert len(calls.files) <= 17, str(calls)
+    assert calls.changes <= 68, str(calls)
 
 
-def test_a_warm_checkout_and_its_return_go_through_four_files_at_most(tmp_path: Path) -> None:
+def test_a_warm_checkout_and_its_return_go_through_five_files_at_most(tmp_path: Path) -> None:
     calls = asyncio.run(warm_checkout(tmp_path))
     assert "pool/pool.py" in calls.files
-    assert len(calls.files) <= 4, str(calls)
+    assert "pool/drivers/sqlite.py" in calls.files, "the state of the transaction is read there"
+    assert len(calls.files) <= 5, str(calls)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ import warnings
 from contextlib import asynccontextmanager, contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 from sqlalchemy import create_engine
@@ -24,7 +25,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqla_typedpool.pool.backend import Backend, CloseMode
 from sqla_typedpool.pool.connect_errors import classify
 from sqla_typedpool.pool.connect_rules import ErrorKind
-from sqla_typedpool.pool.drivers.base import Probe, always_alive
+from sqla_typedpool.pool.drivers.base import Probe, always_alive, never_in_transaction
 from sqla_typedpool.pool.drivers.registry import driver_of
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ def test_an_unread_end_of_stream_is_suspect_and_a_close_by_the_client_is_dead(
 
 def test_a_psycopg_connection_is_alive_suspect_or_dead_by_its_socket_and_libpq() -> None:
     with socket_pair() as (ours, theirs):
-        pgconn = SimpleNamespace(status=0)
+        pgconn = SimpleNamespace(status=0, transaction_status=0)
         connection = SimpleNamespace(fileno=ours.fileno, pgconn=pgconn)
         probe = driver_of(plain_dialect("psycopg")).make_probe(connection)
         assert probe() == Probe.ALIVE
@@ -236,6 +237,49 @@ def test_a_psycopg_connection_is_alive_suspect_or_dead_by_its_socket_and_libpq()
 def test_the_probe_of_asyncpg_calls_is_closed() -> None:
     connection = SimpleNamespace(is_closed=lambda: True)
     assert driver_of(plain_dialect("asyncpg")).make_probe(connection)() == Probe.DEAD
+
+
+# ------------------------------------------------------------------ state of the transaction
+
+
+@pytest.mark.parametrize("state", ["is_in_transaction", "_is_cancelling", "_top_xact"])
+def test_an_asyncpg_connection_may_be_in_a_transaction_by_three_signs(state: str) -> None:
+    protocol = SimpleNamespace(
+        is_connected=lambda: True,
+        is_in_transaction=lambda: state == "is_in_transaction" and is_set,
+        _is_cancelling=lambda: state == "_is_cancelling" and is_set,
+    )
+    connection = SimpleNamespace(_protocol=protocol, _aborted=False, _top_xact=None)
+    is_set = False
+    driver = driver_of(plain_dialect("asyncpg"))
+    probe, check = driver.make_probe(connection), driver.make_transaction_check(connection)
+    assert (probe(), check()) == (Probe.ALIVE, False)
+    is_set = True
+    connection._top_xact = object() if state == "_top_xact" else None
+    assert (probe(), check()) == (Probe.IN_TRANSACTION, True)
+    connection._aborted = True
+    assert probe() == Probe.DEAD
+
+
+def test_a_sqlite_connection_is_in_a_transaction_until_it_is_closed() -> None:
+    raw = sqlite3.connect(":memory:", isolation_level=None)
+    driver = driver_of(plain_dialect("aiosqlite"))
+    connection = SimpleNamespace(_connection=raw)
+    probe, check = driver.make_probe(connection), driver.make_transaction_check(connection)
+    assert (probe(), check()) == (Probe.ALIVE, False)
+    raw.execute("BEGIN")
+    assert (probe(), check()) == (Probe.IN_TRANSACTION, True)
+    raw.close()
+    assert (probe(), check()) == (Probe.ALIVE, False)
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "aiosqlite"])
+@pytest.mark.parametrize("connection", [Mock(), SimpleNamespace(is_closed=lambda: False)])
+def test_a_stand_in_for_a_connection_is_never_in_a_transaction(
+    driver: str, connection: Any
+) -> None:
+    check = driver_of(plain_dialect(driver)).make_transaction_check(connection)
+    assert check is never_in_transaction
 
 
 # --------------------------------------------------------------- abort and forced close

@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.connectors.asyncio import AsyncAdapt_terminate
@@ -160,7 +161,8 @@ class FakeConnection:
         self.fails: dict[str, Callable[[], BaseException]] = {}
         self.is_dead = False  # the server has closed it; the next operation fails
         self.is_closed = False
-        self.probe_result: Probe | None = None  # of the local probe; None = by `is_closed`
+        self.probe_result: Probe | None = None  # of the local probe; None = by the state
+        self.in_transaction = False  # the driver's own state; a rollback that succeeds ends it
         self.opened_at = loop.time()
         self.closed_at: float | None = None
         self._pair: tuple[socket.socket, socket.socket] | None = None
@@ -182,6 +184,7 @@ class FakeConnection:
 
     async def rollback(self) -> None:
         await self._run("rollback")
+        self.in_transaction = False
 
     async def close(self) -> None:
         """Close gracefully. A dead connection closes at once; a cancelled close leaves it open."""
@@ -206,7 +209,9 @@ class FakeConnection:
     def probe(self) -> int:
         if self.probe_result is not None:
             return self.probe_result
-        return Probe.DEAD if self.is_closed else Probe.ALIVE
+        if self.is_closed:
+            return Probe.DEAD
+        return Probe.IN_TRANSACTION if self.in_transaction else Probe.ALIVE
 
     async def _run(self, operation: str) -> None:
         self.calls[operation] += 1
@@ -393,6 +398,9 @@ class FakeDriver(Driver):
 
     def make_probe(self, connection: Any) -> Callable[[], int]:
         return connection.probe  # type: ignore[no-any-return]
+
+    def make_transaction_check(self, connection: Any) -> Callable[[], bool]:
+        return partial(getattr, connection, "in_transaction")
 
     def descriptor(self, connection: Any) -> int:
         return connection.fileno()  # type: ignore[no-any-return]

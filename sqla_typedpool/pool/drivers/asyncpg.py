@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqla_typedpool.pool.drivers.base import Driver
+from sqla_typedpool.pool.drivers.base import Driver, Probe, never_in_transaction
 from sqla_typedpool.pool.drivers.sockets import descriptor_of
 
 
@@ -18,10 +18,46 @@ class Asyncpg(Driver):
     can_abort = True
     connect_timeout_argument = "timeout"
     reports_read_only = True
+    failed_commit_ends_transaction = True
 
     def make_probe(self, connection: Any) -> Callable[[], int]:
-        is_closed: Callable[[], int] = connection.is_closed
-        return is_closed
+        protocol = _protocol_of(connection)
+        if protocol is None:
+            is_closed: Callable[[], int] = connection.is_closed
+            return is_closed
+        is_connected = protocol.is_connected
+        in_transaction, is_cancelling = protocol.is_in_transaction, protocol._is_cancelling
+
+        def probe() -> int:
+            if connection._aborted or not is_connected():
+                return Probe.DEAD
+            if in_transaction() or connection._top_xact is not None or is_cancelling():
+                return Probe.IN_TRANSACTION
+            return Probe.ALIVE
+
+        return probe
+
+    def make_transaction_check(self, connection: Any) -> Callable[[], bool]:
+        # Three things count. The server is inside a transaction. A `Transaction` whose BEGIN was
+        # cancelled is still noted in the connection: the next one would be a savepoint in it, and
+        # its COMMIT would release the savepoint only. A cancelled statement has not ended: the
+        # state after it is unknown.
+        protocol = _protocol_of(connection)
+        if protocol is None:
+            return never_in_transaction
+        in_transaction, is_cancelling = protocol.is_in_transaction, protocol._is_cancelling
+
+        def may_be_in_transaction() -> bool:
+            return in_transaction() or connection._top_xact is not None or is_cancelling()
+
+        return may_be_in_transaction
+
+    async def roll_back(self, connection: Any) -> None:
+        # Not `reset()`: it would also reset the settings that the application made at connect.
+        await connection._protocol._wait_for_cancellation()
+        connection._top_xact = None
+        if connection.is_in_transaction():
+            await connection.execute("ROLLBACK")
 
     async def ping(self, connection: Any) -> None:
         # The simple protocol: one message each way, legal behind PgBouncer in
@@ -36,3 +72,10 @@ class Asyncpg(Driver):
         settings = adapted.driver_connection.get_settings()
         standby = getattr(settings, "in_hot_standby", None)
         return None if standby is None else (standby, settings.default_transaction_read_only)
+
+
+def _protocol_of(connection: Any) -> Any:
+    """Its protocol; None if it is closed, or a stand-in for asyncpg's own class."""
+    protocol = getattr(connection, "_protocol", None)
+    reads_state = getattr(protocol, "is_in_transaction", None)
+    return protocol if reads_state is not None and isinstance(reads_state(), bool) else None

@@ -1,8 +1,8 @@
 """What the pool needs of a driver, and the defaults for an unknown one.
 
-A driver implements only what SQLAlchemy's dialects cannot do: check an idle socket
-without a round trip, ping in a single round trip, close without waiting. An unknown
-driver works through its dialect alone.
+A driver implements only what SQLAlchemy's dialects cannot do: check an idle socket and
+the state of the transaction without a round trip, ping in a single round trip, close
+without waiting. An unknown driver works through its dialect alone.
 """
 
 from __future__ import annotations
@@ -17,14 +17,19 @@ class Probe(IntEnum):
 
     # No sign that it is closed.
     ALIVE = 0
-    # Closed. asyncpg's ``is_closed()`` returns this value (True).
+    # Closed.
     DEAD = 1
     # The server has sent unexpected data: ping before use.
     SUSPECT = 2
+    # Inside a transaction, or a cancelled statement has not ended: roll back before use.
+    IN_TRANSACTION = 3
 
 
 # The probe of a driver without a socket: ``int()`` returns 0, without a Python call.
 always_alive: Callable[[], int] = int
+
+# The transaction check of a driver whose state cannot be read: ``bool()`` returns False.
+never_in_transaction: Callable[[], bool] = bool
 
 
 class ServerSession(NamedTuple):
@@ -61,10 +66,25 @@ class Driver:
     reports_read_only = False
     # Whether ``server_mode`` queries the server, in a round trip.
     queries_read_only = False
+    # Whether a transaction is over when its COMMIT has failed.
+    failed_commit_ends_transaction = False
+    # Whether connections can be inside a transaction at all times, which then shows nothing.
+    may_begin_implicitly = False
 
     def make_probe(self, connection: Any) -> Callable[[], int]:
         """A function that returns a ``Probe`` of this connection."""
         return always_alive
+
+    def make_transaction_check(self, connection: Any) -> Callable[[], bool]:
+        """A function that reads, without a round trip, whether a transaction may be open.
+
+        It is called at each return, and must not raise.
+        """
+        return never_in_transaction
+
+    async def roll_back(self, connection: Any) -> None:
+        """End an open transaction, and wait until the connection is ready for the next one."""
+        await connection.rollback()
 
     async def ping(self, connection: Any) -> None:
         """One round trip that leaves no transaction open; any error means unusable."""

@@ -25,6 +25,8 @@ class Mysql(Driver):
     can_abort = True
     connect_timeout_argument = "connect_timeout"
     queries_read_only = True
+    # SQLAlchemy's ROLLBACK at each return ends any transaction, so no state is read.
+    failed_commit_ends_transaction = True
 
     def make_probe(self, connection: Any) -> Callable[[], int]:
         probe_of = _stream_probe if getattr(connection, "_proto", None) is None else _protocol_probe

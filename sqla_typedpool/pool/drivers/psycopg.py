@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sqla_typedpool.pool.drivers.base import Driver, Probe
@@ -17,15 +18,22 @@ class Psycopg(Driver):
     can_abort = True
     connect_timeout_argument = "connect_timeout"
     reports_read_only = True
+    failed_commit_ends_transaction = True
 
     def make_probe(self, connection: Any) -> Callable[[], int]:
         poll_socket = poll(connection.fileno())
         pgconn = connection.pgconn
 
         def probe() -> int:
-            return Probe.DEAD if pgconn.status else poll_socket()
+            if pgconn.status:
+                return Probe.DEAD
+            return poll_socket() or (Probe.IN_TRANSACTION if pgconn.transaction_status else 0)
 
         return probe
+
+    def make_transaction_check(self, connection: Any) -> Callable[[], bool]:
+        # 0 = idle; a statement that has not ended counts as well
+        return partial(getattr, connection.pgconn, "transaction_status")
 
     async def ping(self, connection: Any) -> None:
         # Outside a transaction this is one round trip; psycopg_pool checks in the same way.
