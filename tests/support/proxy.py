@@ -27,7 +27,7 @@ class _Link:
         self.accepted = accepted
         self.client: asyncio.StreamWriter | None = None
         self.target: asyncio.StreamWriter | None = None
-        self.silent = self.is_started = self.closed = False
+        self.silent = self.is_started = self.closed = self.is_cut = False
 
     def close(self, *, reset: bool = False) -> None:
         """Close both connections at once; with `reset` the client receives RST instead of FIN."""
@@ -59,6 +59,7 @@ class FaultProxy:
         self.port = 0
         self._target = (target_host, target_port)
         self._silent = False
+        self._cut: tuple[bytes, bool] | None = None
         self._listener: socket.socket | None = None
         self._links: dict[asyncio.Task[None], _Link] = {}
 
@@ -82,6 +83,13 @@ class FaultProxy:
         if existing:
             for link in self._links.values():
                 link.silent = False
+
+    def cut_at(self, data: bytes, *, received: bool) -> None:
+        """Reset the next connection on which a client sends `data`, once.
+
+        With `received` the target gets the data, and the reset comes in place of its answer.
+        """
+        self._cut = (data, received)
 
     def half_close_all(self) -> None:
         """Send an end of stream to every client and keep the sockets open."""
@@ -169,8 +177,19 @@ class FaultProxy:
         with suppress(OSError):
             while chunk := await source.read(CHUNK):
                 await asyncio.sleep(self.delay)
-                if not link.silent:
+                if self._is_cut(link, chunk, is_answer=sink is link.client):
+                    link.close(reset=True)
+                elif not link.silent:
                     sink.write(chunk)
                     await sink.drain()
         if link.silent and sink is link.client:
             await asyncio.Event().wait()  # the client must not learn that the target has closed
+
+    def _is_cut(self, link: _Link, chunk: bytes, *, is_answer: bool) -> bool:
+        """Whether the connection is to be reset in place of forwarding this chunk."""
+        if is_answer or self._cut is None or self._cut[0] not in chunk:
+            return is_answer and link.is_cut
+        _, received = self._cut
+        self._cut = None
+        link.is_cut = True
+        return not received

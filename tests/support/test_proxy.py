@@ -249,3 +249,32 @@ def test_a_reset_also_closes_clients_that_are_being_accepted(iterations: int) ->
 
     asyncio.run(main())
     gc.collect()
+
+
+@pytest.mark.parametrize("received", [True, False])
+def test_a_cut_resets_the_connection_that_sends_the_data_once(received: bool) -> None:
+    """With `received` the target gets the data; in both cases the client gets no answer."""
+    chunks: list[bytes] = []
+
+    async def target(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while chunk := await reader.read(1024):
+                chunks.append(chunk)
+                writer.write(chunk)
+        writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(target, "127.0.0.1", 0)
+        async with FaultProxy("127.0.0.1", server.sockets[0].getsockname()[1]) as proxy:
+            async with connected(proxy) as client:
+                proxy.cut_at(b"COMMIT", received=received)
+                assert await client.send(b"BEGIN\n") == b"BEGIN\n"
+                with pytest.raises(ConnectionResetError):
+                    await client.send(b"COMMIT\n")
+            async with connected(proxy) as client:
+                assert await client.send(b"COMMIT again\n") == b"COMMIT again\n"
+        server.close()
+
+    asyncio.run(main())
+    received_chunks = [b"BEGIN\n", *([b"COMMIT\n"] if received else []), b"COMMIT again\n"]
+    assert chunks == received_chunks
