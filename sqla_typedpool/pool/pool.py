@@ -65,8 +65,8 @@ class TypedPool(QueuePoolApi):
     """A drop-in for SQLAlchemy's ``AsyncAdaptedQueuePool``.
 
     One deadline covers a checkout. The queue is fair. Connections are validated,
-    closed when idle or old, and refilled in the background. A return never waits, and
-    nothing hangs on a dead socket.
+    closed when idle or old, and refilled in the background. No checkout and no return
+    hangs on a dead socket; statements are not limited.
 
     Pass it to ``create_async_engine``, which finds these parameters under the
     names given here (``timeout`` as ``pool_timeout``, ``use_lifo`` as
@@ -82,7 +82,8 @@ class TypedPool(QueuePoolApi):
         reach ``pool_idle_timeout``).
     :param recycle: the stock name of ``pool_max_lifetime``; -1, its stock default,
         leaves that one's default.
-    :param pre_ping: accepted; connections are validated in any case.
+    :param pre_ping: accepted, and changes nothing: connections are validated in any case,
+        as ``pool_validate_after`` says.
     :param pool_min_size: connections kept open, refilled in the background (0).
     :param pool_idle_timeout: an idle connection above ``pool_min_size`` is closed when
         unused for longer (600).
@@ -96,7 +97,8 @@ class TypedPool(QueuePoolApi):
         kept through refused connects (5).
     :param pool_reset_timeout: the bound on the rollback of a return, a resetting
         commit, a graceful close (5; MySQL and MariaDB 60).
-    :param pool_max_waiting: more waiters than this are refused at once (None).
+    :param pool_max_waiting: if so many wait already, a caller who would have to wait is
+        refused at once (None).
     :param pool_keepalive: ping idle connections this often (None).
     :param pool_slow_checkout: a checkout slower than this is logged (2).
     :param pool_leak_threshold: a connection out for longer is reported with its
