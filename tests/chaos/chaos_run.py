@@ -77,6 +77,7 @@ class ChaosRun:
         self._log = LogRecorder()
         self._full_size_times: list[float] = []
         self._recovery_times: list[float] = []
+        self._dirty_returns = 0
 
     async def run(self) -> str:
         """Run everything.
@@ -107,6 +108,7 @@ class ChaosRun:
                 self._print_progress(injector, load, watch)
         finally:
             await load.stop()
+            self._dirty_returns = TypedPool.of(engine).stats().dirty_returns
             await engine.dispose()
         await self._check_ledger(load, 0)
         await self._check_all_closed(injector, load, before)
@@ -257,6 +259,8 @@ class ChaosRun:
             load.add_violation(f"memory grows: {self._memory.blocks}, {self._memory.grown_types()}")
         if self._memory.growth_in_bytes() > MAX_GROWTH_IN_BYTES:
             load.add_violation(f"memory grows: {self._memory.bytes} bytes")
+        if self._target.driver == "asyncpg" and not self._dirty_returns:
+            load.add_violation("no connection was returned inside a transaction")
         if load.results["done"] < self._seconds * 5:
             load.add_violation(f"too few requests were completed: {load.results}")
 
@@ -301,6 +305,7 @@ class ChaosRun:
                 f"growth {self._memory.growth()}; "
                 f"bytes: {self._memory.bytes[:1]} .. {self._memory.bytes[-1:]}, "
                 f"growth {self._memory.growth_in_bytes()}",
+                f"dirty returns: {self._dirty_returns}",
                 f"log: {dict(self._log.counts.most_common(12))}",
             )
         )

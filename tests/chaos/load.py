@@ -7,10 +7,11 @@ import itertools
 import random
 import time
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import text
+from sqlalchemy import event, text
+from sqlalchemy.exc import IntegrityError
 
 from sqla_typedpool import TypedPool
 from tests.chaos.expected_errors import Violation, is_expected, short_name, traceback_text
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from tests.chaos.targets import Target
 
 WORK_TIMEOUT = 1.5  # seconds a client allows for its statements; a pool cannot bound those
+OWN_CURSORS = 0.3  # of all statements: those before which a listener uses its own cursor
 CANCEL_AGAIN_AFTER = 0.5  # seconds; psycopg goes on waiting after the first cancel
 
 INSERT = text("INSERT INTO ledger (id, token) VALUES (:id, :token)")
@@ -92,6 +94,7 @@ class Load(ClientFaults):
         self._open.set()
         self._stopped = False
         self._leaks: set[asyncio.Task[None]] = set()
+        event.listen(engine.sync_engine, "before_cursor_execute", self._use_own_cursor)
         self._clients = [
             asyncio.ensure_future(self._run_client(number)) for number in range(clients)
         ]
@@ -163,10 +166,19 @@ class Load(ClientFaults):
     # ---------------------------------------------------------------------- clients
 
     async def _run_client(self, client: int) -> None:
-        kinds = (self._write, self._roll_back, self._use_savepoint, self._read, self._hold)
+        kinds = {
+            self._write: 40,
+            self._roll_back: 15,
+            self._use_savepoint: 15,
+            self._read: 20,
+            self._hold: 10,
+            self._begin_through_the_driver: 5,
+        }
+        if self._target.failing_commit is not None:
+            kinds[self._fail_to_commit] = 5
         while not self._stopped:
             await self._open.wait()
-            kind = self._rng.choices(kinds, (40, 15, 15, 20, 10))[0]
+            kind = self._rng.choices([*kinds], [*kinds.values()])[0]
             if await self._run(kind):
                 self._served_at[client] = self.clock.now()
             await asyncio.sleep(self._rng.expovariate(25))
@@ -256,6 +268,31 @@ class Load(ClientFaults):
             else:
                 await asyncio.sleep(seconds)  # the rollback at the return may meet a silent server
 
+    async def _begin_through_the_driver(self, request: Request) -> None:
+        """Return a connection inside a transaction that SQLAlchemy does not know of."""
+        async with self._borrowed(request) as connection:
+            row = self.ledger.open_pair()
+            await connection.rollback()  # from here on SQLAlchemy sees no transaction
+            statements = ["BEGIN", "SAVEPOINT own"] if self._rng.random() < 0.5 else ["BEGIN"]
+            insert = f"INSERT INTO ledger (id, token) VALUES ({row}, '{self._token_of(row)}')"
+            driver = driver_connection(connection)
+            try:
+                await self._target.run_on_driver(driver, *statements, insert)
+            except Exception as error:
+                self._raise_if_alive(driver, error)
+
+    async def _fail_to_commit(self, request: Request) -> None:
+        """Commit what violates a deferred constraint: nothing of it may be stored."""
+        assert self._target.failing_commit is not None
+        async with self._borrowed(request) as connection:
+            row = self.ledger.open_pair()
+            await self._insert(connection, row)
+            await connection.execute(self._target.failing_commit, {"id": row})
+            request.stage = "commit"
+            with suppress(IntegrityError):
+                await connection.commit()
+                raise Violation(f"row {row} was committed against a deferred constraint")
+
     async def _leak_connection(self, request: Request) -> None:
         """Leak a connection without closing it, mostly with a row that is never committed."""
         connection = await self._engine.connect()
@@ -270,6 +307,25 @@ class Load(ClientFaults):
             garbage.append(garbage)
 
     # ---------------------------------------------------------------------- helpers
+
+    def _use_own_cursor(self, connection: Any, *_: Any) -> None:
+        """Do what listeners for row security do before a statement."""
+        if self._rng.random() >= OWN_CURSORS:
+            return
+        fairy = connection.connection
+        cursor = fairy.cursor()
+        try:
+            cursor.execute(self._target.own_statement)
+        except Exception as error:
+            self._raise_if_alive(fairy.driver_connection, error)
+        finally:
+            cursor.close()
+
+    def _raise_if_alive(self, driver: Any, error: Exception) -> None:
+        """Raise the error of a statement that SQLAlchemy has not seen, and so has not wrapped."""
+        if self._target.is_closed(driver):
+            raise ConnectionError("a statement outside SQLAlchemy has failed") from error
+        raise error
 
     @asynccontextmanager
     async def _borrowed(self, request: Request) -> AsyncIterator[AsyncConnection]:

@@ -13,16 +13,25 @@ if TYPE_CHECKING:
     import random
     from collections.abc import AsyncIterator
 
+    from sqlalchemy import TextClause
+
     from sqla_typedpool.embedded import Postgres
     from tests.support.servers.mariadb import MariaDB
 
 # No unique constraint: a row that was written twice must become visible.
 TABLE = ("CREATE TABLE ledger (id bigint NOT NULL, token varchar(60) NOT NULL)",)
 INDEX = ("CREATE INDEX ledger_id ON ledger (id)",)
+# At COMMIT the two equal numbers that `Target.failing_commit` inserts violate its constraint.
+DEFERRED = ("CREATE TABLE deferred (id bigint UNIQUE DEFERRABLE INITIALLY DEFERRED)",)
 
 
 class Target:
     """A server, accessed with one driver."""
+
+    # A statement after which a COMMIT fails; None = the database has no deferred constraints.
+    failing_commit: TextClause | None = None
+    # What a listener runs with its own cursor before each statement.
+    own_statement: str
 
     def __init__(self, server: Any, driver: str) -> None:
         self.server = server
@@ -32,7 +41,8 @@ class Target:
 
     async def make_table(self) -> None:
         """Create the table of the ledger."""
-        await self._run(*TABLE, *INDEX)
+        deferred = () if self.failing_commit is None else DEFERRED
+        await self._run(*TABLE, *INDEX, *deferred)
 
     async def rows(self, since: int = 0) -> list[int]:
         """The numbers of the stored rows, starting at `since`."""
@@ -55,6 +65,11 @@ class Target:
         closed = connection.is_closed() if self.driver == "asyncpg" else connection.closed
         return bool(closed)
 
+    async def run_on_driver(self, connection: Any, *statements: str) -> None:
+        """Run statements on the driver's own connection, which SQLAlchemy does not see."""
+        for statement in statements:
+            await connection.execute(statement)
+
     async def _kill(self, session: int) -> None:
         raise NotImplementedError
 
@@ -73,6 +88,8 @@ class PostgresTarget(Target):
     )
     mark_query = text("SELECT set_config('chaos.token', :token, true)")
     sleep_query = text("SELECT pg_sleep(:seconds)")
+    failing_commit = text("INSERT INTO deferred VALUES (:id), (:id)")
+    own_statement = "SELECT set_config('chaos.tenant', '7', true)"
 
     @property
     def restart_modes(self) -> tuple[str, ...]:
@@ -133,6 +150,7 @@ class MariaDBTarget(Target):
     check_query = text("SELECT :token, CONNECTION_ID(), NULL, NULLIF(@@in_transaction, 0)")
     mark_query = text("SELECT :token")
     sleep_query = text("SELECT SLEEP(:seconds)")
+    own_statement = "SELECT @tenant := 7"
 
     @property
     def restart_modes(self) -> tuple[str, ...]:
@@ -162,6 +180,11 @@ class MariaDBTarget(Target):
             f"SELECT id FROM information_schema.processlist WHERE user = '{self.server.user}'"
         )
         return [row[0] for row in found]
+
+    async def run_on_driver(self, connection: Any, *statements: str) -> None:
+        async with connection.cursor() as cursor:
+            for statement in statements:
+                await cursor.execute(statement)
 
     async def _kill(self, session: int) -> None:
         from pymysql.err import OperationalError
