@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from sqla_typedpool.pool.connect_rules import ErrorKind
+from sqla_typedpool.pool.outages import Outage, OutageTracker
 
 # Seconds that waiters go unserved before a fresh attempt is started.
 HEDGE_INTERVAL = 1.0
@@ -63,16 +64,6 @@ class Decision:
 _FAIL_THE_WAITERS = Decision(Affected.JOINED_BEFORE)
 
 
-@dataclass(frozen=True)
-class Outage:
-    """An outage that has ended."""
-
-    ended_at: float
-    seconds: float
-    failed_attempts: int
-    error: str
-
-
 def _pause_after(age: float) -> float:
     return max(_PAUSE_MIN, min(_PAUSE_MAX, age * _PAUSE_SHARE))
 
@@ -95,12 +86,19 @@ class ConnectPolicy:
         self._failing_since: float | None = None
         self._retrying_since: float | None = None
         self._last_retry_at: float | None = None
-        self._failures = 0
         self._refill_at: float | None = None  # None = at any time
         self._refill_pause = _REFILL_PAUSE_MIN
-        self.last_outage: Outage | None = None
-        # The latest failure since the latest success.
-        self.last_error: BaseException | None = None
+        self.outages = OutageTracker()
+
+    @property
+    def last_error(self) -> BaseException | None:
+        """The latest error since the latest success."""
+        return self.outages.last_error
+
+    @property
+    def last_outage(self) -> Outage | None:
+        """The latest outage that has ended."""
+        return self.outages.last_outage
 
     @property
     def is_outage(self) -> bool:
@@ -115,41 +113,31 @@ class ConnectPolicy:
 
     # -------------------------------------------------------------------- results
 
-    def succeeded(self, started: float, now: float) -> Outage | None:
-        """An attempt has succeeded.
-
-        :return: the outage that it ends, if there was one.
-        """
-        ended = None
-        if self._retrying_since is not None:
-            ended = self.last_outage = Outage(
-                now, now - self._retrying_since, self._failures, repr(self.last_error)
-            )
+    def succeeded(self, started: float, now: float) -> None:
+        """An attempt has succeeded."""
         if self._last_success_started is None or started > self._last_success_started:
             self._last_success_started = started
         self.silent_after = min(max(HEDGE_INTERVAL, 2 * (now - started)), _SILENT_MAX)
         self._hedge_after = HEDGE_INTERVAL
-        self._failing_since = self._retrying_since = self.last_error = self._refill_at = None
-        self._failures = 0
+        self._failing_since = self._retrying_since = self._refill_at = None
         self._refill_pause = _REFILL_PAUSE_MIN
-        return ended
 
     def demand_after_success(self, *, remains: bool) -> None:
         """Grow while waiters remain; start small again when none do."""
         self.parallel = min(self.parallel * 2, _PARALLEL_MAX) if remains else _PARALLEL_START
 
-    def failed(
-        self, error: BaseException, kind: ErrorKind, started: float, now: float, working: int
-    ) -> Decision:
+    def is_outdated(self, started: float) -> bool:
+        """Whether the server has answered an attempt that began after this one."""
+        return self._last_success_started is not None and started < self._last_success_started
+
+    def failed(self, kind: ErrorKind, started: float, now: float, working: int) -> Decision:
         """An attempt has failed.
 
         :param working: connections in use or being validated, which may serve waiters soon.
         """
-        if self._last_success_started is not None and started < self._last_success_started:
-            return Decision(Affected.NONE)  # the server has answered since
+        if self.is_outdated(started):
+            return Decision(Affected.NONE)
         self.parallel = 1
-        self._failures += 1
-        self.last_error = error
         self._refill_at = now + self._refill_pause
         self._refill_pause = min(self._refill_pause * 2, _REFILL_PAUSE_MAX)
         if self._failing_since is None:
@@ -164,7 +152,7 @@ class ConnectPolicy:
     def _retry_or_fail(self, kind: ErrorKind, now: float, working: int) -> Decision:
         last = self._last_retry_at
         if self._retrying_since is None or last is None or now - last > _OUTAGE_FORGOTTEN:
-            self._retrying_since, self._failures = now, 1
+            self._retrying_since = now
         self._last_retry_at = now
         left = self._retrying_since + self._retry - now
         pause = _pause_after(now - self._retrying_since)

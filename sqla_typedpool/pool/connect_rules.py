@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 
 class ErrorKind(Enum):
@@ -62,11 +63,12 @@ PASSED_ON = "08P01"
 # Stands for an ``OSError`` that names a file, among the types.
 WITH_FILENAME = "builtins.OSError with a file name"
 
-_TRANSIENT, _FULL, _FATAL = ErrorKind.TRANSIENT, ErrorKind.FULL, ErrorKind.FATAL
+_transient = partial(ErrorRule, ErrorKind.TRANSIENT)
+_full = partial(ErrorRule, ErrorKind.FULL)
+_fatal = partial(ErrorRule, ErrorKind.FATAL)
 
 _FATAL_BY_WORDS = (
-    ErrorRule(
-        _FATAL,
+    _fatal(
         "authentication failed, or the account may not connect",
         "PostgreSQL: src/backend/libpq/auth.c, src/backend/utils/init/miscinit.c",
         states=("28000", "28P01"),
@@ -76,8 +78,7 @@ _FATAL_BY_WORDS = (
             *("no password supplied", "password authentication failed", "certificate auth"),
         ),
     ),
-    ErrorRule(
-        _FATAL,
+    _fatal(
         "the database does not exist, accepts no connections, or not those of this role",
         "PostgreSQL: src/backend/utils/init/postinit.c",
         states=("3D000", "55000", "42501", "57P04"),
@@ -86,8 +87,7 @@ _FATAL_BY_WORDS = (
             "permission denied for database",
         ),
     ),
-    ErrorRule(
-        _FATAL,
+    _fatal(
         "a setting or protocol version that the server does not support",
         "PostgreSQL: src/backend/utils/misc/guc.c, src/backend/tcop/backend_startup.c",
         states=("42704", "22023", "0A000"),
@@ -96,8 +96,7 @@ _FATAL_BY_WORDS = (
             *("unsupported frontend protocol", "unsupported startup parameter"),
         ),
     ),
-    ErrorRule(
-        _FATAL,
+    _fatal(
         "TLS is refused, or the certificate is not accepted",
         "asyncpg: connect_utils.py; libpq: fe-connect.c, fe-secure-openssl.c; PgBouncer: client.c",
         words=(
@@ -109,8 +108,7 @@ _FATAL_BY_WORDS = (
             *("doesn't support gssapi encryption", "channel binding required"),
         ),
     ),
-    ErrorRule(
-        _FATAL,
+    _fatal(
         "another kind of server: MySQL, HTTP",
         "libpq: fe-connect.c; aiomysql: connection.py; asyncmy: connection.pyx",
         words=(
@@ -118,36 +116,31 @@ _FATAL_BY_WORDS = (
             *("expected authentication request from server", "packet sequence number wrong"),
         ),
     ),
-    ErrorRule(
-        _FATAL,
+    _fatal(
         "the tenant or account does not exist",
         "Supavisor: lib/supavisor/errors/tenant_or_user_not_found_error.ex",
         states=("XX000",),
         words=("(enotfound)", "tenant or user not found", "tenant/user "),
         needs_words=True,
     ),
-    ErrorRule(
-        _TRANSIENT,
+    _transient(
         "the connection was lost while it was opened",
         "asyncpg: connection.py, protocol/protocol.pyx",
         types=("asyncpg.InterfaceError",),
         words=("connection is closed",),
         needs_words=True,
     ),
-    ErrorRule(
-        _FATAL,
+    _fatal(
         "wrong arguments of the connect call, an authentication method without support",
         "asyncpg: exceptions/_base.py; psycopg: conninfo.py",
         types=("asyncpg.InterfaceError", "psycopg.ProgrammingError"),
     ),
-    ErrorRule(
-        _FATAL,
+    _fatal(
         "a file of the configuration, such as a certificate, cannot be read",
         "Python: OSError.filename",
         types=(WITH_FILENAME,),
     ),
-    ErrorRule(
-        _FATAL,
+    _fatal(
         "the file cannot be opened, or is no database",
         "SQLite: src/main.c (sqlite3ErrStr)",
         types=("sqlite3.Error",),
@@ -157,8 +150,7 @@ _FATAL_BY_WORDS = (
 )
 
 _FULL_RULES = (
-    ErrorRule(
-        _FULL,
+    _full(
         "a connection limit is reached: of the server, the role or the database",
         "PostgreSQL: src/backend/storage/lmgr/proc.c, src/backend/utils/init/postinit.c, "
         "src/backend/utils/init/miscinit.c",
@@ -168,16 +160,14 @@ _FULL_RULES = (
             *("too many connections for role", "too many connections for database"),
         ),
     ),
-    ErrorRule(
-        _FULL,
+    _full(
         "the server has no memory, process or disk space for another connection",
         "PostgreSQL: src/backend/utils/errcodes.txt (class 53), "
         "src/backend/postmaster/postmaster.c (report_fork_failure_to_client)",
         states=("53000", "53100", "53200", "53400"),
         words=("could not fork new process for connection", "out of memory"),
     ),
-    ErrorRule(
-        _FULL,
+    _full(
         "PgBouncer has no client slot or no server connection left",
         "PgBouncer: src/client.c, src/janitor.c",
         states=("08P01",),
@@ -187,8 +177,7 @@ _FULL_RULES = (
         ),
         needs_words=True,
     ),
-    ErrorRule(
-        _FULL,
+    _full(
         "Supavisor has no client slot or no server connection left",
         "Supavisor: lib/supavisor/errors/max_connections_error.ex, checkout_timeout_error.ex",
         states=("XX000",),
@@ -198,22 +187,19 @@ _FULL_RULES = (
         ),
         needs_words=True,
     ),
-    ErrorRule(
-        _FULL,
+    _full(
         "a connection limit is reached, or the server has no memory or thread left",
         "MySQL: share/messages_to_clients.txt; MariaDB: sql/share/errmsg-utf8.txt",
         numbers=(1037, 1040, 1041, 1135, 1203),
     ),
-    ErrorRule(
-        _FULL,
+    _full(
         "the account is at its limit of connections",
         "MySQL: share/messages_to_clients.txt (ER_USER_LIMIT_REACHED); MariaDB: the same name",
         numbers=(1226,),
         words=("max_user_connections",),
         needs_words=True,
     ),
-    ErrorRule(
-        _FULL,
+    _full(
         "this process or machine has no file descriptor or memory left",
         "Linux: socket(2); libpq: fe-connect.c; asyncio: base_events.py (Multiple exceptions)",
         errnos=(errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM),
@@ -222,8 +208,7 @@ _FULL_RULES = (
 )
 
 _TRANSIENT_RULES = (
-    ErrorRule(
-        _TRANSIENT,
+    _transient(
         "the server starts, stops or recovers",
         "PostgreSQL: src/backend/tcop/backend_startup.c, src/backend/tcop/postgres.c",
         states=("57P01", "57P02", "57P03", "57P05"),
@@ -233,16 +218,14 @@ _TRANSIENT_RULES = (
             *("the database system is not accepting connections", "terminating connection"),
         ),
     ),
-    ErrorRule(
-        _TRANSIENT,
+    _transient(
         "the server was too slow to authenticate",
         "PostgreSQL: src/backend/tcop/postgres.c (ProcessInterrupts)",
         states=("57014",),
         words=("canceling authentication due to timeout",),
         needs_words=True,
     ),
-    ErrorRule(
-        _TRANSIENT,
+    _transient(
         "PgBouncer cannot reach its server, or stops",
         "PgBouncer: src/objects.c (check_fast_fail), src/janitor.c",
         states=("08P01",),
@@ -253,8 +236,7 @@ _TRANSIENT_RULES = (
         ),
         needs_words=True,
     ),
-    ErrorRule(
-        _TRANSIENT,
+    _transient(
         "Supavisor has lost its server",
         "Supavisor: lib/supavisor/errors/db_handler_exited_error.ex, "
         "checkout_retries_exhausted_error.ex, auth_query_error.ex",
@@ -265,16 +247,14 @@ _TRANSIENT_RULES = (
         ),
         needs_words=True,
     ),
-    ErrorRule(
-        _TRANSIENT,
+    _transient(
         "the connection was lost or could not be made",
         "PostgreSQL: src/backend/utils/errcodes.txt (class 08); "
         "asyncpg: protocol/protocol.pyx (ConnectionDoesNotExistError)",
         states=("08000", "08001", "08003", "08006"),
         asks_cause=True,
     ),
-    ErrorRule(
-        _TRANSIENT,
+    _transient(
         "no host of the list is a primary (or standby), as during a failover",
         "asyncpg: connect_utils.py; libpq: fe-connect.c (target_session_attrs)",
         types=("asyncpg.TargetServerAttributeNotMatched",),
@@ -283,33 +263,28 @@ _TRANSIENT_RULES = (
             *("server is in hot standby mode", "server is not in hot standby mode"),
         ),
     ),
-    ErrorRule(
-        _TRANSIENT,
+    _transient(
         "the server fails before it reads the request, such as for want of a process",
         "asyncpg: connect_utils.py (TLSUpgradeProto); libpq: fe-connect.c",
         words=("server sent an error response during",),
     ),
-    ErrorRule(
-        _TRANSIENT,
+    _transient(
         "the server shuts down or is offline, or the connection was killed",
         "MySQL: share/messages_to_clients.txt; MariaDB: sql/share/errmsg-utf8.txt",
         numbers=(1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1184, 1927, 3032, 3169),
     ),
-    ErrorRule(
-        _TRANSIENT,
+    _transient(
         "the server cannot be reached, or the connection was lost",
         "MySQL: include/errmsg.h; aiomysql, asyncmy: connection.py (2003 for every OSError)",
         numbers=(2002, 2003, 2005, 2006, 2012, 2013, 2055),
         asks_cause=True,
     ),
-    ErrorRule(
-        _TRANSIENT,
+    _transient(
         "no server of the group can be reached",
         "ProxySQL: lib/MySQL_Session.cpp (Max connect timeout reached)",
         numbers=(9001,),
     ),
-    ErrorRule(
-        _TRANSIENT,
+    _transient(
         "refused, reset, timed out, or closed in the TLS handshake",
         "Python: Objects/exceptions.c (the classes of errno), Modules/_ssl.c",
         types=(
@@ -318,20 +293,17 @@ _TRANSIENT_RULES = (
             "psycopg.ConnectionTimeout",
         ),
     ),
-    ErrorRule(
-        _TRANSIENT,
+    _transient(
         "a Unix socket does not exist, as while its server restarts",
         "Linux: connect(2), ENOENT",
         types=("builtins.FileNotFoundError",),
     ),
-    ErrorRule(
-        _TRANSIENT,
+    _transient(
         "the name of the host is not resolved, as while DNS changes",
         "Python: Modules/socketmodule.c (gaierror)",
         types=("socket.gaierror",),
     ),
-    ErrorRule(
-        _TRANSIENT,
+    _transient(
         "no route to the server, no free local port, a Unix socket with a full queue",
         "Linux: connect(2)",
         errnos=(
@@ -339,8 +311,7 @@ _TRANSIENT_RULES = (
             *(errno.EADDRNOTAVAIL, errno.ENOTCONN, errno.EAGAIN),
         ),
     ),
-    ErrorRule(
-        _TRANSIENT,
+    _transient(
         "the network, reported as text",
         "libpq: fe-connect.c, fe-misc.c, fe-secure-openssl.c; psycopg: _conninfo_attempts_async.py",
         words=(
@@ -358,27 +329,23 @@ _TRANSIENT_RULES = (
 )
 
 _OTHERWISE = (
-    ErrorRule(
-        _FATAL,
+    _fatal(
         "TLS fails: a certificate, a version, a server without TLS",
         "Python: Modules/_ssl.c; libpq: fe-secure-openssl.c",
         types=("ssl.SSLError",),
         words=("ssl error:", "could not establish ssl connection"),
     ),
-    ErrorRule(
-        _FATAL,
+    _fatal(
         "this process may not use the socket or file",
         "Linux: connect(2), EACCES, EPERM",
         types=("builtins.PermissionError",),
     ),
-    ErrorRule(
-        _FATAL,
+    _fatal(
         "any other error with this state: PgBouncer sends it for most of its errors",
         "PgBouncer: src/proto.c (send_pooler_error)",
         states=("08P01",),
     ),
-    ErrorRule(
-        _FATAL,
+    _fatal(
         "authentication, database, protocol or TLS is wrong, or the host is blocked",
         "MySQL: share/messages_to_clients.txt, include/errmsg.h; MariaDB: the same names",
         numbers=(

@@ -20,13 +20,15 @@ from sqla_typedpool.pool.connect_errors import classify
 from sqla_typedpool.pool.connect_policy import HEDGE_INTERVAL, Affected, ConnectPolicy
 from sqla_typedpool.pool.connecting import QueuePosition, connect
 from sqla_typedpool.pool.entry import PoolEntry
-from sqla_typedpool.pool.reports import Reports
+from sqla_typedpool.pool.outage_log import OutageLog
+from sqla_typedpool.pool.outages import AttemptStart
 from sqla_typedpool.pool.shared import Shared
 from sqla_typedpool.pool.slots import Slots
 from sqla_typedpool.pool.stats import Counters
 from sqla_typedpool.pool.waiting import WaitQueue
 
 _JITTER = 0.2  # of a pause, at most
+_HEDGE_LATE = 0.5  # seconds by which the timer is late if the loop was blocked
 
 
 class ConnectDemand(Protocol):
@@ -35,7 +37,6 @@ class ConnectDemand(Protocol):
     slots: Slots[PoolEntry]
     counters: Counters
     queue: WaitQueue
-    reports: Reports
 
     # Waiters that no ping is expected to serve.
     def unserved(self) -> int: ...
@@ -68,10 +69,16 @@ class _Attempt:
 
     entry: PoolEntry
     started: float
+    failed_checkouts: int  # in all, when it began
     position: QueuePosition  # in the queue, when it began
     generation: int
     deadline: Deadline
     task: asyncio.Task[None] = field(init=False)
+
+    @property
+    def start(self) -> AttemptStart:
+        """What an outage that begins with it needs."""
+        return AttemptStart(self.started, self.failed_checkouts)
 
 
 @dataclass(eq=False)
@@ -90,7 +97,9 @@ class Connector:
     _attempts: list[_Attempt] = field(default_factory=list)  # those not abandoned, oldest first
     _pause_timer: asyncio.TimerHandle | None = None
     _hedge_timer: asyncio.TimerHandle | None = None
+    _hedge_due: float = 0.0
     _served_before: int = 0  # checkouts when the hedge timer was started
+    _refused: int = 0  # checkouts that got a connect error
     _is_stopped: bool = False
 
     @property
@@ -130,8 +139,7 @@ class Connector:
                     self._abandon_one()
                 break
         if self.demand.slots.waiters and self._hedge_timer is None:
-            self._served_before = self.demand.counters.checkouts
-            self._hedge_timer = call_later(self.tasks.loop, HEDGE_INTERVAL, self._hedge)
+            self._start_hedge_timer()
 
     def _wanted(self, expected: int) -> int:
         """How many attempts to start beside those expected, if nothing limits them."""
@@ -140,12 +148,13 @@ class Connector:
         return missing if missing > 0 and self.policy.may_refill(self.clock()) else wanted
 
     def _start(self) -> bool:
-        entry, shared = self.demand.begin_opening(), self.shared
+        failed, shared = self._failed_checkouts(), self.shared
+        entry = self.demand.begin_opening()
         if entry is None:
             return False
         deadline = Deadline(self.tasks.loop, self.connect_timeout)
         position = QueuePosition(self.demand.queue, self.demand.queue.joined)
-        attempt = _Attempt(entry, self.clock(), position, self.generation, deadline)
+        attempt = _Attempt(entry, self.clock(), failed, position, self.generation, deadline)
         self._attempts.append(attempt)
         job = connect(entry, shared.backend, shared.first_connect, deadline, position)
         on_done = partial(self._finish, attempt)
@@ -176,15 +185,20 @@ class Connector:
 
     def _succeeded(self, attempt: _Attempt) -> None:
         now = self.clock()
-        ended = self.policy.succeeded(attempt.started, now)
+        self.policy.succeeded(attempt.started, now)
         if self._attempts:
             self._abandon_superseded(attempt.started, now)
         is_current = attempt.generation == self.generation
         self.demand.opened(attempt.entry, attempt.started, is_current=is_current)
         self.policy.demand_after_success(remains=self.demand.unserved() > self.expected)
         self.demand.serve_waiters()
+        if self.policy.outages.present is not None:
+            self._end_outage(now)
+
+    def _end_outage(self, now: float) -> None:
+        ended = self.policy.outages.end(now, self._failed_checkouts())
         if ended is not None:
-            self.demand.reports.recovered(ended)
+            OutageLog(self.shared, self.policy.outages).write_end(ended)
 
     def _abandon_superseded(self, success: float, now: float) -> None:
         starts = [each.started for each in self._attempts]
@@ -193,19 +207,32 @@ class Connector:
             self._abandon(each)
 
     def _failed(self, attempt: _Attempt, error: BaseException) -> None:
-        now, working = self.clock(), self.demand.working()
-        decision = self.policy.failed(error, classify(error), attempt.started, now, working)
+        now, kind = self.clock(), classify(error)
+        decision = self.policy.failed(kind, attempt.started, now, self.demand.working())
         self.demand.counters.connect_failures += 1
-        self._fail_waiters(error, decision.affected, attempt.position.joined)
+        if not self.policy.is_outdated(attempt.started):
+            self.policy.outages.failed(error, kind, attempt.start, now)
+        self._refused += self._fail_waiters(error, decision.affected, attempt.position.joined)
         if decision.pause is not None and self._pause_timer is None:
             pause = decision.pause * random.uniform(1 - _JITTER, 1)
             self._pause_timer = call_later(self.tasks.loop, pause, self._end_pause)
+        self._write_due_line(now)
 
-    def _fail_waiters(self, error: BaseException, which: Affected, joined: int) -> None:
+    def _fail_waiters(self, error: BaseException, which: Affected, joined: int) -> int:
         if which is Affected.OLDEST:
-            self.demand.queue.fail_oldest(error, joined)
-        elif which is Affected.JOINED_BEFORE:
-            self.demand.queue.fail_all(error, joined=joined)
+            return self.demand.queue.fail_oldest(error, joined)
+        if which is Affected.JOINED_BEFORE:
+            return self.demand.queue.fail_all(error, joined=joined)
+        return 0
+
+    def _failed_checkouts(self) -> int:
+        counters = self.demand.counters
+        return self._refused + counters.timeouts + counters.saturated
+
+    def _write_due_line(self, now: float) -> None:
+        waiting, working = len(self.demand.slots.waiters), self.demand.working()
+        log = OutageLog(self.shared, self.policy.outages)
+        log.write_due_line(now, self._failed_checkouts(), waiting, working)
 
     def _end_pause(self) -> None:
         self._pause_timer = None
@@ -219,14 +246,30 @@ class Connector:
         if not self.demand.slots.waiters or self._is_stopped:
             return
         is_unserved = self.demand.counters.checkouts == self._served_before
+        if is_unserved:
+            self._note_silence()
         waited = self.demand.queue.longest_wait() >= HEDGE_INTERVAL
         all_silent = is_unserved and waited and self._pause_timer is None and not self.expected
         if all_silent and not self._start():
             self._abandon_one()  # its slot is free when its socket is closed
         self.grow()
-        self._served_before = self.demand.counters.checkouts
         if self._hedge_timer is None:
-            self._hedge_timer = call_later(self.tasks.loop, HEDGE_INTERVAL, self._hedge)
+            self._start_hedge_timer()
+
+    def _start_hedge_timer(self) -> None:
+        self._served_before = self.demand.counters.checkouts
+        self._hedge_due = self.clock() + HEDGE_INTERVAL
+        self._hedge_timer = call_later(self.tasks.loop, HEDGE_INTERVAL, self._hedge)
+
+    def _note_silence(self) -> None:
+        """Waiters go unserved because no attempt is answered, if that is so.
+
+        A timer that is late shows that the loop was blocked; then nothing is known.
+        """
+        now = self.clock()
+        if self._attempts and not self.expected and now - self._hedge_due < _HEDGE_LATE:
+            self.policy.outages.silent(self._attempts[0].start, now)
+        self._write_due_line(now)
 
     def _abandon_one(self) -> None:
         if self.shared.backend.driver.connects_in_thread:
@@ -235,6 +278,8 @@ class Connector:
         patience = self.policy.max_patience(self.connect_timeout, self.shared.timeout)
         index = self.policy.to_abandon(starts, self.clock(), patience)
         if index is not None:
+            start = self._attempts[index].start
+            self.policy.outages.silent(start, self.clock(), is_abandoned=True)
             self._abandon(self._attempts[index])
 
     def _abandon(self, attempt: _Attempt) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from sqla_typedpool._asyncio.time_limit import caller_of
 from sqla_typedpool.errors import Holder, PoolSaturated, PoolTimeout
 from sqla_typedpool.pool.call_sites import site_of_task
-from sqla_typedpool.pool.connect_policy import ConnectPolicy, Outage
+from sqla_typedpool.pool.connect_policy import ConnectPolicy
 from sqla_typedpool.pool.entry import PoolEntry
 from sqla_typedpool.pool.log import LogEvent
 from sqla_typedpool.pool.shared import Shared
@@ -64,7 +64,16 @@ class Reports:
         """The present numbers."""
         slots = self.slots
         busy = slots.reserved + slots.validating + slots.closing
-        return Gauges(len(slots.idle), slots.in_use, slots.opening, len(slots.waiters), busy)
+        outages, now = self.policy.outages, self.clock()
+        return Gauges(
+            len(slots.idle),
+            slots.in_use,
+            slots.opening,
+            len(slots.waiters),
+            busy,
+            outages.seconds(now),
+            outages.last_error_text,
+        )
 
     # ------------------------------------------------------------------- holders
 
@@ -164,17 +173,6 @@ class Reports:
         if outage is not None and outage.ended_at >= since:
             return f"; no connection could be opened for {outage.seconds:.2f} s: {outage.error}"
         return "" if error is None else f"; last connect error: {error!r}"
-
-    def recovered(self, outage: Outage) -> None:
-        """An outage has ended."""
-        self.shared.log.warning(
-            LogEvent.RECOVERED,
-            "recovered: connected again after %.2f s and %d failed attempts",
-            outage.seconds,
-            outage.failed_attempts,
-            outage_seconds=outage.seconds,
-            failed_attempts=outage.failed_attempts,
-        )
 
     def failover(self, mode: object, old: object) -> None:
         """A server has become read-only."""

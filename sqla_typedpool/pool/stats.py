@@ -99,6 +99,13 @@ class PoolStats:
     """Checkouts refused because ``pool_max_waiting`` callers waited."""
     cancelled: int
     """Checkouts whose caller was cancelled while it waited."""
+    outage_seconds: float
+    """How long no connection could be opened, in seconds: since the first attempt that failed or
+    was not answered, if none has succeeded since. 0.0 if there is no outage, or if no attempt has
+    failed for a minute, because none was needed. Of several event loops the longest."""
+    last_connect_error: str | None
+    """The latest connect error, with its type and without secrets. None as soon as an attempt has
+    succeeded; what was before is in the log."""
     connects: int
     """Connections opened."""
     connect_failures: int
@@ -204,11 +211,19 @@ class Gauges:
     waiting: int
     # Being validated or closed, or in the pool's hands for a moment.
     busy: int
+    # Of the present outage; 0 = there is none.
+    outage_seconds: float = 0.0
+    # Without secrets; None = there is none since the latest success.
+    last_connect_error: str | None = None
 
     @property
     def size(self) -> int:
         """Connections that exist or may exist."""
         return self.idle + self.in_use + self.connecting + self.busy
+
+
+def _trouble(gauges: Gauges) -> tuple[float, bool]:
+    return gauges.outage_seconds, gauges.last_connect_error is not None
 
 
 def snapshot(
@@ -223,12 +238,15 @@ def snapshot(
     now, parts = list(gauges), list(counters)
     for part in parts:
         part.sort_uses()
+    longest = max(now, key=_trouble, default=Gauges(0, 0, 0, 0, 0))
     waits = sum(sum(part.wait_time.counts) for part in parts)
     immediate = max(0, sum(part.checkouts for part in parts) - waits)
     return PoolStats(
         name=name,
         **{name: sum(getattr(each, name) for each in now) for name in _PRESENT},
         **{name: sum(getattr(part, name) for part in parts) for name in _COUNTED},
+        outage_seconds=longest.outage_seconds,
+        last_connect_error=longest.last_connect_error,
         max=None if max_total == float("inf") else int(max_total),
         min=min_size,
         waits=waits,

@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqla_typedpool.pool.connect_policy import Affected, ConnectPolicy, Decision, Outage
+from sqla_typedpool.pool.connect_policy import Affected, ConnectPolicy, Decision
 from sqla_typedpool.pool.connect_rules import ErrorKind
 
 RETRY = 5.0  # pool_connect_retry
-ERROR = ConnectionRefusedError("refused")
 
 
 def fail(
@@ -24,7 +23,7 @@ def fail(
     working: int = 0,
 ) -> Decision:
     """An attempt fails at this time; it began then as well, unless `started` is given."""
-    return policy.failed(ERROR, kind, now if started is None else started, now, working)
+    return policy.failed(kind, now if started is None else started, now, working)
 
 
 def policy_in_an_outage(age: float) -> ConnectPolicy:
@@ -184,8 +183,8 @@ def test_no_waiter_gets_the_error_of_an_attempt_that_began_before_the_last_succe
     policy = ConnectPolicy(RETRY)
     policy.succeeded(10.0, 10.1)
     assert fail(policy, 30.0, kind, started=9.9) == Decision(Affected.NONE, None)
+    assert policy.is_outdated(9.9)
     assert not policy.is_outage
-    assert policy.last_error is None
     assert policy.may_refill(30.0)
 
 
@@ -235,7 +234,7 @@ def test_a_cancelled_attempt_delays_a_refill_and_is_no_failure() -> None:
     policy.cancelled(10.0)
     assert not policy.may_refill(10.9)
     assert policy.may_refill(11.0)
-    assert (policy.is_outage, policy.parallel, policy.last_error) == (False, 2, None)
+    assert (policy.is_outage, policy.parallel) == (False, 2)
 
 
 # -------------------------------------------------------------- silent attempts
@@ -309,25 +308,6 @@ def test_a_success_supersedes_silent_attempts_that_began_before_it_and_no_others
     assert policy.superseded([], success=9.0, now=10.0) == []
 
 
-# ---------------------------------------------------------------------- reports
-
-
-def test_a_success_reports_the_outage_that_it_ends_once() -> None:
-    policy = ConnectPolicy(RETRY)
-    assert policy.succeeded(0.0, 0.1) is None
-    for now in (10.0, 11.0, 12.5):
-        fail(policy, now)
-    assert policy.is_outage
-    assert policy.last_error is ERROR
-    expected = Outage(ended_at=14.0, seconds=4.0, failed_attempts=3, error=repr(ERROR))
-    assert policy.succeeded(13.9, 14.0) == expected
-    assert policy.last_outage == expected
-    assert not policy.is_outage
-    assert policy.last_error is None
-    assert policy.succeeded(15.0, 15.1) is None
-    assert policy.last_outage == expected
-
-
 # -------------------------------------------------------- any sequence of results
 
 
@@ -393,7 +373,7 @@ class Run:
             self.policy.demand_after_success(remains=result.waiters_remain)
             self.observer.succeeded(started)
         else:
-            decision = self.policy.failed(ERROR, result.kind, started, self.now, result.working)
+            decision = self.policy.failed(result.kind, started, self.now, result.working)
             self._check(decision, result, started)
         assert 1 <= self.policy.parallel <= 1024
         assert 1.0 <= self.policy.silent_after <= 3.0

@@ -14,7 +14,15 @@ from sqla_typedpool.pool.log import LOGGER, LogEvent, PoolLog
 from sqla_typedpool.pool.names import PoolName
 from tests.support.log_table import documented, fields_of
 
-UNITS = ("_seconds", "_connections", "_attempts", "event_loops", "statements")
+UNITS = (
+    "_seconds",
+    "_connections",
+    "_attempts",
+    "_checkouts",
+    "_returns",
+    "event_loops",
+    "statements",
+)
 TEXTS = {"holder", "site", "error", "wanted_name"}
 
 

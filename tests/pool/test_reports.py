@@ -341,7 +341,7 @@ def test_a_log_handler_that_raises_when_the_server_recovers_loses_no_connection(
     """The outage had ended, but the connection that ended it was neither handed out nor idle."""
 
     async def main() -> None:
-        server = Server().script(Connect(error=refused))
+        server = Server().script(Connect(0.6, error=refused))
         pool = new_pool(server, pool_size=1, max_overflow=0, timeout=10)
         await use(pool)
         assert now() < 1

@@ -7,6 +7,7 @@ that takes a second to accept is in test_silence.py.
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -386,6 +387,47 @@ def test_while_connects_are_refused_waiters_fail_after_five_seconds_and_later_ch
             assert await asyncio.gather(*(ask(engine) for _ in range(10))) == [1] * 10
 
     run(main())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("driver", SERVERS)
+def test_an_outage_of_twelve_seconds_under_load_has_its_beginning_and_its_end_in_the_log(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        options = {"pool_size": 5, "max_overflow": 0, "pool_name": "shop"}
+        async with database.proxy() as proxy, database.engine(proxy, **options) as engine:
+            load = Load(engine, pause=0.1)
+            await asyncio.sleep(1)
+            assert outage_records() == []
+            proxy.refuse()
+            proxy.reset_all()
+            await asyncio.sleep(12)
+            stats = TypedPool.of(engine).stats()
+            assert stats.outage_seconds == pytest.approx(12, abs=0.5)
+            assert stats.last_connect_error is not None
+            await proxy.accept()
+            await asyncio.sleep(3)
+            await load.stop()
+            stats = TypedPool.of(engine).stats()
+            assert (stats.outage_seconds, stats.last_connect_error) == (0.0, None)
+            failed = sum(each.checkout_error is not None for each in load.requests)
+
+        began, *continued, recovered = outage_records()
+        assert [each.event for each in continued] == ["outage_continues"] * 2
+        assert (began.event, recovered.event) == ("outage_began", "recovered")
+        assert began.outage_seconds < 1
+        assert re.search(database.REFUSED, began.error)
+        assert recovered.outage_seconds == pytest.approx(12.5, abs=1)
+        assert recovered.failed_checkouts == failed > 0
+        assert f"{failed} failed checkouts" in recovered.getMessage()
+
+    def outage_records() -> list[Any]:
+        events = ("outage_began", "outage_continues", "recovered")
+        return [each for each in caplog.records if getattr(each, "event", "") in events]
+
+    with caplog.at_level("WARNING", "sqla_typedpool"):
+        run(main())
 
 
 # -------------------------------------------------------------------------- slow servers
