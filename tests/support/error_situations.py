@@ -37,6 +37,7 @@ Cause = Callable[[Trial], Awaitable[object]]
 
 TYPED = tuple(way for way in WAYS if way.startswith("typed"))
 IN_TRANSACTION = tuple(way for way in WAYS if way != "typed engine")
+AT_CHECKOUT = ("connection", "session", "typed engine")
 ON_ENGINE = ("typed engine",)
 
 
@@ -72,14 +73,14 @@ def on_url(trial: Trial, url: URL) -> AbstractAsyncContextManager[AsyncEngine]:
 # ------------------------------------------------------------------------------ connecting
 
 
-@situation("the server refuses the connection")
+@situation("the server refuses the connection", ways=AT_CHECKOUT)
 async def refused(trial: Trial) -> None:
     async with trial.database.proxy() as proxy, trial.engine(proxy) as engine:
         proxy.refuse()
         await trial.run(engine, "SELECT 1")
 
 
-@situation("the server refuses the connection until `pool_timeout` is over")
+@situation("the server refuses the connection until `pool_timeout` is over", ways=AT_CHECKOUT)
 async def refused_for_the_checkout(trial: Trial) -> None:
     options = {"pool_timeout": 0.2, "pool_connect_retry": 5}
     async with trial.database.proxy() as proxy, trial.engine(proxy, **options) as engine:
@@ -87,13 +88,13 @@ async def refused_for_the_checkout(trial: Trial) -> None:
         await trial.run(engine, "SELECT 1")
 
 
-@situation("the host name is unknown")
+@situation("the host name is unknown", ways=AT_CHECKOUT)
 async def unknown_host(trial: Trial) -> None:
     async with on_url(trial, trial.database.url.set(host="nowhere.invalid")) as engine:
         await trial.run(engine, "SELECT 1")
 
 
-@situation("no answer within `pool_connect_timeout`")
+@situation("no answer within `pool_connect_timeout`", ways=AT_CHECKOUT)
 async def silent(trial: Trial) -> None:
     options = {"pool_connect_timeout": 0.2}
     async with trial.database.proxy() as proxy, trial.engine(proxy, **options) as engine:
@@ -101,14 +102,14 @@ async def silent(trial: Trial) -> None:
         await trial.run(engine, "SELECT 1")
 
 
-@situation("no answer within `pool_timeout`")
+@situation("no answer within `pool_timeout`", ways=AT_CHECKOUT)
 async def silent_for_the_checkout(trial: Trial) -> None:
     async with trial.database.proxy() as proxy, trial.engine(proxy, pool_timeout=0.2) as engine:
         proxy.go_silent()
         await trial.run(engine, "SELECT 1")
 
 
-@situation("the server has no free connection", ways=("session", "typed engine"))
+@situation("the server has no free connection", ways=AT_CHECKOUT[1:])
 async def full_server(trial: Trial) -> None:
     async with full(trial) as full_trial, full_trial.engine() as engine:
         await full_trial.run(engine, "SELECT 1")
@@ -149,7 +150,7 @@ async def occupied(database: PostgresDatabase | MariaDBDatabase) -> AsyncIterato
             await return_all(held)
 
 
-@situation("the account or the database has no free connection")
+@situation("the account or the database has no free connection", ways=AT_CHECKOUT)
 async def full_account(trial: Trial) -> None:
     database = trial.database
     if isinstance(database, MariaDBDatabase):
@@ -163,7 +164,7 @@ async def full_account(trial: Trial) -> None:
         await trial.run(engine, "SELECT 1")
 
 
-@situation("the password is wrong")
+@situation("the password is wrong", ways=AT_CHECKOUT)
 async def wrong_password(trial: Trial) -> None:
     database = trial.database
     if isinstance(database, PostgresDatabase):
@@ -175,7 +176,7 @@ async def wrong_password(trial: Trial) -> None:
         await trial.run(engine, "SELECT 1")
 
 
-@situation("the database does not exist", ALL)
+@situation("the database does not exist", ALL, AT_CHECKOUT)
 async def unknown_database(trial: Trial) -> None:
     database = trial.database
     if isinstance(database, MariaDBDatabase):  # without this right the error would be 1044
@@ -191,19 +192,19 @@ async def unknown_database(trial: Trial) -> None:
 # -------------------------------------------------------------------------------- the pool
 
 
-@situation("every connection is in use", ALL)
+@situation("every connection is in use", ALL, AT_CHECKOUT)
 async def exhausted(trial: Trial) -> None:
     async with trial.engine(pool_timeout=0.1) as engine, engine.connect():
         await trial.run(engine, "SELECT 1")
 
 
-@situation("`pool_max_waiting` is exceeded", ALL)
+@situation("`pool_max_waiting` is exceeded", ALL, AT_CHECKOUT)
 async def saturated(trial: Trial) -> None:
     async with trial.engine(pool_max_waiting=0) as engine, engine.connect():
         await trial.run(engine, "SELECT 1")
 
 
-@situation("the pool is closed", ALL)
+@situation("the pool is closed", ALL, AT_CHECKOUT)
 async def closed(trial: Trial) -> None:
     async with trial.engine() as engine:
         await TypedPool.of(engine).close()

@@ -7,14 +7,14 @@ each one is written once.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlalchemy.pool import NullPool
 
 from sqla_typedpool import execute, fetch_all
 from tests.support.databases import MariaDBDatabase, PostgresDatabase
@@ -151,16 +151,20 @@ class Trial:
             with suppress(Exception):  # it has ended meanwhile
                 await self.database.kill(session)
 
-    async def _administer(self, *statements: str) -> None:
-        async with self.database.engine(poolclass=NullPool) as engine, engine.begin() as connection:
-            for statement in statements:
-                await connection.execute(text(statement))
-
     async def rows(self, table: str, condition: str) -> int:
         """Count the rows that are committed."""
-        query = text(f"SELECT count(*) FROM {table} WHERE {condition}")
-        async with self.database.engine(poolclass=NullPool) as engine, engine.connect() as reader:
-            return int((await reader.execute(query)).scalar_one())
+        (row,) = await self._administer(f"SELECT count(*) FROM {table} WHERE {condition}")
+        return int(row[0])
+
+    async def _administer(self, *statements: str) -> list[Any]:
+        """Run statements without an engine, and return the rows of the last one."""
+        if self.database.driver == "aiosqlite":
+            with closing(sqlite3.connect(str(self.database.url.database))) as file, file:
+                return [file.execute(statement).fetchall() for statement in statements][-1]
+        async with self.database.administrator() as run:
+            if isinstance(self.database, MariaDBDatabase):
+                await run(f"USE {self.database.server.database}")
+            return [await run(statement) for statement in statements][-1]
 
     @asynccontextmanager
     async def role(self, *options: str) -> AsyncIterator[URL]:

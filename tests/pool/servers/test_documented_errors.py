@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import sqlalchemy
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from sqla_typedpool import fetch_all
-from tests.support.drivers import SERVERS
+from tests.support.drivers import ALL, POSTGRESQL, SERVERS
 from tests.support.engines import PATIENCE, fill, run
 from tests.support.error_situations import SITUATIONS, lose_commit
-from tests.support.error_trials import WAYS, Trial
+from tests.support.error_trials import WAYS, Trial, snapshot_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -197,6 +198,43 @@ def test_a_lost_commit_raises_the_same_error_whether_the_server_has_received_it_
             assert observed(caught.value) == expected(situation, database.driver)
             assert caught.value.connection_invalidated
             assert await trial.rows(table, "n = 3") == int(received)
+
+    run(main())
+
+
+@pytest.mark.parametrize("driver", ALL)
+def test_an_error_caught_inside_the_block_leaves_what_the_page_says(database: Database) -> None:
+    """The COMMIT of PostgreSQL rolls back without an error; the others store the rest."""
+    trial = Trial(database, "connection")
+
+    async def main() -> None:
+        async with trial.table() as table, trial.engine() as engine:
+            async with engine.begin() as connection:
+                await connection.execute(text(f"INSERT INTO {table} VALUES (3, 0)"))
+                with pytest.raises(IntegrityError):
+                    await connection.execute(text(f"INSERT INTO {table} VALUES (1, 0)"))
+            assert await trial.rows(table, "n = 3") == int(database.driver not in POSTGRESQL)
+
+    run(main())
+
+
+@pytest.mark.parametrize("driver", ["aiomysql"])
+def test_a_serialization_failure_caught_inside_the_block_has_undone_everything(
+    database: Database,
+) -> None:
+    trial = Trial(database, "connection")
+    options = snapshot_options(database)
+
+    async def main() -> None:
+        async with trial.table() as table, trial.engine(**options) as engine:
+            async with engine.begin() as connection:
+                await connection.execute(text(f"INSERT INTO {table} VALUES (3, 0)"))
+                await connection.execute(text(f"SELECT * FROM {table}"))
+                async with trial.engine() as other, other.begin() as another:
+                    await another.execute(text(f"UPDATE {table} SET m = 1 WHERE n = 1"))
+                with pytest.raises(DBAPIError, match="1020"):
+                    await connection.execute(text(f"UPDATE {table} SET m = 2 WHERE n = 1"))
+            assert await trial.rows(table, "n = 3") == 0
 
     run(main())
 
