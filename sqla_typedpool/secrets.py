@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from urllib.parse import quote
 
-__all__ = ["mask_secrets", "masked_repr"]
+__all__ = ["known_secrets", "mask_secrets", "masked_repr"]
 
 _MASK = "***"
 _SURELY_SECRET = 8  # characters from which a known secret is masked inside of words too
 
 _NAME = r"(?:password|passwd|passphrase|pwd|client_secret)"
-# password=, 'password': or "password": (also escaped), and in SQL: PASSWORD '
+# password=, then 'password': or "password": before a text or a number (a message about a column
+# of that name continues with a word), then SQL: PASSWORD '
 _ASSIGNMENT = re.compile(
     rf"(?P<query>[?&][\w.-]{{0,40}})?{_NAME}"
-    r"(?:[ \t]*=[ \t]*|\\*[\"'][ \t]*[:=]\s*|\s+(?='))|identified\s+by\s+(?=')",
+    r"(?:[ \t]*=[ \t]*|\\*[\"'][ \t]*[:=]\s*(?=[bru]{0,2}\\*[\"']|[-\d])|\s+(?='))"
+    r"|identified\s+by\s+(?=')",
     re.IGNORECASE,
 )
 _IN_QUERY = re.compile(rf"([?&][\w.-]{{0,40}}{_NAME}=)([^&\s]+)", re.IGNORECASE)
@@ -71,6 +74,21 @@ def masked_repr(error: BaseException, known: Iterable[str] = ()) -> str:
         return mask_secrets(" ".join(repr(error).split()), known)
     except Exception:  # noqa: BLE001 - the __repr__ of an application's error may do anything
         return type(error).__name__
+
+
+def known_secrets(password: str | None, host: str | None, database: str | None) -> list[str]:
+    """The secrets in the parts of a URL, for ``mask_secrets``.
+
+    SQLAlchemy ends a password at the first ``@``. If it contains another one, which is not
+    encoded, its rest is in the host and perhaps in the database.
+    """
+    host, database = host or "", database or ""
+    rests = [host.rpartition("@")[0], database.rpartition("@")[0]]
+    if rests[1]:
+        rests.append(host)
+    visible = {host, database} if not any(rests) else set()
+    found = [password or "", quote(password or ""), *rests]
+    return [each for each in found if each and each not in visible]
 
 
 # ------------------------------------------------------------------------- URLs

@@ -16,6 +16,7 @@ from sqla_typedpool.mapping.dbtypes import DbType
 from sqla_typedpool.mapping.mapper import mapper_for
 from sqla_typedpool.mapping.markers import Json
 from sqla_typedpool.mapping.plan import Column
+from sqla_typedpool.secrets import mask_secrets
 
 FILE = "pyproject.toml"
 _TABLE = "tool.sqla_typedpool"
@@ -73,7 +74,9 @@ def _parsed(text: str) -> dict[str, Any]:
     try:
         found: dict[str, Any] = toml.loads(text)
     except toml.TOMLDecodeError as error:
-        raise CannotRun(f"{FILE} is not valid TOML: {error}; next: correct that line") from error
+        raise CannotRun(
+            f"{FILE} is not valid TOML: {mask_secrets(str(error))}; next: correct that line"
+        ) from error
     return found
 
 
@@ -103,4 +106,4 @@ def _fault(table: Any, error: RowValueError) -> str:
             return f"[{_TABLE}] has no setting {name}; {hint}"
     name, index = re.fullmatch(r"\$\.(\w+)(\[\d+\])?", error.path).groups()  # type: ignore[union-attr]
     expected = "a list of strings" if index else _EXPECTED[error.expected]
-    return f"[{_TABLE}] {name} = {table[name]!r} is not {expected}"
+    return f"[{_TABLE}] {name} = {mask_secrets(repr(table[name]))} is not {expected}"

@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from sqla_typedpool.describe.families import FAMILIES
 from sqla_typedpool.errors import CannotRun
+from sqla_typedpool.secrets import known_secrets, mask_secrets
 
 T = TypeVar("T")
 
@@ -80,7 +81,8 @@ def shown(url: URL) -> str:
     """Return a URL for messages, without passwords, also in its query string."""
     secrets = [key for key in url.query if "pass" in key.lower() or "secret" in key.lower()]
     hidden = url.update_query_dict(dict.fromkeys(secrets, "***"))
-    return hidden.render_as_string(hide_password=True)
+    rendered = hidden.render_as_string(hide_password=True)
+    return mask_secrets(rendered, known_secrets(None, url.host, url.database))
 
 
 @asynccontextmanager
@@ -163,9 +165,10 @@ def is_driver_error(error: BaseException) -> bool:
 
 
 def driver_message(error: BaseException, url: URL) -> str:
-    """Return the message of a driver's error in one line, without the password."""
+    """Return the message of a driver's error in one line, without passwords."""
     origin: Any = getattr(error, "orig", None) or error
     message = " ".join(str(origin).split()) or type(origin).__name__
     if message.startswith("<class"):  # "<class 'asyncpg...Error'>: message"
         message = message.partition(">: ")[2] or message
-    return message.replace(url.password, "***") if url.password else message
+    known = known_secrets(url.password, url.host, url.database)
+    return mask_secrets(message, (each for each in known if each != url.username))

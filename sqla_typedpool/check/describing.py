@@ -105,7 +105,8 @@ class DatabaseTarget:
         if url.get_backend_name() == "sqlite":
             return f"{server} at {url.database or ':memory:'}"
         port = f":{url.port}" if url.port else ""
-        return f"{server} at {url.host or 'localhost'}{port}/{url.database or ''}"
+        place = f"{url.host or 'localhost'}{port}/{url.database or ''}"
+        return f"{server} at {place.rpartition('@')[2]}"  # see known_secrets()
 
     @property
     def timeout_hint(self) -> str:

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from sqla_typedpool.errors import CannotRun, DeclarationError
+from sqla_typedpool.secrets import mask_secrets
 
 _LIBRARY_FOLDERS = tuple(
     sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")
@@ -135,7 +136,7 @@ def _import_failure(name: str, error: BaseException) -> str:
         )
     message = error.msg if isinstance(error, SyntaxError) else str(error)
     lines = message.strip().splitlines()
-    reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    reason = f"{type(error).__name__}: {mask_secrets(lines[0])}" if lines else type(error).__name__
     return (
         f"{name} cannot be imported: {reason}{_raised_at(error)}; next: correct the module, or "
         "exclude it with --exclude"

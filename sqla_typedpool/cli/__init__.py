@@ -11,11 +11,13 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from sqla_typedpool import __version__
 from sqla_typedpool.cli import check, describe
 from sqla_typedpool.cli.exits import COULD_NOT_RUN, DISTRIBUTION, INTERRUPTED, complain
 from sqla_typedpool.errors import CannotRun
+from sqla_typedpool.secrets import mask_secrets
 
 __all__ = ["build_parser", "main"]
 
@@ -49,12 +51,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return complain(message, COULD_NOT_RUN)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+class _Parser(argparse.ArgumentParser):
+    """Masks the passwords in the arguments that an error quotes."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(mask_secrets(message))
+
+
+def _new_parser() -> argparse.ArgumentParser:
+    return _Parser(
         prog=DISTRIBUTION,
         description="Tools for TypedPool and typed queries on SQLAlchemy's asyncio engines.",
     )
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = _new_parser()
     parser.add_argument("--version", action="version", version=f"{DISTRIBUTION} {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     check.add(commands)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import sys
+
+from sqla_typedpool.secrets import mask_secrets
 
 OK = 0
 FOUND = 1
@@ -12,12 +13,8 @@ INTERRUPTED = 130
 
 DISTRIBUTION = "sqla-typedpool"
 
-# The password in a URL. A message of the user's own code can contain one.
-_PASSWORD = re.compile(r"(://[^\s:/@]*:)[^\s@/]+@")
-
 
 def complain(message: str, code: int) -> int:
     """Print an error message without passwords, and return the exit code."""
-    hidden = _PASSWORD.sub(r"\1***@", message)
-    print(f"{DISTRIBUTION}: {hidden}", file=sys.stderr)
+    print(f"{DISTRIBUTION}: {mask_secrets(message)}", file=sys.stderr)
     return code

@@ -19,6 +19,7 @@ from sqla_typedpool.describe.model import ColumnDescription, Description, Parame
 from sqla_typedpool.describe.nullability import Nullability
 from sqla_typedpool.errors import Refused
 from sqla_typedpool.mapping.dbtypes import DbType
+from sqla_typedpool.secrets import mask_secrets
 from sqla_typedpool.statement import as_executable
 
 _MAX_SHOWN = 80  # characters of a statement in an error message
@@ -78,7 +79,9 @@ class Describer(ABC):
         try:
             compiled = compile_statement(as_executable(statement), self.family, keys)
         except SQLAlchemyError as error:
-            raise Refused(f"SQLAlchemy cannot compile the statement: {error}") from error
+            raise Refused(
+                f"SQLAlchemy cannot compile the statement: {mask_secrets(str(error))}"
+            ) from error
         return await self.describe_compiled(compiled, never_null)
 
     @final

@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sqla_typedpool.secrets import mask_secrets
+
 if TYPE_CHECKING:
     from pwd import struct_passwd
 
@@ -44,7 +46,7 @@ def free_port() -> int:
 def log_tail(path: Path, lines: int = 20) -> str:
     """Return the last `lines` lines of a log, indented, for the end of an error message."""
     try:
-        text = path.read_text(errors="replace").splitlines()[-lines:]
+        text = mask_secrets(path.read_text(errors="replace")).splitlines()[-lines:]
     except OSError:
         text = []
     return "\n".join(f"    {line}" for line in text) or "    (empty)"

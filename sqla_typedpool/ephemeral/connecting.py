@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from sqla_typedpool.errors import CannotRun
+from sqla_typedpool.secrets import mask_secrets
 
 T = TypeVar("T")
 
@@ -67,7 +68,7 @@ def driver_message(error: BaseException) -> str:
     """
     original = getattr(error, "orig", None) or error
     message = str(getattr(original, "__cause__", None) or original)
-    return " ".join(message.split()) or type(original).__name__
+    return mask_secrets(" ".join(message.split())) or type(original).__name__
 
 
 def run_in_thread(work: Callable[[], Coroutine[Any, Any, T]], seconds: float = BUILD_SECONDS) -> T:

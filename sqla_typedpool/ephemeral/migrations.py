@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sqla_typedpool.ephemeral.connecting import run_program
 from sqla_typedpool.errors import CannotRun
+from sqla_typedpool.secrets import mask_secrets
 
 # The environment variable with the URL. A command-line argument would show the password in the
 # list of processes.
@@ -47,7 +48,7 @@ def upgrade(url: str, ini: Path) -> None:
 
 
 def _failure(ini: Path, output: str) -> str:
-    lines = [line for line in output.splitlines() if line.strip()] or ["(no output)"]
+    lines = [line for line in mask_secrets(output).splitlines() if line.strip()] or ["(no output)"]
     before = "".join(f"\n    {line}" for line in lines[-_SHOWN_LINES:-1])
     earlier = f"\nThe lines of the output before it:{before}" if before else ""
     return f"the migrations of {ini} failed: {lines[-1]}{earlier}"

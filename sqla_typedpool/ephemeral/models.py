@@ -22,6 +22,7 @@ from sqla_typedpool.ephemeral.connecting import (
     run_in_thread,
 )
 from sqla_typedpool.errors import CannotRun
+from sqla_typedpool.secrets import mask_secrets
 
 _EXTENSIONS: dict[type[TypeEngine[Any]], str] = {CITEXT: "citext", HSTORE: "hstore"}
 
@@ -85,7 +86,7 @@ def _import_object(name: str) -> Any:
 
 def _reason(error: BaseException) -> str:
     """Return an error on one line, with the place in the application where it was raised."""
-    reason = traceback.format_exception_only(type(error), error)[-1].strip()
+    reason = mask_secrets(traceback.format_exception_only(type(error), error)[-1].strip())
     *_, last = traceback.extract_tb(error.__traceback__)
     is_import = last.filename == pkgutil.__file__ or "importlib" in last.filename
     return reason if is_import else f"{reason} ({last.filename}:{last.lineno})"

@@ -23,6 +23,7 @@ from sqla_typedpool.ephemeral.connecting import (
     run_program,
 )
 from sqla_typedpool.errors import CannotRun
+from sqla_typedpool.secrets import mask_secrets
 
 # Written by pg_dump since August 2025. They change no table, and an older psql rejects them.
 _RESTRICT = re.compile(r"^\\(?:un)?restrict [A-Za-z0-9]+[ \t]*$", re.MULTILINE)
@@ -76,7 +77,9 @@ def _refuse_line(pattern: re.Pattern[str], file: Path, script: str, reason: str)
     """
     found = pattern.search(script)
     if found is not None:
-        raise CannotRun(f"{_location(file, script, found.start())}: {found[0].strip()!r} {reason}")
+        raise CannotRun(
+            f"{_location(file, script, found.start())}: {mask_secrets(found[0].strip())!r} {reason}"
+        )
 
 
 def _find_psql() -> str | None:
@@ -120,8 +123,8 @@ def _psql_environment(url: str) -> Mapping[str, str]:
 def _psql_failure(file: Path, output: str) -> str:
     found = _PSQL_ERROR.search(output)
     if found is None:
-        return f"{file}: psql failed: {output}"
-    return f"{file}:{found[1]}: {_with_hint(found[2])}"
+        return f"{file}: psql failed: {mask_secrets(output)}"
+    return f"{file}:{found[1]}: {_with_hint(mask_secrets(found[2]))}"
 
 
 def _exit_status(psql: str, code: int) -> str:
@@ -140,9 +143,10 @@ def _run_with_asyncpg(url: str, file: Path, script: str) -> None:
     except asyncpg.PostgresError as error:
         position = getattr(error, "position", None)
         place = _location(file, script, int(position) - 1) if position else str(file)
-        raise CannotRun(f"{place}: {_with_hint(str(error))}") from error
+        raise CannotRun(f"{place}: {_with_hint(mask_secrets(str(error)))}") from error
     except CONNECTION_ERRORS as error:
-        raise CannotRun(f"{file} cannot be run: {type(error).__name__}: {error}") from error
+        reason = mask_secrets(f"{type(error).__name__}: {error}")
+        raise CannotRun(f"{file} cannot be run: {reason}") from error
 
 
 async def _execute(url: str, script: str) -> None:

@@ -35,6 +35,7 @@ from sqla_typedpool.pool.drivers.sockets import close_socket, shut_down
 from sqla_typedpool.pool.drivers.sqlite_storage import Storage, is_plain_file, query_storage
 from sqla_typedpool.pool.entry import Condition, EntryOwner, PoolEntry
 from sqla_typedpool.pool.names import default_name
+from sqla_typedpool.secrets import known_secrets, masked_repr
 
 _RESET_TIMEOUTS = {"mysql": 60.0, "mariadb": 60.0}  # InnoDB may take long to roll back
 _RELEASE_WAIT = 1.0  # seconds for a thread to close a connection whose loop is closed
@@ -107,6 +108,14 @@ class Backend(PoolDialect):
     def default_name(self) -> str:
         """``host:port/database``, or what else is known of the database."""
         return default_name(self.dialect, *self.connect_arguments())
+
+    def masked(self, error: BaseException) -> str:
+        """An error in one line, without the passwords in the driver's arguments."""
+        _, named = self.connect_arguments()
+        database = named.get("database") or named.get("dbname") or named.get("db")
+        parts = (named.get("password"), named.get("host"), database)
+        texts = [each if isinstance(each, str) else None for each in parts]
+        return masked_repr(error, set(known_secrets(*texts)) - {named.get("user")})
 
     # ------------------------------------------------------------------- opening
 
@@ -190,7 +199,9 @@ class Backend(PoolDialect):
             return self.driver.server_mode(adapted)
         except Exception as error:
             if self.is_dead(adapted) or self.is_disconnect(error):
-                raise ConnectionError(f"connection lost while it was opened: {error}") from error
+                raise ConnectionError(
+                    f"connection lost while it was opened: {self.masked(error)}"
+                ) from error
             return None  # a server without such a setting
 
     def opened_before_change(

@@ -104,6 +104,8 @@ def _address_and_database(kind: str, arguments: Mapping[str, Any]) -> str:
     hosts = _split(arguments.get("host") or arguments.get("hostaddr"))
     ports = _split(arguments.get("port"))
     database = next((_text(arguments[n]) for n in _DATABASE_ARGUMENTS if arguments.get(n)), "")
+    if "@" in database:  # the password is not encoded, and the host is a part of it
+        return _after_userinfo(database)
     if not (hosts or ports or database or arguments.get("unix_socket")):
         return ""
     if kind == "postgresql":  # what its drivers do as well
@@ -111,7 +113,7 @@ def _address_and_database(kind: str, arguments: Mapping[str, Any]) -> str:
         ports = ports or _split(os.environ.get("PGPORT"))
     socket = _text(arguments.get("unix_socket"))
     addresses = socket or _addresses(hosts or ["localhost"], ports, _text(_PORTS.get(kind)))
-    return "/".join(filter(None, [addresses, _after_userinfo(database)]))
+    return "/".join(filter(None, [addresses, database]))
 
 
 def _addresses(hosts: list[str], ports: list[str], default_port: str) -> str:

@@ -16,6 +16,7 @@ from sqla_typedpool.pool.log import LogEvent
 from sqla_typedpool.pool.shared import Shared
 from sqla_typedpool.pool.slots import Slots
 from sqla_typedpool.pool.stats import Gauges
+from sqla_typedpool.secrets import mask_secrets
 
 CLOSED = "this pool was closed with close(); engine.dispose() starts a new one"
 CLOSED_WHILE_WAITING = "this pool was closed while you waited"
@@ -171,8 +172,9 @@ class Reports:
         """What was wrong with connecting since then."""
         outage, error = self.policy.last_outage, self.policy.last_error
         if outage is not None and outage.ended_at >= since:
-            return f"; no connection could be opened for {outage.seconds:.2f} s: {outage.error}"
-        return "" if error is None else f"; last connect error: {error!r}"
+            why = mask_secrets(outage.error)
+            return f"; no connection could be opened for {outage.seconds:.2f} s: {why}"
+        return "" if error is None else f"; last connect error: {self.shared.backend.masked(error)}"
 
     def failover(self, mode: object, old: object) -> None:
         """A server has become read-only."""

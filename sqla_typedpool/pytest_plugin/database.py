@@ -8,6 +8,7 @@ from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from sqla_typedpool.pool.pool import TypedPool
+from sqla_typedpool.secrets import mask_secrets
 
 
 class Database:
@@ -58,4 +59,4 @@ class Database:
         return f"{self.name} engine"
 
     def __repr__(self) -> str:
-        return f"<Database {make_url(self.url).render_as_string(hide_password=True)}>"
+        return f"<Database {mask_secrets(self.url)}>"

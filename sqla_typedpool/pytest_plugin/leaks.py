@@ -13,6 +13,7 @@ from sqla_typedpool.ephemeral.connecting import run_statements
 from sqla_typedpool.pool.log import LOGGER, LogEvent
 from sqla_typedpool.pool.pool import TypedPool
 from sqla_typedpool.pytest_plugin.database import Database
+from sqla_typedpool.secrets import mask_secrets
 
 # How long the server may take to end the session of a closed connection, in seconds.
 GRACE_SECONDS = 2.0
@@ -94,7 +95,7 @@ class LeakDetector(logging.Handler):
 
 
 def _describe_session(session: RowMapping) -> str:
-    query = " ".join((session["query"] or "").split()) or "none"
+    query = " ".join(mask_secrets(session["query"] or "").split()) or "none"
     name = session["application_name"]
     shown_name = f" ({name})" if name else ""
     return f"  session {session['pid']}{shown_name}: {session['state']}, last statement: {query}"

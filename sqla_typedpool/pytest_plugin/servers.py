@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError
 from sqla_typedpool.embedded import EmbeddedServerError, Postgres
 from sqla_typedpool.ephemeral.connecting import CONNECTION_ERRORS, driver_message, run_statements
 from sqla_typedpool.ephemeral.server import signals_unwind
+from sqla_typedpool.secrets import mask_secrets
 
 # Not DATABASE_URL: tests must not create databases on the server of the application.
 URL_VARIABLE = "SQLA_TYPEDPOOL_TEST_DATABASE_URL"
@@ -38,11 +39,10 @@ def create_database(url: str, name: str, template: str = "template1") -> None:
     try:
         run_statements(url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     except CONNECTION_ERRORS as error:
-        shown = make_url(url).render_as_string(hide_password=True)
         raise pytest.fail.Exception(
-            f"no database can be created on {shown}: {driver_message(error)}; next: check that the"
-            " server is running and that the role may create databases (ALTER ROLE ... CREATEDB),"
-            f" or unset {URL_VARIABLE} to start a temporary server",
+            f"no database can be created on {mask_secrets(url)}: {driver_message(error)}; next:"
+            " check that the server is running and that the role may create databases (ALTER ROLE"
+            f" ... CREATEDB), or unset {URL_VARIABLE} to start a temporary server",
             pytrace=False,
         ) from None
 

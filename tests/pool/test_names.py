@@ -88,7 +88,7 @@ DEFAULTS = [
     (f"{PG}:///app", {}, "localhost:5432/app"),
     (f"{PG}://app@[::1]/app", {}, "[::1]:5432/app"),
     (f"{PG}://app:sec@ret@db/app", {}, "db:5432/app"),
-    (f"{PG}://app:sec@r/et@db/app", {}, "r:5432/db/app"),
+    (f"{PG}://app:sec@r/et@db/app", {}, "db/app"),
     (f"{PG}:///app?host=/var/run/postgresql", {}, "/var/run/postgresql:5432/app"),
     (f"{PG}:///app?host=h1:5433&host=h2:5434", {}, "h1:5433,h2:5434/app"),
     (f"{PG}://", {"dsn": "postgres://u:p@h1:1,h2:2/app?x=1"}, "h1:1,h2:2/app"),

@@ -24,6 +24,7 @@ from sqla_typedpool.describe.mysql.packets import ColumnDefinition
 from sqla_typedpool.describe.mysql.trust import FlagTrust, Schema, words_of
 from sqla_typedpool.errors import CannotRun, Refused
 from sqla_typedpool.mapping.dbtypes import DbType, mysql_type
+from sqla_typedpool.secrets import mask_secrets
 from sqla_typedpool.tokens import output_items
 
 _PREPARE, _CLOSE = 0x16, 0x19
@@ -133,8 +134,8 @@ class MySQLDescriber(Describer):
             await self._connection.invalidate()
             if isinstance(error, Exception):
                 raise CannotRun(
-                    f"the connection to the database is lost: {error}; next: check that the "
-                    "server is running, then run the check again"
+                    f"the connection to the database is lost: {mask_secrets(str(error))}; next: "
+                    "check that the server is running, then run the check again"
                 ) from error
             raise
 
@@ -211,7 +212,9 @@ def _refused(error: BaseException, sql: str) -> Refused | None:
     if not isinstance(number, int) or 2000 <= number < 3000:  # the numbers of client errors
         return None
     hint = "give it one statement" if number == _NOT_PREPARABLE else ""
-    return Refused(message, position=_position(message, sql), hint=hint, code=str(number))
+    return Refused(
+        mask_secrets(message), position=_position(message, sql), hint=hint, code=str(number)
+    )
 
 
 def _position(message: str, sql: str) -> int | None:

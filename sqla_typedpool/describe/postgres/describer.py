@@ -29,6 +29,7 @@ from sqla_typedpool.describe.postgres.scope import Inference
 from sqla_typedpool.describe.postgres.session import Session, session_for
 from sqla_typedpool.describe.postgres.types import Types
 from sqla_typedpool.errors import CannotRun, Refused
+from sqla_typedpool.secrets import masked_repr
 
 _MAX_MILLISECONDS = 2**31 - 1
 
@@ -109,7 +110,8 @@ def _nullability(
         inferred = infer_statement(inference, analysis.query)
     except (LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
         # the tree of a later version of PostgreSQL
-        note = f"nullability is unknown: the server's analysis was not understood ({error!r})"
+        reason = f"the server's analysis was not understood ({masked_repr(error)})"
+        note = f"nullability is unknown: {reason}"
         return replace(analysis, note=note), unknown
     return analysis, inferred if len(inferred) == count else unknown
 

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sqla_typedpool.describe.deadline import within
 from sqla_typedpool.errors import CannotRun, Refused
+from sqla_typedpool.secrets import mask_secrets
 
 _TRANSACTION = "BEGIN", "ROLLBACK"
 # Not the driver's own savepoints, which are never released: thousands of them would fill the
@@ -219,7 +220,7 @@ def _asyncpg_errors() -> Iterator[None]:
         raise _error(message, error.sqlstate, error.position, error.hint) from error
     except asyncpg.UnsupportedClientFeatureError as error:  # it could not read the rows either
         hint = "select single columns, or cast it to text"
-        raise Refused(f"asyncpg cannot read it: {error}", hint=hint) from error
+        raise Refused(mask_secrets(f"asyncpg cannot read it: {error}"), hint=hint) from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
         raise _error(str(error)) from error
 
@@ -240,10 +241,11 @@ def _error(
     message: str, code: str | None = None, position: str | None = None, hint: str | None = None
 ) -> Refused | CannotRun:
     """Return `Refused` for an error of the statement, `CannotRun` for one of the connection."""
+    message, hint = mask_secrets(message), mask_secrets(hint or "")
     if code is None or code.startswith(("08", "57P")):
         return CannotRun(
             f"the connection to the database is lost: {message}; next: check that the server is "
             "running, then run the check again"
         )
     offset = int(position) - 1 if position else None
-    return Refused(message, position=offset, hint=hint or "", code=code)
+    return Refused(message, position=offset, hint=hint, code=code)

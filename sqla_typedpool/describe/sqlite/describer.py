@@ -32,6 +32,7 @@ from sqla_typedpool.describe.sqlite.functions import (
 from sqla_typedpool.describe.sqlite.queries import SQLiteTable, infer_columns, view_select
 from sqla_typedpool.errors import Refused
 from sqla_typedpool.mapping.dbtypes import sqlite_type
+from sqla_typedpool.secrets import mask_secrets
 
 _MAX_MILLISECONDS = 2**31 - 1
 
@@ -154,7 +155,9 @@ class SQLiteDescriber(Describer):
             offset = getattr(error, "error_offset", -1)
             # SQLite counts bytes
             position = len(sql.encode()[:offset].decode(errors="replace")) if offset >= 0 else None
-            raise Refused(str(error), position=position, hint=_hint(str(error))) from error
+            raise Refused(
+                mask_secrets(str(error)), position=position, hint=_hint(str(error))
+            ) from error
         if rest := (info.query_remaining or "").strip():
             raise Refused("it is more than one statement", position=sql.find(rest))
         return info
