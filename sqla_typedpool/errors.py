@@ -49,9 +49,6 @@ __all__ = [
 
 _E = TypeVar("_E", bound=BaseException)
 
-# The code of SQLAlchemy's page on "QueuePool limit reached": its advice applies here too.
-_TIMEOUT_CODE = "3o7r"
-
 
 @dataclass(frozen=True)
 class Holder:
@@ -95,6 +92,17 @@ class Holder:
 class TypedPoolError(Exception):
     """The base class of all exceptions that this package defines."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle it with all attributes; ``__init__`` may need more than ``args``."""
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(error_type: type[_E], args: tuple[Any, ...], state: dict[str, Any]) -> _E:
+    error = error_type.__new__(error_type, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
 
 class PoolOptionError(TypedPoolError, exc.ArgumentError):
     """One or more pool options are wrong; the message names all of them."""
@@ -103,8 +111,18 @@ class PoolOptionError(TypedPoolError, exc.ArgumentError):
 class PoolTimeout(TypedPoolError, exc.TimeoutError):
     """A checkout did not get a connection within ``pool_timeout``.
 
+    The message is one line: the pool's name, the time, the stage, the numbers of the pool, the
+    longest holders, a nested checkout, the last connect error, and what to do next. Nothing
+    has been sent to the database, so the work may be tried again.
+
     ``__cause__`` is the pool's last connect error, if no connection attempt has succeeded
-    since.
+    since. A copy that went through ``pickle`` has none, as any exception.
+
+    Example::
+
+        except PoolTimeout as error:
+            wait = math.ceil(error.retry_after or 1)
+            return Response(status_code=503, headers={"Retry-After": str(wait)})
     """
 
     stage: str
@@ -117,20 +135,47 @@ class PoolTimeout(TypedPoolError, exc.TimeoutError):
     holders: Sequence[Holder]
     """The tasks that hold connections, the longest-held first."""
 
+    retry_after: float | None
+    """After how many seconds a retry is sensible; None if it is not known.
+
+    It is the earlier of two times, as far as they are known:
+
+    - the time until the present queue is served by returns: the number of callers that wait,
+      with this one, times the mean time of use, divided by the number of connections in use.
+      The mean is that of all uses so far, or that of the present uses if they last longer.
+    - in an outage, the time until the pool's next connection attempt.
+
+    It is limited to 0.1 to 60 seconds. It has no jitter: clients that retry should add some.
+    """
+
     def __init__(
-        self, message: str, *, stage: str, waited: float, holders: Sequence[Holder] = ()
+        self,
+        message: str,
+        *,
+        stage: str,
+        waited: float,
+        holders: Sequence[Holder] = (),
+        retry_after: float | None = None,
     ) -> None:
-        super().__init__(message, code=_TIMEOUT_CODE)
+        super().__init__(message)
         self.stage = stage
         self.waited = waited
         self.holders = holders
+        self.retry_after = retry_after
 
 
 class PoolSaturated(TypedPoolError, exc.TimeoutError):
-    """More callers are waiting than ``pool_max_waiting`` allows. Raised without waiting."""
+    """More callers are waiting than ``pool_max_waiting`` allows. Raised without waiting.
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, code=_TIMEOUT_CODE)
+    Nothing has been sent to the database, so the work may be tried again.
+    """
+
+    retry_after: float | None
+    """After how many seconds a retry is sensible, as for `PoolTimeout`."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class PoolClosed(TypedPoolError, exc.InvalidRequestError):
@@ -138,7 +183,47 @@ class PoolClosed(TypedPoolError, exc.InvalidRequestError):
 
 
 class StatementTimeout(TypedPoolError, TimeoutError):
-    """A call did not finish within its ``timeout``, which includes the checkout."""
+    """A call did not finish within its ``timeout``, which includes the checkout.
+
+    If the call waited for a connection of a `TypedPool`, the message has the same parts as
+    that of `PoolTimeout`, ``__cause__`` is the pool's last connect error, and the pool
+    counts a timeout. Nothing has been sent to the database then. While ``executing``, the
+    statement was cancelled, but the database may have completed it before.
+
+    The shorter limit applies: if ``pool_timeout`` ends before ``timeout``, it is a
+    `PoolTimeout`.
+    """
+
+    stage: str
+    """What the call was doing: ``"queueing"``, ``"connecting"`` or ``"validating"``, as for
+    `PoolTimeout`, or ``"executing"``: anything else, with another pool than `TypedPool` the
+    checkout as well."""
+
+    timeout: float | None
+    """The ``timeout`` of the call, in seconds."""
+
+    holders: Sequence[Holder]
+    """The tasks that hold connections, the longest-held first; empty while executing."""
+
+    query: str | None = None
+    """The name of the declared query that was run; None for any other statement."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stage: str = "executing",
+        timeout: float | None = None,
+        holders: Sequence[Holder] = (),
+    ) -> None:
+        super().__init__(message)
+        self.stage = stage
+        self.timeout = timeout
+        self.holders = holders
+
+    def __str__(self) -> str:
+        query = f"query {self.query}: " if self.query else ""
+        return query + "".join(map(str, self.args))
 
 
 class RowShapeError(TypedPoolError):

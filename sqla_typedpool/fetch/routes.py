@@ -152,7 +152,9 @@ async def stream(
     """
 
     async def bounded(work: Any) -> Any:
-        return await (work if timeout is None else within(timeout, statement, work))
+        if timeout is None:
+            return await work
+        return await within(timeout, statement, work, declared_query)
 
     async with _streaming(db, bounded) as executor:
         options = {"yield_per": _BATCH}

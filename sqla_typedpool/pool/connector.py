@@ -96,6 +96,7 @@ class Connector:
     generation: int = 0
     _attempts: list[_Attempt] = field(default_factory=list)  # those not abandoned, oldest first
     _pause_timer: asyncio.TimerHandle | None = None
+    _pause_ends: float = 0.0
     _hedge_timer: asyncio.TimerHandle | None = None
     _hedge_due: float = 0.0
     _served_before: int = 0  # checkouts when the hedge timer was started
@@ -114,6 +115,11 @@ class Connector:
     def is_retrying(self) -> bool:
         """Whether there is an outage, and attempts go on."""
         return self.policy.is_outage and bool(self._attempts or self._pause_timer)
+
+    @property
+    def next_attempt_in(self) -> float | None:
+        """Seconds until the next attempt of an outage; None = it is not scheduled."""
+        return None if self._pause_timer is None else max(0.0, self._pause_ends - self.clock())
 
     def stop(self) -> None:
         """Start nothing more, and abandon what is under way."""
@@ -215,6 +221,7 @@ class Connector:
         self._refused += self._fail_waiters(error, decision.affected, attempt.position.joined)
         if decision.pause is not None and self._pause_timer is None:
             pause = decision.pause * random.uniform(1 - _JITTER, 1)
+            self._pause_ends = now + pause
             self._pause_timer = call_later(self.tasks.loop, pause, self._end_pause)
         self._write_due_line(now)
 

@@ -22,6 +22,7 @@ from sqla_typedpool._asyncio.timers import Deadline, call_in_loop, clock_of, run
 from sqla_typedpool._sqlalchemy.greenlets import await_only, in_greenlet
 from sqla_typedpool.errors import Holder, PoolTimeout
 from sqla_typedpool.pool.backend import CloseMode
+from sqla_typedpool.pool.call_limits import call_limit
 from sqla_typedpool.pool.call_sites import call_site
 from sqla_typedpool.pool.closing import CLOSE_TIMEOUT, ClosingJob
 from sqla_typedpool.pool.connect_policy import ConnectPolicy
@@ -33,7 +34,7 @@ from sqla_typedpool.pool.entry import Condition, PoolEntry
 from sqla_typedpool.pool.killing import StatementKiller
 from sqla_typedpool.pool.labels import current_label
 from sqla_typedpool.pool.log import LogEvent, PoolLog
-from sqla_typedpool.pool.reports import CLOSED, Reports, holder_of
+from sqla_typedpool.pool.reports import CLOSED, Reports, UnservedCheckout, holder_of
 from sqla_typedpool.pool.shared import Shared
 from sqla_typedpool.pool.slots import Slots
 from sqla_typedpool.pool.stats import CloseReason, Counters
@@ -84,7 +85,9 @@ class LoopPool:
         self.trusted_for = self._trusted_for()
         self.records_sites = shared.options.pool_leak_threshold is not None
         self.clock = clock = clock_of(loop)
-        self.slots: Slots[PoolEntry] = Slots(shared.limits, lifo=shared.options.use_lifo)
+        self.slots: Slots[PoolEntry] = Slots(
+            shared.limits, lifo=shared.options.use_lifo, clock=clock
+        )
         self.counters = Counters()
         self.tasks = BackgroundTasks(loop, partial(_log_failure, shared.log))
         self.entries: set[PoolEntry] = set()  # those with a connection
@@ -95,7 +98,10 @@ class LoopPool:
         self.ends_as = CloseReason.DISPOSE  # why attempts of an older generation have to go
         self.on_acquire: Callable[[], object] = _nothing  # starts the housekeeper
         self.policy = ConnectPolicy(shared.options.pool_connect_retry)
-        self.reports = Reports(shared, self.slots, self.entries, self.policy, clock)
+        self.reports = Reports(
+            *(shared, self.slots, self.entries, self.policy, clock, self.counters),
+            lambda: self.connector.next_attempt_in,
+        )
         self.queue = WaitQueue(self.slots, loop, clock, self._expired)
         # a longer limit in connect_args wins
         limit = max(shared.options.pool_connect_timeout, shared.backend.connect_timeout)
@@ -183,13 +189,13 @@ class LoopPool:
             raise self.shared.closed_error(self.refusal)
         self._refuse_if_saturated()
         if timeout is None:
-            return Waiter(self.loop, now, None)
+            return Waiter(self.loop, self.slots, now, None)
         if timeout > 0:
-            return Waiter(self.loop, now, now + timeout)
+            return Waiter(self.loop, self.slots, now, now + timeout)
         # do not queue; but a free slot may still connect
         if len(self.slots.waiters) >= self.slots.limits.max_total - self.slots.in_use:
-            raise self._timeout_error("queueing", now, current_task(self.loop))
-        return Waiter(self.loop, now, now + self.connector.connect_timeout)
+            raise self._timeout_error(self._own_checkout("queueing", now))
+        return Waiter(self.loop, self.slots, now, now + self.connector.connect_timeout)
 
     def _refuse_if_saturated(self) -> None:
         limit, slots = self.shared.options.pool_max_waiting, self.slots
@@ -217,9 +223,9 @@ class LoopPool:
 
     def _withdraw(self, waiter: Waiter, error: BaseException) -> None:
         """Remove the waiter. If it was just assigned an entry, release that one."""
-        self.slots.dequeue(waiter)
         if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
-            self.counters.cancelled += 1
+            self._note_cancelled(self._unserved(waiter))
+        self.slots.dequeue(waiter)
         future = waiter.future
         if not future.done() or future.cancelled():
             future.cancel()
@@ -238,7 +244,7 @@ class LoopPool:
         self.counters.wait_time.add(now - waiter.since)
         slow = self.shared.options.pool_slow_checkout
         if slow is not None and now - waiter.since > slow:
-            self.reports.slow_checkout(waiter.since, now, slow)
+            self.reports.slow_checkout(entry, waiter.work_before, waiter.since, slow)
 
     def _note_site(self, entry: PoolEntry) -> None:
         """Record the data of a leak report; the task may not exist by then."""
@@ -386,17 +392,33 @@ class LoopPool:
             self.release(entry)
 
     def _expired(self, waiter: Waiter) -> PoolTimeout:
-        return self._timeout_error(self._stage_of(waiter), waiter.since, waiter.task)
+        return self._timeout_error(self._unserved(waiter))
 
-    def _timeout_error(
-        self, stage: str, since: float, task: asyncio.Task[Any] | None
-    ) -> PoolTimeout:
+    def _unserved(self, waiter: Waiter) -> UnservedCheckout:
+        stage = self._stage_of(waiter)
+        return UnservedCheckout(stage, waiter.since, waiter.task, waiter.call)
+
+    def _own_checkout(self, stage: str, since: float) -> UnservedCheckout:
+        """The checkout of the current task, which is not in the queue."""
+        task = current_task(self.loop)
+        return UnservedCheckout(stage, since, task, call_limit.get(), is_queued=False)
+
+    def _timeout_error(self, checkout: UnservedCheckout) -> PoolTimeout:
         self.counters.timeouts += 1
-        return self.reports.timeout_error(stage, since, task)
+        return self.reports.timeout_error(checkout)
+
+    def _note_cancelled(self, checkout: UnservedCheckout) -> None:
+        """Its task was cancelled, perhaps because the ``timeout=`` of its call has ended."""
+        if checkout.call is not None and checkout.call.is_expired:
+            self.counters.timeouts += 1
+            self.reports.leave_report(checkout, checkout.call)
+        else:
+            self.counters.cancelled += 1
 
     def _stage_of(self, waiter: Waiter) -> str:
         """What this waiter is waiting for just now."""
-        position, slots = self.slots.position_of(waiter), self.slots
+        slots = self.slots
+        position = slots.position_of(waiter, slots.validating + slots.opening)
         if position < slots.validating:
             return "validating"
         if position < slots.validating + slots.opening or self.connector.is_retrying:
@@ -686,6 +708,9 @@ class LoopPool:
         entry.is_reusable = False  # until it is connected
         try:
             await asyncio.wait({task}, timeout=self._time_left(entry, started))
+        except asyncio.CancelledError:
+            self._note_cancelled(self._own_checkout("connecting", started))
+            raise
         finally:
             if not task.done():
                 # not used, even if the reconnect succeeds
@@ -694,7 +719,7 @@ class LoopPool:
                 task.add_done_callback(partial(self._reconnected_late, entry), context=Context())
                 task.cancel()
         if not task.done():
-            raise self._timeout_error("connecting", started, current_task(self.loop))
+            raise self._timeout_error(self._own_checkout("connecting", started))
         entry.is_reusable = True
         if task.exception() is not None:
             self.counters.connect_failures += 1

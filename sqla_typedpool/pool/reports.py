@@ -5,23 +5,27 @@ from __future__ import annotations
 from asyncio import Task
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqla_typedpool._asyncio.time_limit import caller_of
 from sqla_typedpool.errors import Holder, PoolSaturated, PoolTimeout
+from sqla_typedpool.pool.call_limits import CallLimit, WaitReport
 from sqla_typedpool.pool.call_sites import site_of_task
 from sqla_typedpool.pool.connect_policy import ConnectPolicy
 from sqla_typedpool.pool.entry import PoolEntry
 from sqla_typedpool.pool.log import LogEvent
 from sqla_typedpool.pool.shared import Shared
-from sqla_typedpool.pool.slots import Slots
-from sqla_typedpool.pool.stats import Gauges
+from sqla_typedpool.pool.slots import Slots, Work
+from sqla_typedpool.pool.stats import Counters, Gauges
 from sqla_typedpool.secrets import mask_secrets
 
 CLOSED = "this pool was closed with close(); engine.dispose() starts a new one"
 CLOSED_WHILE_WAITING = "this pool was closed while you waited"
-_DIRTY_INTERVAL = 60.0  # seconds between two lines about dirty returns
 LOOP_IS_ENDING = "the event loop is ending, and the pool hands out nothing more in it"
+
+_DIRTY_INTERVAL = 60.0  # seconds between two lines about dirty returns
+_MAX_ERROR = 300  # characters of a connect error in a message
+_MIN_RETRY_AFTER, _MAX_RETRY_AFTER = 0.1, 60.0  # seconds
 
 
 def describe_holders(holders: Sequence[Holder], limit: int = 3) -> str:
@@ -48,6 +52,19 @@ def holder_of(entry: PoolEntry, now: float) -> Holder:
     return Holder(name, now - since, where, entry.label, query)
 
 
+class UnservedCheckout(NamedTuple):
+    """A checkout that has ended without a connection."""
+
+    stage: str
+    since: float
+    # that waits
+    task: Task[Any] | None
+    # the call with a ``timeout=`` that it is a part of
+    call: CallLimit | None
+    # whether it is counted among the waiters
+    is_queued: bool = True
+
+
 @dataclass(eq=False)
 class Reports:
     """The reports of one event loop."""
@@ -57,6 +74,9 @@ class Reports:
     entries: set[PoolEntry]
     policy: ConnectPolicy
     clock: Callable[[], float]
+    counters: Counters
+    # Seconds until the next connection attempt of an outage; None = it is not scheduled.
+    next_attempt_in: Callable[[], float | None]
     # Dirty returns since the last line about them, and when the next line may be written.
     _dirty_returns: int = 0
     _next_dirty_line: float = 0.0
@@ -105,30 +125,67 @@ class Reports:
 
     def saturated_error(self, limit: int) -> PoolSaturated:
         """The error of a checkout beyond ``pool_max_waiting``."""
-        waiting, in_use = len(self.slots.waiters), self.slots.in_use
-        return PoolSaturated(
-            f"{waiting} callers wait for a connection already (pool_max_waiting={limit}); "
-            f"{in_use} in use; next: shed load, or raise pool_size or pool_max_waiting"
-        )
-
-    def timeout_error(self, stage: str, since: float, task: Task[Any] | None) -> PoolTimeout:
-        """The error of a checkout whose deadline has passed: stage, numbers, next step."""
-        holders, waited = self.holders(), self.clock() - since
+        waiting, holders = len(self.slots.waiters), self.holders()
         parts = [
-            f"no connection within {waited:.2f} s (pool_timeout={self.shared.timeout}), "
-            f"while {stage}: {self._occupancy()}"
+            f"pool {self.shared.name}: {waiting} callers wait for a connection already "
+            f"(pool_max_waiting={limit}): {self._occupancy()}",
+            *self._held_longest(holders),
+            *self._last_connect_error(),
+            "next: shed load, or raise pool_size or pool_max_waiting",
         ]
-        if holders:
-            parts.append(f"held longest by {describe_holders(holders)}")
-        if own := self._held_by(caller_of(task)):
+        return PoolSaturated("; ".join(parts), retry_after=self._retry_after(waiting + 1))
+
+    def timeout_error(self, checkout: UnservedCheckout) -> PoolTimeout:
+        """The error of a checkout whose deadline has passed."""
+        limits = self._pool_timeout()
+        if checkout.call is not None:
+            limits += f", timeout={checkout.call.seconds:g}"
+        report = self.wait_report(checkout, limits)
+        error = PoolTimeout(
+            f"{report.text}; {report.next_step}",
+            stage=report.stage,
+            waited=report.waited,
+            holders=report.holders,
+            retry_after=report.retry_after,
+        )
+        error.__cause__ = report.connect_error
+        return error
+
+    def leave_report(self, checkout: UnservedCheckout, call: CallLimit) -> None:
+        """Report to a call, whose time has ended, why its checkout was not served."""
+        limits = f"timeout={call.seconds:g}, {self._pool_timeout()}"
+        call.report = self.wait_report(checkout, limits)
+
+    def wait_report(self, checkout: UnservedCheckout, limits: str) -> WaitReport:
+        """Why a checkout that has ended did not get a connection.
+
+        :param limits: the limits of its time, the one that has ended first.
+        """
+        holders, waited = self.holders(), self.clock() - checkout.since
+        parts = [
+            f"pool {self.shared.name}: no connection within {waited:.2f} s ({limits}), "
+            f"while {checkout.stage}: {self._occupancy()}",
+            *self._held_longest(holders),
+        ]
+        if own := self._held_by(caller_of(checkout.task)):
             parts.append(
                 f"the waiting task itself holds {own} of them (a nested checkout: pass the "
                 f"connection on, or enlarge the pool)"
             )
-        parts.append(self._next_step(stage))
-        error = PoolTimeout("; ".join(parts), stage=stage, waited=waited, holders=holders)
-        error.__cause__ = self.policy.last_error
-        return error
+        parts += self._last_connect_error()
+        return WaitReport(
+            stage=checkout.stage,
+            waited=waited,
+            holders=holders,
+            connect_error=self.policy.last_error,
+            retry_after=self._retry_after(len(self.slots.waiters) + (not checkout.is_queued)),
+            text="; ".join(parts),
+            next_step=self._next_step(checkout.stage),
+        )
+
+    def _pool_timeout(self) -> str:
+        seconds = self.shared.timeout
+        return f"pool_timeout={None if seconds is None else f'{seconds:g}'}"
 
     def _held_by(self, task: Task[Any] | None) -> int:
         if task is None:
@@ -142,39 +199,89 @@ class Reports:
             f"waiting, max {'unlimited' if limit == float('inf') else int(limit)}"
         )
 
+    def _held_longest(self, holders: Sequence[Holder]) -> list[str]:
+        return [f"held longest by {describe_holders(holders)}"] if holders else []
+
+    def _last_connect_error(self) -> list[str]:
+        error = self.policy.last_error
+        if error is None:
+            return []
+        text = self.shared.backend.masked(error)
+        shown = text if len(text) <= _MAX_ERROR else f"{text[:_MAX_ERROR]}..."
+        return [f"last connect error: {shown}"]
+
     def _next_step(self, stage: str) -> str:
         if stage == "connecting":
-            return "next: check the server and the network; the last connect error is the cause"
+            return "next: check the server and the network"
         if stage == "validating":
             return "next: check the network; the server did not answer a ping"
         has_sites = self.shared.options.pool_leak_threshold is not None
         hint = "" if has_sites else " (pool_leak_threshold names their lines)"
         return f"next: shorten what the holders do{hint}, or raise pool_size"
 
+    def _retry_after(self, waiting: int) -> float | None:
+        """When a retry is sensible: see ``PoolTimeout.retry_after``.
+
+        :param waiting: the callers that wait, with the one that is to retry.
+        """
+        times = [self.next_attempt_in()]
+        now, used = self.clock(), self._in_use()
+        if used:
+            mean_age = sum(now - (each.checked_out_at or now) for each in used) / len(used)
+            times.append(waiting * max(self.counters.mean_use(), mean_age) / len(used))
+        known = [each for each in times if each is not None]
+        return min(max(min(known), _MIN_RETRY_AFTER), _MAX_RETRY_AFTER) if known else None
+
     # ----------------------------------------------------------------- log lines
 
-    def slow_checkout(self, since: float, now: float, threshold: float) -> None:
-        """A checkout took longer than ``pool_slow_checkout``."""
+    def slow_checkout(self, own: PoolEntry, before: Work, since: float, threshold: float) -> None:
+        """A checkout took longer than ``pool_slow_checkout``.
+
+        :param own: the entry that it has got.
+        :param before: the work on connections when it began to wait.
+        """
+        waited, stage = self.clock() - since, self._longest_stage(before, since)
+        holders = self._describe([each for each in self._in_use() if each is not own])
+        longest, now = next(iter(holders), None), self.gauges()
+        parts = [self._occupancy(), *self._held_longest(holders)]
         self.shared.log.warning(
             LogEvent.SLOW_CHECKOUT,
-            "slow checkout: %.2f s (threshold %.2f s); %d in use, %d connecting, %d waiting%s",
-            now - since,
+            "slow checkout: %.2f s (threshold %.2f s), most of it %s: %s%s",
+            waited,
             threshold,
-            self.slots.in_use,
-            self.slots.opening,
-            len(self.slots.waiters),
+            stage,
+            "; ".join(parts),
             self._connect_trouble(since),
-            waited_seconds=now - since,
+            waited_seconds=waited,
             threshold_seconds=threshold,
+            stage=stage,
+            **_fields_of(longest),
+            in_use_connections=now.in_use,
+            idle_connections=now.idle,
+            waiting_callers=now.waiting,
         )
+
+    def _longest_stage(self, before: Work, since: float) -> str:
+        """The stage of most of the time since then, for a checkout that has been served."""
+        now, work, outage = self.clock(), self.slots.work, self.policy.last_outage
+        connecting = work.opening.until(now) - before.opening.until(since)
+        validating = work.validating.until(now) - before.validating.until(since)
+        # an outage, with the pauses between its attempts
+        connecting = max(connecting, min(self.policy.outages.seconds(now), now - since))
+        if outage is not None:
+            began = outage.ended_at - outage.seconds
+            connecting = max(connecting, outage.ended_at - max(began, since))
+        if max(connecting, validating) < (now - since) / 2:
+            return "queueing"
+        return "connecting" if connecting >= validating else "validating"
 
     def _connect_trouble(self, since: float) -> str:
         """What was wrong with connecting since then."""
-        outage, error = self.policy.last_outage, self.policy.last_error
+        outage = self.policy.last_outage
         if outage is not None and outage.ended_at >= since:
             why = mask_secrets(outage.error)
             return f"; no connection could be opened for {outage.seconds:.2f} s: {why}"
-        return "" if error is None else f"; last connect error: {self.shared.backend.masked(error)}"
+        return "".join(f"; {each}" for each in self._last_connect_error())
 
     def failover(self, mode: object, old: object) -> None:
         """A server has become read-only."""

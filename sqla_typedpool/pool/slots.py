@@ -21,10 +21,12 @@ transition is atomic, so nothing needs a lock.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from itertools import islice
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 E = TypeVar("E")
 E_contra = TypeVar("E_contra", contravariant=True)
@@ -61,11 +63,43 @@ class Limits:
         return self.size + self.max_overflow
 
 
+class WorkTime(NamedTuple):
+    """For how long at least one connection has been in a state so far."""
+
+    # The periods that have ended, in seconds.
+    ended: float = 0.0
+    # When the present period began; None = no connection is in the state.
+    since: float | None = None
+
+    def begun(self, now: float) -> WorkTime:
+        """With a period that begins now."""
+        return WorkTime(self.ended, now)
+
+    def stopped(self, now: float) -> WorkTime:
+        """With the present period ended now."""
+        return WorkTime(self.until(now))
+
+    def until(self, now: float) -> float:
+        """All periods, in seconds."""
+        return self.ended if self.since is None else self.ended + now - self.since
+
+
+class Work(NamedTuple):
+    """For how long connections have been opened and validated so far."""
+
+    opening: WorkTime = WorkTime()
+    validating: WorkTime = WorkTime()
+
+
 class Slots(Generic[E]):
     """The slots of one event loop, and the queue for them."""
 
-    def __init__(self, limits: Limits, *, lifo: bool = True) -> None:
+    def __init__(
+        self, limits: Limits, *, lifo: bool = True, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.limits = limits
+        self.clock = clock
+        self.work = Work()
         self.max_idle: float = limits.size or float("inf")
         self.idle: deque[E] = deque()  # in the order of their last use, the latest at the right
         self.next_index = -1 if lifo else 0  # of the idle entry that is checked out next
@@ -131,21 +165,30 @@ class Slots(Generic[E]):
 
     def start_opening(self) -> None:
         """free -> opening."""
+        if not self.opening:
+            self.work = self.work._replace(opening=self.work.opening.begun(self.clock()))
         self.opening += 1
         self.total += 1
 
     def opened(self) -> None:
         """opening -> reserved."""
-        self.opening -= 1
+        self._end_opening()
         self.reserved += 1
 
     def opening_failed(self) -> None:
         """opening -> free."""
-        self.opening -= 1
+        self._end_opening()
         self.total -= 1
+
+    def _end_opening(self) -> None:
+        self.opening -= 1
+        if not self.opening:
+            self.work = self.work._replace(opening=self.work.opening.stopped(self.clock()))
 
     def start_validating(self) -> None:
         """reserved -> validating."""
+        if not self.validating:
+            self.work = self.work._replace(validating=self.work.validating.begun(self.clock()))
         self.reserved -= 1
         self.validating += 1
 
@@ -153,6 +196,8 @@ class Slots(Generic[E]):
         """validating -> reserved, with any result."""
         self.validating -= 1
         self.reserved += 1
+        if not self.validating:
+            self.work = self.work._replace(validating=self.work.validating.stopped(self.clock()))
 
     def start_closing(self) -> None:
         """reserved -> closing."""
@@ -181,12 +226,12 @@ class Slots(Generic[E]):
         """Remove a waiter, wherever it stands; no error if it is not there."""
         self.waiters.pop(waiter, None)
 
-    def position_of(self, waiter: SlotWaiter[E]) -> int:
-        """How many waiters are served before this one."""
-        for position, other in enumerate(list(self.waiters)):
+    def position_of(self, waiter: SlotWaiter[E], limit: int) -> int:
+        """How many waiters are served before this one; at most ``limit``."""
+        for position, other in enumerate(list(islice(self.waiters, limit))):
             if other is waiter:
                 return position
-        return len(self.waiters)
+        return limit
 
     def fail_oldest(self, error: BaseException) -> bool:
         """End the wait of the oldest waiter with an error; False if there is no waiter."""

@@ -94,11 +94,11 @@ class PoolStats:
     waits: int
     """Checkouts that had to queue (those that timed out not counted)."""
     timeouts: int
-    """Checkouts ended by their deadline."""
+    """Checkouts ended by ``pool_timeout``, or by the ``timeout=`` of the call that waited."""
     saturated: int
     """Checkouts refused because ``pool_max_waiting`` callers waited."""
     cancelled: int
-    """Checkouts whose caller was cancelled while it waited."""
+    """Checkouts whose caller was cancelled while it waited (not by its ``timeout=``)."""
     outage_seconds: float
     """How long no connection could be opened, in seconds: since the first attempt that failed or
     was not answered, if none has succeeded since. 0.0 if there is no outage, or if no attempt has
@@ -190,6 +190,12 @@ class Counters:
             self.note_use = self._uses.append
             for seconds in uses:
                 self.use_time.add(seconds)
+
+    def mean_use(self) -> float:
+        """The mean time from a checkout to its return, in seconds; 0 = there was none yet."""
+        self.sort_uses()
+        count = sum(self.use_time.counts)
+        return self.use_time.sum / count if count else 0.0
 
     def merge(self, other: Counters) -> None:
         """Add what another event loop, which has ended, has counted."""

@@ -11,6 +11,7 @@ from typing import cast
 
 from sqla_typedpool._asyncio.timers import Timer
 from sqla_typedpool.errors import copy_error
+from sqla_typedpool.pool.call_limits import call_limit
 from sqla_typedpool.pool.entry import PoolEntry
 from sqla_typedpool.pool.slots import Slots
 
@@ -19,13 +20,21 @@ class Waiter:
     """One task in the queue."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, since: float, deadline: float | None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        slots: Slots[PoolEntry],
+        since: float,
+        deadline: float | None,
     ) -> None:
         self.since = since
+        # The work on connections before it began to wait: what is added is done while it waits.
+        self.work_before = slots.work
         self.deadline = deadline
         self.number = 0  # in the order of joining, from 1
         self.future: asyncio.Future[PoolEntry] = loop.create_future()
         self.task = current_task(loop)
+        # of the call that waits; the timer of the queue runs in another context
+        self.call = call_limit.get()
 
     def serve(self, entry: PoolEntry) -> bool:
         if self.future.done():

@@ -13,7 +13,7 @@ import types
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
-from sqla_typedpool.errors import RowShapeError, RowValueError, TypedPoolError
+from sqla_typedpool.errors import RowShapeError, RowValueError, StatementTimeout, TypedPoolError
 from sqla_typedpool.fetch import routes
 from sqla_typedpool.fetch.api import execute, fetch_all, fetch_one, fetch_optional
 from sqla_typedpool.pool.call_sites import QUERY_GLOBAL
@@ -52,7 +52,7 @@ def build_function(info: QueryInfo, signature: Signature, statement: Any) -> Any
         f"{own}statement": statement,
         f"{own}timeout": info.timeout,
         f"{own}name": info.name,
-        f"{own}errors": (RowValueError, RowShapeError),
+        f"{own}errors": (RowValueError, RowShapeError, StatementTimeout),
     }
     _add_run(namespace, own, info)
     code = _compile(_source(info, signature, own)).replace(  # tracebacks show the decorator

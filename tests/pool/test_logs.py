@@ -20,10 +20,11 @@ UNITS = (
     "_attempts",
     "_checkouts",
     "_returns",
+    "_callers",
     "event_loops",
     "statements",
 )
-TEXTS = {"holder", "site", "error", "wanted_name"}
+TEXTS = {"stage", "holder", "site", "error", "wanted_name"}
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ def test_a_waiter_can_be_enqueued_at_the_head_of_the_queue() -> None:
     first, second = FakeWaiter(), FakeWaiter()
     slots.enqueue(second)
     slots.enqueue(first, first=True)
-    assert [slots.position_of(each) for each in (first, second)] == [0, 1]
+    assert [slots.position_of(each, 5) for each in (first, second)] == [0, 1]
 
 
 def test_dequeuing_a_waiter_twice_raises_no_error() -> None:
