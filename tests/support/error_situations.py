@@ -223,18 +223,21 @@ async def own_timeout_queueing(trial: Trial) -> None:
 @situation("`timeout=` is over, while the statement runs", ALL, ON_ENGINE)
 async def own_timeout(trial: Trial) -> None:
     async with trial.engine() as engine:
+        await TypedPool.of(engine).warm()
         await fetch_all(engine, object, trial.long_statement, timeout=0.05)  # type: ignore[arg-type]
 
 
 @situation("`asyncio.timeout()` or `asyncio.wait_for()` of the application", ALL)
 async def application_timeout(trial: Trial) -> None:
     async with trial.engine() as engine:
+        await TypedPool.of(engine).warm()
         await asyncio.wait_for(trial.run(engine, trial.long_statement), 0.05)
 
 
 @situation("the task is cancelled", ALL)
 async def cancelled(trial: Trial) -> None:
     async with trial.engine() as engine:
+        await TypedPool.of(engine).warm()
         task = asyncio.ensure_future(trial.run(engine, trial.long_statement))
         asyncio.get_running_loop().call_later(0.05, task.cancel)
         await task

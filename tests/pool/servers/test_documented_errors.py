@@ -40,6 +40,7 @@ class Row(NamedTuple):
     error: str
     is_invalidated: str
     transaction: str
+    advice: str
 
 
 class DriverRow(NamedTuple):
@@ -64,10 +65,7 @@ def table_after(heading: str) -> Iterator[list[str]]:
 
 def rows() -> dict[str, Row]:
     """Return the first table."""
-    return {
-        cells[0]: Row(cells[1].strip("`"), cells[2], cells[3])
-        for cells in table_after("Situations")
-    }
+    return {cells[0]: Row(cells[1].strip("`"), *cells[2:]) for cells in table_after("Situations")}
 
 
 def driver_rows() -> dict[tuple[str, str], DriverRow]:
@@ -128,6 +126,7 @@ class Caught(NamedTuple):
     name: str
     row: DriverRow
     is_invalidated: str
+    stage: str | None
 
 
 async def caught_in(situation: str, trial: Trial) -> Caught:
@@ -136,7 +135,8 @@ async def caught_in(situation: str, trial: Trial) -> Caught:
         await asyncio.wait_for(SITUATIONS[situation].cause(trial), 2 * PATIENCE)
     except (Exception, asyncio.CancelledError) as error:
         is_invalidated = str(getattr(error, "connection_invalidated", "-"))
-        return Caught(name_of(error), observed(error), is_invalidated)
+        stage = getattr(error, "stage", None)
+        return Caught(name_of(error), observed(error), is_invalidated, stage)
     raise AssertionError("nothing was raised")
 
 
@@ -163,6 +163,8 @@ def test_a_situation_raises_the_documented_error_however_the_statement_is_run(
             else:
                 assert caught.name == row.error
             assert caught.is_invalidated in row.is_invalidated.split(" or ")
+            if "`stage` is" in row.advice:
+                assert f'"{caught.stage}"' in row.advice
             if row.transaction != "in doubt":
                 assert await Trial(database, way).rows(marks, "n = 99") == 0
 
