@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import event, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from sqla_typedpool import TypedPool, cli
+from sqla_typedpool import PoolTimeout, TypedPool, cli
 from sqla_typedpool.check.config import settings_of
 from sqla_typedpool.check.database import database_url, driver_message, shown
 from sqla_typedpool.check.describing import DatabaseTarget
@@ -31,7 +31,16 @@ from sqla_typedpool.pytest_plugin import leaks
 from sqla_typedpool.pytest_plugin.database import Database
 from sqla_typedpool.pytest_plugin.servers import create_database
 from tests.support.check_commands import command
-from tests.support.fake_driver import Connect, Disconnect, Server, borrow, new_pool, open_idle, use
+from tests.support.fake_driver import (
+    Connect,
+    Disconnect,
+    Server,
+    borrow,
+    new_engine,
+    new_pool,
+    open_idle,
+    use,
+)
 from tests.support.virtual_clock import run
 
 NOT_ENCODED = "postgresql+asyncpg://app:sec@ret@127.0.0.1:9/app"
@@ -68,6 +77,33 @@ def test_a_connect_error_that_quotes_a_url_is_masked_in_the_log(
     for message in messages:
         assert "secret" not in message
         assert "ret@" not in message
+
+
+def test_a_connect_error_that_names_the_half_of_a_password_as_the_host_is_masked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """`app:sec@ret@db` is passed to the driver as the password `sec` and the host `ret@db`."""
+
+    def fail() -> Exception:
+        return ConnectionRefusedError("cannot connect to 'ret@db' with 'sec'")
+
+    async def main() -> None:
+        server = Server(usual=Connect(error=fail))
+        arguments = {"user": "app", "password": "sec", "host": "ret@db", "database": "app"}
+        engine = new_engine(server, connect_args=arguments, pool_timeout=3, pool_connect_retry=9)
+        pool = TypedPool.of(engine)
+        assert pool.stats().name == "db/app"
+        with pytest.raises(PoolTimeout):
+            await engine.connect()
+        assert pool.stats().last_connect_error == (
+            "ConnectionRefusedError(\"cannot connect to '***@db' with '***'\")"
+        )
+
+    run(main())
+    assert caplog.records
+    for record in caplog.records:
+        assert_masked(record.getMessage())
+        assert_masked(record.error)  # type: ignore[attr-defined]
 
 
 def test_an_error_of_a_close_listener_is_masked_in_the_log(

@@ -20,7 +20,6 @@ from sqla_typedpool._sqlalchemy.greenlets import Suspended, run_until_await
 from sqla_typedpool.pool.backend import Backend, CloseMode
 from sqla_typedpool.pool.entry import PoolEntry
 from sqla_typedpool.pool.log import LogEvent, PoolLog
-from sqla_typedpool.secrets import masked_repr
 
 # The drivers' own limit for a graceful close after an error is 2 s. This one is a
 # little longer, so that it acts only where the driver's does not.
@@ -99,7 +98,7 @@ class ClosingJob:
                 self.backend.close(connection, CloseMode.ABORT)
         self.on_closed()
         if isinstance(error, Exception):  # a listener's: the connection has been closed
-            self._log_failure(masked_repr(error), error)
+            self._log_failure(self.backend.masked(error), error)
 
     def _log_failure(self, text: str, error: Exception) -> None:
         self.log.warning(

@@ -18,12 +18,13 @@ seconds of one monotonic clock.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from sqla_typedpool.pool.connect_rules import ErrorKind
 from sqla_typedpool.pool.outages import Outage, OutageTracker
+from sqla_typedpool.secrets import masked_repr
 
 # Seconds that waiters go unserved before a fresh attempt is started.
 HEDGE_INTERVAL = 1.0
@@ -72,9 +73,12 @@ class ConnectPolicy:
     """The decisions about the connection attempts of one event loop.
 
     :param retry: ``pool_connect_retry``.
+    :param describe: returns an error in one line, without secrets.
     """
 
-    def __init__(self, retry: float) -> None:
+    def __init__(
+        self, retry: float, describe: Callable[[BaseException], str] = masked_repr
+    ) -> None:
         self._retry = retry
         # How many attempts may run at a time, those that are silent not counted.
         self.parallel = _PARALLEL_START
@@ -88,7 +92,7 @@ class ConnectPolicy:
         self._last_retry_at: float | None = None
         self._refill_at: float | None = None  # None = at any time
         self._refill_pause = _REFILL_PAUSE_MIN
-        self.outages = OutageTracker()
+        self.outages = OutageTracker(describe)
 
     @property
     def last_error(self) -> BaseException | None:

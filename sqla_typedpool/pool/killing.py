@@ -21,7 +21,6 @@ from sqla_typedpool.pool.backend import Backend, CloseMode
 from sqla_typedpool.pool.drivers.base import ServerSession
 from sqla_typedpool.pool.entry import EntryOwner, PoolEntry
 from sqla_typedpool.pool.log import LogEvent, PoolLog
-from sqla_typedpool.secrets import masked_repr
 
 _KILL_DELAY = 0.05  # seconds in which a short statement ends by itself
 _KILL_TIMEOUT = 2.0  # seconds for connecting and killing
@@ -64,9 +63,9 @@ class StatementKiller:
             LogEvent.KILL_FAILED,
             "could not kill %d statements: %s",
             len(self._sessions),
-            masked_repr(error),
+            text := self.backend.masked(error),
             statements=len(self._sessions),
-            error=masked_repr(error),
+            error=text,
         )
 
     async def _run(self, spare: PoolEntry) -> None:

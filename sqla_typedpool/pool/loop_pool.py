@@ -33,7 +33,7 @@ from sqla_typedpool.pool.drivers.sqlite_storage import IN_MEMORY, Storage, singl
 from sqla_typedpool.pool.entry import Condition, PoolEntry
 from sqla_typedpool.pool.killing import StatementKiller
 from sqla_typedpool.pool.labels import current_label
-from sqla_typedpool.pool.log import LogEvent, PoolLog
+from sqla_typedpool.pool.log import LogEvent
 from sqla_typedpool.pool.reports import CLOSED, Reports, UnservedCheckout, holder_of
 from sqla_typedpool.pool.shared import Shared
 from sqla_typedpool.pool.slots import Slots
@@ -45,7 +45,6 @@ from sqla_typedpool.pool.validating import (
     validate,
 )
 from sqla_typedpool.pool.waiting import Waiter, WaitQueue
-from sqla_typedpool.secrets import masked_repr
 
 _NEVER = float("inf")
 _LIFETIME_JITTER = 0.1  # of a lifetime, at most: connections of one age do not expire together
@@ -63,10 +62,10 @@ def _nothing(*arguments: object) -> None:
     """A callback that is not needed."""
 
 
-def _log_failure(log: PoolLog, error: BaseException) -> None:
+def _log_failure(shared: Shared, error: BaseException) -> None:
     """A task of the pool has failed."""
-    text = masked_repr(error)
-    log.write(
+    text = shared.backend.masked(error)
+    shared.log.write(
         logging.ERROR,
         LogEvent.TASK_FAILED,
         "a task of the pool failed: %s",
@@ -89,7 +88,7 @@ class LoopPool:
             shared.limits, lifo=shared.options.use_lifo, clock=clock
         )
         self.counters = Counters()
-        self.tasks = BackgroundTasks(loop, partial(_log_failure, shared.log))
+        self.tasks = BackgroundTasks(loop, partial(_log_failure, shared))
         self.entries: set[PoolEntry] = set()  # those with a connection
         self.empty_entries: list[PoolEntry] = []  # identities to be filled again
         # Why checkouts are refused; None = they are not.
@@ -97,7 +96,7 @@ class LoopPool:
         self.is_disposed = False  # dispose() was called, and there was no checkout since
         self.ends_as = CloseReason.DISPOSE  # why attempts of an older generation have to go
         self.on_acquire: Callable[[], object] = _nothing  # starts the housekeeper
-        self.policy = ConnectPolicy(shared.options.pool_connect_retry)
+        self.policy = ConnectPolicy(shared.options.pool_connect_retry, shared.backend.masked)
         self.reports = Reports(
             *(shared, self.slots, self.entries, self.policy, clock, self.counters),
             lambda: self.connector.next_attempt_in,

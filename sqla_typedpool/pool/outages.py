@@ -13,6 +13,7 @@ which an outage takes the difference.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqla_typedpool.pool.connect_rules import ErrorKind
@@ -65,6 +66,8 @@ class _Present:
 class OutageTracker:
     """The outages of one event loop."""
 
+    # Returns an error in one line, without secrets.
+    describe: Callable[[BaseException], str] = masked_repr
     # The latest error since the latest success.
     last_error: BaseException | None = None
     last_outage: Outage | None = None
@@ -84,7 +87,7 @@ class OutageTracker:
     @property
     def last_error_text(self) -> str | None:
         """The latest error since the latest success, without secrets."""
-        return None if self.last_error is None else masked_repr(self.last_error)
+        return None if self.last_error is None else self.describe(self.last_error)
 
     def seconds(self, now: float) -> float:
         """How long the present outage lasts; 0 if there is none."""

@@ -17,7 +17,6 @@ from sqla_typedpool.pool.log import LogEvent
 from sqla_typedpool.pool.shared import Shared
 from sqla_typedpool.pool.slots import Slots, Work
 from sqla_typedpool.pool.stats import Counters, Gauges
-from sqla_typedpool.secrets import mask_secrets
 
 CLOSED = "this pool was closed with close(); engine.dispose() starts a new one"
 CLOSED_WHILE_WAITING = "this pool was closed while you waited"
@@ -279,8 +278,7 @@ class Reports:
         """What was wrong with connecting since then."""
         outage = self.policy.last_outage
         if outage is not None and outage.ended_at >= since:
-            why = mask_secrets(outage.error)
-            return f"; no connection could be opened for {outage.seconds:.2f} s: {why}"
+            return f"; no connection could be opened for {outage.seconds:.2f} s: {outage.error}"
         return "".join(f"; {each}" for each in self._last_connect_error())
 
     def failover(self, mode: object, old: object) -> None:
