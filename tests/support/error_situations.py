@@ -194,8 +194,10 @@ async def unknown_database(trial: Trial) -> None:
 
 @situation("every connection is in use", ALL, AT_CHECKOUT)
 async def exhausted(trial: Trial) -> None:
-    async with trial.engine(pool_timeout=0.1) as engine, engine.connect():
-        await trial.run(engine, "SELECT 1")
+    async with trial.engine(pool_timeout=0.1) as engine:
+        await TypedPool.of(engine).warm()
+        async with engine.connect():
+            await trial.run(engine, "SELECT 1")
 
 
 @situation("`pool_max_waiting` is exceeded", ALL, AT_CHECKOUT)
