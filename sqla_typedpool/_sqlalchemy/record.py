@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy.pool import Pool
 from sqlalchemy.pool.base import _ConnectionRecord
+
+
+def _nothing() -> None:
+    """No connection has streamed."""
 
 
 class HookedRecord(_ConnectionRecord):
@@ -14,6 +19,11 @@ class HookedRecord(_ConnectionRecord):
     A subclass implements connecting again, closing after an invalidation, and a failed
     return.
     """
+
+    # Whether a closed cursor has left rows that must be read before the next statement.
+    has_left_rows = False
+    # The ``Connection`` that streamed last.
+    streaming: Callable[[], Any] = staticmethod(_nothing)
 
     def __init__(self, pool: Pool) -> None:
         super().__init__(pool, connect=False)

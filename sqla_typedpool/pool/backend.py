@@ -28,6 +28,7 @@ from sqla_typedpool._sqlalchemy.dialect_hooks import (
 from sqla_typedpool._sqlalchemy.greenlets import greenlet_spawn, outside_greenlet
 from sqla_typedpool._sqlalchemy.pool_base import Pool
 from sqla_typedpool._sqlalchemy.pool_dialect import PoolDialect
+from sqla_typedpool._sqlalchemy.unread_rows import leave_unread_rows
 from sqla_typedpool.pool.connect_errors import is_read_only
 from sqla_typedpool.pool.drivers.base import Driver, Probe, always_alive, never_in_transaction
 from sqla_typedpool.pool.drivers.registry import driver_of
@@ -98,6 +99,8 @@ class Backend(PoolDialect):
         is_sqlite = getattr(dialect, "name", "") == "sqlite"
         self.storage = Storage.UNKNOWN if is_sqlite else Storage.LASTING
         self._opens_file = "async_creator_fn" not in named and is_plain_file(positional)
+        if self.driver.must_read_all_rows:
+            leave_unread_rows(dialect, self.driver)
         if self.driver.can_abort:
             limit_resets(dialect, partial(_start_reset_timer, dialect, self.driver, reset_timeout))
         if self.driver.reports_read_only or self.driver.queries_read_only:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from sqla_typedpool._sqlalchemy.pool_base import Pool
 from sqla_typedpool._sqlalchemy.record import HookedRecord
+from sqla_typedpool._sqlalchemy.unread_rows import UnreadRows
 from sqla_typedpool.pool.call_sites import CallSite
 from sqla_typedpool.pool.drivers.base import ServerSession, always_alive, never_in_transaction
 from sqla_typedpool.pool.stats import CloseReason
@@ -30,14 +31,17 @@ class EntryOwner(Protocol):
     def reconnect(self, entry: PoolEntry) -> Any:
         """Open a connection in a checked-out entry that has none, and return it."""
 
-    def terminate(self, entry: PoolEntry, connection: Any, *, wait: bool) -> None:
+    def terminate(
+        self, entry: PoolEntry, connection: Any, *, wait: bool, abort: bool = False
+    ) -> None:
         """Close the connection of a checked-out entry, which SQLAlchemy has given up.
 
         :param wait: wait a moment for the end.
+        :param abort: send nothing more to the server.
         """
 
     def statement_cancelled(self, entry: PoolEntry) -> None:
-        """A statement was cancelled that may still run on the server."""
+        """A statement was cancelled, or left, that may still run on the server."""
 
 
 class Condition(IntEnum):
@@ -99,7 +103,7 @@ class PoolEntry(HookedRecord):
     def start_opening(self) -> None:
         """Reset the data of the connection before."""
         self.condition, self.evicted = Condition.GOOD, None
-        self.just_validated = self.commit_failed = False
+        self.just_validated = self.commit_failed = self.has_left_rows = False
 
     def attach(
         self,
@@ -190,9 +194,11 @@ class PoolEntry(HookedRecord):
         No caller should wait for a server that may be silent. Without an error the
         application has called ``invalidate()``, and this waits a moment for the close.
         """
-        if self.server_session is not None and isinstance(error, asyncio.CancelledError):
+        has_unread_rows = isinstance(error, UnreadRows)
+        may_run_on = has_unread_rows or isinstance(error, asyncio.CancelledError)
+        if may_run_on and self.server_session is not None:
             self.owner.statement_cancelled(self)
-        self.owner.terminate(self, connection, wait=error is None)
+        self.owner.terminate(self, connection, wait=error is None, abort=has_unread_rows)
 
     def checkin_failed(self) -> None:
         """What the listener was to do has not been done, so the connection is not used again."""

@@ -657,7 +657,9 @@ class LoopPool:
             self._keep_empty(replaced)
         self.serve_waiters()
 
-    def terminate(self, entry: PoolEntry, connection: Any, *, wait: bool) -> None:
+    def terminate(
+        self, entry: PoolEntry, connection: Any, *, wait: bool, abort: bool = False
+    ) -> None:
         """Close the connection of a checked-out entry, which SQLAlchemy has given up.
 
         The driver may have to cancel a statement on the server first. The entry's slot
@@ -671,7 +673,7 @@ class LoopPool:
             return
         self.untrack(entry, CloseReason.INVALIDATED)
         self.slots.start_terminating()
-        is_graceful = wait or backend.driver.terminates_gracefully
+        is_graceful = wait or (backend.driver.terminates_gracefully and not abort)
         mode = CloseMode.TERMINATE if is_graceful else CloseMode.ABORT
         task = self._closing_job(self._closed, CLOSE_TIMEOUT).close_connection(connection, mode)
         if wait and task is not None:

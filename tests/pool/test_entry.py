@@ -44,7 +44,9 @@ class Owner:
         entry.dbapi_connection = connection = Mock()
         return connection
 
-    def terminate(self, entry: PoolEntry, connection: Any, *, wait: bool) -> None:
+    def terminate(
+        self, entry: PoolEntry, connection: Any, *, wait: bool, abort: bool = False
+    ) -> None:
         assert entry.dbapi_connection is None, "the entry has forgotten it"
         self.terminated.append((connection, wait))
 

@@ -60,6 +60,8 @@ class Driver:
     connects_in_thread = False
     # The connect argument that limits a connection attempt, in seconds.
     connect_timeout_argument = ""
+    # Whether the rows of a statement must all be read before the connection can be used again.
+    must_read_all_rows = False
     # Whether ``descriptor`` gives a socket that can be shut down.
     can_abort = False
     # Whether ``server_mode`` detects a server that becomes read-only without a round trip.
@@ -121,3 +123,17 @@ class Driver:
 
     def kill_statement(self, adapted: Any, session: ServerSession) -> None:
         """End what this session does, over another connection; call it in a greenlet."""
+
+    def has_unread_rows(self, connection: Any) -> bool:
+        """Whether the rows of a statement have not all been read."""
+        return False
+
+    async def read_rest(self, connection: Any) -> None:
+        """Read and drop all its unread rows."""
+
+    async def read_rest_soon(self, connection: Any) -> bool:
+        """Read and drop the unread rows that arrive in a moment.
+
+        :return: False if there are more; the connection cannot be used any more.
+        """
+        return True

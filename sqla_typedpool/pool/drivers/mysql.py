@@ -6,11 +6,17 @@ of asyncmy through their own protocol.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from sqla_typedpool._asyncio.timers import call_later, clock_of
 from sqla_typedpool.pool.drivers.base import Driver, Probe, ServerSession
-from sqla_typedpool.pool.drivers.sockets import descriptor_of, poll
+from sqla_typedpool.pool.drivers.sockets import descriptor_of, poll, shut_down
+
+# Seconds for the rows that are left of a stream; to connect again may take as long.
+_REST_SECONDS = 0.05
 
 _Probe = Callable[[], int]
 
@@ -27,6 +33,7 @@ class Mysql(Driver):
     queries_read_only = True
     # SQLAlchemy's ROLLBACK at each return ends any transaction, so no state is read.
     failed_commit_ends_transaction = True
+    must_read_all_rows = True
 
     def make_probe(self, connection: Any) -> Callable[[], int]:
         probe_of = _stream_probe if getattr(connection, "_proto", None) is None else _protocol_probe
@@ -44,6 +51,34 @@ class Mysql(Driver):
                 transport.abort()
         finally:
             connection.close()
+
+    def has_unread_rows(self, connection: Any) -> bool:
+        result = connection._result
+        return result is not None and bool(result.unbuffered_active)
+
+    async def read_rest(self, connection: Any) -> None:
+        with _until_the_servers_error(connection._result):
+            await connection._result._finish_unbuffered_query()
+
+    async def read_rest_soon(self, connection: Any) -> bool:
+        loop, result, is_late = asyncio.get_running_loop(), connection._result, False
+        clock = clock_of(loop)
+        ends = clock() + _REST_SECONDS
+
+        def give_up() -> None:
+            nonlocal is_late
+            is_late = True
+            with suppress(OSError):
+                shut_down(self.descriptor(connection))  # ends the wait for a row with an error
+
+        timer = call_later(loop, _REST_SECONDS, give_up)
+        try:
+            with suppress(Exception), _until_the_servers_error(result):
+                while result.unbuffered_active and clock() < ends:
+                    await result._read_rowdata_packet_unbuffered()
+        finally:
+            timer.cancel()
+        return not (result.unbuffered_active or is_late)
 
     def server_mode(self, adapted: Any) -> object:
         return bool(_run(adapted, "SELECT @@GLOBAL.read_only")[0][0])
@@ -69,6 +104,21 @@ class Mysql(Driver):
         )
         if found:
             _run(adapted, f"KILL {session.thread_id}")
+
+
+@contextmanager
+def _until_the_servers_error(result: Any) -> Iterator[None]:
+    """Read rows that nobody needs: an error of their statement only ends them.
+
+    Other errors are raised; after them the connection cannot be used.
+    """
+    try:
+        yield
+    except Exception as error:
+        number = error.args[0] if error.args else None
+        if not isinstance(number, int) or 2000 <= number < 3000:  # numbers of the client
+            raise
+        result.unbuffered_active = False  # asyncmy would read on, and wait for ever
 
 
 def _stream_probe(connection: Any, transport: Any, poll_socket: _Probe) -> _Probe:
