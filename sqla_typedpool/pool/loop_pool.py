@@ -446,7 +446,8 @@ class LoopPool:
         if storage is Storage.UNKNOWN and slots.total != slots.closing:
             return None  # the first connection shows whether others are allowed
         if storage is Storage.PRIVATE and self.shared.count_connections():
-            while self.unserved() > 0 and slots.fail_oldest(single_connection_error()):
+            name = self.shared.name
+            while self.unserved() > 0 and slots.fail_oldest(single_connection_error(name)):
                 pass
             return None
         slots.start_opening()

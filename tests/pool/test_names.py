@@ -9,6 +9,7 @@ import threading
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from sqla_typedpool import PoolClosed, TypedPool
@@ -250,6 +251,21 @@ def test_the_errors_of_a_closed_pool_name_it() -> None:
             await borrow(pool)
 
     run(main())
+
+
+def test_the_error_of_a_second_connection_to_sqlite_in_memory_names_the_pool() -> None:
+    pytest.importorskip("aiosqlite")
+
+    async def main() -> None:
+        engine = create_async_engine(
+            "sqlite+aiosqlite://", poolclass=TypedPool, pool_size=2, pool_name="memory"
+        )
+        async with engine.connect():
+            with pytest.raises(InvalidRequestError, match=r"^pool memory: this SQLite database"):
+                await engine.connect()
+        await engine.dispose()
+
+    asyncio.run(main())
 
 
 def test_an_option_error_names_the_pool_and_masks_secrets() -> None:

@@ -32,13 +32,16 @@ class Storage(Enum):
     SHARED = "shared"
 
 
-def single_connection_error() -> Exception:
-    """The error for a caller who would need a second connection to a private database."""
+def single_connection_error(pool: str) -> Exception:
+    """The error for a caller who would need a second connection to a private database.
+
+    :param pool: the pool's name.
+    """
     return InvalidRequestError(
-        "this SQLite database is in memory, or in a temporary file, and belongs to one connection: "
-        "a second one would see an empty database; next: use poolclass=StaticPool to share the "
-        "connection, or pool_size=1, max_overflow=0 to let callers wait for it, or a database that "
-        "connections share: sqlite+aiosqlite:///file:/NAME?vfs=memdb&uri=true"
+        f"pool {pool}: this SQLite database is in memory, or in a temporary file, and belongs to "
+        "one connection: a second one would see an empty database; next: use "
+        "poolclass=StaticPool to share the connection, or pool_size=1, max_overflow=0 to let "
+        "callers wait for it, or a database that connections share: sqlite+aiosqlite:///file:/NAME?vfs=memdb&uri=true"
     )
 
 
