@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asyncio import Task
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sqla_typedpool._asyncio.time_limit import caller_of
@@ -22,7 +22,8 @@ CLOSED = "this pool was closed with close(); engine.dispose() starts a new one"
 CLOSED_WHILE_WAITING = "this pool was closed while you waited"
 LOOP_IS_ENDING = "the event loop is ending, and the pool hands out nothing more in it"
 
-_DIRTY_INTERVAL = 60.0  # seconds between two lines about dirty returns
+# Seconds between two lines of one event, which may occur at each request.
+_DIRTY_INTERVAL, _SLOW_INTERVAL = 60.0, 5.0
 _MAX_ERROR = 300  # characters of a connect error in a message
 _MIN_RETRY_AFTER, _MAX_RETRY_AFTER = 0.1, 60.0  # seconds
 
@@ -51,6 +52,28 @@ def holder_of(entry: PoolEntry, now: float) -> Holder:
     return Holder(name, now - since, where, entry.label, query)
 
 
+@dataclass(eq=False)
+class _LineLimit:
+    """Limits the log lines of one event: the next line tells how many there were since the last."""
+
+    # Seconds between two lines.
+    interval: float
+    _count: int = 0
+    _next_at: float = float("-inf")
+
+    def add(self, now: float) -> int:
+        """Count one event.
+
+        :return: how many there were since the last line, this one included; 0 = no line yet.
+        """
+        self._count += 1
+        if now < self._next_at:
+            return 0
+        self._next_at = now + self.interval
+        count, self._count = self._count, 0
+        return count
+
+
 class UnservedCheckout(NamedTuple):
     """A checkout that has ended without a connection."""
 
@@ -76,9 +99,8 @@ class Reports:
     counters: Counters
     # Seconds until the next connection attempt of an outage; None = it is not scheduled.
     next_attempt_in: Callable[[], float | None]
-    # Dirty returns since the last line about them, and when the next line may be written.
-    _dirty_returns: int = 0
-    _next_dirty_line: float = 0.0
+    _dirty_lines: _LineLimit = field(default_factory=lambda: _LineLimit(_DIRTY_INTERVAL))
+    _slow_lines: _LineLimit = field(default_factory=lambda: _LineLimit(_SLOW_INTERVAL))
 
     def gauges(self) -> Gauges:
         """The present numbers."""
@@ -234,23 +256,27 @@ class Reports:
     # ----------------------------------------------------------------- log lines
 
     def slow_checkout(self, own: PoolEntry, before: Work, since: float, threshold: float) -> None:
-        """A checkout took longer than ``pool_slow_checkout``.
+        """A checkout took longer than ``pool_slow_checkout``: one line every five seconds.
 
         :param own: the entry that it has got.
         :param before: the work on connections when it began to wait.
         """
+        count = self._slow_lines.add(self.clock())
+        if not count:
+            return
         waited, stage = self.clock() - since, self._longest_stage(before, since)
         holders = self._describe([each for each in self._in_use() if each is not own])
         longest, now = next(iter(holders), None), self.gauges()
         parts = [self._occupancy(), *self._held_longest(holders)]
         self.shared.log.warning(
             LogEvent.SLOW_CHECKOUT,
-            "slow checkout: %.2f s (threshold %.2f s), most of it %s: %s%s",
+            "slow checkout: %.2f s (threshold %.2f s), most of it %s: %s%s%s",
             waited,
             threshold,
             stage,
             "; ".join(parts),
             self._connect_trouble(since),
+            f"; {count} since the last such line" if count > 1 else "",
             waited_seconds=waited,
             threshold_seconds=threshold,
             stage=stage,
@@ -258,6 +284,7 @@ class Reports:
             in_use_connections=now.in_use,
             idle_connections=now.idle,
             waiting_callers=now.waiting,
+            slow_checkouts=count,
         )
 
     def _longest_stage(self, before: Work, since: float) -> str:
@@ -297,18 +324,14 @@ class Reports:
         :param holder: None = the transaction was begun while the connection was idle.
         :param is_kept: the transaction stays open (``reset_on_return=None``): one line per pool.
         """
-        self._dirty_returns += 1
-        now = self.clock()
-        if is_kept:
-            if not self.shared.open_transaction_reported:
-                self.shared.open_transaction_reported = True
-                self._warn_dirty(holder, "stays open, because of reset_on_return=None")
-        elif now >= self._next_dirty_line:
-            self._next_dirty_line = now + _DIRTY_INTERVAL
-            self._warn_dirty(holder, "is rolled back")
+        count = self._dirty_lines.add(self.clock())
+        if not is_kept and count:
+            self._warn_dirty(holder, "is rolled back", count)
+        elif is_kept and not self.shared.open_transaction_reported:
+            self.shared.open_transaction_reported = True
+            self._warn_dirty(holder, "stays open, because of reset_on_return=None", 1)
 
-    def _warn_dirty(self, holder: Holder | None, what_becomes_of_it: str) -> None:
-        count, self._dirty_returns = self._dirty_returns, 0
+    def _warn_dirty(self, holder: Holder | None, what_becomes_of_it: str, count: int) -> None:
         what = f"was returned by {holder}" if holder is not None else "was idle"
         self.shared.log.warning(
             LogEvent.DIRTY_RETURN,

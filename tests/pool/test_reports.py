@@ -250,6 +250,21 @@ def test_a_slow_checkout_is_logged_with_its_numbers(caplog: pytest.LogCaptureFix
         run(main())
 
 
+def test_many_slow_checkouts_write_one_line_every_five_seconds(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        pool = new_pool(Server(), pool_size=1, max_overflow=0, pool_slow_checkout=1)
+        await asyncio.gather(*(use(pool, 1.5) for _ in range(7)))  # six of them wait
+
+    with caplog.at_level(logging.WARNING, LOGGER):
+        run(main())
+    counts = [record.slow_checkouts for record in caplog.records]  # type: ignore[attr-defined]
+    assert counts == [1, 4]
+    assert "slow" in caplog.text
+    assert caplog.records[1].getMessage().endswith("; 4 since the last such line")
+
+
 def test_a_slow_checkout_is_not_logged_when_pool_slow_checkout_is_none(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
