@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sqlite3
-from contextlib import ExitStack
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -118,7 +118,9 @@ FILES = {
     "listener": by_listener("file.db"),
 }
 
-if ("USE_URI",) in sqlite3.connect(":memory:").execute("PRAGMA compile_options"):
+with closing(sqlite3.connect(":memory:")) as _connection:
+    _compile_options = list(_connection.execute("PRAGMA compile_options"))
+if ("USE_URI",) in _compile_options:  # every name may be a URI
     PRIVATE["creator, a URI without uri=True"] = by_creator("file:x?vfs=memdb")
 else:
     FILES["creator, a name like a URI"] = by_creator("file:x?vfs=memdb")
@@ -381,9 +383,7 @@ def test_the_connections_of_a_file_are_closed_as_usual(
 @pytest.fixture
 def locked_file(tmp_path: Path) -> Iterator[Path]:
     """A file that another connection has locked exclusively."""
-    with ExitStack() as stack:
-        other = sqlite3.connect(tmp_path / "locked.db", isolation_level=None)
-        stack.callback(other.close)
+    with closing(sqlite3.connect(tmp_path / "locked.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         yield tmp_path / "locked.db"
 
