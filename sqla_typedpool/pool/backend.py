@@ -171,10 +171,10 @@ class Backend(PoolDialect):
         return entry is not None and entry.dbapi_connection is adapted
 
     def _query_storage(self, adapted: Any) -> Storage:
-        try:
-            return query_storage(adapted, self.driver_connection(adapted))
-        except (AttributeError, TypeError):  # a stand-in for a connection, as in ``open``
-            return Storage.LASTING
+        connection = self.driver_connection(adapted)
+        if not self.driver.is_connection(connection):
+            return Storage.LASTING  # a stand-in for a connection, as in ``open``
+        return query_storage(adapted, connection)
 
     # ---------------------------------------------------------- read-only servers
 

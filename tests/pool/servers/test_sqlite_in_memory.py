@@ -10,6 +10,7 @@ import itertools
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 from sqlalchemy import event, text
@@ -17,6 +18,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import InvalidRequestError
 
 from sqla_typedpool import TypedPool
+from sqla_typedpool._sqlalchemy.greenlets import greenlet_spawn
 from tests.support.clocks import Stopwatch
 from tests.support.engines import ask, engine_on, make_engine, open_all, return_all, run, until
 
@@ -396,3 +398,16 @@ def test_connecting_to_a_locked_file_does_not_wait_for_the_lock(locked_file: Pat
                 assert watch.awake < 2  # SQLite would wait for 5 s
 
     run(main())
+
+
+def test_a_stand_in_for_a_connection_is_not_queried() -> None:
+    async def main() -> None:
+        engine = make_engine("sqlite+aiosqlite:///file:x?vfs=memdb&uri=true", _initialize=False)
+        stand_in = mock.Mock()
+        event.listen(engine.sync_engine, "do_connect", lambda *_: stand_in)
+        fairy = await greenlet_spawn(engine.sync_engine.pool.connect)
+        calls = [name for name, _, _ in stand_in.mock_calls]
+        fairy.detach()
+        assert calls == []
+
+    asyncio.run(main())
