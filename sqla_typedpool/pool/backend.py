@@ -33,7 +33,12 @@ from sqla_typedpool.pool.connect_errors import is_read_only
 from sqla_typedpool.pool.drivers.base import Driver, Probe, always_alive, never_in_transaction
 from sqla_typedpool.pool.drivers.registry import driver_of
 from sqla_typedpool.pool.drivers.sockets import close_socket, shut_down
-from sqla_typedpool.pool.drivers.sqlite_storage import Storage, is_plain_file, query_storage
+from sqla_typedpool.pool.drivers.sqlite_storage import (
+    Storage,
+    is_plain_file,
+    is_stand_in,
+    query_storage,
+)
 from sqla_typedpool.pool.entry import Condition, EntryOwner, PoolEntry
 from sqla_typedpool.pool.names import default_name
 from sqla_typedpool.secrets import known_secrets, masked_repr
@@ -171,10 +176,9 @@ class Backend(PoolDialect):
         return entry is not None and entry.dbapi_connection is adapted
 
     def _query_storage(self, adapted: Any) -> Storage:
-        connection = self.driver_connection(adapted)
-        if not self.driver.is_connection(connection):
-            return Storage.LASTING  # a stand-in for a connection, as in ``open``
-        return query_storage(adapted, connection)
+        if is_stand_in(adapted):  # as in ``open``
+            return Storage.LASTING
+        return query_storage(adapted, self.driver_connection(adapted))
 
     # ---------------------------------------------------------- read-only servers
 

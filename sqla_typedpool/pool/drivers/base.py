@@ -73,10 +73,6 @@ class Driver:
     # Whether connections can be inside a transaction at all times, which then shows nothing.
     may_begin_implicitly = False
 
-    def is_connection(self, connection: Any) -> bool:
-        """Whether it is a connection of this driver; False for a stand-in such as a mock."""
-        return True
-
     def make_probe(self, connection: Any) -> Callable[[], int]:
         """A function that returns a ``Probe`` of this connection."""
         return always_alive

@@ -19,9 +19,6 @@ class Aiosqlite(Driver):
     # read in the connection's own thread only, ``in_transaction`` in any.
     may_begin_implicitly = True
 
-    def is_connection(self, connection: Any) -> bool:
-        return any(kind.__module__.startswith("aiosqlite.") for kind in type(connection).__mro__)
-
     def make_probe(self, connection: Any) -> Callable[[], int]:
         in_transaction = self.make_transaction_check(connection)
         if in_transaction is never_in_transaction:

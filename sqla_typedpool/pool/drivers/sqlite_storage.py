@@ -65,6 +65,12 @@ def is_plain_file(arguments: Sequence[Any]) -> bool:
     return bool(arguments) and isabs(str(arguments[0]))
 
 
+def is_stand_in(adapted: Any) -> bool:
+    """Whether it is neither SQLAlchemy's adapter of a connection nor one of ``sqlite3``: a mock."""
+    packages = {kind.__module__.partition(".")[0] for kind in type(adapted).__mro__}
+    return packages.isdisjoint(("sqlalchemy", "sqlite3"))
+
+
 def query_storage(adapted: Any, connection: Any) -> Storage:
     """Query a connection for the storage of its main database.
 
