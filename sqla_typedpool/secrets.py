@@ -24,11 +24,15 @@ _ASSIGNMENT = re.compile(
     r"|identified\s+by\s+(?=')",
     re.IGNORECASE,
 )
-_IN_QUERY = re.compile(rf"([?&][\w.-]{{0,40}}{_NAME}=)([^&\s]+)", re.IGNORECASE)
+# A value in quotes is left to the rule above.
+_IN_QUERY = re.compile(
+    rf"([?&][\w.-]{{0,40}}{_NAME}=)(?![bru]{{0,2}}\\*[\"'])([^&\s]+)", re.IGNORECASE
+)
 _OPENING_QUOTE = re.compile(r"[bru]{0,2}(\\*)([\"'])", re.IGNORECASE)
 _UNQUOTED = re.compile(r"(?:\\.|\S)*", re.DOTALL)
 _UNTIL_NEXT = re.compile(r"[^&\s]*")
-_QUOTE = {quote: re.compile(rf"(\\*){quote}") for quote in "\"'"}
+# The lookbehind lets a search try a run of backslashes once, not at each of them.
+_QUOTE = {quote: re.compile(rf"(?<!\\)(\\*){quote}") for quote in "\"'"}
 _AFTER_A_VALUE = "\"')]}>,;"
 
 _WORD = re.compile(r"\S+")
