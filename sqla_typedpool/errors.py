@@ -205,6 +205,9 @@ class StatementTimeout(TypedPoolError, TimeoutError):
     holders: Sequence[Holder]
     """The tasks that hold connections, the longest-held first; empty while executing."""
 
+    retry_after: float | None
+    """After how many seconds a retry is sensible, as for `PoolTimeout`; None while executing."""
+
     query: str | None = None
     """The name of the declared query that was run; None for any other statement."""
 
@@ -215,11 +218,13 @@ class StatementTimeout(TypedPoolError, TimeoutError):
         stage: str = "executing",
         timeout: float | None = None,
         holders: Sequence[Holder] = (),
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.stage = stage
         self.timeout = timeout
         self.holders = holders
+        self.retry_after = retry_after
 
     def __str__(self) -> str:
         query = f"query {self.query}: " if self.query else ""

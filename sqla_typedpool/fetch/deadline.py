@@ -48,6 +48,7 @@ def _timeout_error(limit: CallLimit, statement: object) -> StatementTimeout:
             stage=report.stage,
             timeout=seconds,
             holders=report.holders,
+            retry_after=report.retry_after,
         )
     return StatementTimeout(
         f"the call did not finish within {seconds:g} s (timeout={seconds:g}), while executing: "

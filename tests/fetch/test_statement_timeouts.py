@@ -106,6 +106,7 @@ def test_a_call_that_queued_names_the_pool_its_numbers_and_its_holders(call: Any
             assert f"; not sent: {SQL}; next: shorten what the holders do" in str(error)
             assert "(a nested checkout: " in str(error)
             assert [each.label for each in error.holders] == ["GET /reports"]
+            assert error.retry_after == pytest.approx(2)  # the age of the only use
             assert error.__cause__ is None
             assert error.__suppress_context__
             assert counted(engine) == (1, 0)

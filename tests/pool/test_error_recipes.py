@@ -100,7 +100,7 @@ UNAVAILABLE: list[tuple[Exception, int]] = [
     (PoolSaturated("", retry_after=0.1), 1),
     (PoolClosed("closed"), 5),
     (StatementTimeout("", stage="queueing"), 1),
-    (StatementTimeout("", stage="connecting"), 1),
+    (StatementTimeout("", stage="connecting", retry_after=2.1), 3),
     (ConnectionRefusedError(111, "refused"), 5),
     (socket.gaierror(-2, "unknown"), 5),
     (asyncio.TimeoutError(), 5),
