@@ -74,7 +74,8 @@ class LoopPools:
             self._shared.log.warning(
                 LogEvent.SEVERAL_LOOPS,
                 "this engine is used from %d event loops at once: each has its own "
-                "connections, so the limit counts per loop",
+                "connections, so the limit counts per loop; next: divide pool_size by the number "
+                "of loops",
                 len(live),
                 event_loops=len(live),
             )

@@ -32,7 +32,7 @@ class OutageLog:
         self.shared.log.warning(
             event,
             "outage %s: no connection could be opened for %.2f s; %s; %d failed attempts, "
-            "%d failed checkouts, %d waiting now; %s",
+            "%d failed checkouts, %d waiting; %s",
             "began" if begins else "continues",
             seconds,
             outages.last_error_text,
@@ -43,7 +43,7 @@ class OutageLog:
             outage_seconds=seconds,
             failed_attempts=outages.attempts,
             failed_checkouts=failed,
-            waiting_checkouts=waiting,
+            waiting_callers=waiting,
             working_connections=working,
             retry_seconds=self.shared.options.pool_connect_retry,
             error=outages.last_error_text,
@@ -68,7 +68,7 @@ class OutageLog:
         )
 
     def _what_callers_get(self, working: int, seconds: float) -> str:
-        kind, limit = self.outages.kind, f"pool_timeout={self.shared.timeout}"
+        kind, limit = self.outages.kind, self.shared.timeout_text
         if kind is ErrorKind.FATAL and working:
             return f"callers wait for one of {working} other connections, or get the error in turn"
         if kind in (ErrorKind.FATAL, ErrorKind.UNKNOWN) and not working:

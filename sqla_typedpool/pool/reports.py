@@ -18,9 +18,10 @@ from sqla_typedpool.pool.shared import Shared
 from sqla_typedpool.pool.slots import Slots, Work
 from sqla_typedpool.pool.stats import Counters, Gauges
 
-CLOSED = "this pool was closed with close(); engine.dispose() starts a new one"
-CLOSED_WHILE_WAITING = "this pool was closed while you waited"
-LOOP_IS_ENDING = "the event loop is ending, and the pool hands out nothing more in it"
+_CLOSED_NEXT = "next: call engine.dispose() to start a new pool"
+CLOSED = f"this pool was closed with close(); {_CLOSED_NEXT}"
+CLOSED_WHILE_WAITING = f"this pool was closed while the caller waited; {_CLOSED_NEXT}"
+LOOP_IS_ENDING = "the event loop is ending, and the pool hands out no more connections in it"
 
 # Seconds between two lines of one event, which may occur at each request.
 _DIRTY_INTERVAL, _SLOW_INTERVAL = 60.0, 5.0
@@ -33,6 +34,11 @@ def describe_holders(holders: Sequence[Holder], limit: int = 3) -> str:
     shown = "; ".join(str(holder) for holder in holders[:limit])
     rest = len(holders) - limit
     return shown + (f"; and {rest} more" if rest > 0 else "")
+
+
+def _repeated(count: int) -> str:
+    """How many events a log line reports, if it is not only one."""
+    return f"; {count} since the last such line" if count > 1 else ""
 
 
 def _fields_of(holder: Holder | None) -> dict[str, Any]:
@@ -158,7 +164,7 @@ class Reports:
 
     def timeout_error(self, checkout: UnservedCheckout) -> PoolTimeout:
         """The error of a checkout whose deadline has passed."""
-        limits = self._pool_timeout()
+        limits = self.shared.timeout_text
         if checkout.call is not None:
             limits += f", timeout={checkout.call.seconds:g}"
         report = self.wait_report(checkout, limits)
@@ -174,7 +180,7 @@ class Reports:
 
     def leave_report(self, checkout: UnservedCheckout, call: CallLimit) -> None:
         """Report to a call, whose time has ended, why its checkout was not served."""
-        limits = f"timeout={call.seconds:g}, {self._pool_timeout()}"
+        limits = f"timeout={call.seconds:g}, {self.shared.timeout_text}"
         call.report = self.wait_report(checkout, limits)
 
     def wait_report(self, checkout: UnservedCheckout, limits: str) -> WaitReport:
@@ -203,10 +209,6 @@ class Reports:
             text="; ".join(parts),
             next_step=self._next_step(checkout.stage),
         )
-
-    def _pool_timeout(self) -> str:
-        seconds = self.shared.timeout
-        return f"pool_timeout={None if seconds is None else f'{seconds:g}'}"
 
     def _held_by(self, task: Task[Any] | None) -> int:
         if task is None:
@@ -270,13 +272,14 @@ class Reports:
         parts = [self._occupancy(), *self._held_longest(holders)]
         self.shared.log.warning(
             LogEvent.SLOW_CHECKOUT,
-            "slow checkout: %.2f s (threshold %.2f s), most of it %s: %s%s%s",
+            "slow checkout: %.2f s (pool_slow_checkout=%g), most of it %s: %s%s%s; %s",
             waited,
             threshold,
             stage,
             "; ".join(parts),
             self._connect_trouble(since),
-            f"; {count} since the last such line" if count > 1 else "",
+            _repeated(count),
+            self._next_step(stage),
             waited_seconds=waited,
             threshold_seconds=threshold,
             stage=stage,
@@ -332,18 +335,17 @@ class Reports:
             self._warn_dirty(holder, "stays open, because of reset_on_return=None", 1)
 
     def _warn_dirty(self, holder: Holder | None, what_becomes_of_it: str, count: int) -> None:
-        what = f"was returned by {holder}" if holder is not None else "was idle"
+        what = f"held by {holder} was returned" if holder is not None else "was idle"
         self.shared.log.warning(
             LogEvent.DIRTY_RETURN,
-            "dirty return: a connection %s inside a transaction, which %s; %d since the last such "
-            "line; next: end each transaction that you begin with the driver's connection or with "
-            "a cursor of your own, also in listeners",
+            "dirty return: a connection %s inside a transaction, which %s%s; next: end each "
+            "transaction that you begin with the driver's connection or with a cursor of your own, "
+            "also in listeners",
             what,
             what_becomes_of_it,
-            count,
+            _repeated(count),
             dirty_returns=count,
-            holder=None if holder is None else holder.name,
-            site=None if holder is None else holder.where,
+            **_fields_of(holder),
         )
 
     def leak(self, entry: PoolEntry, now: float, threshold: float) -> None:
@@ -351,8 +353,8 @@ class Reports:
         holder = holder_of(entry, now)
         self.shared.log.warning(
             LogEvent.LEAK,
-            "leak: a connection has been out for %.1f s (pool_leak_threshold=%g), held by %s",
-            holder.seconds,
+            "leak: a connection has been out for longer than pool_leak_threshold=%g, held by %s; "
+            "next: close the connection or the session at that line, or raise the threshold",
             threshold,
             holder,
             held_seconds=holder.seconds,
@@ -364,9 +366,8 @@ class Reports:
         """Log the return of a connection that was reported as a leak."""
         self.shared.log.warning(
             LogEvent.LEAK_RETURNED,
-            "leak: a connection held by %s was returned after %.1f s",
-            holder.name,
-            holder.seconds,
+            "leak returned: the connection was held by %s",
+            holder,
             held_seconds=holder.seconds,
             **_fields_of(holder),
         )
@@ -375,7 +376,7 @@ class Reports:
         """The event loop was blocked: the housekeeper's timer was late."""
         self.shared.log.warning(
             LogEvent.LOOP_BLOCKED,
-            "the event loop was blocked for %.1f s: timeouts and connections suffer; "
+            "the event loop was blocked for %.1f s, so timeouts came late; "
             "next: find the synchronous call (asyncio debug mode names it)",
             seconds,
             blocked_seconds=seconds,
@@ -387,7 +388,8 @@ class Reports:
         holders, in_use = self.holders(), self.slots.in_use
         self.shared.log.warning(
             LogEvent.CLOSED_BY_FORCE,
-            "close: %d connections were still out after %.1f s and are closed by force; held by %s",
+            "close: %d connections were still out after %.1f s and are closed by force; held by "
+            "%s; next: end the holders before close(), or raise its timeout",
             in_use,
             seconds,
             describe_holders(holders, limit=in_use),
@@ -401,7 +403,8 @@ class Reports:
         if leaked := self.leaked():
             self.shared.log.warning(
                 LogEvent.LEAKED_AT_LOOP_END,
-                "leak: the event loop ends while %d connections are out; held by %s",
+                "leak: the event loop ends while %d connections are out; held by %s; "
+                "next: close them before, with async with engine.connect()",
                 len(leaked),
                 describe_holders(leaked, limit=len(leaked)),
                 held_connections=len(leaked),

@@ -39,6 +39,11 @@ class Shared:
         """The pool's name: in each log record and each error of the pool."""
         return str(self.log.name)
 
+    @property
+    def timeout_text(self) -> str:
+        """The limit of a checkout's time, as messages show it."""
+        return f"pool_timeout={None if self.timeout is None else f'{self.timeout:g}'}"
+
     def closed_error(self, reason: str) -> PoolClosed:
         """The error of a checkout that is refused."""
         return PoolClosed(f"pool {self.name}: {reason}")

@@ -306,7 +306,7 @@ def test_a_full_server_is_logged_with_what_callers_wait_for(lines: Lines) -> Non
         await asyncio.sleep(3)
         assert lines.events == ["outage_began"]
         assert "wait for one of 1 other connections" in lines.records[0].getMessage()
-        assert lines.records[0].waiting_checkouts == 3
+        assert lines.records[0].waiting_callers == 3
         await give_back(first)
         await asyncio.gather(*waiters)
 

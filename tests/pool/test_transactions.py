@@ -554,7 +554,7 @@ def test_dirty_returns_are_logged_once_a_minute_with_the_holder_and_their_number
         run(main())
     first, second = lines_of(caplog)
     assert asyncio_task_name in first.getMessage()
-    assert "is rolled back; 1 since the last such line" in first.getMessage()
+    assert "is rolled back; next: " in first.getMessage()
     assert "; 5 since the last such line" in second.getMessage()
     assert (first.dirty_returns, second.dirty_returns) == (1, 5)  # type: ignore[attr-defined]
 

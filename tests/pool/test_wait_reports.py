@@ -286,7 +286,7 @@ def test_a_slow_checkout_that_queued_names_the_longest_holders(
         run(main())
     record = slow_record(caplog)
     text = record.getMessage()
-    assert "slow checkout: 3.00 s (threshold 2.00 s), most of it queueing: 2 in use, " in text
+    assert "slow checkout: 3.00 s (pool_slow_checkout=2), most of it queueing: 2 in use, " in text
     assert "; held longest by GET /long (Task-" in text
     assert "GET /own" not in text
     assert "\n" not in text

@@ -347,7 +347,7 @@ def test_a_leak_names_the_callers_line_and_the_query(caplog: pytest.LogCaptureFi
     (leak, returned) = [each.getMessage() for each in caplog.records]
     assert f"in query {__name__}.nothing at {__file__}:" in leak
     assert "in caller" in leak
-    assert "was returned" in returned
+    assert "leak returned: the connection was held by " in returned
 
 
 def test_generated_code_is_not_the_applications_code() -> None:
