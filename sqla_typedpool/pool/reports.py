@@ -65,7 +65,8 @@ class _LineLimit:
     # Seconds between two lines.
     interval: float
     _count: int = 0
-    _next_at: float = float("-inf")
+    # None = there was no line yet.
+    _next_at: float | None = None
 
     def add(self, now: float) -> int:
         """Count one event.
@@ -73,7 +74,7 @@ class _LineLimit:
         :return: how many there were since the last line, this one included; 0 = no line yet.
         """
         self._count += 1
-        if now < self._next_at:
+        if self._next_at is not None and now < self._next_at:
             return 0
         self._next_at = now + self.interval
         count, self._count = self._count, 0
