@@ -9,6 +9,8 @@ from sqla_typedpool.pool.log import LogEvent
 from sqla_typedpool.pool.outages import Outage, OutageTracker
 from sqla_typedpool.pool.shared import Shared
 
+_SHORTEST = 0.01  # seconds that are written: an error that no retry can correct is logged at once
+
 
 @dataclass(eq=False)
 class OutageLog:
@@ -31,10 +33,10 @@ class OutageLog:
         seconds, failed = outages.seconds(now), outages.failed_checkouts(total)
         self.shared.log.warning(
             event,
-            "outage %s: no connection could be opened for %.2f s; %s; %d failed attempts, "
+            "outage %s: no connection could be opened%s; %s; %d failed attempts, "
             "%d failed checkouts, %d waiting; %s",
             "began" if begins else "continues",
-            seconds,
+            f" for {seconds:.2f} s" if seconds >= _SHORTEST else "",
             outages.last_error_text,
             outages.attempts,
             failed,

@@ -405,7 +405,7 @@ class Reports:
             self.shared.log.warning(
                 LogEvent.LEAKED_AT_LOOP_END,
                 "leak: the event loop ends while %d connections are out; held by %s; "
-                "next: close them before, with async with engine.connect()",
+                "next: end the work that holds them before the loop ends",
                 len(leaked),
                 describe_holders(leaked, limit=len(leaked)),
                 held_connections=len(leaked),

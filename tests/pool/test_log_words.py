@@ -104,15 +104,15 @@ def test_the_documented_formatter_writes_each_field_as_json(
     exec(compile(code, str(PAGE), "exec", dont_inherit=True), names)
 
     async def main() -> None:
-        pool = new_pool(Server(), pool_name="shop", pool_leak_threshold=10)
+        pool = new_pool(Server(), pool_name="json", pool_leak_threshold=10)
         entry = await pool.wait_and_take()
         await asyncio.sleep(20)
         pool.give_back(entry)
 
     run(main())
     leak = json.loads(names["JsonFormatter"]().format(lines.records[0]))
-    assert (leak["level"], leak["event"], leak["pool"]) == ("WARNING", "leak", "shop")
-    assert leak["message"].startswith("pool shop: leak: ")
+    assert (leak["level"], leak["event"], leak["pool"]) == ("WARNING", "leak", "json")
+    assert leak["message"].startswith("pool json: leak: ")
     assert leak["threshold_seconds"] == 10
     assert set(leak) == {
         *("level", "message", "event", "pool"),
