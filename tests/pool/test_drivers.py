@@ -14,6 +14,7 @@ import ssl
 import struct
 import warnings
 from contextlib import asynccontextmanager, contextmanager
+from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
@@ -264,7 +265,7 @@ def test_an_asyncpg_connection_may_be_in_a_transaction_by_three_signs(state: str
 def test_a_sqlite_connection_is_in_a_transaction_until_it_is_closed() -> None:
     raw = sqlite3.connect(":memory:", isolation_level=None)
     driver = driver_of(plain_dialect("aiosqlite"))
-    connection = SimpleNamespace(_connection=raw)
+    connection = SimpleNamespace(_connection=raw, _tx=SimpleQueue())
     probe, check = driver.make_probe(connection), driver.make_transaction_check(connection)
     assert (probe(), check()) == (Probe.ALIVE, False)
     raw.execute("BEGIN")

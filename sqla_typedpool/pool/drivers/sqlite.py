@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from sqla_typedpool.pool.drivers.base import Driver, Probe, always_alive, never_in_transaction
@@ -20,12 +21,12 @@ class Aiosqlite(Driver):
     may_begin_implicitly = True
 
     def make_probe(self, connection: Any) -> Callable[[], int]:
-        in_transaction = self.make_transaction_check(connection)
-        if in_transaction is never_in_transaction:
+        may_be_in_transaction = self.make_transaction_check(connection)
+        if may_be_in_transaction is never_in_transaction:
             return always_alive
 
         def probe() -> int:
-            return Probe.IN_TRANSACTION if in_transaction() else Probe.ALIVE
+            return Probe.IN_TRANSACTION if may_be_in_transaction() else Probe.ALIVE
 
         return probe
 
@@ -33,16 +34,64 @@ class Aiosqlite(Driver):
         raw: Any = getattr(connection, "_connection", None)
         if not isinstance(getattr(raw, "in_transaction", None), bool):
             return never_in_transaction
+        calls = _watched_calls(connection)
 
-        def in_transaction() -> bool:
+        def may_be_in_transaction() -> bool:
             try:
-                return bool(raw.in_transaction)
+                return bool(raw.in_transaction) or calls.may_run()
             except Exception:  # noqa: BLE001 - it is closed
                 return False
 
-        return in_transaction
+        return may_be_in_transaction
 
     def force_close(self, connection: Any) -> Awaitable[object] | None:
         # Its thread reports its end to the event loop; one that has ended never answers.
-        end: Awaitable[object] | None = connection.stop() if connection._running else None
+        if not connection._running:
+            return None
+        stop = connection.stop  # aiosqlite 0.22; the dialect closes an older one
+        if connection._connection is not None:
+            connection._tx.put_nowait((None, partial(_roll_back, connection._connection)))
+        end: Awaitable[object] | None = stop()
         return end
+
+
+def _roll_back(raw: Any) -> None:
+    """End the transaction of a connection that is to be closed.
+
+    SQLite closes a connection with an unfinished statement only when the statement is
+    collected, which may be late: the traceback of a cancellation refers to its cursor. Until
+    then the transaction would keep its locks.
+    """
+    if raw.in_transaction:
+        raw.execute("ROLLBACK")  # ``rollback()`` does nothing with ``autocommit=True``
+
+
+class _Calls:
+    """The queue of a connection's thread, with a note of the latest call.
+
+    The thread runs one call after the other, so none is running or queued when the latest one
+    has ended. A call whose caller was cancelled goes on, and its future does not show its end.
+    """
+
+    def __init__(self, queue: Any) -> None:
+        self._put = queue.put_nowait
+        self._latest: Any = None
+        # the thread of aiosqlite 0.21 and older reads the connection's attribute
+        self.get, self.get_nowait = queue.get, queue.get_nowait
+
+    def put_nowait(self, call: tuple[Any, Callable[[], object]]) -> None:
+        """Queue a call; its first part is the future, its second the function."""
+        self._latest = call[0]
+        self._put(call)
+
+    def may_run(self) -> bool:
+        """Whether a call may be running or queued."""
+        future = self._latest
+        return future is not None and (future.cancelled() or not future.done())
+
+
+def _watched_calls(connection: Any) -> _Calls:
+    if not isinstance(connection._tx, _Calls):
+        connection._tx = _Calls(connection._tx)
+    calls: _Calls = connection._tx
+    return calls

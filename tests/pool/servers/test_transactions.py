@@ -9,8 +9,9 @@ import asyncio
 import itertools
 import logging
 import os
+import sqlite3
 import sys
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,7 +27,7 @@ from tests.support.drivers import POSTGRESQL
 from tests.support.engines import SLACK, by_loop, run, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine, Iterator
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -320,6 +321,88 @@ def test_a_begin_cancelled_at_any_await_leaves_no_transaction(
                 assert await table.numbers() == list(range(1, step + 1))
                 if not reached:
                     break
+
+    run(main())
+
+
+@contextmanager
+def locked_by_another(database: Database) -> Iterator[sqlite3.Connection]:
+    """Hold SQLite's write lock until ``commit()`` of what this yields."""
+    with closing(sqlite3.connect(str(database.url.database), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield other
+
+
+async def cancel_in(work: Coroutine[Any, Any, None]) -> BaseException | None:
+    """Start `work`, cancel it where it waits, and return how it ended."""
+    task = asyncio.ensure_future(work)
+    await asyncio.sleep(0.2)
+    task.cancel()
+    await asyncio.wait({task}, timeout=10)
+    assert task.done()
+    try:
+        return task.exception()
+    except asyncio.CancelledError as error:
+        return error
+
+
+@pytest.mark.parametrize("driver", ["aiosqlite"])
+def test_a_begin_that_the_thread_of_sqlite_still_runs_is_rolled_back_before_the_next_use(
+    database: Database,
+) -> None:
+    """SQLAlchemy sends no ROLLBACK with these options; else it would wait for the thread."""
+    options = {**ONE, "isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
+
+    async def main() -> None:
+        async with database.engine(**options) as engine:
+            table, pool = await Table(engine).create(), TypedPool.of(engine)
+
+            async def begin() -> None:
+                async with engine.connect() as connection:
+                    await (await driver_of(connection)).execute("BEGIN IMMEDIATE")
+
+            async def write() -> None:
+                async with engine.connect() as connection:  # no commit: each statement has its own
+                    await connection.execute(text(table.insert(1)))
+
+            with locked_by_another(database) as other:
+                await cancel_in(begin())
+                assert (pool.stats().idle, pool.stats().dirty_returns) == (0, 1)
+                writer = asyncio.ensure_future(write())
+                await asyncio.sleep(0)
+                other.commit()
+                await asyncio.wait_for(writer, 10)
+            assert await stored_numbers(database, table) == [1]
+            assert (pool.stats().dirty_returns, pool.stats().connects) == (1, 1)
+
+    run(main())
+
+
+@pytest.mark.parametrize("driver", ["aiosqlite"])
+def test_a_cancelled_transaction_of_sqlite_keeps_no_lock_while_its_error_is_kept(
+    database: Database,
+) -> None:
+    """The traceback refers to the cursor, and SQLite closes no connection with a statement."""
+    slow = (
+        "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers "
+        "LIMIT 3000000) SELECT sum(n) FROM numbers"
+    )
+
+    async def main() -> None:
+        async with database.engine(**ONE) as engine:
+            table = await Table(engine).create()
+
+            async def insert_and_compute() -> None:
+                async with engine.begin() as connection:
+                    await connection.execute(text(table.insert(0)))
+                    await connection.execute(text(slow))
+
+            error = await cancel_in(insert_and_compute())
+            assert isinstance(error, asyncio.CancelledError)
+            await asyncio.wait_for(table.add(1), 10)
+            await engine.dispose()
+            assert await stored_numbers(database, table) == [1]
+            del error
 
     run(main())
 
