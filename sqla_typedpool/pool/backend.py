@@ -118,12 +118,16 @@ class Backend(PoolDialect):
         return default_name(self.dialect, *self.connect_arguments())
 
     def masked(self, error: BaseException) -> str:
-        """An error in one line, without the passwords in the driver's arguments."""
+        """An error in one line, without ``secrets``."""
+        return masked_repr(error, self.secrets())
+
+    def secrets(self) -> set[str]:
+        """The passwords in the driver's arguments."""
         _, named = self.connect_arguments()
         database = named.get("database") or named.get("dbname") or named.get("db")
         parts = (named.get("password"), named.get("host"), database)
         texts = [each if isinstance(each, str) else None for each in parts]
-        return masked_repr(error, set(known_secrets(*texts)) - {named.get("user")})
+        return set(known_secrets(*texts)) - {named.get("user")}
 
     # ------------------------------------------------------------------- opening
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from collections.abc import Callable, Iterable
 from enum import Enum
 from types import FrameType
 from typing import Final
@@ -50,10 +51,14 @@ class LogEvent(Enum):
 
 
 class PoolLog:
-    """Writes the log records of one pool. It never raises, whatever a log handler does."""
+    """Writes the log records of one pool. It never raises, whatever a log handler does.
 
-    def __init__(self, name: PoolName) -> None:
+    :param secrets: returns what is masked in tracebacks, beside what ``mask_secrets`` finds.
+    """
+
+    def __init__(self, name: PoolName, secrets: Callable[[], Iterable[str]] = tuple) -> None:
         self.name = name
+        self._secrets = secrets
 
     def warning(
         self,
@@ -95,7 +100,7 @@ class PoolLog:
         try:
             if LOGGER.isEnabledFor(level):
                 record = _new_record(level, f"pool %s: {text}", (str(self.name), *args))
-                _add_error(record, exc_info)
+                _add_error(record, exc_info, self._secrets)
                 _add_fields(record, {**fields, "event": event.value, "pool": str(self.name)})
                 LOGGER.handle(record)
         except Exception:  # noqa: BLE001 - a handler or a filter of the application
@@ -122,12 +127,14 @@ def _new_record(level: int, text: str, args: tuple[object, ...]) -> logging.LogR
     return LOGGER.makeRecord(LOGGER.name, level, file, line, text, args, None, function)
 
 
-def _add_error(record: logging.LogRecord, error: BaseException | None) -> None:
+def _add_error(
+    record: logging.LogRecord, error: BaseException | None, secrets: Callable[[], Iterable[str]]
+) -> None:
     """Add a traceback; as text if it contains a secret, since each formatter formats it anew."""
     if error is None:
         return
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
-    masked = mask_secrets(text)
+    masked = mask_secrets(text, secrets())
     if masked == text:
         record.exc_info = (type(error), error, error.__traceback__)
     else:

@@ -181,7 +181,7 @@ class TypedPool(QueuePoolApi):
     def _new_shared(self, name: PoolName | None) -> Shared:
         options, backend = self._read_options(), Backend(self)
         limits = Limits(options.pool_size, options.max_overflow)
-        log = PoolLog(name or _new_name(options, backend))
+        log = PoolLog(name or _new_name(options, backend), backend.secrets)
         if name is None:
             log.take_name()
         backend.bind(options.pool_reset_timeout)

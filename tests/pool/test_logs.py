@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
 
+from sqla_typedpool import TypedPool
 from sqla_typedpool.pool.log import LOGGER, LogEvent, PoolLog
 from sqla_typedpool.pool.names import PoolName
 from tests.support.log_table import documented, fields_of
@@ -141,3 +143,16 @@ def test_a_secret_in_a_traceback_is_masked_for_every_formatter(
     assert "".join(traceback.format_exception(*harmless.exc_info)).endswith(
         "ValueError: harmless\n"
     )
+
+
+def test_a_known_password_in_a_traceback_is_masked_without_a_sign_that_it_is_one(
+    log_records_are_documented: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("asyncpg")
+    url = "postgresql+asyncpg://app:correct-horse@localhost/db"
+    pool = TypedPool.of(create_async_engine(url, poolclass=TypedPool))
+    error = ValueError("cannot use correct-horse here")
+    pool.shared.log.warning(LogEvent.CLOSE_FAILED, "x", exc_info=error, error="x")
+    (record,) = caplog.records
+    shown = logging.Formatter().format(record)
+    assert shown.endswith("ValueError: cannot use *** here")
