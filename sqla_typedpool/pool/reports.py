@@ -5,6 +5,7 @@ from __future__ import annotations
 from asyncio import Task
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 from sqla_typedpool._asyncio.time_limit import caller_of
@@ -106,8 +107,8 @@ class Reports:
     counters: Counters
     # Seconds until the next connection attempt of an outage; None = it is not scheduled.
     next_attempt_in: Callable[[], float | None]
-    _dirty_lines: _LineLimit = field(default_factory=lambda: _LineLimit(_DIRTY_INTERVAL))
-    _slow_lines: _LineLimit = field(default_factory=lambda: _LineLimit(_SLOW_INTERVAL))
+    _dirty_lines: _LineLimit = field(default_factory=partial(_LineLimit, _DIRTY_INTERVAL))
+    _slow_lines: _LineLimit = field(default_factory=partial(_LineLimit, _SLOW_INTERVAL))
 
     def gauges(self) -> Gauges:
         """The present numbers."""
