@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from sqlalchemy.dialects.postgresql.asyncpg import (
+    AsyncAdapt_asyncpg_connection as _AsyncpgAdapter,
+)
 from sqlalchemy.engine.default import DefaultDialect
 
 from sqla_typedpool._sqlalchemy.greenlets import in_greenlet
@@ -54,15 +57,12 @@ class _Limits:
         """
 
         def do_rollback(subject: Any) -> None:
-            try:
-                # asyncpg's adapter does nothing without a transaction: there is nothing to limit
-                nothing_begun = is_plain and subject.dbapi_connection._transaction is None
-            except AttributeError:
-                nothing_begun = False
-            if nothing_begun:
-                subject.rollback()
-            else:
-                self.run(operation, subject, getattr(subject, "dbapi_connection", subject))
+            adapted = getattr(subject, "dbapi_connection", subject)
+            if not is_plain or getattr(adapted, "_transaction", True) is not None:
+                self.run(operation, subject, adapted)
+            elif type(adapted) is not _AsyncpgAdapter:
+                subject.rollback()  # nothing was begun, so there is nothing to limit
+            # SQLAlchemy's own adapter does nothing without a transaction
 
         return do_rollback
 

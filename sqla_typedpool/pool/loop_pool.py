@@ -260,9 +260,9 @@ class LoopPool:
             raise AssertionError(f"{entry!r} was returned but is not checked out")
         now = self.clock()
         self.counters.note_use(now - since)
-        is_dirty = entry.dbapi_connection is not None and (
+        is_dirty = (
             entry.in_transaction() or entry.commit_failed
-        )
+        ) and entry.dbapi_connection is not None
         holder = holder_of(entry, now) if is_dirty or entry.is_leak_reported else None
         entry.checked_out_at = entry.task = entry.label = entry.site = None
         entry.idle_since = entry.validated_at = now
