@@ -224,7 +224,8 @@ def test_a_leak_is_reported_once_with_the_line_of_its_checkout_and_again_on_retu
         run(main())
     out, back = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
     assert f"{__file__}:{where}" in out
-    assert "returned after" in back
+    assert "leak returned: " in back
+    assert f"{__file__}:{where}" in back
 
 
 @pytest.mark.parametrize("driver", ["asyncpg"])
