@@ -57,7 +57,7 @@ THIRD_PARTIES_ALLOWED = ("describe/", "embedded/", "ephemeral/")
 # `drivers` is a package: its files may import each other.
 LAYERS_IN_POOL = {
     **dict.fromkeys(("options", "stats", "connect_rules", "slots", "drivers"), 0),
-    **dict.fromkeys(("call_limits", "call_sites", "labels", "names"), 0),
+    **dict.fromkeys(("call_limits", "call_sites", "labels", "names", "overload"), 0),
     **dict.fromkeys(("connect_errors", "entry", "log"), 1),
     "backend": 2,
     **dict.fromkeys(("connecting", "validating", "closing", "killing"), 3),
