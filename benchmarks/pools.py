@@ -7,17 +7,18 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
-import psycopg
-from psycopg_pool import AsyncConnectionPool
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool
 
 from benchmarks import stub_driver
 from sqla_typedpool import TypedPool
+
+if TYPE_CHECKING:
+    import psycopg
 
 TYPED = "TypedPool"
 STOCK = "stock"
@@ -67,6 +68,8 @@ class Connects:
         return await stub_driver.connect()
 
     def psycopg_class(self) -> type[psycopg.AsyncConnection[Any]]:
+        import psycopg  # the package and its pool are optional for `benchmarks.overload`
+
         connects = self
 
         class Counted(psycopg.AsyncConnection[Any]):
@@ -122,6 +125,8 @@ async def open_asyncpg(url: URL, sizes: Sizes) -> OpenPool:
 
 async def open_psycopg(url: URL, options: dict[str, Any], sizes: Sizes) -> OpenPool:
     """psycopg's own pool; `options` may name its check."""
+    from psycopg_pool import AsyncConnectionPool
+
     connects = Connects()
     raw = AsyncConnectionPool(
         dsn(url),
@@ -147,6 +152,8 @@ def on_a_server(url: URL) -> dict[str, Opener]:
 
 def with_validation(url: URL) -> dict[str, Opener]:
     """All pools, those that check at every checkout, and the stock pool twice."""
+    from psycopg_pool import AsyncConnectionPool
+
     check = {"check": AsyncConnectionPool.check_connection}
     return {
         **on_a_server(url),
