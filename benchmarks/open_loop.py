@@ -34,6 +34,7 @@ class Times:
 
 FIXED = Times("fixed 50 ms", lambda _: 0.05, 0.05)
 MIXED = Times("mixed 10-140 ms", lambda random: random.uniform(0.01, 0.14), 0.075)
+LONG = Times("fixed 250 ms", lambda _: 0.25, 0.25)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+from sqlalchemy import event
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool
@@ -29,6 +30,7 @@ STOCK_PING = "stock + pre_ping"
 ASYNCPG = "asyncpg.Pool"
 PSYCOPG = "psycopg_pool"
 PSYCOPG_CHECK = "psycopg_pool + check"
+TYPED_PSYCOPG = "TypedPool, psycopg"
 
 # SQLAlchemy's pools, by the options that make them: TypedPool and the stock one with defaults.
 TYPED_OPTIONS: dict[str, Any] = {"poolclass": TypedPool}
@@ -138,6 +140,25 @@ async def open_psycopg(url: URL, options: dict[str, Any], sizes: Sizes) -> OpenP
     )
     await raw.open(wait=True)
     return OpenPool(raw.connection, raw.getconn, raw.putconn, raw.close, connects)
+
+
+async def open_typed_on_psycopg(url: URL, sizes: Sizes) -> OpenPool:
+    """TypedPool with SQLAlchemy's psycopg."""
+    connects = Connects()
+    engine = create_async_engine(
+        url.set(drivername="postgresql+psycopg"),
+        pool_size=sizes.core,
+        max_overflow=sizes.most - sizes.core,
+        **TYPED_OPTIONS,
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def connected(*arguments: object) -> None:
+        connects.attempts += 1
+
+    pool = OpenPool(engine.connect, engine.connect, AsyncConnection.close, engine.dispose, connects)
+    await warm(pool, sizes.warm)
+    return pool
 
 
 def on_a_server(url: URL) -> dict[str, Opener]:
