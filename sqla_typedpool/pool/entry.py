@@ -40,6 +40,9 @@ class EntryOwner(Protocol):
         :param abort: send nothing more to the server.
         """
 
+    def borrower_gave_up(self, entry: PoolEntry) -> None:
+        """A statement ended because its task was cancelled, also by the ``timeout=`` of a call."""
+
     def statement_cancelled(self, entry: PoolEntry) -> None:
         """A statement was cancelled, or left, that may still run on the server."""
 
@@ -71,6 +74,9 @@ class PoolEntry(HookedRecord):
     # Noted with the site: the task may not exist when it is needed.
     task_name: str | None = None
     is_leak_reported = False
+    # The latest checkout of it that had to wait: when it got the connection, and the seconds that
+    # it had waited. It is the present one if the first equals ``checked_out_at``.
+    latest_wait: tuple[float, float] | None = None
 
     # its connection
     condition = Condition.GOOD
@@ -195,7 +201,10 @@ class PoolEntry(HookedRecord):
         application has called ``invalidate()``, and this waits a moment for the close.
         """
         has_unread_rows = isinstance(error, UnreadRows)
-        may_run_on = has_unread_rows or isinstance(error, asyncio.CancelledError)
+        is_cancelled = isinstance(error, asyncio.CancelledError)
+        if is_cancelled:
+            self.owner.borrower_gave_up(self)
+        may_run_on = has_unread_rows or is_cancelled
         if may_run_on and self.server_session is not None:
             self.owner.statement_cancelled(self)
         self.owner.terminate(self, connection, wait=error is None, abort=has_unread_rows)

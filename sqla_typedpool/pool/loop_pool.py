@@ -34,6 +34,7 @@ from sqla_typedpool.pool.entry import Condition, PoolEntry
 from sqla_typedpool.pool.killing import StatementKiller
 from sqla_typedpool.pool.labels import current_label
 from sqla_typedpool.pool.log import LogEvent
+from sqla_typedpool.pool.overload import ServiceOrder
 from sqla_typedpool.pool.reports import CLOSED, Reports, UnservedCheckout, holder_of
 from sqla_typedpool.pool.shared import Shared
 from sqla_typedpool.pool.slots import Slots
@@ -101,6 +102,7 @@ class LoopPool:
             *(shared, self.slots, self.entries, self.policy, clock, self.counters),
             lambda: self.connector.next_attempt_in,
         )
+        self.order = ServiceOrder()
         self.queue = WaitQueue(self.slots, loop, clock, self._expired)
         # a longer limit in connect_args wins
         limit = max(shared.options.pool_connect_timeout, shared.backend.connect_timeout)
@@ -241,6 +243,7 @@ class LoopPool:
         if self.records_sites:
             self._note_site(entry)
         self.counters.wait_time.add(now - waiter.since)
+        entry.latest_wait = now, now - waiter.since
         slow = self.shared.options.pool_slow_checkout
         if slow is not None and now - waiter.since > slow:
             self.reports.slow_checkout(entry, waiter.work_before, waiter.since, slow)
@@ -683,6 +686,13 @@ class LoopPool:
     def close_foreign(self, connection: Any, mode: CloseMode) -> None:
         """Close a connection that is not the pool's any more."""
         self._closing_job(_nothing, CLOSE_TIMEOUT).close_connection(connection, mode)
+
+    def borrower_gave_up(self, entry: PoolEntry) -> None:
+        """A statement ended because its task was cancelled: it counts if that task had waited."""
+        since, wait = entry.checked_out_at, entry.latest_wait
+        if since is not None and wait is not None and wait[0] == since:
+            now = self.clock()
+            self.order.borrower_gave_up(wait[1], now - since, now)
 
     def statement_cancelled(self, entry: PoolEntry) -> None:
         """End on the server what may still run there."""

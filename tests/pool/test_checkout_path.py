@@ -107,9 +107,10 @@ async def warm_checkout(folder: Path) -> Calls:
 def test_a_cold_checkout_goes_through_few_files(tmp_path: Path) -> None:
     calls = asyncio.run(cold_checkout(tmp_path))
     assert "pool/pool.py" in calls.files
-    # with the driver and the dialect, for the probe that reads the state of the transaction
-    assert len(calls.files) <= 17, str(calls)
-    assert calls.changes <= 68, str(calls)
+    # with the driver and the dialect, for the probe that reads the state of the transaction, and
+    # with the order of service of a new event loop
+    assert len(calls.files) <= 18, str(calls)
+    assert calls.changes <= 72, str(calls)
 
 
 def test_a_warm_checkout_and_its_return_go_through_five_files_at_most(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ class Owner:
         self.terminated: list[tuple[Any, bool]] = []
         self.returned: list[PoolEntry] = []
         self.cancelled: list[PoolEntry] = []
+        self.gave_up: list[PoolEntry] = []
 
     def checkin(self, entry: PoolEntry) -> None:
         self.returned.append(entry)
@@ -49,6 +50,9 @@ class Owner:
     ) -> None:
         assert entry.dbapi_connection is None, "the entry has forgotten it"
         self.terminated.append((connection, wait))
+
+    def borrower_gave_up(self, entry: PoolEntry) -> None:
+        self.gave_up.append(entry)
 
     def statement_cancelled(self, entry: PoolEntry) -> None:
         self.cancelled.append(entry)
@@ -176,6 +180,13 @@ def test_only_a_cancelled_statement_of_a_known_session_is_ended_on_the_server() 
             entry.invalidate(error)
             is_expected = session is not None and isinstance(error, asyncio.CancelledError)
             assert bool(owner.cancelled) == is_expected
+
+
+def test_a_borrower_has_given_up_only_if_its_statement_was_cancelled() -> None:
+    for error in (asyncio.CancelledError(), GeneratorExit(), Interruption(), LookupError(), None):
+        entry, owner = connected()
+        entry.invalidate(error)
+        assert bool(owner.gave_up) == isinstance(error, asyncio.CancelledError)
 
 
 class Interruption(BaseException):
