@@ -144,7 +144,7 @@ def _look_at(pool: LoopPool, entry: PoolEntry, now: float) -> None:
     if not pool.slots.reserve(entry):
         return  # closing another one has served it to a waiter
     if reason is None:
-        pool.start_validation(entry)
+        pool.validator.start(entry)
     else:
         is_dead = reason is CloseReason.DEAD
         pool.close_entry(entry, reason, CloseMode.ABORT if is_dead else CloseMode.GRACEFUL)

@@ -1,4 +1,4 @@
-"""The pool of one event loop: every change of state is made here.
+"""The pool of one event loop: checkout, return, and which waiter gets a connection.
 
 A checkout: ``try_checkout`` takes an idle connection that needs no round trip; else
 ``acquire`` joins the queue, ``serve_waiters`` starts a ping or a connect, and the
@@ -12,21 +12,18 @@ import asyncio
 import logging
 import random
 from asyncio import current_task
-from collections.abc import Callable, Coroutine
-from contextvars import Context
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from sqla_typedpool._asyncio.tasks import BackgroundTasks, error_of
-from sqla_typedpool._asyncio.timers import Deadline, call_in_loop, clock_of, running_loop
+from sqla_typedpool._asyncio.tasks import BackgroundTasks
+from sqla_typedpool._asyncio.timers import call_in_loop, clock_of, running_loop
 from sqla_typedpool._sqlalchemy.greenlets import await_only, in_greenlet
-from sqla_typedpool.errors import Holder, PoolTimeout
+from sqla_typedpool.errors import Holder
 from sqla_typedpool.pool.backend import CloseMode
-from sqla_typedpool.pool.call_limits import call_limit
 from sqla_typedpool.pool.call_sites import call_site
 from sqla_typedpool.pool.closing import CLOSE_TIMEOUT, ClosingJob
 from sqla_typedpool.pool.connect_policy import ConnectPolicy
-from sqla_typedpool.pool.connecting import connect
 from sqla_typedpool.pool.connector import Connector
 from sqla_typedpool.pool.drivers.base import Probe
 from sqla_typedpool.pool.drivers.sqlite_storage import IN_MEMORY, Storage, single_connection_error
@@ -35,16 +32,13 @@ from sqla_typedpool.pool.killing import StatementKiller
 from sqla_typedpool.pool.labels import current_label
 from sqla_typedpool.pool.log import LogEvent
 from sqla_typedpool.pool.overload import ServiceOrder
-from sqla_typedpool.pool.reports import CLOSED, Reports, UnservedCheckout, holder_of
+from sqla_typedpool.pool.reconnecting import Reconnector
+from sqla_typedpool.pool.reports import CLOSED, Reports, holder_of
 from sqla_typedpool.pool.shared import Shared
 from sqla_typedpool.pool.slots import Slots
 from sqla_typedpool.pool.stats import CloseReason, Counters
-from sqla_typedpool.pool.validating import (
-    Validation,
-    end_transaction,
-    query_server_mode,
-    validate,
-)
+from sqla_typedpool.pool.unserved import UnservedCheckouts
+from sqla_typedpool.pool.validator import Validator
 from sqla_typedpool.pool.waiting import Waiter, WaitQueue
 
 _NEVER = float("inf")
@@ -103,15 +97,19 @@ class LoopPool:
             lambda: self.connector.next_attempt_in,
         )
         self.order = ServiceOrder()
-        self.queue = WaitQueue(self.slots, loop, clock, self._expired)
+        self._unserved = UnservedCheckouts(
+            *(loop, self.slots, self.counters, self.reports),
+            lambda: self.connector.is_retrying,
+        )
+        self.queue = WaitQueue(self.slots, loop, clock, self._unserved.expired)
         # a longer limit in connect_args wins
         limit = max(shared.options.pool_connect_timeout, shared.backend.connect_timeout)
         self.connector = Connector(self, self.policy, shared, self.tasks, clock, limit)
         self._killer: StatementKiller | None = None
-        # Being validated, but waiters do not count on them: a ping may not be answered, and a
-        # rollback has the time of ``pool_reset_timeout``.
-        self._likely_dead: set[PoolEntry] = set()
-        self._rolling_back: set[PoolEntry] = set()
+        self.validator = Validator(self, shared, self.tasks, clock, self.counters, self.reports)
+        self._reconnector = Reconnector(
+            *(self, self.connector, self._unserved, shared, self.tasks, clock)
+        )
         # When a connection was last found dead; 0 = never.
         self.disconnected_at = 0.0
         self._is_serving = self._serve_again = False
@@ -151,7 +149,7 @@ class LoopPool:
             if result == Probe.DEAD:
                 self.close_entry(entry, CloseReason.DEAD, CloseMode.ABORT)
             else:
-                self.start_validation(entry)
+                self.validator.start(entry)
 
     async def acquire(self) -> PoolEntry:
         """Wait for a connection: a return, a connect or a ping, whichever comes first.
@@ -195,7 +193,7 @@ class LoopPool:
             return Waiter(self.loop, self.slots, now, now + timeout)
         # do not queue; but a free slot may still connect
         if len(self.slots.waiters) >= self.slots.limits.max_total - self.slots.in_use:
-            raise self._timeout_error(self._own_checkout("queueing", now))
+            raise self._unserved.timed_out(self._unserved.of_current_task("queueing", now))
         return Waiter(self.loop, self.slots, now, now + self.connector.connect_timeout)
 
     def _refuse_if_saturated(self) -> None:
@@ -219,13 +217,13 @@ class LoopPool:
         elif evicted:  # by the application, meanwhile
             self.release(entry)
         else:
-            self.start_validation(entry)
+            self.validator.start(entry)
         return False
 
     def _withdraw(self, waiter: Waiter, error: BaseException) -> None:
         """Remove the waiter. If it was just assigned an entry, release that one."""
         if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
-            self._note_cancelled(self._unserved(waiter))
+            self._unserved.cancelled(self._unserved.of_waiter(waiter))
         self.slots.dequeue(waiter)
         future = waiter.future
         if not future.done() or future.cancelled():
@@ -309,13 +307,13 @@ class LoopPool:
             self._keep_empty(entry)
             self.serve_waiters()
         elif is_dirty and entry.evicted is None and self.shared.backend.ends_transactions:
-            self._roll_back(entry)
+            self.validator.roll_back(entry)
         else:
-            self._check_or_release(entry)
+            self.check_or_release(entry)
 
-    def _check_or_release(self, entry: PoolEntry, *, validated: bool = False) -> None:
+    def check_or_release(self, entry: PoolEntry, *, validated: bool = False) -> None:
         if entry.condition is Condition.READ_ONLY:
-            self._start_job(entry, self._check_read_only(entry))
+            self.validator.check_server(entry)
         else:
             self.release(entry, validated=validated)
 
@@ -343,7 +341,7 @@ class LoopPool:
                 or self.shared.backend.storage in IN_MEMORY
             )
             if not validated and (entry.condition is Condition.SUSPECT or not is_trusted):
-                self.start_validation(entry)
+                self.validator.start(entry)
                 return
             if not slots.assign(entry):  # all waiters were cancelled meanwhile: decide again
                 self.release(entry, validated=validated)
@@ -393,49 +391,15 @@ class LoopPool:
             self.slots.reserve(entry)
             self.release(entry)
 
-    def _expired(self, waiter: Waiter) -> PoolTimeout:
-        return self._timeout_error(self._unserved(waiter))
-
-    def _unserved(self, waiter: Waiter) -> UnservedCheckout:
-        stage = self._stage_of(waiter)
-        return UnservedCheckout(stage, waiter.since, waiter.task, waiter.call)
-
-    def _own_checkout(self, stage: str, since: float) -> UnservedCheckout:
-        """The checkout of the current task, which is not in the queue."""
-        task = current_task(self.loop)
-        return UnservedCheckout(stage, since, task, call_limit.get(), is_queued=False)
-
-    def _timeout_error(self, checkout: UnservedCheckout) -> PoolTimeout:
-        self.counters.timeouts += 1
-        return self.reports.timeout_error(checkout)
-
-    def _note_cancelled(self, checkout: UnservedCheckout) -> None:
-        """Its task was cancelled, perhaps because the ``timeout=`` of its call has ended."""
-        if checkout.call is not None and checkout.call.is_expired:
-            self.counters.timeouts += 1
-            self.reports.leave_report(checkout, checkout.call)
-        else:
-            self.counters.cancelled += 1
-
-    def _stage_of(self, waiter: Waiter) -> str:
-        """What this waiter is waiting for just now."""
-        slots = self.slots
-        position = slots.position_of(waiter, slots.validating + slots.opening)
-        if position < slots.validating:
-            return "validating"
-        if position < slots.validating + slots.opening or self.connector.is_retrying:
-            return "connecting"
-        return "queueing"
-
     # ------------------------------------------------- called by the connector
 
     def unserved(self) -> int:
-        uncertain = len(self._likely_dead) + len(self._rolling_back)
+        uncertain = len(self.validator.likely_dead) + len(self.validator.rolling_back)
         return len(self.slots.waiters) - (self.slots.validating - uncertain)
 
     def working(self) -> int:
         slots = self.slots
-        return slots.total - slots.opening - slots.closing - len(self._likely_dead)
+        return slots.total - slots.opening - slots.closing - len(self.validator.likely_dead)
 
     def missing(self) -> int:
         if not self.shared.options.pool_min_size or self.is_disposed or self.refusal is not None:
@@ -510,125 +474,6 @@ class LoopPool:
         for entry in self.entries:
             entry.expires_at = min(entry.expires_at, self.clock() + self._lifetime())
 
-    # ---------------------------------------------------------------- validating
-
-    def start_validation(self, entry: PoolEntry, *, is_likely_dead: bool = False) -> None:
-        """reserved -> validating: ping it in the background.
-
-        If a transaction was begun in it since its return, that one is rolled back instead.
-
-        :param is_likely_dead: waiters should not count on it.
-        """
-        if self.shared.backend.ends_transactions and entry.in_transaction():
-            self._roll_back(entry)
-            self._note_dirty(None)
-            return
-        if is_likely_dead:
-            self._likely_dead.add(entry)
-        self._start_job(entry, validate(entry, self.shared.backend))
-
-    def _start_job(self, entry: PoolEntry, job: Coroutine[Any, Any, Validation]) -> None:
-        self.slots.start_validating()
-        on_done = partial(self._validated, entry, self.queue.joined)
-        self.tasks.spawn(job, "ping", on_done=on_done)
-
-    async def _check_read_only(self, entry: PoolEntry) -> Validation:
-        """Query its server, and replace connections opened before it became read-only."""
-        result, mode = await query_server_mode(entry, self.shared.backend)
-        if result is Validation.ALIVE:
-            is_older = self.shared.backend.opened_before_change(entry, mode)
-            if is_older is not None:
-                self.reports.failover(mode, entry.server_mode)
-                self.shared.evict_everywhere(is_older)
-        return result
-
-    def _validated(self, entry: PoolEntry, joined: int, task: asyncio.Task[Validation]) -> None:
-        """validating -> reserved -> wherever it belongs.
-
-        :param joined: how many waiters had joined the queue when the ping began.
-        """
-        if self._job_was_cancelled(entry, task):
-            return
-        self.counters.pings += 1
-        error = task.exception()
-        result = task.result() if error is None else Validation.DEAD
-        if result is Validation.ALIVE and entry.dbapi_connection is not None:
-            entry.mark_validated(self.clock())
-            self.release(entry, validated=True)
-        else:
-            self._validation_failed(entry, result, error, joined)
-        self.serve_waiters()
-
-    def _job_was_cancelled(self, entry: PoolEntry, task: asyncio.Task[Validation]) -> bool:
-        """validating -> reserved; and closed if the job was cancelled: the loop is ending."""
-        self.slots.validated()
-        self._likely_dead.discard(entry)
-        self._rolling_back.discard(entry)
-        if not task.cancelled():
-            return False
-        self.close_entry(entry, CloseReason.LOOP, CloseMode.ABORT)
-        self.loop.call_soon(self.serve_waiters, context=Context())
-        return True
-
-    def _validation_failed(
-        self, entry: PoolEntry, result: Validation, error: BaseException | None, joined: int
-    ) -> None:
-        self.counters.failed_pings += 1
-        if error is not None:  # it is not a disconnect
-            self.queue.fail_oldest(error, joined)
-        else:  # before the close: it serves waiters, from idle entries too
-            self.revalidate_all(is_silent=result is Validation.SILENT)
-        self.close_entry(entry, CloseReason.PING, CloseMode.ABORT)
-
-    def revalidate_all(self, *, is_silent: bool = False) -> None:
-        """A connection was found dead: ping the others before they are used again.
-
-        One failure does not replace the healthy ones. Idle ones are pinged now, all at
-        once, each with its limit.
-
-        :param is_silent: it did not answer at all, and neither may the others: waiters
-            should not count on them.
-        """
-        if not self.shared.backend.driver.needs_ping:
-            return
-        self.disconnected_at = self.clock()  # what is in use is pinged after its return
-        for entry in list(self.slots.idle):
-            if self.slots.reserve(entry):
-                self.start_validation(entry, is_likely_dead=is_silent)
-
-    # ------------------------------------------------------------- rolling back
-
-    def _roll_back(self, entry: PoolEntry) -> None:
-        """reserved -> validating: end its transaction in the background."""
-        self._rolling_back.add(entry)
-        limit = self.shared.options.pool_reset_timeout
-        job = end_transaction(entry, self.shared.backend, limit)
-        self.slots.start_validating()
-        self.tasks.spawn(job, "rollback", on_done=partial(self._rolled_back, entry))
-
-    def _rolled_back(self, entry: PoolEntry, task: asyncio.Task[Validation]) -> None:
-        """validating -> reserved -> wherever it belongs."""
-        if self._job_was_cancelled(entry, task):
-            return
-        result = task.result() if task.exception() is None else Validation.IN_TRANSACTION
-        if result is Validation.ALIVE and entry.dbapi_connection is not None:
-            entry.commit_failed = False
-            if entry.condition is not Condition.READ_ONLY:
-                entry.mark_validated(self.clock())
-            self._check_or_release(entry, validated=True)
-        else:
-            self._rollback_failed(entry, result)
-        self.serve_waiters()
-
-    def _rollback_failed(self, entry: PoolEntry, result: Validation) -> None:
-        is_silent, in_memory = result is Validation.SILENT, self.shared.backend.storage in IN_MEMORY
-        if is_silent and in_memory and entry.evicted is None:
-            self._roll_back(entry)  # its thread is busy, and closing it would lose the database
-            return
-        if result in (Validation.DEAD, Validation.SILENT):  # before the close: it serves waiters
-            self.revalidate_all(is_silent=is_silent)
-        self.close_entry(entry, CloseReason.TRANSACTION, CloseMode.ABORT)
-
     # ------------------------------------------------------------------- closing
 
     def close_entry(
@@ -700,68 +545,12 @@ class LoopPool:
             self._killer = StatementKiller(self.shared.backend, self.tasks, self, self.shared.log)
         self._killer.kill(entry)
 
-    # ---------------------------------------------------------------- reconnecting
-
     def reconnect(self, entry: PoolEntry) -> Any:
         """Open a connection in a checked-out entry, whose own a listener has rejected.
 
-        The borrower waits for it, within its one deadline; the work is done in a task of
-        the pool, as for every connect.
-
         :raises PoolTimeout: the deadline of the checkout has passed.
         """
-        return await_only(self._reconnect(entry))
-
-    async def _reconnect(self, entry: PoolEntry) -> Any:
-        self.untrack(entry, CloseReason.INVALIDATED)
-        started, generation = self.clock(), self.connector.generation
-        in_thread = self.shared.backend.driver.connects_in_thread
-        task = self.tasks.spawn(self._open_again(entry), "reconnect", error_of, in_thread=in_thread)
-        entry.is_reusable = False  # until it is connected
-        try:
-            await asyncio.wait({task}, timeout=self._time_left(entry, started))
-        except asyncio.CancelledError:
-            self._note_cancelled(self._own_checkout("connecting", started))
-            raise
-        finally:
-            if not task.done():
-                # not used, even if the reconnect succeeds
-                entry.evict(CloseReason.INVALIDATED)
-                self.slots.start_opening()
-                task.add_done_callback(partial(self._reconnected_late, entry), context=Context())
-                task.cancel()
-        if not task.done():
-            raise self._timeout_error(self._own_checkout("connecting", started))
-        entry.is_reusable = True
-        if task.exception() is not None:
-            self.counters.connect_failures += 1
-        task.result()
-        self.track(entry, self.clock())
-        if generation != self.connector.generation:
-            entry.evict(self.ends_as)
-        self.counters.connect_time.add(self.clock() - started)
-        return entry.dbapi_connection
-
-    async def _open_again(self, entry: PoolEntry) -> None:
-        # the server may accept one connection only
-        while self.slots.total > self.slots.limits.max_total and self.slots.closing:
-            await self.tasks.wait_closed(self.shared.options.pool_reset_timeout)
-            await asyncio.sleep(0)
-        deadline = Deadline(self.loop, self.connector.connect_timeout)
-        await connect(entry, self.shared.backend, self.shared.first_connect, deadline)
-
-    def _time_left(self, entry: PoolEntry, now: float) -> float:
-        """What is left of the deadline of this entry's checkout, in seconds."""
-        timeout, limit = self.shared.timeout, self.connector.connect_timeout
-        if timeout is None or timeout <= 0:
-            return limit
-        spent = now - (entry.checked_out_at if entry.checked_out_at is not None else now)
-        return min(limit, max(0.0, timeout - spent))
-
-    def _reconnected_late(self, entry: PoolEntry, task: asyncio.Task[None]) -> None:
-        """Close a reconnect whose borrower no longer waits."""
-        self.opening_failed(entry)
-        self.serve_waiters()
+        return await_only(self._reconnector.reconnect(entry))
 
     # ---------------------------------------------------------------- for others
 

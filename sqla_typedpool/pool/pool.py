@@ -421,7 +421,7 @@ class TypedPool(QueuePoolApi):
         if isinstance(exception, exc.InvalidatePoolError):
             self.retire_all()
         else:
-            self.loops.broadcast(LoopPool.revalidate_all)
+            self.loops.broadcast(lambda part: part.validator.revalidate_all())
         invalidate_pool(self, connection, exception, _checkin)
 
     def recreate(self) -> TypedPool:

@@ -367,7 +367,7 @@ async def a_full_pool_with_a_short_ping() -> None:
     fairy = await borrow(pool)
     task = asyncio.ensure_future(use(pool))
     await asyncio.sleep(4)
-    loop_pool(pool).revalidate_all()
+    loop_pool(pool).validator.revalidate_all()
     await give_back(fairy)
     await task
 

@@ -65,14 +65,15 @@ LAYERS_IN_POOL = {
     **dict.fromkeys(("connect_policy", "waiting"), 3),
     "shared": 4,
     **dict.fromkeys(("reports", "outage_log"), 5),
-    "connector": 6,
-    "loop_pool": 7,
-    **dict.fromkeys(("housekeeper", "shutdown"), 8),
-    "loops": 9,
-    "forking": 10,
-    "pool": 11,
-    "plugin": 12,
-    "__init__": 13,
+    **dict.fromkeys(("connector", "unserved", "validator"), 6),
+    "reconnecting": 7,
+    "loop_pool": 8,
+    **dict.fromkeys(("housekeeper", "shutdown"), 9),
+    "loops": 10,
+    "forking": 11,
+    "pool": 12,
+    "plugin": 13,
+    "__init__": 14,
 }
 
 
@@ -321,7 +322,7 @@ def test_an_import_that_follows_the_rules_is_allowed(
         (
             "pool/closing.py",
             "from sqla_typedpool.pool.loop_pool import LoopPool",
-            "closing (layer 3 of pool) imports loop_pool (layer 7 of pool)",
+            "closing (layer 3 of pool) imports loop_pool (layer 8 of pool)",
         ),
         (
             "pool/slots.py",
@@ -346,7 +347,7 @@ def test_an_import_that_follows_the_rules_is_allowed(
         (
             "pool/pool.py",
             "import sqla_typedpool.pool.plugin",
-            "pool (layer 11 of pool) imports plugin (layer 12 of pool)",
+            "pool (layer 12 of pool) imports plugin (layer 13 of pool)",
         ),
         ("pool/plugin.py", "from sqla_typedpool.pool import TypedPool", "imports __init__"),
         ("pool/plugin.py", "from sqla_typedpool import pool", "imports __init__"),
