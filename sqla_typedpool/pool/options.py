@@ -97,6 +97,16 @@ def _seconds_or_less(value: Any) -> float:
     return float(_number(value))  # <= 0 has a meaning: do not queue
 
 
+def _one_of(*allowed: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        text = value.strip().lower() if isinstance(value, str) else value
+        if text not in allowed:
+            raise _InvalidValue(f"must be {' or '.join(map(repr, allowed))}")
+        return str(text)
+
+    return read
+
+
 def _name(value: Any) -> str | None:
     if value is None:
         return None
@@ -154,6 +164,11 @@ class PoolOptions:
     """The bound on the rollback of a return, a resetting commit, a graceful close."""
     pool_max_waiting: int | None = _option(None, _optional(_whole(0)))
     """More waiters than this: ``PoolSaturated`` at once."""
+    pool_overload: str = _option("adaptive", _one_of("adaptive", "fifo"))
+    """``adaptive`` = the newest waiter is served first while many callers give up.
+    ``fifo`` = always the oldest."""
+    pool_shed_after: float | None = _option(None, _optional(_seconds()))
+    """While the oldest waiter is older than this for two seconds, the oldest are refused."""
     pool_keepalive: float | None = _option(None, _optional(_seconds()))
     """Ping idle connections this often."""
     pool_slow_checkout: float | None = _option(2.0, _optional(_seconds(above_zero=False)))
@@ -219,6 +234,7 @@ def read_options(
     if str(given.get("pool_size")).strip() == "0":  # no limit: max_overflow has no meaning
         given = {name: value for name, value in given.items() if name != "max_overflow"}
     values, faults = read_values(given)
+    faults += _derive_overload(values)
     values.setdefault("pool_reset_timeout", reset_timeout)
     values.pop("pre_ping", None)  # accepted: connections are validated in any case
     recycle = values.pop("recycle", None)
@@ -263,6 +279,20 @@ def read_values(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         except _InvalidValue as invalid:
             faults.append(f"{_PUBLIC_NAMES.get(name, name)}={value!r} {invalid}")
     return values, faults
+
+
+def _derive_overload(values: dict[str, Any]) -> list[str]:
+    """``pool_shed_after`` implies the order "fifo".
+
+    :return: one message if another order was given.
+    """
+    seconds = values.get("pool_shed_after")
+    if seconds is None or values.setdefault("pool_overload", "fifo") == "fifo":
+        return []
+    return [
+        f"pool_shed_after={seconds:g} refuses the oldest waiters, and pool_overload="
+        f"{values['pool_overload']!r} serves the newest first: give one of them"
+    ]
 
 
 def _contradictions(options: PoolOptions) -> list[str]:

@@ -99,6 +99,10 @@ class TypedPool(QueuePoolApi):
         commit, a graceful close (5; MySQL and MariaDB 60).
     :param pool_max_waiting: if so many wait already, a caller who would have to wait is
         refused at once (None).
+    :param pool_overload: which waiter is served next while many callers give up before they
+        are served: the newest ("adaptive"), or the oldest as always ("fifo").
+    :param pool_shed_after: if the oldest waiter has waited longer than this, for two seconds,
+        the oldest are refused (None). It implies ``pool_overload="fifo"``.
     :param pool_keepalive: ping idle connections this often (None).
     :param pool_slow_checkout: a checkout slower than this is logged (2).
     :param pool_leak_threshold: a connection out for longer is reported with its
@@ -151,6 +155,8 @@ class TypedPool(QueuePoolApi):
         pool_connect_retry: float = UNSET,
         pool_reset_timeout: float = UNSET,
         pool_max_waiting: int | None = UNSET,
+        pool_overload: str = UNSET,
+        pool_shed_after: float | None = UNSET,
         pool_keepalive: float | None = UNSET,
         pool_slow_checkout: float | None = UNSET,
         pool_leak_threshold: float | None = UNSET,

@@ -37,6 +37,8 @@ def test_the_defaults_are_the_documented_ones() -> None:
         pool_connect_retry=5.0,
         pool_reset_timeout=5.0,
         pool_max_waiting=None,
+        pool_overload="adaptive",
+        pool_shed_after=None,
         pool_keepalive=None,
         pool_slow_checkout=2.0,
         pool_leak_threshold=None,
@@ -85,6 +87,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"pool_reset_timeout": None}, "pool_reset_timeout=None"),
     ({"pool_max_waiting": -1}, "pool_max_waiting=-1"),
     ({"pool_max_waiting": 2.5}, "pool_max_waiting=2.5"),
+    ({"pool_overload": "lifo"}, "pool_overload='lifo' must be 'adaptive' or 'fifo'"),
+    ({"pool_overload": None}, "pool_overload=None"),
+    ({"pool_shed_after": 0}, "pool_shed_after=0"),
+    ({"pool_shed_after": True}, "pool_shed_after=True"),
+    ({"pool_shed_after": 1, "pool_overload": "adaptive"}, "pool_shed_after=1 refuses the oldest"),
     ({"pool_keepalive": 0}, "pool_keepalive=0"),
     ({"pool_slow_checkout": -1}, "pool_slow_checkout=-1"),
     ({"pool_leak_threshold": 0}, "pool_leak_threshold=0"),
@@ -103,6 +110,13 @@ def test_a_wrong_value_is_an_error_that_names_it(options: dict[str, Any], named:
     assert named in str(caught.value)
     assert isinstance(caught.value, exc.ArgumentError)
     assert isinstance(caught.value, TypedPoolError)
+
+
+def test_shedding_implies_service_in_order() -> None:
+    assert pool_with(pool_shed_after=1).options.pool_overload == "fifo"
+    assert pool_with(pool_shed_after=None).options.pool_overload == "adaptive"
+    options = pool_with(pool_shed_after=1, pool_overload="fifo").recreate().options
+    assert (options.pool_shed_after, options.pool_overload) == (1, "fifo")
 
 
 def test_one_error_names_all_wrong_values() -> None:
@@ -261,6 +275,8 @@ def test_create_async_engine_passes_every_option(tmp_path: Path) -> None:
         pool_connect_retry=1,
         pool_reset_timeout=2,
         pool_max_waiting=100,
+        pool_overload="FIFO",
+        pool_shed_after=0.5,
         pool_keepalive=30,
         pool_slow_checkout=None,
         pool_leak_threshold=60,
@@ -278,6 +294,8 @@ def test_create_async_engine_passes_every_option(tmp_path: Path) -> None:
         pool_connect_retry=1,
         pool_reset_timeout=2,
         pool_max_waiting=100,
+        pool_overload="fifo",
+        pool_shed_after=0.5,
         pool_keepalive=30,
         pool_slow_checkout=None,
         pool_leak_threshold=60,

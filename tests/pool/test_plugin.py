@@ -34,6 +34,7 @@ def test_options_are_read_from_the_url_and_converted() -> None:
         "&pool_size=3&max_overflow=0&pool_timeout=2.5&pool_use_lifo=false&pool_min_size=2"
         "&pool_idle_timeout=none&pool_keepalive=30&pool_recycle=60&pool_pre_ping=true"
         "&pool_reset_on_return=commit&pool_logging_name=mine&pool_max_waiting=7"
+        "&pool_overload=fifo&pool_shed_after=0.5"
     )
     pool = TypedPool.of(engine)
     options = pool.options
@@ -41,6 +42,7 @@ def test_options_are_read_from_the_url_and_converted() -> None:
     assert (options.use_lifo, options.pool_min_size, options.pool_idle_timeout) == (False, 2, None)
     assert (options.pool_keepalive, options.pool_max_lifetime) == (30, 60)
     assert options.pool_max_waiting == 7
+    assert (options.pool_overload, options.pool_shed_after) == ("fifo", 0.5)
     assert pool._reset_on_return.name == "reset_commit"
     assert pool.logging_name == "mine"
 

@@ -209,6 +209,8 @@ def test_recreate_keeps_every_option_and_every_later_assignment() -> None:
         pool_connect_retry=15,
         pool_reset_timeout=16,
         pool_max_waiting=17,
+        pool_overload="fifo",
+        pool_shed_after=21,
         pool_keepalive=18,
         pool_slow_checkout=19,
         pool_leak_threshold=20,
