@@ -165,7 +165,8 @@ class PoolTimeout(TypedPoolError, exc.TimeoutError):
 
 
 class PoolSaturated(TypedPoolError, exc.TimeoutError):
-    """More callers are waiting than ``pool_max_waiting`` allows. Raised without waiting.
+    """The pool refuses a caller, because too many wait (``pool_max_waiting``: raised without
+    waiting) or because they wait too long (``pool_shed_after``).
 
     Nothing has been sent to the database, so the work may be tried again.
     """

@@ -234,7 +234,7 @@ class Connector:
 
     def _failed_checkouts(self) -> int:
         counters = self.demand.counters
-        return self._refused + counters.timeouts + counters.saturated
+        return self._refused + counters.timeouts + counters.saturated + counters.shed
 
     def _write_due_line(self, now: float) -> None:
         waiting, working = len(self.demand.slots.waiters), self.demand.working()

@@ -109,6 +109,7 @@ class Housekeeper:
     def tick(self, pool: LoopPool, now: float) -> None:
         """Do all the work of one tick."""
         pool.counters.sort_uses()
+        pool.overload.tick(now)
         for entry in list(pool.entries):
             entry.hold_task_weakly()
         _report_leaks(pool, now)

@@ -39,6 +39,9 @@ class LogEvent(Enum):
     # A connection was returned inside a transaction.
     DIRTY_RETURN = "dirty_return"
     SLOW_CHECKOUT = "slow_checkout"
+    # An overload: callers give up before they are served.
+    OVERLOAD_BEGAN = "overload_began"
+    OVERLOAD_ENDED = "overload_ended"
     # The event loop.
     LOOP_BLOCKED = "loop_blocked"
     SEVERAL_LOOPS = "several_loops"

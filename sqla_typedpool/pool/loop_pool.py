@@ -31,7 +31,7 @@ from sqla_typedpool.pool.entry import Condition, PoolEntry
 from sqla_typedpool.pool.killing import StatementKiller
 from sqla_typedpool.pool.labels import current_label
 from sqla_typedpool.pool.log import LogEvent
-from sqla_typedpool.pool.overload import ServiceOrder
+from sqla_typedpool.pool.overload_control import OverloadControl
 from sqla_typedpool.pool.reconnecting import Reconnector
 from sqla_typedpool.pool.reports import CLOSED, Reports, holder_of
 from sqla_typedpool.pool.shared import Shared
@@ -96,12 +96,12 @@ class LoopPool:
             *(shared, self.slots, self.entries, self.policy, clock, self.counters),
             lambda: self.connector.next_attempt_in,
         )
-        self.order = ServiceOrder()
         self._unserved = UnservedCheckouts(
             *(loop, self.slots, self.counters, self.reports),
             lambda: self.connector.is_retrying,
         )
         self.queue = WaitQueue(self.slots, loop, clock, self._unserved.expired)
+        self.overload = OverloadControl(shared, self.queue, self.counters, self.reports)
         # a longer limit in connect_args wins
         limit = max(shared.options.pool_connect_timeout, shared.backend.connect_timeout)
         self.connector = Connector(self, self.policy, shared, self.tasks, clock, limit)
@@ -163,6 +163,7 @@ class LoopPool:
         if self.shared.log.name.is_released:
             self.shared.log.take_name()
         self.on_acquire()
+        self.overload.joins(waiter)
         self.queue.join(waiter)
         try:
             self.serve_waiters()
@@ -170,7 +171,7 @@ class LoopPool:
                 waiter.future = self.loop.create_future()
                 if self.refusal is not None:
                     raise self.shared.closed_error(self.refusal)
-                self.queue.join(waiter, first=True)
+                self.queue.join(waiter, first=not self.overload.serves_newest())
                 self.serve_waiters()
             self._note_checkout(entry, waiter)
         except BaseException as error:
@@ -224,6 +225,8 @@ class LoopPool:
         """Remove the waiter. If it was just assigned an entry, release that one."""
         if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
             self._unserved.cancelled(self._unserved.of_waiter(waiter))
+            if not isinstance(error, GeneratorExit):
+                self.overload.waiter_gave_up(waiter)
         self.slots.dequeue(waiter)
         future = waiter.future
         if not future.done() or future.cancelled():
@@ -325,7 +328,7 @@ class LoopPool:
             self.empty_entries.append(entry)
 
     def release(self, entry: PoolEntry, *, validated: bool = False) -> None:
-        """reserved -> the oldest waiter, a ping, idle, or closed.
+        """reserved -> a waiter, a ping, idle, or closed.
 
         :param validated: it was opened or has answered a ping a moment ago.
         """
@@ -343,7 +346,8 @@ class LoopPool:
             if not validated and (entry.condition is Condition.SUSPECT or not is_trusted):
                 self.validator.start(entry)
                 return
-            if not slots.assign(entry):  # all waiters were cancelled meanwhile: decide again
+            newest = self.overload.hand_over(now)
+            if not slots.assign(entry, newest=newest):  # all waiters were cancelled: decide again
                 self.release(entry, validated=validated)
             return
         if len(slots.idle) >= slots.max_idle:
@@ -533,11 +537,8 @@ class LoopPool:
         self._closing_job(_nothing, CLOSE_TIMEOUT).close_connection(connection, mode)
 
     def borrower_gave_up(self, entry: PoolEntry) -> None:
-        """A statement ended because its task was cancelled: it counts if that task had waited."""
-        since, wait = entry.checked_out_at, entry.latest_wait
-        if since is not None and wait is not None and wait[0] == since:
-            now = self.clock()
-            self.order.borrower_gave_up(wait[1], now - since, now)
+        """A statement ended because its task was cancelled, also by the ``timeout=`` of a call."""
+        self.overload.borrower_gave_up(entry)
 
     def statement_cancelled(self, entry: PoolEntry) -> None:
         """End on the server what may still run there."""

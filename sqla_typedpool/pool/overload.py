@@ -31,7 +31,7 @@ _QUIET = 0.7  # seconds without a give-up, at least, until an overload ends
 # A borrower counts if it has held its connection for less than so many times as long as it
 # had waited. Others were cancelled because their statement was slow, or for another reason.
 _HELD_PER_WAITED = 2.0
-_PATIENCE_WEIGHT = 1 / 16  # of the latest waiter in the average
+_PATIENCE_WEIGHT = 1 / 16  # of the latest caller in the average
 # During an overload one hand-over in so many goes to the oldest waiter, if it has waited so
 # many times as long as others do before they give up: it may have no deadline.
 _GUARD_TURNS = 4
@@ -47,7 +47,7 @@ class Overload:
     """A period in which the newest waiter is served first."""
 
     began_at: float
-    # Seconds after which waiters give up, on average.
+    # Seconds after which callers give up, on average.
     patience: float
     # Callers that have given up since it began.
     gave_up: int = 0
@@ -74,9 +74,7 @@ class ServiceOrder:
         self._is_adaptive = is_adaptive
         self._on_change = on_change
         self._current: Overload | None = None
-        # How many overloads have begun.
-        self.overloads = 0
-        # Seconds after which waiters give up, on average; 0 = none has.
+        # Seconds after which callers give up, on average; 0 = none has.
         self.patience = 0.0
         self._history = 0  # the latest bit is the lowest
         self._has_given_up = False  # a caller, since the latest bit
@@ -109,9 +107,7 @@ class ServiceOrder:
 
         A waiter that ``pool_timeout`` ends does not count: it has used no connection.
         """
-        weight = _PATIENCE_WEIGHT if self.patience else 1.0
-        self.patience += weight * (waited - self.patience)
-        self._note_give_up(now)
+        self._note_give_up(waited, now)
 
     def borrower_gave_up(self, waited: float, held: float, now: float) -> None:
         """A borrower was cancelled in the middle of a statement.
@@ -120,7 +116,7 @@ class ServiceOrder:
         :param held: how long it has held the connection, in seconds.
         """
         if held < _HELD_PER_WAITED * waited:
-            self._note_give_up(now)
+            self._note_give_up(waited + held, now)
 
     # ----------------------------------------------------------------------- state
 
@@ -139,9 +135,11 @@ class ServiceOrder:
 
     # --------------------------------------------------------------------- history
 
-    def _note_give_up(self, now: float) -> None:
+    def _note_give_up(self, age: float, now: float) -> None:
         if not self._is_adaptive:
             return
+        weight = _PATIENCE_WEIGHT if self.patience else 1.0
+        self.patience += weight * (age - self.patience)
         if not (self._has_given_up or self._history & _LATEST):
             self._first_give_up = now
         self._has_given_up = True
@@ -154,7 +152,6 @@ class ServiceOrder:
         self._history = (self._history << 1 | bit) & _HISTORY
         if self._current is None:
             if bit and self._is_sustained():
-                self.overloads += 1
                 self._current = Overload(now, self.patience)
                 self._on_change(self._current)
         elif not self._history & _LATEST and self._is_quiet(now):
@@ -190,7 +187,7 @@ class Shedding:
     """
 
     def __init__(self, limit: float) -> None:
-        self._limit = limit
+        self.limit = limit
         self.is_shedding = False
         self._long_since: float | None = None  # None = the queue is short
         self._last_long = 0.0
@@ -206,7 +203,7 @@ class Shedding:
 
         :param oldest_age: how long the oldest has waited, in seconds.
         """
-        if oldest_age >= self._limit:
+        if oldest_age >= self.limit:
             self._note_long(now)
         else:
             self._note_short(now)
@@ -220,7 +217,7 @@ class Shedding:
         :param oldest_age: how long the oldest has waited, in seconds.
         :param waiting: the number of waiters.
         """
-        is_old = self.is_shedding and oldest_age >= self._limit
+        is_old = self.is_shedding and oldest_age >= self.limit
         if not is_old or waiting < 2 or self._credit < 1.0:
             return False
         self._credit -= 1.0

@@ -15,6 +15,7 @@ from sqla_typedpool.pool.call_sites import site_of_task
 from sqla_typedpool.pool.connect_policy import ConnectPolicy
 from sqla_typedpool.pool.entry import PoolEntry
 from sqla_typedpool.pool.log import LogEvent
+from sqla_typedpool.pool.overload import Overload
 from sqla_typedpool.pool.shared import Shared
 from sqla_typedpool.pool.slots import Slots, Work
 from sqla_typedpool.pool.stats import Counters, Gauges
@@ -25,7 +26,7 @@ CLOSED_WHILE_WAITING = f"this pool was closed while the caller waited; {_CLOSED_
 LOOP_IS_ENDING = "the event loop is ending, and the pool hands out no more connections in it"
 
 # Seconds between two lines of one event, which may occur at each request.
-_DIRTY_INTERVAL, _SLOW_INTERVAL = 60.0, 5.0
+_DIRTY_INTERVAL, _SLOW_INTERVAL, _OVERLOAD_INTERVAL = 60.0, 5.0, 10.0
 _MAX_ERROR = 300  # characters of a connect error in a message
 _MIN_RETRY_AFTER, _MAX_RETRY_AFTER = 0.1, 60.0  # seconds
 
@@ -109,6 +110,9 @@ class Reports:
     next_attempt_in: Callable[[], float | None]
     _dirty_lines: _LineLimit = field(default_factory=partial(_LineLimit, _DIRTY_INTERVAL))
     _slow_lines: _LineLimit = field(default_factory=partial(_LineLimit, _SLOW_INTERVAL))
+    _overload_lines: _LineLimit = field(default_factory=partial(_LineLimit, _OVERLOAD_INTERVAL))
+    # The latest one whose beginning was logged.
+    _logged_overload: Overload | None = None
 
     def gauges(self) -> Gauges:
         """The present numbers."""
@@ -163,6 +167,21 @@ class Reports:
             "next: shed load, or raise pool_size or pool_max_waiting",
         ]
         return PoolSaturated("; ".join(parts), retry_after=self._retry_after(waiting + 1))
+
+    def shed_error(self, limit: float, waited: float) -> PoolSaturated:
+        """The error of a waiter that is refused because of ``pool_shed_after``.
+
+        :param waited: how long it has waited, in seconds.
+        """
+        parts = [
+            f"pool {self.shared.name}: refused after {waited:.2f} s, because callers wait longer "
+            f"than pool_shed_after={limit:g}: {self._occupancy()}",
+            *self._held_longest(self.holders()),
+            *self._last_connect_error(),
+            "next: shed load, or raise pool_size or pool_shed_after",
+        ]
+        retry_after = self._retry_after(len(self.slots.waiters))
+        return PoolSaturated("; ".join(parts), retry_after=retry_after)
 
     def timeout_error(self, checkout: UnservedCheckout) -> PoolTimeout:
         """The error of a checkout whose deadline has passed."""
@@ -290,6 +309,46 @@ class Reports:
             idle_connections=now.idle,
             waiting_callers=now.waiting,
             slow_checkouts=count,
+        )
+
+    def overload_began(self, overload: Overload) -> None:
+        """Many callers give up, so the newest is served first: one line in ten seconds."""
+        count, now = self._overload_lines.add(overload.began_at), self.gauges()
+        if not count:
+            return
+        self._logged_overload = overload
+        self.shared.log.warning(
+            LogEvent.OVERLOAD_BEGAN,
+            "overload began: many callers give up before they are served, after %.2f s on average: "
+            "%s; the newest is served first until they stop%s; next: reduce the load or shorten "
+            "what the holders do, or raise pool_size if the database can do more",
+            overload.patience,
+            self._occupancy(),
+            _repeated(count),
+            patience_seconds=overload.patience,
+            in_use_connections=now.in_use,
+            waiting_callers=now.waiting,
+            overloads=count,
+        )
+
+    def overload_ended(self, overload: Overload) -> None:
+        """The oldest caller is served first again; logged if the beginning was."""
+        if overload is not self._logged_overload or overload.ended_at is None:
+            return
+        self._logged_overload, seconds = None, overload.ended_at - overload.began_at
+        self.shared.log.warning(
+            LogEvent.OVERLOAD_ENDED,
+            "overload ended after %.1f s: %d callers that waited were served, %d gave up, after "
+            "%.2f s on average; the oldest is served first again; next: if this happens often, "
+            "reduce the load, raise pool_size, or set pool_shed_after to refuse callers instead",
+            seconds,
+            overload.served,
+            overload.gave_up,
+            overload.patience,
+            overload_seconds=seconds,
+            patience_seconds=overload.patience,
+            served_callers=overload.served,
+            cancelled_callers=overload.gave_up,
         )
 
     def _longest_stage(self, before: Work, since: float) -> str:

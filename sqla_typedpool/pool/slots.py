@@ -12,7 +12,8 @@ methods here change it::
 ``reserved`` means that the pool itself has the entry, and decides now on its next
 state. Every state except ``free`` counts against the limit.
 
-The queue is first come, first served: no caller takes a connection while others wait.
+No caller takes a connection while others wait. They are served in the order of their arrival,
+but for an overload, in which the pool serves the newest first.
 
 This module is plain Python that cannot await, because a return may come from the
 garbage collector, outside any greenlet. Between two awaits of an event loop each
@@ -142,10 +143,10 @@ class Slots(Generic[E]):
         self.reserved += 1
         return True
 
-    def assign(self, entry: E) -> bool:
-        """reserved -> in use by the oldest waiter; False if there is no waiter."""
+    def assign(self, entry: E, *, newest: bool = False) -> bool:
+        """reserved -> in use by the oldest or the newest waiter; False if there is no waiter."""
         while self.waiters:
-            waiter, _ = self.waiters.popitem(last=False)
+            waiter, _ = self.waiters.popitem(last=newest)
             if waiter.serve(entry):
                 self.reserved -= 1
                 return True

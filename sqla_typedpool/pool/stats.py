@@ -97,8 +97,15 @@ class PoolStats:
     """Checkouts ended by ``pool_timeout``, or by the ``timeout=`` of the call that waited."""
     saturated: int
     """Checkouts refused because ``pool_max_waiting`` callers waited."""
+    shed: int
+    """Checkouts refused because callers waited longer than ``pool_shed_after``."""
     cancelled: int
     """Checkouts whose caller was cancelled while it waited (not by its ``timeout=``)."""
+    is_overloaded: bool
+    """Whether the newest caller is served first now, in any event loop, because many give up
+    before they are served (``pool_overload``)."""
+    overloads: int
+    """How many times that began."""
     outage_seconds: float
     """How long no connection could be opened, in seconds: since the first attempt that failed or
     was not answered, if none has succeeded since. 0.0 if there is no outage, or if no attempt has
@@ -155,7 +162,7 @@ def _distribution(histograms: Iterable[_Histogram], *, immediate: int = 0) -> Di
 
 
 _COUNTED: Final = (
-    *("checkouts", "timeouts", "saturated", "cancelled"),
+    *("checkouts", "timeouts", "saturated", "shed", "cancelled", "overloads"),
     *("connect_failures", "pings", "failed_pings", "dirty_returns"),
 )
 _PRESENT: Final = ("size", "idle", "in_use", "connecting", "waiting")
@@ -169,7 +176,9 @@ class Counters:
         self.checkouts = 0
         self.timeouts = 0
         self.saturated = 0
+        self.shed = 0
         self.cancelled = 0
+        self.overloads = 0
         self.connect_failures = 0
         self.pings = 0
         self.failed_pings = 0
@@ -239,6 +248,7 @@ def snapshot(
     *,
     max_total: float,
     min_size: int,
+    is_overloaded: bool,
 ) -> PoolStats:
     """Add the event loops' numbers up."""
     now, parts = list(gauges), list(counters)
@@ -251,6 +261,7 @@ def snapshot(
         name=name,
         **{name: sum(getattr(each, name) for each in now) for name in _PRESENT},
         **{name: sum(getattr(part, name) for part in parts) for name in _COUNTED},
+        is_overloaded=is_overloaded,
         outage_seconds=longest.outage_seconds,
         last_connect_error=longest.last_connect_error,
         max=None if max_total == float("inf") else int(max_total),

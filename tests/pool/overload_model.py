@@ -249,6 +249,11 @@ class Model:
 
     # --------------------------------------------------------------------- results
 
+    @property
+    def overloads(self) -> int:
+        """How many have begun."""
+        return len({id(each) for each in self.changes})
+
     def goodput(self, since: float = 0.0) -> float:
         """Requests finished in time during the load, as a share of the capacity."""
         until = self.scenario.seconds

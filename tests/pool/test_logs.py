@@ -24,6 +24,7 @@ UNITS = (
     "_returns",
     "_callers",
     "event_loops",
+    "overloads",
     "statements",
 )
 TEXTS = {"stage", "holder", "site", "error", "wanted_name"}
