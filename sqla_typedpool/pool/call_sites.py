@@ -11,6 +11,7 @@ import asyncio
 import gc
 import sys
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import islice
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
@@ -75,9 +76,26 @@ def site_of_task(task: asyncio.Task[Any] | None) -> CallSite | None:
     """The innermost line of the application at which a task is; None if there is none."""
     if task is None or task.done():
         return None
+    return call_site(task) if _is_current(task) else _find(_frames_of(task))
+
+
+def sites_of_task(task: asyncio.Task[Any] | None, limit: int) -> list[CallSite]:
+    """The lines of the application at which a task is, the innermost first, at most ``limit``.
+
+    The second one is the line that calls the function of the first one, and so on.
+    """
+    if task is None or task.done():
+        return []
+    frames = _frames_of(task)
+    return list(islice(iter(partial(_find, frames), None), limit))
+
+
+def _frames_of(task: asyncio.Task[Any]) -> Iterator[FrameType]:
+    """The frames of a task, the innermost first."""
     if _is_current(task):
-        return call_site(task)
-    return _find(reversed(list(_awaited_frames(task.get_coro()))))
+        frames = _up_to(_first_frame(task), frames_outward(sys._getframe(1)))
+        return islice(frames, _MAX_FRAMES)
+    return reversed(list(_awaited_frames(task.get_coro())))
 
 
 def _find(frames: Iterable[FrameType]) -> CallSite | None:

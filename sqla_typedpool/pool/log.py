@@ -42,6 +42,9 @@ class LogEvent(Enum):
     # An overload: callers give up before they are served.
     OVERLOAD_BEGAN = "overload_began"
     OVERLOAD_ENDED = "overload_ended"
+    # A task that holds a connection waits for another; every holder does.
+    NESTED_CHECKOUT = "nested_checkout"
+    POOL_DEADLOCK = "pool_deadlock"
     # The event loop.
     LOOP_BLOCKED = "loop_blocked"
     SEVERAL_LOOPS = "several_loops"

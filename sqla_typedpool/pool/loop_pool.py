@@ -31,6 +31,7 @@ from sqla_typedpool.pool.entry import Condition, PoolEntry
 from sqla_typedpool.pool.killing import StatementKiller
 from sqla_typedpool.pool.labels import current_label
 from sqla_typedpool.pool.log import LogEvent
+from sqla_typedpool.pool.nested import NestedCheckouts
 from sqla_typedpool.pool.overload_control import OverloadControl
 from sqla_typedpool.pool.reconnecting import Reconnector
 from sqla_typedpool.pool.reports import CLOSED, Reports, holder_of
@@ -102,6 +103,9 @@ class LoopPool:
         )
         self.queue = WaitQueue(self.slots, loop, clock, self._unserved.expired)
         self.overload = OverloadControl(shared, self.queue, self.counters, self.reports)
+        self.nested = NestedCheckouts(
+            *(self.slots, self.queue, self.entries, self.reports, shared.nested_sites)
+        )
         # a longer limit in connect_args wins
         limit = max(shared.options.pool_connect_timeout, shared.backend.connect_timeout)
         self.connector = Connector(self, self.policy, shared, self.tasks, clock, limit)
@@ -167,6 +171,8 @@ class LoopPool:
         self.queue.join(waiter)
         try:
             self.serve_waiters()
+            if self.slots.needs_return():
+                self.nested.waiter_joined()
             while not self._is_usable(entry := await waiter.future):
                 waiter.future = self.loop.create_future()
                 if self.refusal is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from asyncio import Task
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 from sqla_typedpool._asyncio.time_limit import caller_of
 from sqla_typedpool.errors import Holder, PoolSaturated, PoolTimeout
 from sqla_typedpool.pool.call_limits import CallLimit, WaitReport
-from sqla_typedpool.pool.call_sites import site_of_task
+from sqla_typedpool.pool.call_sites import CallSite, site_of_task
 from sqla_typedpool.pool.connect_policy import ConnectPolicy
 from sqla_typedpool.pool.entry import PoolEntry
 from sqla_typedpool.pool.log import LogEvent
@@ -41,6 +42,12 @@ def describe_holders(holders: Sequence[Holder], limit: int = 3) -> str:
 def _repeated(count: int) -> str:
     """How many events a log line reports, if it is not only one."""
     return f"; {count} since the last such line" if count > 1 else ""
+
+
+def _describe_sites(sites: Sequence[CallSite]) -> str:
+    """The lines at which a task is, the innermost first."""
+    lines = [str(site.where) for site in sites if site.where is not None]
+    return f" at {', called at '.join(lines)}" if lines else ""
 
 
 def _fields_of(holder: Holder | None) -> dict[str, Any]:
@@ -113,6 +120,7 @@ class Reports:
     _overload_lines: _LineLimit = field(default_factory=partial(_LineLimit, _OVERLOAD_INTERVAL))
     # The latest one whose beginning was logged.
     _logged_overload: Overload | None = None
+    _deadlock_lines: _LineLimit = field(default_factory=partial(_LineLimit, _SLOW_INTERVAL))
 
     def gauges(self) -> Gauges:
         """The present numbers."""
@@ -259,9 +267,13 @@ class Reports:
             return "next: check the server and the network"
         if stage == "validating":
             return "next: check the network; the server did not answer a ping"
-        has_sites = self.shared.options.pool_leak_threshold is not None
-        hint = "" if has_sites else " (pool_leak_threshold names their lines)"
+        hint = self._sites_hint("their lines")
         return f"next: shorten what the holders do{hint}, or raise pool_size"
+
+    def _sites_hint(self, lines: str = "its line") -> str:
+        """How to find the lines of checkouts, where the pool does not note them."""
+        has_sites = self.shared.options.pool_leak_threshold is not None
+        return "" if has_sites else f" (pool_leak_threshold names {lines})"
 
     def _retry_after(self, waiting: int) -> float | None:
         """When a retry is sensible: see ``PoolTimeout.retry_after``.
@@ -371,6 +383,57 @@ class Reports:
         if outage is not None and outage.ended_at >= since:
             return f"; no connection could be opened for {outage.seconds:.2f} s: {outage.error}"
         return "".join(f"; {each}" for each in self._last_connect_error())
+
+    def nested_checkout(self, held: Sequence[PoolEntry], sites: Sequence[CallSite]) -> None:
+        """A task that holds connections waits for another one.
+
+        :param held: the connections that it holds, at least one.
+        :param sites: the lines at which the task is: that of the new checkout, then its callers.
+        """
+        oldest = min(held, key=lambda each: each.checked_out_at or 0.0)
+        holder, now = holder_of(oldest, self.clock()), self.gauges()
+        held_site = oldest.site.where if oldest.site else None
+        self.shared.log.warning(
+            LogEvent.NESTED_CHECKOUT,
+            "nested checkout: %s has held %s for %.2f s%s, and waits for another one%s; if every "
+            "holder does so, no one is served; next: use the connection or the session that the "
+            "task has, or close it before that line",
+            holder.name,
+            "a connection" if len(held) == 1 else f"{len(held)} connections",
+            holder.seconds,
+            f", checked out at {held_site}" if held_site else self._sites_hint(),
+            _describe_sites(sites),
+            holder=holder.name,
+            site=sites[0].where if sites else None,
+            held_site=held_site,
+            held_seconds=holder.seconds,
+            held_connections=len(held),
+            in_use_connections=now.in_use,
+            waiting_callers=now.waiting,
+        )
+
+    def deadlock(self) -> None:
+        """Each connection was checked out by a task that waits: one line every five seconds."""
+        count, timeout = self._deadlock_lines.add(self.clock()), self.shared.timeout
+        if not count:
+            return
+        holders, limit = self.holders(), self.shared.timeout_text
+        self.shared.log.write(
+            logging.ERROR,
+            LogEvent.POOL_DEADLOCK,
+            "deadlock %s: every connection (%d in use) was checked out by a task that waits for "
+            "another one; held longest by %s%s; next: use one connection in each task; a larger "
+            "pool_size only makes a deadlock less frequent",
+            f"until {limit}" if timeout is not None else f"without an end ({limit})",
+            len(holders),
+            describe_holders(holders),
+            _repeated(count),
+            held_connections=len(holders),
+            waiting_callers=len(self.slots.waiters),
+            timeout_seconds=timeout,
+            deadlocks=count,
+            **_fields_of(next(iter(holders), None)),
+        )
 
     def failover(self, mode: object, old: object) -> None:
         """A server has become read-only."""

@@ -29,6 +29,8 @@ class Shared:
     is_closed: bool = False
     # It has been logged that a transaction was left open, with ``reset_on_return=None``.
     open_transaction_reported: bool = False
+    # The lines whose nested checkouts were logged, see ``NestedCheckouts``.
+    nested_sites: set[tuple[str, int]] = field(default_factory=set)
     # Evict the entries of every event loop for which a predicate holds.
     evict_everywhere: Callable[[Callable[[PoolEntry], bool]], object] = field(init=False)
     # How many connections there are in all event loops, without those being closed.

@@ -126,6 +126,10 @@ class Slots(Generic[E]):
         """Whether one more connection may be opened."""
         return self.total < self.limits.max_total
 
+    def needs_return(self) -> bool:
+        """Whether a waiter depends on a return: the slots that are not in use do not suffice."""
+        return len(self.waiters) > max(0, self.limits.max_total - self.in_use)
+
     # ------------------------------------------------------------------ check in
 
     def checkin(self) -> None:

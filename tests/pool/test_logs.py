@@ -25,9 +25,10 @@ UNITS = (
     "_callers",
     "event_loops",
     "overloads",
+    "deadlocks",
     "statements",
 )
-TEXTS = {"stage", "holder", "site", "error", "wanted_name"}
+TEXTS = {"stage", "holder", "site", "held_site", "error", "wanted_name"}
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ LAYERS_IN_POOL = {
     **dict.fromkeys(("connect_policy", "waiting"), 3),
     "shared": 4,
     **dict.fromkeys(("reports", "outage_log"), 5),
-    **dict.fromkeys(("connector", "overload_control", "unserved", "validator"), 6),
+    **dict.fromkeys(("connector", "nested", "overload_control", "unserved", "validator"), 6),
     "reconnecting": 7,
     "loop_pool": 8,
     **dict.fromkeys(("housekeeper", "shutdown"), 9),
