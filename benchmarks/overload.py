@@ -14,7 +14,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import time
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,12 +25,11 @@ from typing import Any
 
 from sqlalchemy.engine import URL, make_url
 
-from benchmarks import pools
-from benchmarks.growth import WAITERS, stand_stills
+from benchmarks import pools, stub_driver
 from benchmarks.open_loop import FIXED, LONG, MIXED, Phase, Run, Times, Workload, closed_loop
 from benchmarks.plot import Axis, Panel, chart
-from benchmarks.pools import Opener, Sizes
-from benchmarks.report import Rows, aligned, headline, machine
+from benchmarks.pools import Opener, OpenPool, Sizes
+from benchmarks.report import aligned, headline, machine
 from sqla_typedpool.embedded import Postgres
 
 SVG = Path(__file__).parent / "results" / "overload.svg"
@@ -36,12 +37,15 @@ CONNECTIONS = 10  # of most runs
 PATIENCE = 0.5  # seconds
 LOADS = (0.8, 1.0, 1.2, 1.5, 3.0)
 STEP = (0.8, 3.0, 0.8)
+WAITERS = (1_000, 5_000, 20_000)
+POOL_TIMEOUT = 2.0  # seconds, of the waiters that time out together
 KINDS = {"fixed": FIXED, "mixed": MIXED, "long": LONG}
 
 NAMES = (pools.TYPED, pools.STOCK, pools.ASYNCPG, pools.PSYCOPG, pools.TYPED_PSYCOPG)
 # Pools, and packages without which they are left out.
 NEEDS = {pools.PSYCOPG: "psycopg_pool", pools.TYPED_PSYCOPG: "psycopg"}
 
+Rows = list[tuple[str, ...]]
 # (kind of times, pool) -> (load, goodput)
 Points = dict[tuple[str, str], list[tuple[float, float]]]
 
@@ -173,6 +177,65 @@ def drawn(points: Points) -> str:
     return chart(panels, x, Axis("goodput, % of capacity", 0, 110, (0, 25, 50, 75, 100)))
 
 
+# ------------------------------------------------------------------------------- growth
+
+
+class StandStill:
+    """The longest time in which the event loop ran nothing else."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        self._task = asyncio.ensure_future(self._watch())
+
+    async def _watch(self) -> None:
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0.001)
+            self.longest = max(self.longest, time.perf_counter() - before - 0.001)
+
+    def stop(self) -> float:
+        self._task.cancel()
+        return self.longest
+
+
+async def wait_in_vain(pool: OpenPool) -> None:
+    with suppress(Exception):
+        await pool.give(await pool.take())
+
+
+async def time_out_together(options: dict[str, Any], waiters: int) -> tuple[float, float]:
+    """Waiters on a pool whose connections are all held.
+
+    Returns the seconds that the loop stands still as they arrive, all in one iteration, and the
+    longest such time until all have timed out.
+    """
+    options = {**options, "pool_timeout": POOL_TIMEOUT}
+    pool = await pools.open_engine(stub_driver.URL, options, Sizes(CONNECTIONS, CONNECTIONS))
+    held = [await pool.take() for _ in range(CONNECTIONS)]
+    tasks = [asyncio.ensure_future(wait_in_vain(pool)) for _ in range(waiters)]
+    began = time.perf_counter()
+    await asyncio.sleep(0)  # every task has run until it waits
+    arrival = time.perf_counter() - began
+    watch = StandStill()
+    await asyncio.wait(tasks)
+    longest = watch.stop()
+    for connection in held:
+        await pool.give(connection)
+    await pool.close()
+    return arrival, longest
+
+
+async def growth(chosen: argparse.Namespace) -> Rows:
+    rows: Rows = [("waiters that time out together", "", "stand-still", "as they arrive")]
+    subjects = {pools.TYPED: pools.TYPED_OPTIONS, pools.STOCK: pools.STOCK_OPTIONS}
+    for waiters in chosen.waiters:
+        for name, options in subjects.items():
+            if chosen.pools is None or name in chosen.pools:
+                arrival, longest = await time_out_together(options, waiters)
+                rows.append((f"{waiters:,}", name, f"{longest:.3f} s", f"{arrival:.3f} s"))
+    return rows
+
+
 # --------------------------------------------------------------------------------- main
 
 
@@ -199,8 +262,7 @@ def main() -> None:
     print(f"{chosen.seconds:g} s a run, on {'uvloop' if chosen.uvloop else 'asyncio'}")
     with Postgres.start(settings={"max_connections": "400"}) as server:
         run_in_loop(on_a_server(chosen, server.url("asyncpg")), with_uvloop=chosen.uvloop)
-    waiting = stand_stills(chosen.waiters, chosen.pools)
-    show(run_in_loop(waiting, with_uvloop=chosen.uvloop))
+    show(run_in_loop(growth(chosen), with_uvloop=chosen.uvloop))
 
 
 if __name__ == "__main__":

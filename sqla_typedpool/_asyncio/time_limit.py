@@ -52,7 +52,10 @@ class CallTask(asyncio.Task[Any]):
     def __init__(self, work: Awaitable[Any]) -> None:
         self.caller = asyncio.current_task()
         self.is_expired = False
-        super().__init__(_await(work), name=None if self.caller is None else self.caller.get_name())
+        # A coroutine is run as it is: a task that is cancelled before its first step would not
+        # run a coroutine that is wrapped in another, and Python would warn of it.
+        main = work if asyncio.iscoroutine(work) else _await(work)
+        super().__init__(main, name=None if self.caller is None else self.caller.get_name())
 
     async def run(self, seconds: float) -> Any:
         """Wait for the end of the call, and cancel it after so many seconds."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 from typing import Any
 
 import pytest
@@ -157,3 +158,16 @@ def test_a_call_whose_caller_is_closed_ends(kind: str) -> None:
         assert ended == [True]
 
     run(main())
+
+
+def test_a_call_whose_time_is_over_before_its_first_step_leaves_no_coroutine_unrun() -> None:
+    """uvloop may call a timer before a task that was created earlier. Warnings fail the test."""
+
+    async def main() -> None:
+        task = CallTask(asyncio.sleep(1))
+        task.cancel()
+        await asyncio.wait({task})
+        assert task.cancelled()
+
+    run(main())
+    gc.collect()
