@@ -10,9 +10,11 @@ ARGS   ?=
 JOBS   ?= 3
 # Further requirements for this venv, such as "sqlalchemy<2.1"; used by .ci/run.
 PINS   ?=
-# The duration of soak and fuzz in seconds, and the seed of their random numbers (none = a new one).
+# The duration of soak and fuzz in seconds, and the seed of the random numbers (none = a new one).
 SECONDS ?= 600
 SEED    ?=
+# The number of requests that are cancelled, on each event loop.
+COUNT   ?= 10000
 
 # The newest interpreter that runs: the shim of a version manager may exist without a Python.
 PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 python3.10 python3; do \
@@ -20,7 +22,7 @@ PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 pyth
 	&& echo $$python && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sqlalchemy-suite soak fuzz lint types bench clean
+.PHONY: help demo test sqlalchemy-suite soak cancellations fuzz lint types bench clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +39,10 @@ sqlalchemy-suite: $(VENV)/.test ## SQLAlchemy's own tests with this pool; ARGS=-
 soak: $(VENV)/.test ## load with injected faults for SECONDS (600); SEED repeats a run
 	SQLA_TYPEDPOOL_SOAK_SECONDS=$(SECONDS) SQLA_TYPEDPOOL_SOAK_SEED=$(SEED) \
 		$(BIN)/python -m pytest tests/chaos/test_chaos.py -s $(ARGS)
+
+cancellations: $(VENV)/.test ## cancel COUNT (10000) requests at random moments; SEED repeats a run
+	SQLA_TYPEDPOOL_CANCELLATIONS=$(COUNT) SQLA_TYPEDPOOL_CANCELLATIONS_SEED=$(SEED) \
+		$(BIN)/python -m pytest tests/chaos/test_cancellations.py -s -k carries $(ARGS)
 
 fuzz: $(VENV)/.test ## check random statements for SECONDS (600); SEED repeats a run
 	SQLA_TYPEDPOOL_FUZZ_SECONDS=$(SECONDS) SQLA_TYPEDPOOL_FUZZ_SEED=$(SEED) \

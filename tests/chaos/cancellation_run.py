@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import itertools
-import logging
 import random
 from collections import Counter
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
@@ -54,7 +51,10 @@ class Cancellation:
         self.stage = ""  # at which the request was cancelled first
 
     def run(self, request: CancelledRequest, work: Any) -> asyncio.Task[Any]:
-        """Start the request, which will be cancelled."""
+        """Start the request, which will be cancelled.
+
+        :param work: called with the request.
+        """
         return asyncio.ensure_future(self._observed(request, work))
 
     async def _observed(self, request: CancelledRequest, work: Any) -> None:
@@ -72,7 +72,7 @@ class Cancellation:
             else:  # the result is there, but the task has not resumed
                 future.add_done_callback(lambda _: self._start(request, task))
 
-        await observe_awaits(work, on_await)
+        await observe_awaits(work(request), on_await)
 
     def _start(self, request: CancelledRequest, task: asyncio.Task[Any]) -> None:
         if task.done():
@@ -99,6 +99,7 @@ class CancellationRun:
         self._rng = random.Random(f"{seed} cancellations")
         self._ledger = Ledger()
         self._awaits: dict[str, int] = {}
+        self._running: set[asyncio.Task[Any]] = set()
         self._name = new_name()
         self._table = self._name.replace(" ", "_")
         self.faults: list[str] = []
@@ -120,8 +121,9 @@ class CancellationRun:
             try:
                 with logs_as_text() as log:
                     await self._cancel_requests(engine)
-                    await self._check_pool(engine)
-                    await self._check_server(admin.connection)
+                    if not self.faults:
+                        await self._check_pool(engine)
+                        await self._check_server(admin.connection)
                 self.summary = self._summarize(engine, watch, log)
             finally:
                 await engine.dispose()
@@ -141,9 +143,7 @@ class CancellationRun:
             try:
                 yield
             finally:
-                await admin.connection.execute(
-                    f"DROP TABLE {self._table}; DROP ROLE {self._table}"
-                )
+                await admin.connection.execute(f"DROP TABLE {self._table}; DROP ROLE {self._table}")
 
     def _on_loop_error(self, _: Any, what: dict[str, Any]) -> None:
         error = what.get("exception")
@@ -153,6 +153,8 @@ class CancellationRun:
     def _add_fault(self, fault: str) -> None:
         if len(self.faults) < MAX_FAULTS:
             self.faults.append(fault)
+        for task in self._running:  # some may wait for a lock that is never released
+            task.cancel()
 
     # ------------------------------------------------------------------- requests
 
@@ -165,11 +167,12 @@ class CancellationRun:
         while self.cancelled.total() < self._count and not self.faults:
             request = CancelledRequest(self._rng.choice(kinds))
             cancellation = Cancellation(self._rng, self._awaits.get(request.kind, 12))
-            task = cancellation.run(request, work.kinds[request.kind](request))
+            task = cancellation.run(request, work.kinds[request.kind])
+            self._running.add(task)
             done, _ = await asyncio.wait({task}, timeout=HANGS_AFTER)
+            self._running.discard(task)
             if not done:
                 self._add_fault(f"{request.kind}: does not end, in {request.stage}")
-                task.cancel()
                 return
             self._note_result(request, cancellation, task)
 
@@ -178,7 +181,7 @@ class CancellationRun:
     ) -> None:
         if task.cancelled():
             self.cancelled[cancellation.stage] += 1
-            if not cancellation.stage:
+            if not cancellation.stage and not self.faults:
                 self._add_fault(f"{request.kind}: cancelled, though no cancel was requested")
             return
         error = task.exception()

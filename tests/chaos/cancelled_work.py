@@ -25,7 +25,7 @@ from tests.chaos.clean_session import OWN_SETTING, SESSION_QUERY, Session
 from tests.chaos.ledger import COMMITTED, UNKNOWN, Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -375,12 +375,11 @@ class Work:
 
     async def stream_rows(self, request: CancelledRequest) -> None:
         async with self._connected(request) as connection:
-            token, found = self._token(), []
+            token = self._token()
             parameters = {"token": token, "rows": 130}
             async with connection.stream(SERIES, parameters) as result:
                 request.stage = "stream"
-                async for row in result:
-                    found.append(row[0])
+                found = [row[0] async for row in result]
             self._compare(found, [f"{token}{n}" for n in range(1, 131)])
 
     async def leave_stream(self, request: CancelledRequest) -> None:
@@ -494,9 +493,7 @@ class Work:
             await self._check(request, session)
             request.stage = "typed statement"
             sql = f"{self._insert} RETURNING token"
-            answer = await fetch_one(
-                session, str, sql, self._row(row), timeout=self._timeout()
-            )
+            answer = await fetch_one(session, str, sql, self._row(row), timeout=self._timeout())
             self._compare([answer], [f"row {row}"])
             async with self._committing(request, row):
                 await session.commit()
@@ -506,9 +503,7 @@ class Work:
         self._ledger.set_outcome(UNKNOWN, [row])
         request.stage = "typed statement"
         sql = f"{self._insert} RETURNING token"
-        answer = await fetch_one(
-            self._engine, str, sql, self._row(row), timeout=self._timeout()
-        )
+        answer = await fetch_one(self._engine, str, sql, self._row(row), timeout=self._timeout())
         self._ledger.set_outcome(COMMITTED, [row])
         self._compare([answer], [f"row {row}"])
 
@@ -516,9 +511,7 @@ class Work:
         row = self._ledger.open_pair()
         self._ledger.set_outcome(UNKNOWN, [row])
         request.stage = "typed statement"
-        count = await execute(
-            self._engine, self._insert, self._row(row), timeout=self._timeout()
-        )
+        count = await execute(self._engine, self._insert, self._row(row), timeout=self._timeout())
         self._ledger.set_outcome(COMMITTED, [row])
         self._compare([count], [1])
 

@@ -22,8 +22,7 @@ _PARTS = {
         "(SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory')"
     ),
     "temporary_tables": (
-        "(SELECT count(*) FROM pg_class "
-        "WHERE relnamespace = pg_my_temp_schema() AND relkind = 'r')"
+        "(SELECT count(*) FROM pg_class WHERE relnamespace = pg_my_temp_schema() AND relkind = 'r')"
     ),
     "channels": "(SELECT count(*) FROM pg_listening_channels())",
     "cursors": "(SELECT count(*) FROM pg_cursors WHERE name <> '')",
