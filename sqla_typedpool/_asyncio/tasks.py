@@ -10,7 +10,7 @@ from typing import Any
 
 from sqla_typedpool._asyncio.timers import call_later
 
-_CLOSE = "typedpool-close"
+_CLOSE, _KEEP = "typedpool-close", "typedpool-keep"
 _THREAD_PATIENCE = 2.0  # seconds for a thread to end by itself
 
 
@@ -63,7 +63,7 @@ class BackgroundTasks:
         Not through ``loop.create_task``: a task factory that starts tasks at once
         would switch into another greenlet in the middle of this one.
 
-        :param name: what it does: "close", "connect", "kill", "ping", "reconnect",
+        :param name: what it does: "close", "connect", "keep", "kill", "ping", "reconnect",
             "rollback".
         :param on_done: called with the task when it has ended, also if it was cancelled
             before its first step; it handles the task's error.
@@ -84,10 +84,16 @@ class BackgroundTasks:
             self._on_failure(error)
 
     async def wait_closed(self, seconds: float) -> None:
-        """Wait until the connections being closed are closed, at most so long."""
-        closing = {task for task in self._others() if task.get_name() == _CLOSE}
-        if closing:
-            await asyncio.wait(closing, timeout=seconds)
+        """Wait until the connections being closed are closed, at most so long.
+
+        The connections of cancelled statements may have to be closed as well.
+        """
+        deadline = self.loop.time() + seconds
+        for name in (_KEEP, _CLOSE):
+            tasks = {task for task in self._others() if task.get_name() == name}
+            if tasks and (left := deadline - self.loop.time()) > 0:
+                await asyncio.wait(tasks, timeout=left)
+                await asyncio.sleep(0)  # their callbacks may start to close a connection
 
     async def wait_all(self, seconds: float) -> None:
         """Wait until no task runs any more, at most so long."""

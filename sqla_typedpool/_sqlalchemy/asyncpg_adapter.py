@@ -2,9 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
+
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
+
+from sqla_typedpool._sqlalchemy.record import HookedRecord
+
+_AUTOCOMMIT = "autocommit"
+_COPIED = ("isolation_level", "_isolation_setting", "readonly", "deferrable")
+
+
+class AsyncpgAdapter(AsyncAdapt_asyncpg_connection):
+    """SQLAlchemy's adapter. It notes what a rollback does not undo, in the entry of its pool."""
+
+    __slots__ = ("record",)
+
+    record: HookedRecord
+
+    def commit(self) -> None:
+        self.record.note_change()  # also if it is cancelled
+        super().commit()  # type: ignore[no-untyped-call]
+
+    def set_isolation_level(self, level: str) -> None:
+        if _AUTOCOMMIT in (level, self.isolation_level):
+            self.record.note_change()
+        super().set_isolation_level(level)  # type: ignore[no-untyped-call]
+
+    @property
+    def driver_connection(self) -> Any:
+        self.record.note_change()
+        return self._connection
+
+    def run_async(self, fn: Any) -> Any:
+        self.record.note_change()
+        return super().run_async(fn)
+
+
+def watching(create: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Let a pool's function that opens a connection return an ``AsyncpgAdapter``.
+
+    Connections of other drivers, and those that are not pooled, are returned as they are.
+    """
+
+    def create_watched(record: Any) -> Any:
+        adapted = create(record)
+        if type(adapted) is AsyncAdapt_asyncpg_connection and isinstance(record, HookedRecord):
+            return renewed(adapted, record)
+        return adapted
+
+    return create_watched
+
+
+def renewed(adapted: Any, record: HookedRecord) -> AsyncpgAdapter:
+    """A new adapter of the same connection, without a transaction and prepared statements."""
+    cache = adapted._prepared_statement_cache
+    new = AsyncpgAdapter(  # type: ignore[no-untyped-call]
+        adapted.dbapi,
+        adapted._connection,
+        prepared_statement_cache_size=0 if cache is None else cache.capacity,
+        prepared_statement_name_func=adapted._prepared_statement_name_func,
+    )
+    for name in _COPIED:
+        setattr(new, name, getattr(adapted, name))
+    # else a migration that the connection has not seen yet would be missed
+    new._invalidate_schema_cache_asof = adapted._invalidate_schema_cache_asof
+    new.record = record
+    return new
+
+
+class _ReleasedConnection:
+    """Takes the place of the driver's connection in the adapter of a borrower who was cancelled."""
+
+    def __init__(self, error: type[Exception]) -> None:
+        self._error = error
+
+    def is_closed(self) -> bool:
+        return True
+
+    def __getattr__(self, name: str) -> Any:
+        raise self._error(
+            "the connection was returned to its pool: a statement on it was cancelled"
+        )
+
+
+def release(adapted: AsyncpgAdapter) -> None:
+    """Cut an adapter off from its connection: cursors that are left of it raise InterfaceError."""
+    forget_transaction(adapted)
+    released: Any = _ReleasedConnection(adapted.dbapi.asyncpg.InterfaceError)
+    adapted._connection = released
+
+
+def has_begun(adapted: Any) -> bool:
+    """Whether the adapter has begun a transaction and not ended it."""
+    return bool(getattr(adapted, "_started", adapted._transaction is not None))
+
+
+def is_undone_by_rollback(adapted: Any) -> bool:
+    """Whether a rollback undoes the statements of an adapter, as far as the adapter can tell.
+
+    Not with autocommit, and not if another task runs a statement on it.
+    """
+    is_known = type(adapted) is AsyncpgAdapter and adapted.isolation_level != _AUTOCOMMIT
+    return is_known and not adapted._execute_mutex.locked()
 
 
 def prepare(adapted: Any, dialect: Any, sql: str) -> Awaitable[tuple[Any, Any]]:

@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from sqlalchemy.dialects.postgresql.asyncpg import (
-    AsyncAdapt_asyncpg_connection as _AsyncpgAdapter,
-)
 from sqlalchemy.engine.default import DefaultDialect
 
+from sqla_typedpool._sqlalchemy.asyncpg_adapter import AsyncpgAdapter
 from sqla_typedpool._sqlalchemy.greenlets import in_greenlet
 
 
@@ -60,7 +58,7 @@ class _Limits:
             adapted = getattr(subject, "dbapi_connection", subject)
             if not is_plain or getattr(adapted, "_transaction", True) is not None:
                 self.run(operation, subject, adapted)
-            elif type(adapted) is not _AsyncpgAdapter:
+            elif type(adapted) is not AsyncpgAdapter:
                 subject.rollback()  # nothing was begun, so there is nothing to limit
             # SQLAlchemy's own adapter does nothing without a transaction
 

@@ -6,6 +6,8 @@ from typing import Any, cast
 
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
+from sqla_typedpool._sqlalchemy.asyncpg_adapter import watching
+
 
 class QueuePoolApi(AsyncAdaptedQueuePool):
     """Answers from ``shared.limits`` and ``shared.timeout``, which a subclass sets."""
@@ -28,6 +30,9 @@ class QueuePoolApi(AsyncAdaptedQueuePool):
     def max_lifetime_assigned(self, seconds: float) -> None:
         """``_recycle`` was assigned."""
         raise NotImplementedError
+
+    def _should_wrap_creator(self, creator: Any) -> Any:
+        return watching(super()._should_wrap_creator(creator))
 
     @property
     def _overflow(self) -> int:  # type: ignore[override]

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+from collections import deque
 from collections.abc import Callable
+from types import CodeType, FrameType
 from typing import Any
 
-from sqlalchemy.pool import Pool
-from sqlalchemy.pool.base import _ConnectionRecord
+from sqlalchemy.engine import Connection
+from sqlalchemy.pool import Pool, PoolResetState
+from sqlalchemy.pool.base import _ConnectionFairy, _ConnectionRecord, _finalize_fairy
+
+# The functions through which SQLAlchemy invalidates a connection after a cancellation, from the
+# inside out: that of a statement, and that of the rollback of a return.
+_CANCELLED_STATEMENT = (
+    _ConnectionFairy.invalidate.__code__,
+    Connection.invalidate.__code__,
+    Connection._handle_dbapi_exception.__code__,
+)
+_CANCELLED_RETURN = (_ConnectionRecord._checkin_failed.__code__, _finalize_fairy.__code__)
+
+Finalizers = deque[Callable[[Any], None]]
 
 
 def _nothing() -> None:
@@ -24,6 +40,11 @@ class HookedRecord(_ConnectionRecord):
     has_left_rows = False
     # The ``Connection`` that streamed last.
     streaming: Callable[[], Any] = staticmethod(_nothing)
+    # When it was checked out; None = it is not in use.
+    checked_out_at: float | None = None
+    # ``checked_out_at`` of the latest checkout in which something was done that no rollback undoes:
+    # a commit, or anything with the driver's own connection.
+    changed_in: float | None = None
 
     def __init__(self, pool: Pool) -> None:
         super().__init__(pool, connect=False)
@@ -44,6 +65,13 @@ class HookedRecord(_ConnectionRecord):
 
     def hard_invalidated(self, connection: Any, error: BaseException | None) -> None:
         """Close this connection, which the record has no more."""
+        raise NotImplementedError
+
+    def set_aside(self, error: asyncio.CancelledError) -> bool:
+        """A statement was cancelled: take its connection from the borrower, to keep it.
+
+        :return: False = it has to be closed.
+        """
         raise NotImplementedError
 
     def checkin_failed(self) -> None:
@@ -72,12 +100,21 @@ class HookedRecord(_ConnectionRecord):
             super().invalidate(e, soft=True)
             self.soft_invalidated()
             return
+        # the application's own call of invalidate() means that it has to be closed
+        if isinstance(e, asyncio.CancelledError) and _calls_sqlalchemy() and self.set_aside(e):
+            self.dbapi_connection = None
+            return
         try:
             self.fire_invalidate(e)
             self.fire_close()
         finally:
             self.dbapi_connection = None
             self.hard_invalidated(connection, e)
+
+    @property  # as in SQLAlchemy's record
+    def driver_connection(self) -> Any:  # type: ignore[override]
+        self.note_change()  # the application may do anything with it
+        return super().driver_connection
 
     def close(self) -> None:
         """Close the connection, if there is one. The pool itself uses its own jobs."""
@@ -100,3 +137,38 @@ class HookedRecord(_ConnectionRecord):
         self.finalize_callback.clear()
         if self.pool.dispatch.close:
             self.pool.dispatch.close(self.dbapi_connection, self)
+
+    # -------------------------------------------------- after a cancelled statement
+
+    def note_change(self) -> None:
+        """What was done in this checkout is not all undone by a rollback."""
+        self.changed_in = self.checked_out_at
+
+    def take_finalizers(self) -> Finalizers:
+        """Remove and return what SQLAlchemy would call at the return, such as for the isolation."""
+        taken, self.finalize_callback = self.finalize_callback, deque()
+        return taken
+
+    def complete_return(self, finalizers: Finalizers) -> None:
+        """Do what was left out at the return of a connection set aside; in a greenlet."""
+        try:
+            if self.pool.dispatch.reset:
+                state = PoolResetState(
+                    transaction_was_reset=True, terminate_only=False, asyncio_safe=True
+                )
+                self.pool.dispatch.reset(self.dbapi_connection, self, state)
+            while finalizers:
+                finalizers.pop()(self.dbapi_connection)
+        except Exception:
+            self.pool.logger.exception("Exception during reset or similar")
+            raise
+
+
+def _calls_sqlalchemy() -> bool:
+    """Whether SQLAlchemy itself invalidates the connection; called in ``invalidate``."""
+    frame: FrameType | None = sys._getframe(2)
+    callers: tuple[CodeType, ...] = ()
+    while frame is not None and len(callers) < len(_CANCELLED_STATEMENT):
+        callers += (frame.f_code,)
+        frame = frame.f_back
+    return callers == _CANCELLED_STATEMENT or callers[:2] == _CANCELLED_RETURN

@@ -30,7 +30,13 @@ from sqla_typedpool._sqlalchemy.pool_base import Pool
 from sqla_typedpool._sqlalchemy.pool_dialect import PoolDialect
 from sqla_typedpool._sqlalchemy.unread_rows import leave_unread_rows
 from sqla_typedpool.pool.connect_errors import is_read_only
-from sqla_typedpool.pool.drivers.base import Driver, Probe, always_alive, never_in_transaction
+from sqla_typedpool.pool.drivers.base import (
+    Driver,
+    Probe,
+    SetAside,
+    always_alive,
+    never_in_transaction,
+)
 from sqla_typedpool.pool.drivers.registry import driver_of
 from sqla_typedpool.pool.drivers.sockets import close_socket, shut_down
 from sqla_typedpool.pool.drivers.sqlite_storage import (
@@ -278,6 +284,11 @@ class Backend(PoolDialect):
             forget_transaction(adapted)
         else:
             await greenlet_spawn(self.dialect.do_rollback, adapted)
+
+    def set_aside(self, entry: PoolEntry) -> SetAside | None:
+        """Take the connection of a cancelled statement from its borrower, if it can be kept."""
+        adapted = entry.dbapi_connection
+        return self.driver.set_aside(self.driver_connection(adapted), adapted, entry)
 
     # ------------------------------------------------------------------- closing
 

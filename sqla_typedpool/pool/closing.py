@@ -57,7 +57,7 @@ class ClosingJob:
     def _fire_and_close(self, entry: PoolEntry, mode: CloseMode) -> None:
         try:
             if mode is CloseMode.ABORT:
-                entry.fire_invalidate()
+                entry.fire_invalidate(None if entry.cancelled is None else entry.cancelled.error)
             entry.fire_close()
         finally:  # also if a listener of the application raises
             self.backend.close(entry.detach_connection(), mode)

@@ -9,14 +9,20 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol
 
 from sqla_typedpool._sqlalchemy.pool_base import Pool
-from sqla_typedpool._sqlalchemy.record import HookedRecord
+from sqla_typedpool._sqlalchemy.record import Finalizers, HookedRecord
 from sqla_typedpool._sqlalchemy.unread_rows import UnreadRows
 from sqla_typedpool.pool.call_sites import CallSite
-from sqla_typedpool.pool.drivers.base import ServerSession, always_alive, never_in_transaction
+from sqla_typedpool.pool.drivers.base import (
+    ServerSession,
+    SetAside,
+    always_alive,
+    never_in_transaction,
+)
 from sqla_typedpool.pool.stats import CloseReason
 
 
@@ -40,6 +46,9 @@ class EntryOwner(Protocol):
         :param abort: send nothing more to the server.
         """
 
+    def set_aside(self, entry: PoolEntry) -> SetAside | None:
+        """Take the connection of a cancelled statement from its borrower, if it can be kept."""
+
     def borrower_gave_up(self, entry: PoolEntry) -> None:
         """A statement ended because its task was cancelled, also by the ``timeout=`` of a call."""
 
@@ -59,12 +68,21 @@ class Condition(IntEnum):
     EVICTED = 3
 
 
+@dataclass(frozen=True, eq=False)
+class CancelledCheckout:
+    """A checkout in which a statement was cancelled, and whose connection the pool keeps."""
+
+    # The connection, which the entry does not have until the job on it begins.
+    connection: SetAside
+    error: asyncio.CancelledError
+    # What SQLAlchemy would have called with the connection at its return.
+    finalizers: Finalizers
+
+
 class PoolEntry(HookedRecord):
     """SQLAlchemy's record with the pool's state beside it."""
 
     # who has it
-    # When it was checked out; None = it is not in use.
-    checked_out_at: float | None = None
     # The task that checked it out.
     task: asyncio.Task[Any] | weakref.ref[asyncio.Task[Any]] | None = None
     # What the application calls the borrower's work: ``holder_label``.
@@ -93,6 +111,8 @@ class PoolEntry(HookedRecord):
     validated_at = 0.0
     # When its connection reaches its maximum lifetime.
     expires_at = 0.0
+    # Until its connection is ready for the next borrower.
+    cancelled: CancelledCheckout | None = None
     # It was pinged or opened a moment ago, so what its socket shows needs no ping.
     just_validated = False
     # It has been connected, and no task may still be connecting it: kept when empty.
@@ -110,6 +130,7 @@ class PoolEntry(HookedRecord):
         """Reset the data of the connection before."""
         self.condition, self.evicted = Condition.GOOD, None
         self.just_validated = self.commit_failed = self.has_left_rows = False
+        self.changed_in = None
 
     def attach(
         self,
@@ -131,6 +152,9 @@ class PoolEntry(HookedRecord):
     def detach_connection(self) -> Any:
         """Remove and return the connection, which is closed or has been detached."""
         connection, self.dbapi_connection = self.dbapi_connection, None
+        if connection is None and self.cancelled is not None:
+            connection = self.cancelled.connection.adapted
+        self.cancelled = None
         # the old ones hold the driver's connection
         self.probe, self.in_transaction = always_alive, never_in_transaction
         self.server_session = None
@@ -193,6 +217,14 @@ class PoolEntry(HookedRecord):
 
     def soft_invalidated(self) -> None:
         self.evict(CloseReason.INVALIDATED)
+
+    def set_aside(self, error: asyncio.CancelledError) -> bool:
+        aside = self.owner.set_aside(self)
+        if aside is None:
+            return False
+        self.cancelled = CancelledCheckout(aside, error, self.take_finalizers())
+        self.owner.borrower_gave_up(self)
+        return True
 
     def hard_invalidated(self, connection: Any, error: BaseException | None) -> None:
         """Close the connection in the background.

@@ -22,10 +22,11 @@ from sqla_typedpool._sqlalchemy.greenlets import await_only, in_greenlet
 from sqla_typedpool.errors import Holder
 from sqla_typedpool.pool.backend import CloseMode
 from sqla_typedpool.pool.call_sites import call_site
+from sqla_typedpool.pool.cancelled import CancelledStatements
 from sqla_typedpool.pool.closing import CLOSE_TIMEOUT, ClosingJob
 from sqla_typedpool.pool.connect_policy import ConnectPolicy
 from sqla_typedpool.pool.connector import Connector
-from sqla_typedpool.pool.drivers.base import Probe
+from sqla_typedpool.pool.drivers.base import Probe, SetAside
 from sqla_typedpool.pool.drivers.sqlite_storage import IN_MEMORY, Storage, single_connection_error
 from sqla_typedpool.pool.entry import Condition, PoolEntry
 from sqla_typedpool.pool.killing import StatementKiller
@@ -111,6 +112,9 @@ class LoopPool:
         self.connector = Connector(self, self.policy, shared, self.tasks, clock, limit)
         self._killer: StatementKiller | None = None
         self.validator = Validator(self, shared, self.tasks, clock, self.counters, self.reports)
+        self.cancelled = CancelledStatements(
+            *(self, shared, self.tasks, clock, self.counters, self.validator)
+        )
         self._reconnector = Reconnector(
             *(self, self.connector, self._unserved, shared, self.tasks, clock)
         )
@@ -309,7 +313,9 @@ class LoopPool:
         """reserved -> wherever it belongs, if that is not simply idle."""
         if self._returned is not None and not self._returned.done():
             self._returned.set_result(None)
-        if entry.dbapi_connection is None:  # invalidated or detached: only its slot is returned
+        if entry.cancelled is not None:
+            self.cancelled.start(entry, entry.cancelled)
+        elif entry.dbapi_connection is None:  # invalidated or detached: only its slot is returned
             self.untrack(entry, CloseReason.DETACHED)
             entry.detach_connection()
             self.slots.release_empty()
@@ -404,7 +410,9 @@ class LoopPool:
     # ------------------------------------------------- called by the connector
 
     def unserved(self) -> int:
-        uncertain = len(self.validator.likely_dead) + len(self.validator.rolling_back)
+        validator = self.validator
+        uncertain = len(validator.likely_dead) + len(validator.rolling_back)
+        uncertain += len(self.cancelled.running)
         return len(self.slots.waiters) - (self.slots.validating - uncertain)
 
     def working(self) -> int:
@@ -541,6 +549,10 @@ class LoopPool:
     def close_foreign(self, connection: Any, mode: CloseMode) -> None:
         """Close a connection that is not the pool's any more."""
         self._closing_job(_nothing, CLOSE_TIMEOUT).close_connection(connection, mode)
+
+    def set_aside(self, entry: PoolEntry) -> SetAside | None:
+        """Take the connection of a cancelled statement from its borrower, if it can be kept."""
+        return self.cancelled.set_aside(entry)
 
     def borrower_gave_up(self, entry: PoolEntry) -> None:
         """A statement ended because its task was cancelled, also by the ``timeout=`` of a call."""

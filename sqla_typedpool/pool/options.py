@@ -173,6 +173,8 @@ class PoolOptions:
     """Ping idle connections this often."""
     pool_slow_checkout: float | None = _option(2.0, _optional(_seconds(above_zero=False)))
     """A checkout slower than this is logged."""
+    pool_keep_cancelled: bool = _option(True, _flag)
+    """Keep a connection whose statement was cancelled, where that is safe (asyncpg)."""
     pool_leak_threshold: float | None = _option(None, _optional(_seconds()))
     """A connection out for longer is reported with its holder's call site."""
     pool_name: str | None = _option(None, _name)

@@ -105,6 +105,8 @@ class TypedPool(QueuePoolApi):
         the oldest are refused (None). It implies ``pool_overload="fifo"``.
     :param pool_keepalive: ping idle connections this often (None).
     :param pool_slow_checkout: a checkout slower than this is logged (2).
+    :param pool_keep_cancelled: roll back and keep a connection whose statement was cancelled,
+        where that is safe (True; asyncpg only); False = close it, as the stock pool does.
     :param pool_leak_threshold: a connection out for longer is reported with its
         holder's call site (None).
     :param pool_name: the pool's name in logs, errors and statistics (None =
@@ -159,15 +161,13 @@ class TypedPool(QueuePoolApi):
         pool_shed_after: float | None = UNSET,
         pool_keepalive: float | None = UNSET,
         pool_slow_checkout: float | None = UNSET,
+        pool_keep_cancelled: bool = UNSET,
         pool_leak_threshold: float | None = UNSET,
         pool_name: str | None = UNSET,
         _dispatch: Any = None,
         _name: PoolName | None = None,
     ) -> None:
-        arguments = dict(locals())
-        given = override(
-            self._configured, {n: arguments[n] for n in GIVEN if arguments[n] is not UNSET}
-        )
+        given = self._with_configured(dict(locals()))
         init_pool(
             self,
             creator,
@@ -183,6 +183,11 @@ class TypedPool(QueuePoolApi):
         self.shared = self._new_shared(_name)
         self.start_empty()
         watch_forks(self)
+
+    def _with_configured(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The options given to ``__init__``, over those of ``configured``."""
+        given = {name: arguments[name] for name in GIVEN if arguments[name] is not UNSET}
+        return override(self._configured, given)
 
     def _new_shared(self, name: PoolName | None) -> Shared:
         options, backend = self._read_options(), Backend(self)

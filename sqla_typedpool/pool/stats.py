@@ -124,6 +124,8 @@ class PoolStats:
     dirty_returns: int
     """Connections that were returned inside a transaction, or while a cancelled statement had
     not ended, and those in which a transaction was begun while they were idle."""
+    kept_cancelled: int
+    """Connections kept although a statement on them was cancelled (asyncpg only)."""
     closed: Mapping[str, int]
     """Connections closed, by reason (see ``CloseReason``)."""
     wait_time: Distribution
@@ -163,7 +165,7 @@ def _distribution(histograms: Iterable[_Histogram], *, immediate: int = 0) -> Di
 
 _COUNTED: Final = (
     *("checkouts", "timeouts", "saturated", "shed", "cancelled", "overloads"),
-    *("connect_failures", "pings", "failed_pings", "dirty_returns"),
+    *("connect_failures", "pings", "failed_pings", "dirty_returns", "kept_cancelled"),
 )
 _PRESENT: Final = ("size", "idle", "in_use", "connecting", "waiting")
 _MEASURED: Final = ("wait_time", "use_time", "connect_time")
@@ -183,6 +185,7 @@ class Counters:
         self.pings = 0
         self.failed_pings = 0
         self.dirty_returns = 0
+        self.kept_cancelled = 0
         self.closed: Counter[CloseReason] = Counter()
         self.wait_time = _Histogram()
         self.use_time = _Histogram()

@@ -43,7 +43,7 @@ async def validate(entry: PoolEntry, backend: Backend) -> Validation:
     :raises Exception: an error that is not a disconnect (a ``handle_error`` listener
         may raise one).
     """
-    return await _limited(entry, backend, _ping(entry, backend))
+    return await limited(entry, backend, _ping(entry, backend))
 
 
 async def query_server_mode(entry: PoolEntry, backend: Backend) -> tuple[Validation, object]:
@@ -61,7 +61,7 @@ async def query_server_mode(entry: PoolEntry, backend: Backend) -> tuple[Validat
             return False
         return True
 
-    return await _limited(entry, backend, ask()), mode
+    return await limited(entry, backend, ask()), mode
 
 
 async def end_transaction(entry: PoolEntry, backend: Backend, seconds: float) -> Validation:
@@ -79,7 +79,7 @@ async def end_transaction(entry: PoolEntry, backend: Backend, seconds: float) ->
             failed = True
         return entry.probe() != Probe.DEAD
 
-    result = await _limited(entry, backend, roll_back(), seconds)
+    result = await limited(entry, backend, roll_back(), seconds)
     is_open = entry.in_transaction() or (failed and entry.commit_failed)
     return Validation.IN_TRANSACTION if result is Validation.ALIVE and is_open else result
 
@@ -97,12 +97,17 @@ async def _ping(entry: PoolEntry, backend: Backend) -> bool:
     return True
 
 
-async def _limited(
+async def limited(
     entry: PoolEntry,
     backend: Backend,
     question: Coroutine[Any, Any, bool],
     seconds: float = PING_TIMEOUT,
 ) -> Validation:
+    """Await work on this entry's connection; past its limit the socket is shut down.
+
+    :param question: returns whether the connection can be used.
+    :raises Exception: an error of the work, unless the connection is lost.
+    """
     loop, abort = asyncio.get_running_loop(), partial(backend.abort_io, entry.dbapi_connection)
     with Deadline(loop, seconds, abort, patience=_ABORT_PATIENCE) as deadline:
         try:

@@ -83,7 +83,7 @@ def test_an_unknown_driver_works_through_its_dialect_alone() -> None:
 
 
 ADAPTERS = {
-    "asyncpg": "sqlalchemy.dialects.postgresql.asyncpg",
+    "asyncpg": "sqla_typedpool._sqlalchemy.asyncpg_adapter",
     "psycopg": "sqlalchemy.dialects.postgresql.psycopg",
 }
 

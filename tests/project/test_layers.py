@@ -66,7 +66,7 @@ LAYERS_IN_POOL = {
     "shared": 4,
     **dict.fromkeys(("reports", "outage_log"), 5),
     **dict.fromkeys(("connector", "nested", "overload_control", "unserved", "validator"), 6),
-    "reconnecting": 7,
+    **dict.fromkeys(("reconnecting", "cancelled"), 7),
     "loop_pool": 8,
     **dict.fromkeys(("housekeeper", "shutdown"), 9),
     "loops": 10,

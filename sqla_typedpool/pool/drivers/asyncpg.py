@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from sqla_typedpool.pool.drivers.base import Driver, Probe, never_in_transaction
+from sqla_typedpool._sqlalchemy.asyncpg_adapter import (
+    has_begun,
+    is_undone_by_rollback,
+    release,
+    renewed,
+)
+from sqla_typedpool.pool.drivers.base import (
+    Driver,
+    NotReusable,
+    Probe,
+    SetAside,
+    never_in_transaction,
+)
 from sqla_typedpool.pool.drivers.sockets import descriptor_of
 
 # Global names are read faster than members of an enumeration.
 _ALIVE, _DEAD, _IN_TRANSACTION = Probe.ALIVE.value, Probe.DEAD.value, Probe.IN_TRANSACTION.value
+
+# A session's advisory locks outlive the transaction.
+_UNLOCK = "SELECT pg_catalog.pg_advisory_unlock_all()"
 
 
 class Asyncpg(Driver):
     """PostgreSQL through asyncpg."""
 
     has_ping = True
-    adapter = "AsyncAdapt_asyncpg_connection"
+    adapter = "AsyncpgAdapter"
     dialect_ping_opens_transaction = False
     can_abort = True
     connect_timeout_argument = "timeout"
@@ -68,6 +84,17 @@ class Asyncpg(Driver):
         # transaction mode. Not ";": asyncpg 0.32 fails on the empty response.
         await connection.execute("select")
 
+    def set_aside(self, connection: Any, adapted: Any, record: Any) -> SetAside | None:
+        if not (is_undone_by_rollback(adapted) and _can_end_statement(connection)):
+            return None
+        began = has_begun(adapted)
+        if began and not connection.is_in_transaction():
+            return None  # it was ended by a COMMIT in the application's SQL
+        new = renewed(adapted, record)
+        release(adapted)
+        connection._pool_release_ctr += 1  # what is left of this checkout raises InterfaceError
+        return SetAside(new, partial(_end_statement, connection, began))
+
     def descriptor(self, connection: Any) -> int:
         return descriptor_of(connection._transport.get_extra_info("socket"))
 
@@ -83,3 +110,25 @@ def _protocol_of(connection: Any) -> Any:
     protocol = getattr(connection, "_protocol", None)
     reads_state = getattr(protocol, "is_in_transaction", None)
     return protocol if reads_state is not None and isinstance(reads_state(), bool) else None
+
+
+def _can_end_statement(connection: Any) -> bool:
+    """Whether this version of asyncpg has all that ``_end_statement`` uses."""
+    protocol = _protocol_of(connection)
+    return hasattr(protocol, "_wait_for_cancellation") and all(
+        hasattr(connection, name) for name in ("_pool_release_ctr", "_top_xact")
+    )
+
+
+async def _end_statement(connection: Any, began: bool) -> None:
+    """Wait until a cancelled statement has ended, and undo what it and the checkout have done.
+
+    :param began: a transaction was begun before the statement.
+    """
+    await connection._protocol._wait_for_cancellation()
+    connection._top_xact = None
+    in_transaction = connection.is_in_transaction()
+    if began and not in_transaction:
+        raise NotReusable("the cancelled statement has ended its transaction")
+    # in one message; a ROLLBACK without a transaction would be a warning in the server's log
+    await connection.execute(f"ROLLBACK; {_UNLOCK}" if in_transaction else _UNLOCK)

@@ -32,6 +32,20 @@ always_alive: Callable[[], int] = int
 never_in_transaction: Callable[[], bool] = bool
 
 
+class NotReusable(Exception):
+    """The connection of a cancelled statement answers, but has to be closed."""
+
+
+class SetAside(NamedTuple):
+    """The connection of a cancelled statement, which its borrower can no longer reach."""
+
+    # SQLAlchemy's adapter of it for the next borrower.
+    adapted: Any
+    # Ends what the statement has left, in one round trip after the driver's cancel request.
+    # Raises an error if the connection cannot be used any more, ``NotReusable`` if it answers.
+    end_statement: Callable[[], Awaitable[None]]
+
+
 class ServerSession(NamedTuple):
     """The identification of a connection on its server."""
 
@@ -103,6 +117,16 @@ class Driver:
         :raises NotImplementedError: the dialect closes it.
         """
         raise NotImplementedError
+
+    def set_aside(self, connection: Any, adapted: Any, record: Any) -> SetAside | None:
+        """Take the connection of a cancelled statement from its borrower; nothing is awaited.
+
+        It is called only if nothing was committed in this checkout.
+
+        :param record: the entry of the connection.
+        :return: None if the connection has to be closed.
+        """
+        return None
 
     def transport(self, connection: Any) -> Any:
         """Its asyncio transport; None if it has none or hides it."""
