@@ -66,7 +66,8 @@ class NestedCheckouts:
         self._examined = self.queue.joined
         found: dict[Waiter, list[PoolEntry]] = {}
         for entry in list(self.entries):
-            waiter = waiters.get(_holder_of(entry))
+            holder = _holder_of(entry)
+            waiter = None if holder is None else waiters.get(holder)
             if waiter is not None:
                 found.setdefault(waiter, []).append(entry)
         for waiter, entries in found.items():
@@ -74,12 +75,12 @@ class NestedCheckouts:
         if found and self._is_deadlock():
             self.reports.deadlock()
 
-    def _new_waiters(self) -> Iterator[tuple[asyncio.Task[Any] | None, Waiter]]:
+    def _new_waiters(self) -> Iterator[tuple[asyncio.Task[Any], Waiter]]:
         newest = list(islice(reversed(self.slots.waiters), self.queue.joined - self._examined))
         for waiter in cast(list[Waiter], newest):
-            is_new = waiter.number > self._examined and not waiter.future.done()
-            if is_new and waiter.task is not None:
-                yield caller_of(waiter.task), waiter
+            task = caller_of(waiter.task)
+            if task and waiter.number > self._examined and not waiter.future.done():
+                yield task, waiter
 
     def _add(self, waiter: Waiter, entries: list[PoolEntry]) -> None:
         self._holding[waiter] = entries
