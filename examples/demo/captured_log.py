@@ -39,12 +39,12 @@ def captured_log() -> Iterator[CapturedLog]:
 
 
 def summary(entries: Sequence[tuple[str, str]]) -> list[str]:
-    """Return the first line of each message template, with the number of further ones."""
+    """Return a line for each message template: the first record, with the number of others."""
     first: dict[str, str] = {}
     more: dict[str, int] = {}
     for template, line in entries:
         more[template] = more.get(template, -1) + 1
-        first.setdefault(template, line)
+        first.setdefault(template, line.partition("\n")[0])
     return [
         line + (f" (and {more[template]} similar)" if more[template] else "")
         for template, line in first.items()

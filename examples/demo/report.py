@@ -112,8 +112,8 @@ def introduction(settings: RunSettings) -> Iterator[str]:
         )
     else:
         yield (
-            "This is your own database: the demo only reads its catalogs, and does not restart"
-            f" it. The load is followed by {schedule.idle:g} s without requests."
+            "This is your own database: the demo only reads its catalogs and runs pg_sleep, and"
+            f" does not restart it. The load is followed by {schedule.idle:g} s without requests."
         )
 
 

@@ -1,4 +1,4 @@
-"""The order of the output: start a server, compare two pools, show three examples."""
+"""The order of the output: start a server, compare two pools, overload them, show examples."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ from examples.demo.database import (
 from examples.demo.interrupt import StopOnSignal
 from examples.demo.load import Workload
 from examples.demo.output import WIDTH, Output
+from examples.demo.overload import OverloadFigures, explanation, line, overload
+from examples.demo.overload import introduction as overload_introduction
 from examples.demo.pool_run import DOWN_SECONDS, STOCK, TYPED, PoolRun, RunSettings, Schedule
 from examples.demo.report import as_json, comparison, introduction, reading_notes
 from examples.demo.terminal import output_for
@@ -36,6 +38,8 @@ from examples.demo.typed_rows import DECLARED, typed_rows
 from sqla_typedpool.embedded import EmbeddedServerError, Postgres
 from sqla_typedpool.embedded.binaries import BINDIR_VARIABLE
 
+OVERLOAD_SECONDS = 5.0
+"""The duration of the overload of each pool; at most half of that of the comparison."""
 HOW_TO_USE = """\
 from sqla_typedpool import TypedPool
 engine = create_async_engine(url, poolclass=TypedPool)"""
@@ -118,6 +122,7 @@ async def _run_on(
         schedule = Schedule(load=options.seconds)
         settings = RunSettings(url, observer, workload, options.workers, schedule, restart)
         figures = await _compare(output, settings, version)
+        figures["overload"] = await _overload(output, url, options.seconds)
         await _show_timeout(output, url)
         await _show_rows(output, url)
         await _show_finding(output, url)
@@ -141,14 +146,33 @@ async def _compare(output: Output, settings: RunSettings, version: str) -> dict[
     output.paragraph("Notes:")
     for note in reading_notes(settings):
         output.paragraph(f"- {note}")
-    _show_log(output, log)
+    _show_log(output, log, "both runs")
     return {**as_json((stock, typed), settings, version), "log": log.lines}
 
 
-def _show_log(output: Output, log: CapturedLog) -> None:
+async def _overload(output: Output, url: URL, most_seconds: float) -> list[dict[str, Any]]:
+    """Send more requests than the connections can serve to each pool, and print the results."""
+    seconds = min(OVERLOAD_SECONDS, most_seconds / 2)
+    output.paragraph()
+    output.paragraph(overload_introduction(seconds))
+
+    logs: dict[str, CapturedLog] = {}
+
+    def show(figures: OverloadFigures, log: CapturedLog) -> None:
+        output.indented(line(figures, seconds))
+        logs[figures.pool] = log
+
+    found = await overload(url, seconds, show)
+    output.paragraph(explanation())
+    for pool, log in logs.items():
+        _show_log(output, log, f"the overload of {pool}")
+    return [figures.as_json() for figures in found]
+
+
+def _show_log(output: Output, log: CapturedLog, when: str) -> None:
     if log.entries:
         output.paragraph()
-        output.paragraph("Logged during both runs:")
+        output.paragraph(f"Logged during {when}:")
         for line in summary(log.entries):
             output.indented(line)
 

@@ -13,7 +13,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,15 @@ from examples.demo.database import (
 from examples.demo.interrupt import StopOnSignal
 from examples.demo.load import QUERIES, Workload, kind_of
 from examples.demo.output import PlainOutput, plain_table
+from examples.demo.overload import (
+    OpenedPool,
+    OverloadFigures,
+    OverloadRun,
+    arrivals,
+    capacity,
+    overload,
+)
+from examples.demo.overload import line as overload_line
 from examples.demo.pool_run import STOCK, TYPED, PoolRun, Progress, RunSettings, Schedule
 from examples.demo.report import Row, comparison, introduction, milliseconds, reading_notes
 from examples.demo.run import Options
@@ -123,6 +133,79 @@ def test_both_pools_get_the_same_requests() -> None:
     draws = [workload.draw(first) for _ in range(200)]
     assert draws == [workload.draw(second) for _ in range(200)]
     assert {name for _, parameters in draws for name in parameters.values()} == {"a", "b", "c"}
+
+
+# --- overload ----------------------------------------------------------------------------------
+
+
+def overloaded(request: Callable[[], Awaitable[None]]) -> OverloadFigures:
+    """The figures of a tenth of a second, of a pool whose requests are these calls."""
+    run = OverloadRun(OpenedPool(request, []), OverloadFigures("a pool"))
+    return asyncio.run(run.run(arrivals(0.1)))
+
+
+def test_all_pools_get_the_same_requests_under_overload() -> None:
+    moments = arrivals(5)
+    assert moments == arrivals(5)
+    assert 1400 < len(moments) < 1600  # 1.5 times of what 10 connections can serve
+    assert capacity(5) == 1000
+
+
+def test_a_request_that_is_answered_counts() -> None:
+    figures = overloaded(partial(asyncio.sleep, 0))
+    assert figures.answered == figures.arrived > 10
+    assert figures.p50_ms is not None
+
+
+def test_a_caller_that_gives_up_is_not_answered() -> None:
+    figures = overloaded(partial(asyncio.sleep, 60))
+    assert figures.gave_up == figures.arrived > 10
+    assert (figures.answered, figures.p50_ms) == (0, None)
+
+
+def test_an_error_under_overload_is_not_an_answer() -> None:
+    async def fail() -> None:
+        raise OSError
+
+    figures = overloaded(fail)
+    assert figures.failed == figures.arrived > 10
+
+
+def test_an_interrupted_overload_leaves_no_request_behind() -> None:
+    ended: list[str] = []
+
+    async def request() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("request")
+
+    async def main() -> int:
+        run = OverloadRun(OpenedPool(request, []), OverloadFigures("a pool"))
+        running = asyncio.ensure_future(run.run([0.0, 0.0, 60.0]))
+        await asyncio.sleep(0.05)
+        running.cancel()
+        await asyncio.wait({running}, timeout=5)
+        return len(ended)
+
+    assert asyncio.run(main()) == 2
+
+
+def test_the_result_of_an_overload_is_one_line() -> None:
+    figures = OverloadFigures("a pool", arrived=1500, answered=990, gave_up=510, p50_ms=61.4)
+    expected = (
+        "a pool          990 of 1,500  ( 99 % of what 10 connections can serve)  median 61 ms"
+    )
+    assert overload_line(figures, 5) == expected
+
+
+def test_every_request_of_an_overload_is_answered_given_up_or_failed(postgres: Postgres) -> None:
+    url = parse_url(postgres.url())
+    found = asyncio.run(overload(url, 0.5, lambda figures, log: None))
+    assert [figures.pool for figures in found] == ["stock pool", "asyncpg.Pool", "TypedPool"]
+    for figures in found:
+        assert figures.arrived == len(arrivals(0.5))
+        assert figures.answered + figures.gave_up + figures.failed == figures.arrived
 
 
 # --- the database's URL ------------------------------------------------------------------------
@@ -428,7 +511,7 @@ def test_a_short_demo_prints_the_table_and_removes_its_server(
 ) -> None:
     written = tmp_path / "figures.json"
     process = start_demo(own_folder, "--workers", "12", "--json", str(written))
-    out, err = end_of(process, 50)
+    out, err = end_of(process, 60)
     assert (process.returncode, err) == (0, "")
     for line in (
         "requests completed",
@@ -436,10 +519,18 @@ def test_a_short_demo_prints_the_table_and_removes_its_server(
         "    Setting(name='max_connections', ",
         '    RowValueError: row 1, column "unit": expected str, found NULL',
         'error[TP101] "tablespace" may be NULL',
+        "Answered in time:",
+        "    asyncpg.Pool  ",
         "poolclass=TypedPool",
     ):
         assert line in out
-    runs = json.loads(written.read_text())["runs"]
+    written_figures = json.loads(written.read_text())
+    runs = written_figures["runs"]
+    assert [run["pool"] for run in written_figures["overload"]] == [
+        "stock pool",
+        "asyncpg.Pool",
+        "TypedPool",
+    ]
     assert [run["pool"] for run in runs] == ["stock pool", "TypedPool"]
     assert all(run["completed"] > 100 and run["first_response_ms"] for run in runs)
     assert_no_process_or_file_is_left(own_folder)
@@ -448,7 +539,14 @@ def test_a_short_demo_prints_the_table_and_removes_its_server(
 @pytest.mark.usefixtures("postgres")
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "moment", ["Starting a temporary PostgreSQL", "steady load", "server is down", "no requests"]
+    "moment",
+    [
+        "Starting a temporary PostgreSQL",
+        "steady load",
+        "server is down",
+        "no requests",
+        "Overload.",
+    ],
 )
 def test_ctrl_c_at_any_moment_removes_the_server(own_folder: Path, moment: str) -> None:
     process = start_demo(own_folder)
