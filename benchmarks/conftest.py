@@ -151,6 +151,7 @@ class Runner:
         goals: Sequence[Goal] = (),
         *,
         rounds: int | None = None,
+        warms_up: bool = True,
     ) -> None:
         """Run one warm-up round, then all rounds, each as a round of pytest-benchmark."""
         measured = Rounds(turns, seed=self.seed)
@@ -158,7 +159,7 @@ class Runner:
         def run() -> None:
             self.loop.run_until_complete(measured.run_one())
 
-        if not self.quick:
+        if warms_up and not self.quick:
             run()
             measured.forget()
         planned = 1 if self.quick else min(rounds or self.rounds, self.rounds)

@@ -1,68 +1,255 @@
 """`python -m benchmarks.overload`: goodput when more work arrives than the database can do.
 
-An open loop on a PostgreSQL of its own: clients arrive at random, each executes one `pg_sleep` on a
-pool of 10 connections, and gives up 0.5 s after its arrival. Goodput is the number of statements
-that ended in time, in percent of the capacity: connections / mean length of a statement. A closed
-loop of 10 clients shows how much of it the machine reaches. All pools get the same clients.
+An open loop: clients arrive at random, each executes one statement that sleeps, and gives up 0.5 s
+after its arrival. Goodput is the number of statements that ended in time, in percent of the
+capacity: connections / mean length of a statement. A closed loop with as many clients as
+connections shows how much of it the machine reaches. All pools get the same clients, on servers
+started for this.
 
-Three tables: goodput over load (also drawn as `results/overload.svg`), a step up and down, and how
-long the event loop stands still when many waiters time out together (on a driver without a server).
+All figures are written to `results/overload.json`; `python -m benchmarks.overload_plot` draws them.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import logging
-import time
-from collections.abc import Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import make_url
 
-from benchmarks import pools, stub_driver
-from benchmarks.open_loop import FIXED, LONG, MIXED, Phase, Run, Times, Workload, closed_loop
-from benchmarks.plot import Axis, Panel, chart
-from benchmarks.pools import Opener, OpenPool, Sizes
-from benchmarks.report import aligned, headline, machine
+from benchmarks import growth, pools
+from benchmarks.open_loop import (
+    FIXED,
+    LONG,
+    MIXED,
+    Outcome,
+    Phase,
+    Run,
+    Times,
+    Workload,
+    closed_loop,
+)
+from benchmarks.pools import Opener, Sizes
+from benchmarks.report import Rows, aligned, headline, machine
 from sqla_typedpool.embedded import Postgres
+from sqla_typedpool.embedded.process import EmbeddedServerError
+from tests.support.servers.mariadb import MariaDB
 
-SVG = Path(__file__).parent / "results" / "overload.svg"
-CONNECTIONS = 10  # of most runs
+RESULTS = Path(__file__).parent / "results" / "overload.json"
 PATIENCE = 0.5  # seconds
 LOADS = (0.8, 1.0, 1.2, 1.5, 3.0)
 STEP = (0.8, 3.0, 0.8)
-WAITERS = (1_000, 5_000, 20_000)
-POOL_TIMEOUT = 2.0  # seconds, of the waiters that time out together
-KINDS = {"fixed": FIXED, "mixed": MIXED, "long": LONG}
+TRIES = 3  # of a run in which the event loop was too late
 
-NAMES = (pools.TYPED, pools.STOCK, pools.ASYNCPG, pools.PSYCOPG, pools.TYPED_PSYCOPG)
-# Pools, and packages without which they are left out.
-NEEDS = {pools.PSYCOPG: "psycopg_pool", pools.TYPED_PSYCOPG: "psycopg"}
+NAMES = (
+    *(pools.TYPED, pools.STOCK, pools.ASYNCPG, pools.PSYCOPG),
+    *(pools.TYPED_PSYCOPG, pools.TYPED_AIOMYSQL),
+)
+# Packages without which a pool is left out.
+NEEDS = {
+    pools.PSYCOPG: "psycopg_pool",
+    pools.TYPED_PSYCOPG: "psycopg",
+    pools.TYPED_AIOMYSQL: "aiomysql",
+}
 
-Rows = list[tuple[str, ...]]
-# (kind of times, pool) -> (load, goodput)
-Points = dict[tuple[str, str], list[tuple[float, float]]]
+
+@dataclass(frozen=True)
+class Scenario:
+    """A kind of load, which is offered to all pools."""
+
+    times: Times
+    connections: int = 10
+    retries: int = 0
+    loads: Sequence[float] = LOADS
+    has_step: bool = False
+
+    def workload(self, phases: Sequence[Phase], seed: int) -> Workload:
+        return Workload(self.connections, self.times, PATIENCE, phases, seed, self.retries)
+
+    @property
+    def title(self) -> str:
+        retries = f", clients try {1 + self.retries} times" if self.retries else ""
+        return f"{self.times.name}, {self.connections} connections{retries}"
+
+
+SCENARIOS = {
+    "fixed": Scenario(FIXED, has_step=True),
+    "mixed": Scenario(MIXED, has_step=True),
+    "large": Scenario(LONG, connections=50, loads=(1.5, 3.0)),
+    "retries": Scenario(FIXED, retries=2, loads=(1.2, 1.5, 3.0)),
+}
 
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overload", description=__doc__)
     add = parser.add_argument
     add("--seconds", type=float, default=6.0, help="the length of a run (6)")
-    add("--loads", type=float, nargs="*", default=LOADS, help="multiples of the capacity")
-    add("--times", nargs="*", default=["fixed", "mixed"], choices=KINDS, help="of statements")
-    add("--connections", type=int, default=CONNECTIONS, help="of each pool (10)")
-    add("--pools", nargs="*", choices=NAMES, help=f"all but {pools.TYPED_PSYCOPG!r} by default")
-    add("--waiters", type=int, nargs="*", default=WAITERS, help="that time out together")
+    add("--scenarios", nargs="*", default=list(SCENARIOS), choices=SCENARIOS, help="(all)")
+    add("--loads", type=float, nargs="*", help="multiples of the capacity (those of the scenario)")
+    add("--pools", nargs="*", default=NAMES, choices=NAMES, help="(all)")
+    add("--waiters", type=int, nargs="*", default=growth.WAITERS, help="that time out together")
     add("--seed", type=int, default=1, help="of the clients and of the order of the pools (1)")
     add("--uvloop", action="store_true", help="on uvloop instead of asyncio")
-    add("--svg", type=Path, default=SVG, help="the file of the plot")
+    add("--json", type=Path, default=RESULTS, help="the file of the results")
     return parser.parse_args()
+
+
+# ------------------------------------------------------------------------------ pools
+
+
+def opened_servers(names: Sequence[str], stack: ExitStack) -> Iterator[tuple[str, Opener]]:
+    """Start the servers that these pools need, and return how each pool is opened."""
+    postgres = stack.enter_context(Postgres.start(settings={"max_connections": "400"}))
+    url = make_url(postgres.url("asyncpg"))
+    openers = pools.on_a_server(url)
+    openers[pools.TYPED_PSYCOPG] = partial(pools.open_typed, make_url(postgres.url("psycopg")))
+    if pools.TYPED_AIOMYSQL in names and find_spec("aiomysql"):
+        try:
+            mariadb = MariaDB.start()
+        except EmbeddedServerError as error:
+            print(f"{pools.TYPED_AIOMYSQL} is left out: {error}")
+        else:
+            stack.callback(mariadb.stop)
+            openers[pools.TYPED_AIOMYSQL] = partial(pools.open_typed, make_url(mariadb.url()))
+    for name in names:
+        if name in openers and (package := NEEDS.get(name)) and find_spec(package) is None:
+            print(f"{package} is not installed, so {name} is left out; next: pip install {package}")
+        elif name in openers:
+            yield name, openers[name]
+
+
+async def on_new_pool(opener: Opener, workload: Workload, use: Callable[..., Any]) -> Any:
+    """Await `use(pool, workload)` on a pool whose connections are all open."""
+    size = workload.connections
+    pool = await opener(Sizes(size, size, size))
+    try:
+        return await use(pool, workload)
+    finally:
+        await asyncio.sleep(0.3)  # what was cancelled ends
+        await pool.close()
+
+
+async def run_once(opener: Opener, workload: Workload) -> Run:
+    """Run a workload on a new pool."""
+
+    async def run(pool: pools.OpenPool, workload: Workload) -> Run:
+        return await Run(pool, workload).run()
+
+    ended: Run = await on_new_pool(opener, workload, run)
+    return ended
+
+
+async def valid_run(opener: Opener, workload: Workload) -> Run:
+    """Run a workload, again if the event loop was too late; the last run may be invalid too."""
+    for _ in range(TRIES - 1):
+        run = await run_once(opener, workload)
+        if run.is_valid:
+            return run
+    return await run_once(opener, workload)
+
+
+# -------------------------------------------------------------------------- the benchmark
+
+
+class Benchmark:
+    """All scenarios on all pools; `results` is what is written as JSON."""
+
+    def __init__(self, openers: Mapping[str, Opener], chosen: argparse.Namespace) -> None:
+        self._openers = openers
+        self._chosen = chosen
+        self._random = Random(chosen.seed)
+        self.results: dict[str, list[dict[str, Any]]] = {"ceilings": [], "runs": [], "steps": []}
+
+    async def run(self) -> None:
+        for name in self._chosen.scenarios:
+            scenario = SCENARIOS[name]
+            loads = scenario.loads if self._chosen.loads is None else self._chosen.loads
+            show(scenario.title, await self._over_load(name, scenario, loads))
+            if scenario.has_step:
+                title = f"{scenario.title}, " + ", then ".join(f"{load:g} x" for load in STEP)
+                show(title, await self._step(name, scenario))
+
+    def _shuffled(self) -> list[str]:
+        return self._random.sample(list(self._openers), len(self._openers))
+
+    async def _over_load(self, name: str, scenario: Scenario, loads: Sequence[float]) -> Rows:
+        rows: Rows = [HEADINGS]
+        for pool in self._shuffled() if loads else ():
+            reached = await self._ceiling(scenario, self._openers[pool])
+            self.results["ceilings"].append({"scenario": name, "pool": pool, "goodput %": reached})
+            rows.append(("closed loop", pool, f"{reached:.0f} %", *[""] * (len(HEADINGS) - 3)))
+        for load in loads:
+            workload = scenario.workload([Phase(self._chosen.seconds, load)], self._chosen.seed)
+            for pool in self._shuffled():
+                run = await valid_run(self._openers[pool], workload)
+                where = {"scenario": name, "load": load, "pool": pool, "valid": run.is_valid}
+                self.results["runs"].append({**where, **run.reading()})
+                rows.append((f"{load:g} x", pool, *figures(run)))
+        return rows
+
+    async def _ceiling(self, scenario: Scenario, opener: Opener) -> float:
+        """The goodput of a closed loop."""
+        workload = scenario.workload([], self._chosen.seed)
+        use = partial(closed_loop, seconds=self._chosen.seconds / 2)
+        reached: float = await on_new_pool(opener, workload, use)
+        return reached
+
+    async def _step(self, name: str, scenario: Scenario) -> Rows:
+        rows: Rows = [("", "", *(f"at {load:g} x" for load in STEP), "in order after", "loop lag")]
+        phases = [Phase(self._chosen.seconds / 2, load) for load in STEP]
+        down = phases[0].seconds + phases[1].seconds
+        for pool in self._shuffled():
+            workload = scenario.workload(phases, self._chosen.seed)
+            run = await valid_run(self._openers[pool], workload)
+            goodputs, after = run.goodputs(), run.in_order_after(down)
+            where = {"scenario": name, "pool": pool, "valid": run.is_valid}
+            step = {"goodputs %": goodputs, "in order after s": after}
+            self.results["steps"].append({**where, **step, **run.reading()})
+            cells = [*(f"{goodput:.0f} %" for goodput in goodputs), f"{after:.1f} s"]
+            rows.append(
+                ("", pool, *(cells if run.is_valid else INVALID[: len(cells)]), lag_of(run))
+            )
+        return rows
+
+
+HEADINGS = (
+    *("", "", "goodput", "p50", "p99", "refused", "failed"),
+    *("reconnects", "overtakings", "overloads", "loop lag"),
+)
+# Instead of the figures of a run in which the event loop was too late.
+INVALID = ("invalid", *["-"] * (len(HEADINGS) - 4))
+
+
+def figures(run: Run) -> tuple[str, ...]:
+    reading = run.reading()
+    cells = (
+        f"{reading['goodput %']:.0f} %",
+        f"{reading['p50 ms']:.0f} ms",
+        f"{reading['p99 ms']:.0f} ms",
+        f"{reading[Outcome.REFUSED.value]:.0f}",
+        f"{reading[Outcome.FAILED.value]:.0f}",
+        f"{reading['reconnects %']:.2f} %",
+        f"{reading['overtakings %']:.1f} %",
+        f"{reading['overloads']:.0f}" if "overloads" in reading else "",
+    )
+    return (*(cells if run.is_valid else INVALID), lag_of(run))
+
+
+def lag_of(run: Run) -> str:
+    reading = run.reading()
+    return f"{reading['mean loop lag ms']:.1f}, {reading['p99 loop lag ms']:.0f} ms"
+
+
+# --------------------------------------------------------------------------------- main
 
 
 def run_in_loop(main: Coroutine[Any, Any, Any], *, with_uvloop: bool) -> Any:
@@ -73,196 +260,32 @@ def run_in_loop(main: Coroutine[Any, Any, Any], *, with_uvloop: bool) -> Any:
     return uvloop.run(main)
 
 
-def selected(url: URL, names: list[str] | None) -> dict[str, Opener]:
-    """The pools with these names, without those that are not installed."""
-    found = pools.on_a_server(url)
-    if names is not None:
-        found[pools.TYPED_PSYCOPG] = partial(pools.open_typed_on_psycopg, url)
-        found = {name: opener for name, opener in found.items() if name in names}
-    for name, package in NEEDS.items():
-        if name in found and find_spec(package) is None:
-            print(f"{package} is not installed, so {name} is left out; next: pip install {package}")
-            del found[name]
-    return found
-
-
-# ------------------------------------------------------------------------------ goodput
-
-
-def full(connections: int) -> Sizes:
-    """A pool of so many connections, all of them open."""
-    return Sizes(connections, connections, connections)
-
-
-async def run_once(opener: Opener, workload: Workload) -> Run:
-    """Run a workload on a new pool, whose connections are open."""
-    pool = await opener(full(workload.connections))
-    try:
-        return await Run(pool, workload).run()
-    finally:
-        await asyncio.sleep(0.3)  # what was cancelled ends
-        await pool.close()
-
-
-async def measured(
-    openers: Mapping[str, Opener], times: Times, phases: list[Phase], chosen: argparse.Namespace
-) -> dict[str, Run]:
-    """A run of each pool, in a shuffled order."""
-    workload = Workload(chosen.connections, times, PATIENCE, phases, chosen.seed)
-    order = list(openers)
-    Random(chosen.seed).shuffle(order)
-    runs = {name: await run_once(openers[name], workload) for name in order}
-    return {name: runs[name] for name in openers}
-
-
-async def ceiling(opener: Opener, times: Times, chosen: argparse.Namespace) -> float:
-    """The goodput of a closed loop on a new pool."""
-    pool = await opener(full(chosen.connections))
-    workload = Workload(chosen.connections, times, PATIENCE, [], chosen.seed)
-    try:
-        return await closed_loop(pool, workload, chosen.seconds / 2)
-    finally:
-        await pool.close()
-
-
-async def goodput_over_load(
-    openers: Mapping[str, Opener], chosen: argparse.Namespace, points: Points
-) -> Rows:
-    rows: Rows = [("load", "", "goodput", "p50", "p99", "reconnects", "out of order", "failed")]
-    for kind in chosen.times:
-        for name, opener in openers.items():
-            reached = f"{await ceiling(opener, KINDS[kind], chosen):.0f} %"
-            rows.append((f"{KINDS[kind].name}, closed loop", name, reached, "", "", "", "", ""))
-        for load in chosen.loads:
-            phases = [Phase(chosen.seconds, load)]
-            runs = await measured(openers, KINDS[kind], phases, chosen)
-            for name, run in runs.items():
-                rows.append((f"{KINDS[kind].name}, {load:g} x", name, *figures(run)))
-                points.setdefault((kind, name), []).append((load, run.reading()["goodput %"]))
-    return rows
-
-
-def figures(run: Run) -> tuple[str, ...]:
-    reading = run.reading()
-    return (
-        f"{reading['goodput %']:.0f} %",
-        f"{reading['p50 ms']:.0f} ms",
-        f"{reading['p99 ms']:.0f} ms",
-        f"{reading['reconnects']:.0f}",
-        f"{reading['out of order %']:.1f} %",
-        f"{reading['failed']:.0f}",
-    )
-
-
-async def step_up_and_down(openers: Mapping[str, Opener], chosen: argparse.Namespace) -> Rows:
-    rows: Rows = [("step", "", *(f"at {load:g} x" for load in STEP), "reconnects")]
-    for kind in chosen.times:
-        phases = [Phase(chosen.seconds / 2, load) for load in STEP]
-        runs = await measured(openers, KINDS[kind], phases, chosen)
-        for name, run in runs.items():
-            goodputs = [f"{goodput:.0f} %" for goodput in run.goodputs()]
-            reconnects = f"{run.reading()['reconnects']:.0f}"
-            rows.append((KINDS[kind].name, name, *goodputs, reconnects))
-    return rows
-
-
-def drawn(points: Points) -> str:
-    """The plot: one panel for each kind of times."""
-    by_kind: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    for (kind, name), line in points.items():
-        by_kind.setdefault(kind, {})[name] = sorted(line)
-    panels = [Panel(KINDS[kind].name, lines) for kind, lines in by_kind.items()]
-    loads = sorted({load for line in points.values() for load, _ in line})
-    x = Axis("load / capacity", 0.5, max(3.0, *loads), (0.8, 1.2, 1.5, 2.0, 2.5, 3.0))
-    return chart(panels, x, Axis("goodput, % of capacity", 0, 110, (0, 25, 50, 75, 100)))
-
-
-# ------------------------------------------------------------------------------- growth
-
-
-class StandStill:
-    """The longest time in which the event loop ran nothing else."""
-
-    def __init__(self) -> None:
-        self.longest = 0.0
-        self._task = asyncio.ensure_future(self._watch())
-
-    async def _watch(self) -> None:
-        while True:
-            before = time.perf_counter()
-            await asyncio.sleep(0.001)
-            self.longest = max(self.longest, time.perf_counter() - before - 0.001)
-
-    def stop(self) -> float:
-        self._task.cancel()
-        return self.longest
-
-
-async def wait_in_vain(pool: OpenPool) -> None:
-    with suppress(Exception):
-        await pool.give(await pool.take())
-
-
-async def time_out_together(options: dict[str, Any], waiters: int) -> tuple[float, float]:
-    """Waiters on a pool whose connections are all held.
-
-    Returns the seconds that the loop stands still as they arrive, all in one iteration, and the
-    longest such time until all have timed out.
-    """
-    options = {**options, "pool_timeout": POOL_TIMEOUT}
-    pool = await pools.open_engine(stub_driver.URL, options, Sizes(CONNECTIONS, CONNECTIONS))
-    held = [await pool.take() for _ in range(CONNECTIONS)]
-    tasks = [asyncio.ensure_future(wait_in_vain(pool)) for _ in range(waiters)]
-    began = time.perf_counter()
-    await asyncio.sleep(0)  # every task has run until it waits
-    arrival = time.perf_counter() - began
-    watch = StandStill()
-    await asyncio.wait(tasks)
-    longest = watch.stop()
-    for connection in held:
-        await pool.give(connection)
-    await pool.close()
-    return arrival, longest
-
-
-async def growth(chosen: argparse.Namespace) -> Rows:
-    rows: Rows = [("waiters that time out together", "", "stand-still", "as they arrive")]
-    subjects = {pools.TYPED: pools.TYPED_OPTIONS, pools.STOCK: pools.STOCK_OPTIONS}
-    for waiters in chosen.waiters:
-        for name, options in subjects.items():
-            if chosen.pools is None or name in chosen.pools:
-                arrival, longest = await time_out_together(options, waiters)
-                rows.append((f"{waiters:,}", name, f"{longest:.3f} s", f"{arrival:.3f} s"))
-    return rows
-
-
-# --------------------------------------------------------------------------------- main
-
-
-async def on_a_server(chosen: argparse.Namespace, url: str) -> None:
-    openers = selected(make_url(url), chosen.pools)
-    points: Points = {}
-    show(await goodput_over_load(openers, chosen, points))
-    if chosen.loads and chosen.times:
-        chosen.svg.write_text(drawn(points), encoding="utf-8")
-        print(f"  plot: {chosen.svg}")
-    show(await step_up_and_down(openers, chosen))
-
-
-def show(rows: Rows) -> None:
+def show(title: str, rows: Rows) -> None:
     if len(rows) > 1:
-        print("", *aligned(rows), sep="\n", flush=True)
+        print("", title, *aligned(rows), sep="\n", flush=True)
+
+
+def measured(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Run everything, and return the results."""
+    with ExitStack() as stack:
+        benchmark = Benchmark(dict(opened_servers(chosen.pools, stack)), chosen)
+        run_in_loop(benchmark.run(), with_uvloop=chosen.uvloop)
+    waiting = growth.measured(chosen.waiters, chosen.pools)
+    found = run_in_loop(waiting, with_uvloop=chosen.uvloop)
+    show("waiters without a server", growth.as_rows(found))
+    return {**benchmark.results, "growth": [asdict(one) for one in found]}
 
 
 def main() -> None:
     chosen = options()
     logging.disable(logging.ERROR)  # cancelled connections are logged by every pool
-    print(headline(machine()))
-    print(f"{chosen.connections} connections, clients give up after {PATIENCE:g} s")
-    print(f"{chosen.seconds:g} s a run, on {'uvloop' if chosen.uvloop else 'asyncio'}")
-    with Postgres.start(settings={"max_connections": "400"}) as server:
-        run_in_loop(on_a_server(chosen, server.url("asyncpg")), with_uvloop=chosen.uvloop)
-    show(run_in_loop(growth(chosen), with_uvloop=chosen.uvloop))
+    facts, loop = machine(), "uvloop" if chosen.uvloop else "asyncio"
+    print(headline(facts))
+    print(f"clients give up after {PATIENCE:g} s; {chosen.seconds:g} s a run, on {loop}")
+    settings = {"seconds": chosen.seconds, "seed": chosen.seed, "loop": loop}
+    document = {"machine": facts, "settings": settings, **measured(chosen)}
+    chosen.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    print(f"\nall figures: {chosen.json}")
 
 
 if __name__ == "__main__":

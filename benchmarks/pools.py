@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 from sqlalchemy import event
 from sqlalchemy.engine import URL
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool
 
 from benchmarks import stub_driver
@@ -31,6 +31,7 @@ ASYNCPG = "asyncpg.Pool"
 PSYCOPG = "psycopg_pool"
 PSYCOPG_CHECK = "psycopg_pool + check"
 TYPED_PSYCOPG = "TypedPool, psycopg"
+TYPED_AIOMYSQL = "TypedPool, aiomysql"
 
 # SQLAlchemy's pools, by the options that make them: TypedPool and the stock one with defaults.
 TYPED_OPTIONS: dict[str, Any] = {"poolclass": TypedPool}
@@ -92,6 +93,8 @@ class OpenPool:
     give: Callable[[Any], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
     connects: Connects
+    typed: TypedPool | None = None
+    """The pool, if it is a TypedPool."""
 
 
 Opener = Callable[[Sizes], Awaitable[OpenPool]]
@@ -107,9 +110,7 @@ async def open_engine(url: URL | str, options: dict[str, Any], sizes: Sizes) -> 
         async_creator=_creator(url, connects),
         **options,
     )
-    pool = OpenPool(engine.connect, engine.connect, AsyncConnection.close, engine.dispose, connects)
-    await warm(pool, sizes.warm)
-    return pool
+    return await _opened(engine, connects, sizes)
 
 
 def _creator(url: URL | str, connects: Connects) -> Callable[[], Awaitable[Any]]:
@@ -142,21 +143,29 @@ async def open_psycopg(url: URL, options: dict[str, Any], sizes: Sizes) -> OpenP
     return OpenPool(raw.connection, raw.getconn, raw.putconn, raw.close, connects)
 
 
-async def open_typed_on_psycopg(url: URL, sizes: Sizes) -> OpenPool:
-    """TypedPool with SQLAlchemy's psycopg."""
+async def open_typed(url: URL, sizes: Sizes) -> OpenPool:
+    """TypedPool with any driver; connections are counted when they are open."""
     connects = Connects()
     engine = create_async_engine(
-        url.set(drivername="postgresql+psycopg"),
-        pool_size=sizes.core,
-        max_overflow=sizes.most - sizes.core,
-        **TYPED_OPTIONS,
+        url, pool_size=sizes.core, max_overflow=sizes.most - sizes.core, **TYPED_OPTIONS
     )
 
     @event.listens_for(engine.sync_engine, "connect")
     def connected(*arguments: object) -> None:
         connects.attempts += 1
 
-    pool = OpenPool(engine.connect, engine.connect, AsyncConnection.close, engine.dispose, connects)
+    return await _opened(engine, connects, sizes)
+
+
+async def _opened(engine: AsyncEngine, connects: Connects, sizes: Sizes) -> OpenPool:
+    pool = OpenPool(
+        engine.connect,
+        engine.connect,
+        AsyncConnection.close,
+        engine.dispose,
+        connects,
+        typed=engine.pool if isinstance(engine.pool, TypedPool) else None,
+    )
     await warm(pool, sizes.warm)
     return pool
 

@@ -17,6 +17,7 @@ from benchmarks.interleave import Comparison, Outcome
 PACKAGES = ("SQLAlchemy", "greenlet", "asyncpg", "psycopg", "psycopg-pool", "uvloop")
 
 Row = Sequence[str]
+Rows = list[tuple[str, ...]]
 
 
 def table(comparisons: Iterable[Comparison]) -> list[str]:
