@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import log10
 from xml.sax.saxutils import escape
 
 Point = tuple[float, float]
@@ -28,11 +29,15 @@ class Axis:
     start: float
     end: float
     ticks: Sequence[float]
+    is_logarithmic: bool = False
 
     def position(self, value: float, length: float) -> float:
         """Where a value is on an axis of this length; values outside are moved to the end."""
         inside = min(max(value, self.start), self.end)
-        return length * (inside - self.start) / (self.end - self.start)
+        start, end, at = self.start, self.end, inside
+        if self.is_logarithmic:
+            start, end, at = log10(start), log10(end), log10(at)
+        return length * (at - start) / (end - start)
 
 
 @dataclass(frozen=True)
@@ -76,9 +81,9 @@ def _panel(
         at = HEIGHT - y.position(tick, HEIGHT)
         yield f'<path class="grid" d="M0 {at:g}h{WIDTH}"/>'
         if has_labels:
-            yield _text(-8, at + 4, f"{tick:g}", anchor="end")
+            yield _text(-8, at + 4, f"{tick:,g}", anchor="end")
     for tick in x.ticks:
-        yield _text(x.position(tick, WIDTH), HEIGHT + 18, f"{tick:g}", anchor="middle")
+        yield _text(x.position(tick, WIDTH), HEIGHT + 18, f"{tick:,g}", anchor="middle")
     yield _text(WIDTH / 2, HEIGHT + 38, x.label, anchor="middle")
     if has_labels:
         yield f'<g transform="translate({12 - LEFT} {HEIGHT / 2:g}) rotate(-90)">'

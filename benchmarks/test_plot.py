@@ -37,3 +37,8 @@ def test_a_value_outside_the_axis_is_drawn_at_its_end() -> None:
 def test_names_are_escaped() -> None:
     drawn = parsed(Panel("<fixed> & mixed", {"a": []}))
     assert "<fixed> & mixed" in [text.text for text in drawn.iter(f"{SVG}text")]
+
+
+def test_a_logarithmic_axis_has_equal_distances_for_equal_ratios() -> None:
+    axis = Axis("waiters", 1, 100, (1, 10, 100), is_logarithmic=True)
+    assert [axis.position(tick, 80) for tick in axis.ticks] == [0, 40, 80]
