@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from bisect import bisect_right
 from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -106,10 +107,14 @@ class Connector:
     @property
     def expected(self) -> int:
         """Attempts that waiters may count on: those that are not silent."""
-        if not self._attempts:
+        return len(self._attempts) - self._silent()
+
+    def _silent(self) -> int:
+        """How many of the oldest attempts are silent."""
+        latest = self.clock() - self.policy.silent_after
+        if not self._attempts or self._attempts[0].started > latest:
             return 0
-        oldest = self.clock() - self.policy.silent_after
-        return sum([each.started > oldest for each in self._attempts])
+        return bisect_right(self._attempts, latest, key=lambda each: each.started)
 
     @property
     def is_retrying(self) -> bool:
@@ -207,7 +212,7 @@ class Connector:
             OutageLog(self.shared, self.policy.outages).write_end(ended)
 
     def _abandon_superseded(self, success: float, now: float) -> None:
-        starts = [each.started for each in self._attempts]
+        starts = [each.started for each in self._attempts[: self._silent()]]
         superseded = self.policy.superseded(starts, success, now)
         for each in [self._attempts[index] for index in superseded]:
             self._abandon(each)
@@ -281,7 +286,7 @@ class Connector:
     def _abandon_one(self) -> None:
         if self.shared.backend.driver.connects_in_thread:
             return  # it opens a file: another attempt would be no faster
-        starts = [each.started for each in self._attempts]
+        starts = [each.started for each in self._attempts[:2]]  # the others are not looked at
         patience = self.policy.max_patience(self.connect_timeout, self.shared.timeout)
         index = self.policy.to_abandon(starts, self.clock(), patience)
         if index is not None:

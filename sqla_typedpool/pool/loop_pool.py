@@ -12,6 +12,7 @@ import asyncio
 import logging
 import random
 from asyncio import current_task
+from bisect import bisect_right
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -95,7 +96,7 @@ class LoopPool:
         self.on_acquire: Callable[[], object] = _nothing  # starts the housekeeper
         self.policy = ConnectPolicy(shared.options.pool_connect_retry, shared.backend.masked)
         self.reports = Reports(
-            *(shared, self.slots, self.entries, self.policy, clock, self.counters),
+            *(shared, loop, self.slots, self.entries, self.policy, clock, self.counters),
             lambda: self.connector.next_attempt_in,
         )
         self._unserved = UnservedCheckouts(
@@ -187,6 +188,9 @@ class LoopPool:
         except BaseException as error:
             self._withdraw(waiter, error)
             raise
+        finally:
+            self.queue.forget_deadline(waiter)
+            del waiter  # the traceback of its error contains this frame: a reference cycle
         return entry
 
     def _admit(self) -> Waiter:
@@ -201,11 +205,11 @@ class LoopPool:
         if timeout is None:
             return Waiter(self.loop, self.slots, now, None)
         if timeout > 0:
-            return Waiter(self.loop, self.slots, now, now + timeout)
+            return Waiter(self.loop, self.slots, now, timeout)
         # do not queue; but a free slot may still connect
         if len(self.slots.waiters) >= self.slots.limits.max_total - self.slots.in_use:
             raise self._unserved.timed_out(self._unserved.of_current_task("queueing", now))
-        return Waiter(self.loop, self.slots, now, now + self.connector.connect_timeout)
+        return Waiter(self.loop, self.slots, now, self.connector.connect_timeout)
 
     def _refuse_if_saturated(self) -> None:
         limit, slots = self.shared.options.pool_max_waiting, self.slots
@@ -234,7 +238,7 @@ class LoopPool:
     def _withdraw(self, waiter: Waiter, error: BaseException) -> None:
         """Remove the waiter. If it was just assigned an entry, release that one."""
         if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
-            self._unserved.cancelled(self._unserved.of_waiter(waiter))
+            self._unserved.waiter_cancelled(waiter)
             if not isinstance(error, GeneratorExit):
                 self.overload.waiter_gave_up(waiter)
         self.slots.dequeue(waiter)
@@ -375,11 +379,10 @@ class LoopPool:
 
     def _index_by_age(self, entry: PoolEntry) -> int:
         """Its place among the idle entries: a ping makes none younger."""
-        idle = self.slots.idle
-        index = len(idle)
-        while index and idle[index - 1].idle_since > entry.idle_since:
-            index -= 1
-        return index
+        idle, since = self.slots.idle, entry.idle_since
+        if not idle or idle[-1].idle_since <= since:
+            return len(idle)
+        return bisect_right(idle, since, key=lambda each: each.idle_since)
 
     # ------------------------------------------------------------------- waiters
 
@@ -431,9 +434,8 @@ class LoopPool:
         if storage is Storage.UNKNOWN and slots.total != slots.closing:
             return None  # the first connection shows whether others are allowed
         if storage is Storage.PRIVATE and self.shared.count_connections():
-            name = self.shared.name
-            while self.unserved() > 0 and slots.fail_oldest(single_connection_error(name)):
-                pass
+            error = single_connection_error(self.shared.name)
+            self.queue.fail_oldest(error, self.queue.joined, count=self.unserved())
             return None
         slots.start_opening()
         empty = self.empty_entries

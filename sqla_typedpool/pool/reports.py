@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from asyncio import Task
-from collections.abc import Callable, Sequence
+from asyncio import AbstractEventLoop, Task
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -29,14 +31,18 @@ LOOP_IS_ENDING = "the event loop is ending, and the pool hands out no more conne
 # Seconds between two lines of one event, which may occur at each request.
 _DIRTY_INTERVAL, _SLOW_INTERVAL, _OVERLOAD_INTERVAL = 60.0, 5.0, 10.0
 _MAX_ERROR = 300  # characters of a connect error in a message
+_MAX_HOLDERS = 20  # that an error or a log line names
 _MIN_RETRY_AFTER, _MAX_RETRY_AFTER = 0.1, 60.0  # seconds
 
 
-def describe_holders(holders: Sequence[Holder], limit: int = 3) -> str:
-    """The longest holders in one line."""
-    shown = "; ".join(str(holder) for holder in holders[:limit])
-    rest = len(holders) - limit
-    return shown + (f"; and {rest} more" if rest > 0 else "")
+def describe_holders(holders: Sequence[Holder], total: int, limit: int = 3) -> str:
+    """The longest holders in one line.
+
+    :param total: how many holders there are.
+    """
+    shown = holders[:limit]
+    rest = total - len(shown)
+    return "; ".join(map(str, shown)) + (f"; and {rest} more" if rest > 0 else "")
 
 
 def _repeated(count: int) -> str:
@@ -103,11 +109,35 @@ class UnservedCheckout(NamedTuple):
     is_queued: bool = True
 
 
+def _use_began(entry: PoolEntry) -> float:
+    return entry.checked_out_at or 0.0
+
+
+@dataclass(frozen=True)
+class Holders:
+    """Who holds connections at one moment: what the errors of that moment have in common."""
+
+    # Checkouts so far, and connections in use: other numbers, other holders.
+    uses: tuple[int, int]
+    # The longest first, at most ``_MAX_HOLDERS``.
+    longest: tuple[Holder, ...]
+    # How many connections are held.
+    total: int
+    # How many of them each task holds.
+    by_task: Mapping[Task[Any] | None, int]
+    # Seconds until the next one of them is returned, on average; None = none is held.
+    next_return: float | None
+
+    def __str__(self) -> str:
+        return describe_holders(self.longest, self.total)
+
+
 @dataclass(eq=False)
 class Reports:
     """The reports of one event loop."""
 
     shared: Shared
+    loop: AbstractEventLoop
     slots: Slots[PoolEntry]
     entries: set[PoolEntry]
     policy: ConnectPolicy
@@ -121,6 +151,7 @@ class Reports:
     # The latest one whose beginning was logged.
     _logged_overload: Overload | None = None
     _deadlock_lines: _LineLimit = field(default_factory=partial(_LineLimit, _SLOW_INTERVAL))
+    _holders: Holders | None = field(default=None, init=False)  # in this turn of the loop
 
     def gauges(self) -> Gauges:
         """The present numbers."""
@@ -143,34 +174,63 @@ class Reports:
         # a copy, since the garbage collector may return one meanwhile
         return [entry for entry in list(self.entries) if entry.checked_out_at is not None]
 
-    def _describe(self, entries: list[PoolEntry]) -> list[Holder]:
-        now = self.clock()
-        return [
-            holder_of(each, now) for each in sorted(entries, key=lambda e: e.checked_out_at or 0.0)
-        ]
+    def _describe(
+        self, entries: list[PoolEntry], limit: int | None = _MAX_HOLDERS
+    ) -> tuple[Holder, ...]:
+        """The longest holders of these entries; None = all."""
+        now, longest = self.clock(), sorted(entries, key=_use_began)[:limit]
+        return tuple(holder_of(each, now) for each in longest)
 
     def holders(self) -> list[Holder]:
         """Who holds a connection, the longest first."""
-        return self._describe(self._in_use())
+        return list(self._describe(self._in_use(), limit=None))
 
-    def leaked(self) -> list[Holder]:
-        """The same without those whose task was cancelled.
+    def _leaked(self) -> list[PoolEntry]:
+        """The entries in use without those whose task was cancelled.
 
         A loop that ends cancels every task, also one in which an ``AsyncSession`` returns
         its connection: cancelled before its first step, it never does.
         """
         tasks = [(each, each.borrower()) for each in self._in_use()]
-        return self._describe([each for each, task in tasks if not (task and task.cancelled())])
+        return [each for each, task in tasks if not (task and task.cancelled())]
+
+    def _holders_now(self) -> Holders:
+        """The holders, listed once for the checkouts that fail in one turn of the loop."""
+        uses = self.counters.checkouts, self.slots.in_use
+        if self._holders is None or self._holders.uses != uses:
+            if self._holders is None and not self.loop.is_closed():
+                self.loop.call_soon(self._forget_holders, context=Context())
+            self._holders = self._find_holders(uses)
+        return self._holders
+
+    def _forget_holders(self) -> None:
+        self._holders = None
+
+    def _find_holders(self, uses: tuple[int, int]) -> Holders:
+        now, used = self.clock(), self._in_use()
+        return Holders(
+            uses,
+            self._describe(used),
+            len(used),
+            Counter(caller_of(each.borrower()) for each in used),
+            self._next_return(used, now),
+        )
+
+    def _next_return(self, used: list[PoolEntry], now: float) -> float | None:
+        if not used:
+            return None
+        mean_age = sum(now - _use_began(each) for each in used) / len(used)
+        return max(self.counters.mean_use(), mean_age) / len(used)
 
     # -------------------------------------------------------------------- errors
 
     def saturated_error(self, limit: int) -> PoolSaturated:
         """The error of a checkout beyond ``pool_max_waiting``."""
-        waiting, holders = len(self.slots.waiters), self.holders()
+        waiting = len(self.slots.waiters)
         parts = [
             f"pool {self.shared.name}: {waiting} callers wait for a connection already "
             f"(pool_max_waiting={limit}): {self._occupancy()}",
-            *self._held_longest(holders),
+            *self._held_longest(self._holders_now()),
             *self._last_connect_error(),
             "next: shed load, or raise pool_size or pool_max_waiting",
         ]
@@ -184,7 +244,7 @@ class Reports:
         parts = [
             f"pool {self.shared.name}: refused after {waited:.2f} s, because callers wait longer "
             f"than pool_shed_after={limit:g}: {self._occupancy()}",
-            *self._held_longest(self.holders()),
+            *self._held_longest(self._holders_now()),
             *self._last_connect_error(),
             "next: shed load, or raise pool_size or pool_shed_after",
         ]
@@ -217,13 +277,14 @@ class Reports:
 
         :param limits: the limits of its time, the one that has ended first.
         """
-        holders, waited = self.holders(), self.clock() - checkout.since
+        holders, waited = self._holders_now(), self.clock() - checkout.since
         parts = [
             f"pool {self.shared.name}: no connection within {waited:.2f} s ({limits}), "
             f"while {checkout.stage}: {self._occupancy()}",
             *self._held_longest(holders),
         ]
-        if own := self._held_by(caller_of(checkout.task)):
+        task = caller_of(checkout.task)
+        if task is not None and (own := holders.by_task.get(task)):
             parts.append(
                 f"the waiting task itself holds {own} of them (a nested checkout: pass the "
                 f"connection on, or enlarge the pool)"
@@ -232,17 +293,12 @@ class Reports:
         return WaitReport(
             stage=checkout.stage,
             waited=waited,
-            holders=holders,
+            holders=holders.longest,
             connect_error=self.policy.last_error,
             retry_after=self._retry_after(len(self.slots.waiters) + (not checkout.is_queued)),
             text="; ".join(parts),
             next_step=self._next_step(checkout.stage),
         )
-
-    def _held_by(self, task: Task[Any] | None) -> int:
-        if task is None:
-            return 0
-        return sum(caller_of(each.borrower()) is task for each in self._in_use())
 
     def _occupancy(self) -> str:
         limit, now = self.slots.limits.max_total, self.gauges()
@@ -251,8 +307,8 @@ class Reports:
             f"waiting, max {'unlimited' if limit == float('inf') else int(limit)}"
         )
 
-    def _held_longest(self, holders: Sequence[Holder]) -> list[str]:
-        return [f"held longest by {describe_holders(holders)}"] if holders else []
+    def _held_longest(self, holders: Holders) -> list[str]:
+        return [f"held longest by {holders}"] if holders.total else []
 
     def _last_connect_error(self) -> list[str]:
         error = self.policy.last_error
@@ -280,11 +336,9 @@ class Reports:
 
         :param waiting: the callers that wait, with the one that is to retry.
         """
-        times = [self.next_attempt_in()]
-        now, used = self.clock(), self._in_use()
-        if used:
-            mean_age = sum(now - (each.checked_out_at or now) for each in used) / len(used)
-            times.append(waiting * max(self.counters.mean_use(), mean_age) / len(used))
+        times, next_return = [self.next_attempt_in()], self._holders_now().next_return
+        if next_return is not None:
+            times.append(waiting * next_return)
         known = [each for each in times if each is not None]
         return min(max(min(known), _MIN_RETRY_AFTER), _MAX_RETRY_AFTER) if known else None
 
@@ -300,9 +354,11 @@ class Reports:
         if not count:
             return
         waited, stage = self.clock() - since, self._longest_stage(before, since)
-        holders = self._describe([each for each in self._in_use() if each is not own])
-        longest, now = next(iter(holders), None), self.gauges()
-        parts = [self._occupancy(), *self._held_longest(holders)]
+        others = [each for each in self._in_use() if each is not own]
+        holders, now = self._describe(others), self.gauges()
+        parts = [self._occupancy()]
+        if holders:
+            parts.append(f"held longest by {describe_holders(holders, len(others))}")
         self.shared.log.warning(
             LogEvent.SLOW_CHECKOUT,
             "slow checkout: %.2f s (pool_slow_checkout=%g), most of it %s: %s%s%s; %s",
@@ -316,7 +372,7 @@ class Reports:
             waited_seconds=waited,
             threshold_seconds=threshold,
             stage=stage,
-            **_fields_of(longest),
+            **_fields_of(holders[0] if holders else None),
             in_use_connections=now.in_use,
             idle_connections=now.idle,
             waiting_callers=now.waiting,
@@ -390,7 +446,7 @@ class Reports:
         :param held: the connections that it holds, at least one.
         :param sites: the lines at which the task is: that of the new checkout, then its callers.
         """
-        oldest = min(held, key=lambda each: each.checked_out_at or 0.0)
+        oldest = min(held, key=_use_began)
         holder, now = holder_of(oldest, self.clock()), self.gauges()
         held_site = oldest.site.where if oldest.site else None
         self.shared.log.warning(
@@ -417,7 +473,8 @@ class Reports:
         count, timeout = self._deadlock_lines.add(self.clock()), self.shared.timeout
         if not count:
             return
-        holders, limit = self.holders(), self.shared.timeout_text
+        used, limit = self._in_use(), self.shared.timeout_text
+        holders = self._describe(used)
         self.shared.log.write(
             logging.ERROR,
             LogEvent.POOL_DEADLOCK,
@@ -425,10 +482,10 @@ class Reports:
             "another one; held longest by %s%s; next: use one connection in each task; a larger "
             "pool_size only makes a deadlock less frequent",
             f"until {limit}" if timeout is not None else f"without an end ({limit})",
-            len(holders),
-            describe_holders(holders),
+            len(used),
+            describe_holders(holders, len(used)),
             _repeated(count),
-            held_connections=len(holders),
+            held_connections=len(used),
             waiting_callers=len(self.slots.waiters),
             timeout_seconds=timeout,
             deadlocks=count,
@@ -509,14 +566,14 @@ class Reports:
 
     def closed_by_force(self, seconds: float) -> None:
         """``close()`` did not get every connection back in time."""
-        holders, in_use = self.holders(), self.slots.in_use
+        holders, in_use = self._describe(self._in_use()), self.slots.in_use
         self.shared.log.warning(
             LogEvent.CLOSED_BY_FORCE,
             "close: %d connections were still out after %.1f s and are closed by force; held by "
             "%s; next: end the holders before close(), or raise its timeout",
             in_use,
             seconds,
-            describe_holders(holders, limit=in_use),
+            describe_holders(holders, in_use, _MAX_HOLDERS),
             held_connections=in_use,
             timeout_seconds=seconds,
             **_fields_of(holders[0] if holders else None),
@@ -524,13 +581,15 @@ class Reports:
 
     def leaked_at_loop_end(self) -> None:
         """The event loop ends while connections are out, if any are."""
-        if leaked := self.leaked():
+        leaked = self._leaked()
+        if leaked:
+            holders = self._describe(leaked)
             self.shared.log.warning(
                 LogEvent.LEAKED_AT_LOOP_END,
                 "leak: the event loop ends while %d connections are out; held by %s; "
                 "next: end the work that holds them before the loop ends",
                 len(leaked),
-                describe_holders(leaked, limit=len(leaked)),
+                describe_holders(holders, len(leaked), _MAX_HOLDERS),
                 held_connections=len(leaked),
-                **_fields_of(leaked[0]),
+                **_fields_of(holders[0]),
             )

@@ -61,6 +61,7 @@ def _refuse(pool: LoopPool, why: str, *, while_waiting: str | None = None) -> No
 async def drain(pool: LoopPool, seconds: float) -> None:
     """Wait for every connection that is in use; abort those that are not returned in time."""
     await _wait_for_returns(pool, seconds)
+    await _wait_for_failures(pool)
     if pool.slots.in_use:
         _abort_all(pool, CloseReason.CLOSE, lambda: pool.reports.closed_by_force(seconds))
     await pool.tasks.wait_all(pool.shared.options.pool_reset_timeout)
@@ -72,6 +73,12 @@ async def _wait_for_returns(pool: LoopPool, seconds: float) -> None:
         await asyncio.wait({pool.next_return()}, timeout=left)
 
 
+async def _wait_for_failures(pool: LoopPool) -> None:
+    """Wait until every waiter has its error: they get it a part in each turn of the loop."""
+    while pool.queue.is_failing:
+        await asyncio.sleep(0)
+
+
 async def on_loop_ending(pool: LoopPool) -> None:
     """The loop is about to close: leave nothing open in it."""
     _start_generation(pool, CloseReason.LOOP)
@@ -80,6 +87,7 @@ async def on_loop_ending(pool: LoopPool) -> None:
     _close_evicted(pool)
     await _wait_for_returns(pool, _LAST_RETURNS)
     _refuse(pool, LOOP_IS_ENDING)
+    await _wait_for_failures(pool)
     await pool.tasks.wait_all(pool.shared.options.pool_reset_timeout)
     _abort_all(pool, CloseReason.LOOP, pool.reports.leaked_at_loop_end)
     pool.tasks.cancel()

@@ -140,10 +140,14 @@ class Slots(Generic[E]):
 
     def reserve(self, entry: E) -> bool:
         """idle -> reserved; False if the entry is not idle."""
-        try:
-            self.idle.remove(entry)
-        except ValueError:
-            return False
+        idle = self.idle
+        if idle and idle[-1] is entry:  # ``remove`` looks for it from the left
+            idle.pop()
+        else:
+            try:
+                idle.remove(entry)
+            except ValueError:
+                return False
         self.reserved += 1
         return True
 
@@ -232,7 +236,9 @@ class Slots(Generic[E]):
         self.waiters.pop(waiter, None)
 
     def position_of(self, waiter: SlotWaiter[E], limit: int) -> int:
-        """How many waiters are served before this one; at most ``limit``."""
+        """How many waiters have joined before this one; at most ``limit``."""
+        if next(iter(self.waiters), None) is waiter:
+            return 0
         for position, other in enumerate(list(islice(self.waiters, limit))):
             if other is waiter:
                 return position

@@ -45,6 +45,13 @@ class UnservedCheckouts:
         self.counters.timeouts += 1
         return self.reports.timeout_error(checkout)
 
+    def waiter_cancelled(self, waiter: Waiter) -> None:
+        """Count a waiter that was cancelled, perhaps by the ``timeout=`` of its call."""
+        if waiter.call is None or not waiter.call.is_expired:
+            self.counters.cancelled += 1
+        else:
+            self.cancelled(self.of_waiter(waiter))
+
     def cancelled(self, checkout: UnservedCheckout) -> None:
         """Count a checkout that was cancelled, perhaps by the ``timeout=`` of its call."""
         if checkout.call is not None and checkout.call.is_expired:

@@ -135,7 +135,7 @@ def test_a_silent_connect_and_a_silent_ping_are_named(call: Any) -> None:
     async def main() -> None:
         async with engine_on(Server(usual=Connect(silent=True))) as engine:
             error = await timeout_of(call(engine, 0.5))
-            assert (error.stage, error.holders) == ("connecting", [])
+            assert (error.stage, error.holders) == ("connecting", ())
         server = Server()
         async with engine_on(server, pool_validate_after=0) as engine:
             (connection,) = await open_idle(engine.pool, 1)

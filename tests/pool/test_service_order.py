@@ -534,7 +534,7 @@ def test_the_error_of_a_shed_caller_names_its_age_the_option_the_holders_and_the
         assert "; held longest by Task" in text
         assert text.endswith("; next: shed load, or raise pool_size or pool_shed_after")
         assert pool.stats().shed == 1
-        await asyncio.wait(waiting)
+        await asyncio.gather(*waiting, return_exceptions=True)
         await give_back(other)
 
     run(main())
