@@ -31,7 +31,7 @@ _QUIET = 0.7  # seconds without a give-up, at least, until an overload ends
 # A borrower counts if it has held its connection for less than so many times as long as it
 # had waited. Others were cancelled because their statement was slow, or for another reason.
 _HELD_PER_WAITED = 2.0
-_PATIENCE_WEIGHT = 1 / 16  # of the latest caller in the average
+_PATIENCE_WEIGHT = 1 / 16  # of the latest caller in the average, at least
 # During an overload one hand-over in so many goes to the oldest waiter, if it has waited so
 # many times as long as others do before they give up: it may have no deadline.
 _GUARD_TURNS = 4
@@ -79,6 +79,7 @@ class ServiceOrder:
         self._history = 0  # the latest bit is the lowest
         self._has_given_up = False  # a caller, since the latest bit
         self._first_give_up = self._last_give_up = 0.0  # of those in the latest part of it
+        self._ages = 0  # how many are in the average
         self._turn = 0
 
     # ---------------------------------------------------------------------- events
@@ -138,14 +139,24 @@ class ServiceOrder:
     def _note_give_up(self, age: float, now: float) -> None:
         if not self._is_adaptive:
             return
-        weight = _PATIENCE_WEIGHT if self.patience else 1.0
-        self.patience += weight * (age - self.patience)
+        self._note_age(age)
         if not (self._has_given_up or self._history & _LATEST):
             self._first_give_up = now
         self._has_given_up = True
         self._last_give_up = now
         if self._current is not None:
             self._current.gave_up += 1
+
+    def _note_age(self, age: float) -> None:
+        """Add the age of a caller that gave up to the average.
+
+        What was before the present history does not affect it: a batch that was cancelled after
+        minutes would keep a later overload from its end.
+        """
+        if self._current is None and not (self._has_given_up or self._history):
+            self._ages = 0
+        self._ages += 1
+        self.patience += max(_PATIENCE_WEIGHT, 1 / self._ages) * (age - self.patience)
 
     def _add_bit(self, now: float) -> None:
         bit, self._has_given_up = self._has_given_up, False

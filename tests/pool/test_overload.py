@@ -146,6 +146,19 @@ def test_the_patience_approaches_the_age_at_which_waiters_give_up_now() -> None:
     assert order.patience == pytest.approx(0.5, abs=0.01)
 
 
+def test_a_batch_that_was_cancelled_after_minutes_does_not_keep_a_later_overload_from_its_end() -> (
+    None
+):
+    recorder = Recorder()
+    recorder.order.waiter_gave_up(300.0, recorder.now)
+    recorder.hand_over(65)  # until it is forgotten
+    recorder.hand_over(16, gave_up=1)
+    assert recorder.is_overloaded()
+    assert recorder.order.patience == pytest.approx(0.5)
+    recorder.now += 1.0
+    assert not recorder.is_overloaded(has_waiters=False)
+
+
 # ---------------------------------------------------------------------------- the end
 
 
