@@ -102,6 +102,7 @@ class LoopPool:
         self._unserved = UnservedCheckouts(
             *(loop, self.slots, self.counters, self.reports),
             lambda: self.connector.is_retrying,
+            lambda: self.overload.serves_newest,
         )
         self.queue = WaitQueue(self.slots, loop, clock, self._unserved.expired)
         self.overload = OverloadControl(shared, self.queue, self.counters, self.reports)
@@ -182,7 +183,7 @@ class LoopPool:
                 waiter.future = self.loop.create_future()
                 if self.refusal is not None:
                     raise self.shared.closed_error(self.refusal)
-                self.queue.join(waiter, first=not self.overload.serves_newest())
+                self.queue.join(waiter, first=not self.overload.serves_newest)
                 self.serve_waiters()
             self._note_checkout(entry, waiter)
         except BaseException as error:

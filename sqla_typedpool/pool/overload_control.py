@@ -76,10 +76,12 @@ class OverloadControl:
 
     # ---------------------------------------------------------------------- state
 
+    @property
     def serves_newest(self) -> bool:
         """Whether the newest waiter is served first, as long as one waits."""
         return self._order.is_overloaded(self._queue.clock(), has_waiters=True)
 
+    @property
     def is_overloaded(self) -> bool:
         """Whether the newest waiter is served first now."""
         has_waiters = bool(self._queue.slots.waiters)

@@ -263,7 +263,7 @@ class TypedPool(QueuePoolApi):
             [self.loops.ended_counters, *(pool.counters for pool in self.loops)],
             max_total=self.shared.limits.max_total,
             min_size=self.options.pool_min_size,
-            is_overloaded=any(pool.overload.is_overloaded() for pool in self.loops),
+            is_overloaded=any(pool.overload.is_overloaded for pool in self.loops),
         )
 
     def holders(self) -> list[Holder]:

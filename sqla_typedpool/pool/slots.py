@@ -235,11 +235,15 @@ class Slots(Generic[E]):
         """Remove a waiter, wherever it stands; no error if it is not there."""
         self.waiters.pop(waiter, None)
 
-    def position_of(self, waiter: SlotWaiter[E], limit: int) -> int:
-        """How many waiters have joined before this one; at most ``limit``."""
-        if next(iter(self.waiters), None) is waiter:
+    def position_of(self, waiter: SlotWaiter[E], limit: int, *, newest: bool = False) -> int:
+        """How many waiters are before this one in the order of service; at most ``limit``.
+
+        :param newest: the newest is served first.
+        """
+        if not newest and next(iter(self.waiters), None) is waiter:
             return 0
-        for position, other in enumerate(list(islice(self.waiters, limit))):
+        order = reversed(self.waiters) if newest else iter(self.waiters)
+        for position, other in enumerate(list(islice(order, limit))):
             if other is waiter:
                 return position
         return limit

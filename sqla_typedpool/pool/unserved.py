@@ -26,6 +26,8 @@ class UnservedCheckouts:
     reports: Reports
     # Whether there is an outage, and connection attempts go on.
     is_retrying: Callable[[], bool]
+    # Whether the newest waiter is served first.
+    serves_newest: Callable[[], bool]
 
     def of_waiter(self, waiter: Waiter) -> UnservedCheckout:
         """The checkout of a waiter."""
@@ -63,9 +65,10 @@ class UnservedCheckouts:
     def _stage_of(self, waiter: Waiter) -> str:
         """What this waiter is waiting for just now."""
         slots = self.slots
-        position = slots.position_of(waiter, slots.validating + slots.opening)
+        limit = slots.validating + slots.opening
+        position = slots.position_of(waiter, limit, newest=self.serves_newest())
         if position < slots.validating:
             return "validating"
-        if position < slots.validating + slots.opening or self.is_retrying():
+        if position < limit or self.is_retrying():
             return "connecting"
         return "queueing"

@@ -422,7 +422,7 @@ def in_overload(pool: Any) -> None:
     for number in range(20):
         order.waiter_gave_up(0.5, 1000 + number / 100)
         order.serves_newest(1000 + number / 100, lambda: 0.0)
-    assert loop_pool(pool).overload.serves_newest()
+    assert loop_pool(pool).overload.serves_newest
 
 
 def test_a_waiter_whose_connection_is_dead_gets_the_next_one_in_either_order() -> None:
@@ -475,6 +475,31 @@ def test_an_error_of_an_attempt_reaches_no_waiter_that_joined_after_it_in_an_ove
         await asyncio.wait(tasks)
         assert {type(each.exception()) for each in tasks} == {LookupError}
         await give_back(fairy)
+
+    run(main())
+
+
+@pytest.mark.parametrize("is_overloaded", [False, True])
+def test_a_connection_being_opened_is_for_the_oldest_waiter_or_in_an_overload_for_the_newest(
+    is_overloaded: bool,
+) -> None:
+    async def main() -> None:
+        server = Server(usual=Connect(5.0)).script(Connect())
+        pool = new_pool(server, pool_size=2, max_overflow=0, timeout=1)
+        held = await borrow(pool)
+        tasks = []
+        for _ in range(2):
+            tasks.append(asyncio.ensure_future(borrow(pool)))
+            await asyncio.sleep(0.1)
+        if is_overloaded:
+            in_overload(pool)
+        await asyncio.wait(tasks)
+        errors = [each.exception() for each in tasks]
+        assert all(isinstance(each, PoolTimeout) for each in errors)
+        # the second one is the oldest that is left when its time is over
+        expected = ["queueing", "connecting"] if is_overloaded else ["connecting", "connecting"]
+        assert [each.stage for each in errors] == expected  # type: ignore[union-attr]
+        await give_back(held)
 
     run(main())
 

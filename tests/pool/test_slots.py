@@ -61,6 +61,17 @@ def test_an_entry_is_assigned_to_the_oldest_waiter_that_still_waits() -> None:
     assert list(slots.waiters) == [third]
 
 
+def test_an_entry_is_assigned_to_the_newest_waiter_that_still_waits_if_that_is_asked_for() -> None:
+    slots = new_slots()
+    first, second, done = FakeWaiter(), FakeWaiter(), FakeWaiter()
+    done.is_done = True
+    for each in (first, second, done):
+        slots.enqueue(each)
+    assert slots.assign("a", newest=True)
+    assert (first.entry, second.entry) == (None, "a")
+    assert list(slots.waiters) == [first]
+
+
 def test_an_entry_is_not_assigned_when_no_waiter_still_waits() -> None:
     slots = new_slots()
     done = FakeWaiter()
@@ -91,6 +102,8 @@ def test_a_waiter_can_be_enqueued_at_the_head_of_the_queue() -> None:
     slots.enqueue(second)
     slots.enqueue(first, first=True)
     assert [slots.position_of(each, 5) for each in (first, second)] == [0, 1]
+    assert [slots.position_of(each, 5, newest=True) for each in (first, second)] == [1, 0]
+    assert slots.position_of(first, 1, newest=True) == 1
 
 
 def test_dequeuing_a_waiter_twice_raises_no_error() -> None:
