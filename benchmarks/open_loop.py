@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from random import Random
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 from sqlalchemy import text
@@ -166,6 +166,7 @@ class Run:
         self._connects_before = pool.connects.attempts
         self._waiting: dict[Attempt, None] = {}  # in the order of their arrival
         self._lag = LoopLag()
+        self._cpu = 0.0  # share of one core that this process used, in percent
         # When a client arrived and was served, in seconds since the start.
         self.served: list[tuple[float, float]] = []
         self.outcomes: Counter[Outcome] = Counter()
@@ -178,7 +179,7 @@ class Run:
         """Start the clients at their times, and wait for the last one."""
         gc.collect()  # the garbage of other runs must not slow this one
         self._lag.start()
-        self._began = perf_counter()
+        self._began, cpu_before = perf_counter(), process_time()
         watch = asyncio.ensure_future(self._watch_order())
         tasks: set[asyncio.Task[None]] = set()
         for at, seconds in self._workload.arrivals():
@@ -190,6 +191,7 @@ class Run:
             task.add_done_callback(tasks.discard)
         await self._end_of(set(tasks))
         watch.cancel()
+        self._cpu = 100 * (process_time() - cpu_before) / self._now()
         await self._lag.stop()
         return self
 
@@ -300,4 +302,5 @@ class Run:
             **self._orders(),
             "mean loop lag ms": self._lag.mean,
             "p99 loop lag ms": self._lag.p99,
+            "cpu %": self._cpu,
         }

@@ -204,7 +204,9 @@ class Benchmark:
         return reached
 
     async def _step(self, name: str, scenario: Scenario) -> Rows:
-        rows: Rows = [("", "", *(f"at {load:g} x" for load in STEP), "in order after", "loop lag")]
+        rows: Rows = [
+            ("", "", *(f"at {load:g} x" for load in STEP), "in order after", "loop lag, cpu")
+        ]
         phases = [Phase(self._chosen.seconds / 2, load) for load in STEP]
         down = phases[0].seconds + phases[1].seconds
         for pool in self._shuffled():
@@ -223,7 +225,7 @@ class Benchmark:
 
 HEADINGS = (
     *("", "", "goodput", "p50", "p99", "refused", "failed"),
-    *("reconnects", "overtakings", "overloads", "loop lag"),
+    *("reconnects", "overtakings", "overloads", "loop lag, cpu"),
 )
 # Instead of the figures of a run in which the event loop was too late.
 INVALID = ("invalid", *["-"] * (len(HEADINGS) - 4))
@@ -246,7 +248,8 @@ def figures(run: Run) -> tuple[str, ...]:
 
 def lag_of(run: Run) -> str:
     reading = run.reading()
-    return f"{reading['mean loop lag ms']:.1f}, {reading['p99 loop lag ms']:.0f} ms"
+    lag = f"{reading['mean loop lag ms']:.1f}, {reading['p99 loop lag ms']:.0f} ms"
+    return f"{lag}, {reading['cpu %']:.0f} %"
 
 
 # --------------------------------------------------------------------------------- main

@@ -11,7 +11,7 @@ Point = tuple[float, float]
 
 COLORS = ("#2f81f7", "#d9822b", "#8957e5", "#bf4b8a", "#2da44e", "#8b949e")
 WIDTH, HEIGHT = 360, 240  # of one panel, without its margins
-LEFT, TOP, BOTTOM, GAP = 56, 64, 48, 24
+LEFT, TOP, BOTTOM, GAP = 56, 64, 48, 40
 
 STYLE = """\
 text { font: 12px system-ui, sans-serif; fill: #57606a }
