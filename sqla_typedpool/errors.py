@@ -133,7 +133,11 @@ class PoolTimeout(TypedPoolError, exc.TimeoutError):
     """How long the caller waited, in seconds."""
 
     holders: Sequence[Holder]
-    """The tasks that hold connections, the longest-held first."""
+    """The tasks that hold connections, the longest-held first, at most 20 of them.
+
+    The message says how many more there are; ``TypedPool.holders()`` returns all. Errors of one
+    moment share one list.
+    """
 
     retry_after: float | None
     """After how many seconds a retry is sensible; None if it is not known.
@@ -204,7 +208,7 @@ class StatementTimeout(TypedPoolError, TimeoutError):
     """The ``timeout`` of the call, in seconds."""
 
     holders: Sequence[Holder]
-    """The tasks that hold connections, the longest-held first; empty while executing."""
+    """The tasks that hold connections, as for `PoolTimeout`; empty while executing."""
 
     retry_after: float | None
     """After how many seconds a retry is sensible, as for `PoolTimeout`; None while executing."""
