@@ -1,7 +1,7 @@
 """`python -m benchmarks.overload_plot`: the charts of docs/, from the results of `overload`.
 
 `overload-goodput.svg` shows the goodput over the load, `overload-waiters.svg` how long the event
-loop stands still when many waiters time out together.
+loop stands still when many waiters end together.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import pools
+from benchmarks.growth import CONNECTIONS, ENDINGS
 from benchmarks.overload import RESULTS, SCENARIOS
 from benchmarks.plot import Axis, Panel, Point, chart
 
@@ -39,9 +40,13 @@ def goodput_chart(runs: Records) -> str:
 
 
 def waiters_chart(growth: Records) -> str:
-    """The longest stand-still over the number of waiters."""
-    by_pool = lines(growth, "waiters", "longest")
-    return chart([Panel("waiters that time out together", by_pool)], WAITERS, STAND_STILL)
+    """The longest stand-still over the number of waiters, one panel for each ending."""
+    panels = []
+    for ending in ENDINGS:
+        found = [one for one in growth if one["ending"] == ending]
+        small = [one for one in found if one["connections"] == CONNECTIONS]
+        panels.append(Panel(f"waiters that {ending} together", lines(small, "waiters", "longest")))
+    return chart([panel for panel in panels if panel.lines], WAITERS, STAND_STILL)
 
 
 def lines(records: Records, x: str, y: str) -> dict[str, list[Point]]:

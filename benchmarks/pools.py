@@ -55,12 +55,16 @@ class Connects:
 
     def __init__(self, delay: float = 0) -> None:
         self.delay = delay
+        self.error: Exception | None = None
+        """Raised by each attempt, if it is set."""
         self.attempts = 0
 
     async def wait(self) -> None:
         self.attempts += 1
         if self.delay:
             await asyncio.sleep(self.delay)
+        if self.error is not None:
+            raise self.error
 
     async def asyncpg(self, *args: Any, **options: Any) -> asyncpg.Connection:
         await self.wait()

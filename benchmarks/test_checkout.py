@@ -71,6 +71,26 @@ def test_pool_without_a_server(runner: Runner, tasks: int, size: int) -> None:
         runner.compare(title, turns, [NOT_ABOVE_STOCK, NEXT_TO_LIFO, NOISE])
 
 
+SMALL, LARGE = "5 open", "2,000 open"
+
+
+def test_many_open_connections(runner: Runner) -> None:
+    """The same with one task, on a pool of 5 and on one of 2,000 open connections."""
+    times, run = runner.scaled(6_400, 640), runner.loop.run_until_complete
+    opened = {
+        name: run(greenlet_spawn(stub_pool, pools.TYPED_OPTIONS, Sizes(count, count, count)))
+        for name, count in ((SMALL, 5), (LARGE, 2_000))
+    }
+    turns = {
+        name: partial(workloads.stub_checkouts, workloads.direct_cycles, pool, 1, times)
+        for name, pool in opened.items()
+    }
+    goals = [Goal("us", LARGE, 1.1, compared_to=SMALL)]
+    runner.compare("pool.connect() and close() on the stub, by open connections", turns, goals)
+    for pool in opened.values():
+        run(greenlet_spawn(pool.dispose))
+
+
 @contextmanager
 def opened_stubs(
     runner: Runner, options: Mapping[str, dict[str, Any]], sizes: Sizes

@@ -28,8 +28,11 @@ def test_only_the_pools_that_others_have_are_drawn() -> None:
 
 
 def test_a_stand_still_is_drawn_for_each_number_of_waiters() -> None:
+    trial = {"pool": pools.TYPED, "connections": 10, "longest": 0.02}
     growth = [
-        {"pool": pools.TYPED, "waiters": 1_000, "longest": 0.02},
-        {"pool": pools.TYPED, "waiters": 20_000, "longest": 0.08},
+        {**trial, "ending": "time out", "waiters": 1_000},
+        {**trial, "ending": "time out", "waiters": 20_000},
+        {**trial, "ending": "are closed", "waiters": 20_000},
+        {**trial, "ending": "time out", "waiters": 2_000, "connections": 2_000},
     ]
-    assert dots(waiters_chart(growth)) == 2
+    assert dots(waiters_chart(growth)) == 3
