@@ -124,6 +124,7 @@ class CancellationRun:
                     if not self.faults:
                         await self._check_pool(engine)
                         await self._check_server(admin.connection)
+                        self._check_kept(engine)
                 self.summary = self._summarize(engine, watch, log)
             finally:
                 await engine.dispose()
@@ -216,6 +217,12 @@ class CancellationRun:
         if pool.stats().size > SIZE:
             self._add_fault(f"too many connections: {pool.stats()}")
 
+    def _check_kept(self, engine: AsyncEngine) -> None:
+        """Some connections were kept; otherwise the run proves nothing."""
+        kept = TypedPool.of(engine).stats().kept_cancelled
+        if not self._kinds and kept < self._count / 4:
+            self._add_fault(f"only {kept} connections of cancelled statements were kept")
+
     async def _check_server(self, connection: Any) -> None:
         """The server has no other session of the pool, and none inside a transaction."""
 
@@ -244,7 +251,7 @@ class CancellationRun:
             (
                 f"seed {self._seed}, {watch.seconds:.1f} s: {self.cancelled.total()} requests "
                 f"cancelled, {self.results['done']} completed; {stats.connects} connects, "
-                f"{getattr(stats, 'kept_cancelled', 0)} cancelled connections kept; "
+                f"{stats.kept_cancelled} cancelled connections kept; "
                 f"{len(self.faults)} faults",
                 f"cancelled in: {dict(self.cancelled.most_common())}",
                 f"rows: {ledger.count(COMMITTED)} acknowledged, {ledger.count(UNKNOWN)} of unknown "

@@ -357,16 +357,28 @@ class Work:
                 await self._run(connection, f"SELECT pg_advisory_lock({number})")
                 await self._ask(connection)
 
+    async def prepare_by_sql(self, request: CancelledRequest) -> None:
+        async with self._connected(request) as connection:
+            async with self._undoing(request, connection, "DEALLOCATE own"):
+                await self._run(connection, "PREPARE own AS SELECT 1", "EXECUTE own")
+                await self._ask(connection)
+
     async def listen_through_driver(self, request: CancelledRequest) -> None:
+        await self._use_driver(request, "LISTEN events", "UNLISTEN *")
+
+    async def set_through_driver(self, request: CancelledRequest) -> None:
+        await self._use_driver(request, "SET work_mem = '7MB'", "RESET work_mem")
+
+    async def _use_driver(self, request: CancelledRequest, change: str, undo: str) -> None:
         async with self._connected(request) as connection:
             await connection.rollback()
             driver = (await connection.get_raw_connection()).driver_connection
             try:
                 request.stage = "driver"
-                await driver.execute("LISTEN events")
+                await driver.execute(change)
                 await self._ask(connection)
                 await connection.rollback()
-                await driver.execute("UNLISTEN *")
+                await driver.execute(undo)
             except BaseException:
                 await connection.invalidate()
                 raise

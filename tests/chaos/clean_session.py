@@ -25,6 +25,7 @@ _PARTS = {
         "(SELECT count(*) FROM pg_class WHERE relnamespace = pg_my_temp_schema() AND relkind = 'r')"
     ),
     "channels": "(SELECT count(*) FROM pg_listening_channels())",
+    "prepared_by_sql": "(SELECT count(*) FROM pg_prepared_statements WHERE from_sql)",
     "cursors": "(SELECT count(*) FROM pg_cursors WHERE name <> '')",
     "transaction_id": "txid_current_if_assigned()",
     "began_at": "CAST(extract(epoch FROM transaction_timestamp()) AS float8)",
@@ -46,6 +47,7 @@ class Session:
     advisory_locks: int
     temporary_tables: int
     channels: int
+    prepared_by_sql: int
     cursors: int
     transaction_id: int | None
     began_at: float  # seconds of the server's clock, which is that of this machine
@@ -53,7 +55,7 @@ class Session:
     def faults(self, token: str, checked_out_at: float, isolation: str) -> list[str]:
         """What is wrong, for the borrower who sent this token and checked out at this time."""
         expected = Session(
-            token, self.pid, "postgres", None, None, isolation, "off", 0, 0, 0, 0, None, 0
+            token, self.pid, "postgres", None, None, isolation, "off", 0, 0, 0, 0, 0, None, 0
         )
         faults = [
             f"{field.name} is {getattr(self, field.name)}, not {getattr(expected, field.name)}"

@@ -5,19 +5,19 @@ make cancellations COUNT=10000 SEED=7      cancels more requests, with the given
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
+from sqlalchemy.pool.base import _ConnectionRecord
 
-from sqla_typedpool._sqlalchemy.asyncpg_adapter import forget_transaction
+from sqla_typedpool._sqlalchemy.asyncpg_adapter import AsyncpgAdapter, forget_transaction
 from sqla_typedpool._sqlalchemy.record import HookedRecord
-from sqla_typedpool.pool.drivers.asyncpg import Asyncpg
+from sqla_typedpool.pool.drivers import asyncpg as driver
 from sqla_typedpool.pool.drivers.base import never_in_transaction
-from sqla_typedpool.pool.entry import PoolEntry
 from tests.chaos.cancellation_run import CancellationRun
 from tests.support.engines import by_loop, run
 
@@ -42,54 +42,72 @@ def test_no_session_carries_over_what_a_cancelled_request_did(
 
 # ------------------------------------------------------------ tests of the checks themselves
 #
-# A pool that keeps every cancelled connection after a mere ROLLBACK is found out.
-
-
-def keep_after_rollback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep each connection whose statement was cancelled; its return rolls back."""
-
-    def invalidate(self: PoolEntry, e: BaseException | None = None, soft: bool = False) -> None:
-        if soft or not isinstance(e, asyncio.CancelledError):
-            HookedRecord.invalidate(self, e, soft)
-        elif self.dbapi_connection is not None:
-            forget_transaction(self.dbapi_connection)
-
-    monkeypatch.setattr(PoolEntry, "invalidate", invalidate)
-
+# Without any one of its precautions, a pool that keeps cancelled connections is found out.
 
 FOUND = {
-    # the kind of requests: what is found
-    "lock_for_session": "advisory_locks is 1, not 0",
-    "commit_settings": "settings is work_mem=",
-    "commit_role": "role is typedpool",
-    "commit_temporary_table": "temporary_tables is 1, not 0",
-    "change_role_with_autocommit": "role is typedpool",
-    "use_stale_stream": "use_stale_stream, in stale stream",
-    "listen_through_driver": "channels is 1, not 0",
+    # what is left out, the kinds of requests: what is found
+    ("the unlock", "lock_for_session"): "advisory_locks is 1, not 0",
+    ("the check", "prepare_by_sql"): "prepared_by_sql is 1, not 0",
+    ("the rollback", "write"): "transaction_id is|transaction began|manually started",
+    ("the rollback", "fetch_on_connection"): "transaction began|manually started",
+    ("the note of a commit", "commit_settings"): "settings is work_mem=",
+    ("the note of a commit", "commit_role"): "role is typedpool",
+    ("the note of autocommit", "change_role_with_autocommit"): "role is typedpool",
+    ("the note of the driver's connection", "set_through_driver"): "settings is work_mem=",
+    ("the reset of the isolation level", "change_isolation read"): "isolation is serializable",
+    ("the end of the borrower's cursors", "use_stale_stream"): "in stale stream",
 }
 
 
-@pytest.mark.parametrize(("kind", "found"), FOUND.items())
-def test_a_pool_that_keeps_cancelled_connections_after_a_mere_rollback_is_found_out(
-    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, kind: str, found: str
+def leave_out(monkeypatch: pytest.MonkeyPatch, precaution: str) -> None:
+    """Remove one of the precautions that the pool takes when it keeps a connection."""
+    replace = monkeypatch.setattr
+    stock = AsyncAdapt_asyncpg_connection
+    if precaution == "the unlock":
+        replace(driver, "_UNLOCK_AND_CHECK", "SELECT WHERE false")
+    elif precaution == "the check":
+        replace(driver, "_UNLOCK_AND_CHECK", "SELECT pg_advisory_unlock_all(); SELECT WHERE false")
+    elif precaution == "the rollback":
+        replace(driver, "_end_statement", wait_for_the_cancel_request)
+        replace(driver.Asyncpg, "make_transaction_check", lambda *_: never_in_transaction)
+        replace(driver.Asyncpg, "make_probe", lambda _, connection: connection.is_closed)
+    elif precaution == "the note of a commit":
+        replace(AsyncpgAdapter, "commit", stock.commit)
+    elif precaution == "the note of autocommit":
+        replace(AsyncpgAdapter, "set_isolation_level", stock.set_isolation_level)
+        replace(driver, "is_undone_by_rollback", lambda _: True)
+    elif precaution == "the note of the driver's connection":
+        replace(AsyncpgAdapter, "driver_connection", property(lambda self: self._connection))
+        replace(HookedRecord, "driver_connection", _ConnectionRecord.driver_connection)
+    elif precaution == "the reset of the isolation level":
+        replace(HookedRecord, "complete_return", lambda *_: None)
+    else:
+        replace(driver, "release", forget_transaction)
+        replace(driver.Asyncpg, "set_aside", without_a_new_number(driver.Asyncpg.set_aside))
+
+
+async def wait_for_the_cancel_request(connection: Any, began: bool) -> None:
+    await connection._protocol._wait_for_cancellation()
+    connection._top_xact = None
+
+
+def without_a_new_number(set_aside: Any) -> Any:
+    """Let asyncpg's cursors of the last borrower remain valid."""
+
+    def changed(self: Any, connection: Any, adapted: Any, record: Any) -> Any:
+        number = connection._pool_release_ctr
+        result = set_aside(self, connection, adapted, record)
+        connection._pool_release_ctr = number
+        return result
+
+    return changed
+
+
+@pytest.mark.parametrize(("what", "found"), FOUND.items(), ids=map(" of ".join, FOUND))
+def test_a_pool_that_keeps_connections_without_a_precaution_is_found_out(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, what: tuple[str, str], found: str
 ) -> None:
-    keep_after_rollback(monkeypatch)
+    precaution, kinds = what
+    leave_out(monkeypatch, precaution)
     with pytest.raises(AssertionError, match=found):
-        run(CancellationRun(postgres, 300, 1, kinds=[kind]).run())
-
-
-@pytest.mark.parametrize("kind", ["read", "write", "fetch_on_connection"])
-def test_a_pool_that_keeps_cancelled_connections_without_a_rollback_is_found_out(
-    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    async def end_cancel_only(self: Asyncpg, connection: Any) -> None:
-        await connection._protocol._wait_for_cancellation()
-        connection._top_xact = None
-
-    keep_after_rollback(monkeypatch)
-    monkeypatch.setattr(Asyncpg, "roll_back", end_cancel_only)
-    monkeypatch.setattr(Asyncpg, "make_transaction_check", lambda *_: never_in_transaction)
-    monkeypatch.setattr(Asyncpg, "make_probe", lambda _, connection: connection.is_closed)
-    found = r"transaction began|transaction_id is|manually started"
-    with pytest.raises(AssertionError, match=found):
-        run(CancellationRun(postgres, 300, 1, kinds=[kind]).run())
+        run(CancellationRun(postgres, 3000, 1, kinds=kinds.split()).run())

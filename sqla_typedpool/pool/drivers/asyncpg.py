@@ -24,8 +24,17 @@ from sqla_typedpool.pool.drivers.sockets import descriptor_of
 # Global names are read faster than members of an enumeration.
 _ALIVE, _DEAD, _IN_TRANSACTION = Probe.ALIVE.value, Probe.DEAD.value, Probe.IN_TRANSACTION.value
 
-# A session's advisory locks outlive the transaction.
-_UNLOCK = "SELECT pg_catalog.pg_advisory_unlock_all()"
+# A session's advisory locks outlive the transaction. So do statements that were prepared in SQL,
+# and what a statement without a transaction has created: a session that has any is closed. (The
+# condition on ``pg_my_temp_schema()`` alone keeps other sessions from reading ``pg_class``.)
+_UNLOCK_AND_CHECK = (
+    "SELECT pg_catalog.pg_advisory_unlock_all();"
+    "SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql "
+    "UNION ALL SELECT FROM pg_catalog.pg_listening_channels() "
+    "UNION ALL SELECT FROM pg_catalog.pg_class WHERE pg_catalog.pg_my_temp_schema() <> 0 "
+    "AND relnamespace = pg_catalog.pg_my_temp_schema()"
+)
+_NOTHING_LEFT = "SELECT 0"  # the status of the last statement counts its rows
 
 
 class Asyncpg(Driver):
@@ -131,4 +140,7 @@ async def _end_statement(connection: Any, began: bool) -> None:
     if began and not in_transaction:
         raise NotReusable("the cancelled statement has ended its transaction")
     # in one message; a ROLLBACK without a transaction would be a warning in the server's log
-    await connection.execute(f"ROLLBACK; {_UNLOCK}" if in_transaction else _UNLOCK)
+    rollback = "ROLLBACK;" if in_transaction else ""
+    status = await connection.execute(rollback + _UNLOCK_AND_CHECK)
+    if status != _NOTHING_LEFT:
+        raise NotReusable("the session has statements, channels or temporary tables of its own")
