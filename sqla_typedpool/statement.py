@@ -42,6 +42,14 @@ def is_safe_without_transaction(sql: str) -> bool:
     return _SAFE_WITHOUT_TRANSACTION.match(sql) is not None
 
 
+def may_set_session(sql: str) -> bool:
+    """Return whether this SQL may leave a setting in its session, if it runs on its own.
+
+    Temporary tables and locks need no such check: they can be read or released afterwards.
+    """
+    return "set_config" in sql.lower()
+
+
 class StatementCache:
     """The statements that were compiled for one engine."""
 

@@ -34,7 +34,11 @@ from sqla_typedpool.errors import RowShapeError
 from sqla_typedpool.fetch.columns import columns_of_prepared, with_sqlalchemy_names
 from sqla_typedpool.mapping.mapper import Mapper, mapper_for
 from sqla_typedpool.pool.pool import TypedPool
-from sqla_typedpool.statement import StatementCache, is_safe_without_transaction
+from sqla_typedpool.statement import (
+    StatementCache,
+    is_safe_without_transaction,
+    may_set_session,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Executable
@@ -102,6 +106,8 @@ class FastPath:
             pool.give_back(entry)
             raise
         except BaseException as error:  # noqa: BLE001 - SQLAlchemy raises it again
+            if may_set_session(compiled.sql):
+                entry.note_change()  # no rollback undoes it: its own transaction may have ended
             return await greenlet_spawn(
                 raise_and_return_entry, engine, entry, error, compiled.sql, arguments
             )
