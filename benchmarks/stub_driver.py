@@ -49,11 +49,15 @@ class AdaptedStubConnection:
     def terminate(self) -> None: ...
 
 
+class StubError(Exception):
+    """The errors of the driver. SQLAlchemy wraps them, and raises those of a pool as they are."""
+
+
 class StubDBAPI:
     """The part of a DB-API module that an engine uses."""
 
     paramstyle = "named"
-    Error = Exception
+    Error = StubError
 
     def connect(
         self, *, async_creator_fn: Callable[[], Awaitable[StubConnection]] = connect
