@@ -85,7 +85,7 @@ class Housekeeper:
         if is_due or blocked:
             self._tick_due = now + self.period
         self._schedule(pool, token)
-        pool.nested.tick()
+        pool.nested.look_again()
         if blocked:
             # what seems to be expired may only have been kept from returning: no tick
             if run_of_loop is not None and run_of_loop is self._run_of_loop:

@@ -178,7 +178,7 @@ class LoopPool:
         try:
             self.serve_waiters()
             if self.slots.needs_return():
-                self.nested.waiter_joined()
+                self.nested.waiter_joined(waiter)
             while not self._is_usable(entry := await waiter.future):
                 waiter.future = self.loop.create_future()
                 if self.refusal is not None:

@@ -127,8 +127,8 @@ class Slots(Generic[E]):
         return self.total < self.limits.max_total
 
     def needs_return(self) -> bool:
-        """Whether a waiter depends on a return: the slots that are not in use do not suffice."""
-        return len(self.waiters) > max(0, self.limits.max_total - self.in_use)
+        """Whether one of the waiters depends on a return: the slots not in use do not suffice."""
+        return len(self.waiters) > self.limits.max_total - self.in_use
 
     # ------------------------------------------------------------------ check in
 
