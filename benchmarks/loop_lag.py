@@ -18,7 +18,7 @@ class LoopLag:
     """Measures how late the loop wakes a task, in milliseconds."""
 
     def __init__(self) -> None:
-        self._late: list[float] = []
+        self.late: list[float] = []  # one for each look
         self._due = 0.0
         self._task: asyncio.Task[None] | None = None
 
@@ -32,7 +32,7 @@ class LoopLag:
             self._note()
 
     def _note(self) -> None:
-        self._late.append(1000 * max(0.0, perf_counter() - self._due))
+        self.late.append(1000 * max(0.0, perf_counter() - self._due))
 
     async def stop(self) -> None:
         """End the measurement; a delay that has not ended yet counts."""
@@ -45,11 +45,11 @@ class LoopLag:
 
     @property
     def mean(self) -> float:
-        return sum(self._late) / len(self._late) if self._late else 0.0
+        return sum(self.late) / len(self.late) if self.late else 0.0
 
     @property
     def p99(self) -> float:
-        return percentile(self._late, 99) if self._late else 0.0
+        return percentile(self.late, 99) if self.late else 0.0
 
     @property
     def is_small(self) -> bool:

@@ -165,7 +165,7 @@ class Run:
         self._began = 0.0
         self._connects_before = pool.connects.attempts
         self._waiting: dict[Attempt, None] = {}  # in the order of their arrival
-        self._lag = LoopLag()
+        self.lag = LoopLag()
         self._cpu = 0.0  # share of one core that this process used, in percent
         # When a client arrived and was served, in seconds since the start.
         self.served: list[tuple[float, float]] = []
@@ -178,7 +178,7 @@ class Run:
     async def run(self) -> Run:
         """Start the clients at their times, and wait for the last one."""
         gc.collect()  # the garbage of other runs must not slow this one
-        self._lag.start()
+        self.lag.start()
         self._began, cpu_before = perf_counter(), process_time()
         watch = asyncio.ensure_future(self._watch_order())
         tasks: set[asyncio.Task[None]] = set()
@@ -192,7 +192,7 @@ class Run:
         await self._end_of(set(tasks))
         watch.cancel()
         self._cpu = 100 * (process_time() - cpu_before) / self._now()
-        await self._lag.stop()
+        await self.lag.stop()
         return self
 
     async def _watch_order(self) -> None:
@@ -278,7 +278,7 @@ class Run:
     @property
     def is_valid(self) -> bool:
         """Whether the loop was in time, so that the figures are those of the pool."""
-        return self._lag.is_small
+        return self.lag.is_small
 
     def _orders(self) -> Reading:
         """How often TypedPool has begun to serve the newest first; nothing for other pools."""
@@ -300,7 +300,7 @@ class Run:
             "overtakings %": percent * len(self.overtakings),
             **{outcome.value: self.outcomes[outcome] for outcome in UNSERVED},
             **self._orders(),
-            "mean loop lag ms": self._lag.mean,
-            "p99 loop lag ms": self._lag.p99,
+            "mean loop lag ms": self.lag.mean,
+            "p99 loop lag ms": self.lag.p99,
             "cpu %": self._cpu,
         }

@@ -15,8 +15,8 @@ import argparse
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -38,7 +38,7 @@ from benchmarks.open_loop import (
     Workload,
     closed_loop,
 )
-from benchmarks.pools import Opener, Sizes
+from benchmarks.pools import Opener, OpenPool, Sizes
 from benchmarks.report import Rows, aligned, headline, machine
 from sqla_typedpool.embedded import Postgres
 from sqla_typedpool.embedded.process import EmbeddedServerError
@@ -127,12 +127,12 @@ def opened_servers(names: Sequence[str], stack: ExitStack) -> Iterator[tuple[str
             yield name, openers[name]
 
 
-async def on_new_pool(opener: Opener, workload: Workload, use: Callable[..., Any]) -> Any:
-    """Await `use(pool, workload)` on a pool whose connections are all open."""
-    size = workload.connections
-    pool = await opener(Sizes(size, size, size))
+@asynccontextmanager
+async def new_pool(opener: Opener, connections: int) -> AsyncIterator[OpenPool]:
+    """A pool of so many connections, all of them open."""
+    pool = await opener(Sizes(connections, connections, connections))
     try:
-        return await use(pool, workload)
+        yield pool
     finally:
         await asyncio.sleep(0.3)  # what was cancelled ends
         await pool.close()
@@ -140,12 +140,8 @@ async def on_new_pool(opener: Opener, workload: Workload, use: Callable[..., Any
 
 async def run_once(opener: Opener, workload: Workload) -> Run:
     """Run a workload on a new pool."""
-
-    async def run(pool: pools.OpenPool, workload: Workload) -> Run:
+    async with new_pool(opener, workload.connections) as pool:
         return await Run(pool, workload).run()
-
-    ended: Run = await on_new_pool(opener, workload, run)
-    return ended
 
 
 async def valid_run(opener: Opener, workload: Workload) -> Run:
@@ -199,9 +195,8 @@ class Benchmark:
     async def _ceiling(self, scenario: Scenario, opener: Opener) -> float:
         """The goodput of a closed loop."""
         workload = scenario.workload([], self._chosen.seed)
-        use = partial(closed_loop, seconds=self._chosen.seconds / 2)
-        reached: float = await on_new_pool(opener, workload, use)
-        return reached
+        async with new_pool(opener, scenario.connections) as pool:
+            return await closed_loop(pool, workload, self._chosen.seconds / 2)
 
     async def _step(self, name: str, scenario: Scenario) -> Rows:
         rows: Rows = [

@@ -234,8 +234,8 @@ def introduction(seconds: float) -> str:
     return (
         f"Overload. For {seconds:g} s, {LOAD * per_second:,.0f} requests arrive each second, on"
         f" average. Each runs pg_sleep({SERVICE_SECONDS:g}), so the {POOL_SIZE} connections can"
-        f" serve {per_second:,}. A caller gives up {PATIENCE:g} s after its request has arrived."
-        " All pools get the same requests at the same moments. Answered in time:"
+        f" serve at most {per_second:,}. A caller gives up {PATIENCE:g} s after its request has"
+        " arrived. All pools get the same requests at the same moments. Answered in time:"
     )
 
 
