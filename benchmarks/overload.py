@@ -156,14 +156,33 @@ async def valid_run(opener: Opener, workload: Workload) -> Run:
 # -------------------------------------------------------------------------- the benchmark
 
 
-class Benchmark:
-    """All scenarios on all pools; `results` is what is written as JSON."""
+class Results:
+    """All figures, as they are written to a JSON file."""
 
-    def __init__(self, openers: Mapping[str, Opener], chosen: argparse.Namespace) -> None:
+    def __init__(self, file: Path, facts: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+        self._file = file
+        self._facts = {"machine": facts, "settings": settings}
+        self.tables: dict[str, list[dict[str, Any]]] = {
+            kind: [] for kind in ("ceilings", "runs", "steps", "growth")
+        }
+
+    def write(self) -> None:
+        """Write what has been measured until now."""
+        document = json.dumps({**self._facts, **self.tables}, indent=2)
+        self._file.write_text(document + "\n", encoding="utf-8")
+
+
+class Benchmark:
+    """All scenarios on all pools."""
+
+    def __init__(
+        self, openers: Mapping[str, Opener], chosen: argparse.Namespace, results: Results
+    ) -> None:
         self._openers = openers
         self._chosen = chosen
         self._random = Random(chosen.seed)
-        self.results: dict[str, list[dict[str, Any]]] = {"ceilings": [], "runs": [], "steps": []}
+        self._tables = results.tables
+        self._write = results.write
 
     async def run(self) -> None:
         for name in self._chosen.scenarios:
@@ -173,6 +192,7 @@ class Benchmark:
             if scenario.has_step:
                 title = f"{scenario.title}, " + ", then ".join(f"{load:g} x" for load in STEP)
                 show(title, await self._step(name, scenario))
+            self._write()
 
     def _shuffled(self) -> list[str]:
         return self._random.sample(list(self._openers), len(self._openers))
@@ -181,14 +201,14 @@ class Benchmark:
         rows: Rows = [HEADINGS]
         for pool in self._shuffled() if loads else ():
             reached = await self._ceiling(scenario, self._openers[pool])
-            self.results["ceilings"].append({"scenario": name, "pool": pool, "goodput %": reached})
+            self._tables["ceilings"].append({"scenario": name, "pool": pool, "goodput %": reached})
             rows.append(("closed loop", pool, f"{reached:.0f} %", *[""] * (len(HEADINGS) - 3)))
         for load in loads:
             workload = scenario.workload([Phase(self._chosen.seconds, load)], self._chosen.seed)
             for pool in self._shuffled():
                 run = await valid_run(self._openers[pool], workload)
                 where = {"scenario": name, "load": load, "pool": pool, "valid": run.is_valid}
-                self.results["runs"].append({**where, **run.reading()})
+                self._tables["runs"].append({**where, **run.reading()})
                 rows.append((f"{load:g} x", pool, *figures(run)))
         return rows
 
@@ -210,7 +230,7 @@ class Benchmark:
             goodputs, after = run.goodputs(), run.in_order_after(down)
             where = {"scenario": name, "pool": pool, "valid": run.is_valid}
             step = {"goodputs %": goodputs, "in order after s": after}
-            self.results["steps"].append({**where, **step, **run.reading()})
+            self._tables["steps"].append({**where, **step, **run.reading()})
             cells = [*(f"{goodput:.0f} %" for goodput in goodputs), f"{after:.1f} s"]
             rows.append(
                 ("", pool, *(cells if run.is_valid else INVALID[: len(cells)]), lag_of(run))
@@ -263,15 +283,16 @@ def show(title: str, rows: Rows) -> None:
         print("", title, *aligned(rows), sep="\n", flush=True)
 
 
-def measured(chosen: argparse.Namespace) -> dict[str, Any]:
-    """Run everything, and return the results."""
+def measure(chosen: argparse.Namespace, results: Results) -> None:
     with ExitStack() as stack:
-        benchmark = Benchmark(dict(opened_servers(chosen.pools, stack)), chosen)
+        openers = dict(opened_servers(chosen.pools, stack))
+        benchmark = Benchmark(openers, chosen, results)
         run_in_loop(benchmark.run(), with_uvloop=chosen.uvloop)
     waiting = growth.measured(chosen.waiters, chosen.pools)
     found = run_in_loop(waiting, with_uvloop=chosen.uvloop)
     show("waiters without a server", growth.as_rows(found))
-    return {**benchmark.results, "growth": [asdict(one) for one in found]}
+    results.tables["growth"] = [asdict(one) for one in found]
+    results.write()
 
 
 def main() -> None:
@@ -281,8 +302,7 @@ def main() -> None:
     print(headline(facts))
     print(f"clients give up after {PATIENCE:g} s; {chosen.seconds:g} s a run, on {loop}")
     settings = {"seconds": chosen.seconds, "seed": chosen.seed, "loop": loop}
-    document = {"machine": facts, "settings": settings, **measured(chosen)}
-    chosen.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    measure(chosen, Results(chosen.json, facts, settings))
     print(f"\nall figures: {chosen.json}")
 
 

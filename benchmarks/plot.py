@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import log10
+from math import ceil, log10
 from xml.sax.saxutils import escape
 
 Point = tuple[float, float]
@@ -12,6 +12,8 @@ Point = tuple[float, float]
 COLORS = ("#2f81f7", "#d9822b", "#8957e5", "#bf4b8a", "#2da44e", "#8b949e")
 WIDTH, HEIGHT = 360, 240  # of one panel, without its margins
 LEFT, TOP, BOTTOM, GAP = 56, 64, 48, 40
+TITLE = 32  # of a panel
+COLUMNS = 2
 
 STYLE = """\
 text { font: 12px system-ui, sans-serif; fill: #57606a }
@@ -49,16 +51,19 @@ class Panel:
 
 
 def chart(panels: Sequence[Panel], x: Axis, y: Axis) -> str:
-    """Panels side by side, with one legend."""
+    """Panels in rows of two, with one legend."""
     names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
     colors = {name: COLORS[index % len(COLORS)] for index, name in enumerate(names)}
-    width = LEFT + (WIDTH + GAP) * len(panels)
-    height = TOP + HEIGHT + BOTTOM
     body = [*_legend(colors)]
     for index, panel in enumerate(panels):
-        body.append(f'<g transform="translate({LEFT + index * (WIDTH + GAP)} {TOP})">')
-        body += _panel(panel, x, y, colors, has_labels=index == 0)
+        row, column = divmod(index, COLUMNS)
+        left, top = LEFT + column * (WIDTH + GAP), TOP + row * (HEIGHT + BOTTOM + TITLE)
+        body.append(f'<g transform="translate({left} {top})">')
+        body += _panel(panel, x, y, colors, has_labels=column == 0)
         body.append("</g>")
+    rows = max(1, ceil(len(panels) / COLUMNS))
+    width = LEFT + (WIDTH + GAP) * min(len(panels), COLUMNS)
+    height = TOP - TITLE + (HEIGHT + BOTTOM + TITLE) * rows
     size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
     opening = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">'
     title = f"<title>{escape(y.label)}, over {escape(x.label)}</title>"

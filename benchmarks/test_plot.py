@@ -42,3 +42,13 @@ def test_names_are_escaped() -> None:
 def test_a_logarithmic_axis_has_equal_distances_for_equal_ratios() -> None:
     axis = Axis("waiters", 1, 100, (1, 10, 100), is_logarithmic=True)
     assert [axis.position(tick, 80) for tick in axis.ticks] == [0, 40, 80]
+
+
+def test_the_third_panel_begins_a_new_row_inside_the_picture() -> None:
+    drawn = parsed(*(Panel(str(number), {"a": [(1, 1)]}) for number in range(3)))
+    _, second, third = [
+        group.get("transform", "").removeprefix("translate(").rstrip(")").split()
+        for group in drawn.findall(f"{SVG}g")
+    ]
+    assert float(third[0]) < float(second[0])
+    assert float(second[1]) + HEIGHT < float(third[1]) < float(drawn.get("height", "0")) - HEIGHT
