@@ -126,6 +126,11 @@ def prepare_again(adapted: Any, dialect: Any, sql: str) -> Awaitable[tuple[Any, 
     return prepare(adapted, dialect, sql)
 
 
+def is_prepared(adapted: Any, sql: str) -> bool:
+    """Whether the preparation of a statement has been completed, and SQLAlchemy caches it."""
+    return sql in adapted._prepared_statement_cache
+
+
 def execute_lock(adapted: Any) -> AbstractAsyncContextManager[Any]:
     """Return the lock that SQLAlchemy's cursors hold while a statement runs."""
     lock: AbstractAsyncContextManager[Any] = adapted._execute_mutex

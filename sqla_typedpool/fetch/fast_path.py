@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqla_typedpool._sqlalchemy.asyncpg_adapter import (
     execute_lock,
+    is_prepared,
     prepare,
     prepare_again,
     send_begin_if_needed,
@@ -106,8 +107,10 @@ class FastPath:
             pool.give_back(entry)
             raise
         except BaseException as error:  # noqa: BLE001 - SQLAlchemy raises it again
-            if may_set_session(compiled.sql):
-                entry.note_change()  # no rollback undoes it: its own transaction may have ended
+            # No rollback undoes a setting that the statement makes, as its own transaction may have
+            # ended, nor `jit = off`, which asyncpg sets while it queries an unknown type.
+            if may_set_session(compiled.sql) or not is_prepared(adapted, compiled.sql):
+                entry.note_change()
             return await greenlet_spawn(
                 raise_and_return_entry, engine, entry, error, compiled.sql, arguments
             )

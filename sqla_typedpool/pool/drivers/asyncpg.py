@@ -36,6 +36,9 @@ _UNLOCK_AND_CHECK = (
 )
 _NOTHING_LEFT = "SELECT 0"  # the status of the last statement counts its rows
 
+# Private attributes of a connection, without which none is kept after a cancelled statement.
+_IN_USE = ("_pool_release_ctr", "_top_xact")
+
 
 class Asyncpg(Driver):
     """PostgreSQL through asyncpg."""
@@ -122,10 +125,9 @@ def _protocol_of(connection: Any) -> Any:
 
 
 def _can_end_statement(connection: Any) -> bool:
-    """Whether this version of asyncpg has all that ``_end_statement`` uses."""
-    protocol = _protocol_of(connection)
-    return hasattr(protocol, "_wait_for_cancellation") and all(
-        hasattr(connection, name) for name in ("_pool_release_ctr", "_top_xact")
+    """Whether this version of asyncpg has what ``_end_statement`` uses."""
+    return hasattr(_protocol_of(connection), "_wait_for_cancellation") and all(
+        hasattr(connection, name) for name in _IN_USE
     )
 
 
