@@ -65,6 +65,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=FOLDER, help="the folder of the charts")
     chosen = parser.parse_args()
     results = json.loads(chosen.json.read_text(encoding="utf-8"))
+    if missing := sum(not run["valid"] for run in results["runs"] if run["pool"] in POOLS):
+        print(
+            f"{missing} points are missing, since the event loop was too late; next: run it again"
+        )
     chosen.folder.mkdir(exist_ok=True)
     for name, drawn in (
         ("overload-goodput.svg", goodput_chart(results["runs"])),

@@ -11,7 +11,7 @@ Point = tuple[float, float]
 
 COLORS = ("#2f81f7", "#d9822b", "#8957e5", "#bf4b8a", "#2da44e", "#8b949e")
 WIDTH, HEIGHT = 360, 240  # of one panel, without its margins
-LEFT, TOP, BOTTOM, GAP = 56, 64, 48, 40
+LEFT, TOP, BOTTOM, GAP = 56, 64, 48, 60
 TITLE = 32  # of a panel
 COLUMNS = 2
 
