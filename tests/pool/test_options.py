@@ -41,6 +41,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         pool_shed_after=None,
         pool_keepalive=None,
         pool_slow_checkout=2.0,
+        pool_keep_cancelled=True,
         pool_leak_threshold=None,
     )
 
@@ -94,6 +95,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"pool_shed_after": 1, "pool_overload": "adaptive"}, "pool_shed_after=1 refuses the oldest"),
     ({"pool_keepalive": 0}, "pool_keepalive=0"),
     ({"pool_slow_checkout": -1}, "pool_slow_checkout=-1"),
+    ({"pool_keep_cancelled": 2}, "pool_keep_cancelled=2 must be true or false"),
     ({"pool_leak_threshold": 0}, "pool_leak_threshold=0"),
     ({"recycle": 0.0}, "pool_recycle=0.0"),
     ({"recycle": -2}, "pool_recycle=-2"),
@@ -279,6 +281,7 @@ def test_create_async_engine_passes_every_option(tmp_path: Path) -> None:
         pool_shed_after=0.5,
         pool_keepalive=30,
         pool_slow_checkout=None,
+        pool_keep_cancelled=False,
         pool_leak_threshold=60,
     )
     assert TypedPool.of(engine).options == PoolOptions(
@@ -298,6 +301,7 @@ def test_create_async_engine_passes_every_option(tmp_path: Path) -> None:
         pool_shed_after=0.5,
         pool_keepalive=30,
         pool_slow_checkout=None,
+        pool_keep_cancelled=False,
         pool_leak_threshold=60,
     )
     assert engine.pool.logging_name == "mine"
