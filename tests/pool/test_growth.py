@@ -517,6 +517,30 @@ def test_a_waiter_that_finds_its_connection_dead_after_its_deadline_times_out_at
     run(main())
 
 
+def test_a_waiter_that_joins_again_keeps_its_number_and_its_deadline() -> None:
+    """Also if it joins last, as in an overload: errors of earlier attempts still concern it."""
+
+    async def main() -> None:
+        part = loop_pool(new_pool(Server(), pool_size=1, max_overflow=0))
+        queue, slots = part.queue, part.slots
+        one, two = (Waiter(virtual_loop(), slots, now(), limit) for limit in (2.0, 2.0))
+        for each in (one, two):
+            queue.join(each)
+        slots.dequeue(one)  # it is served, and its connection is unusable
+        queue.join(one, first=False)
+        assert list(slots.waiters) == [two, one]
+        assert (one.number, two.number, queue.joined) == (1, 2, 2)
+        assert queue.fail_all(OSError("refused"), joined=1) == 1
+        assert isinstance(one.future.exception(), OSError)
+        assert list(slots.waiters) == [two]
+        for each in (one, two):
+            queue.forget_deadline(each)
+        queue.stop_timer()
+        two.future.cancel()
+
+    run(main())
+
+
 @given(st.lists(st.tuples(st.sampled_from("ajdpr"), st.integers(0, 9)), max_size=60))
 @settings(max_examples=150, deadline=None)
 def test_deadlines_agree_with_a_sorted_list(steps: list[tuple[str, int]]) -> None:
