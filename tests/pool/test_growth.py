@@ -146,6 +146,19 @@ def test_waiters_of_a_pool_that_is_closed_fail_a_hundred_per_turn(
     run(main())
 
 
+def test_close_returns_when_every_waiter_has_its_error() -> None:
+    async def main() -> None:
+        pool = new_pool(Server(usual=Connect(silent=True)), pool_size=1, max_overflow=0)
+        crowd = Crowd(pool)
+        await loop_iterations(3)
+        await pool.close(timeout=0)
+        assert not loop_pool(pool).queue.is_failing
+        await crowd.end()
+        assert len(crowd.errors) == MANY
+
+    run(main())
+
+
 def test_waiters_that_a_single_connection_cannot_serve_fail_a_hundred_per_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -319,30 +332,29 @@ def test_the_holders_are_listed_once_for_all_calls_whose_timeout_ends_in_a_turn(
 
 
 def test_the_holders_of_an_earlier_moment_of_the_turn_are_not_named() -> None:
-    """In one turn a checkout fails, a connection becomes free, and its new holder fails to nest."""
+    """In one turn a checkout fails, its task gets the connection, and its next checkout fails."""
 
     async def main() -> None:
         pool = new_pool(Server(), pool_size=1, max_overflow=0, timeout=0)
         await open_idle(pool, 1)
-        held = await borrow(pool)
+        part = loop_pool(pool)
+        held = part.try_checkout()
 
-        async def fails() -> str:
-            with pytest.raises(PoolTimeout) as raised:
-                await borrow(pool)
-            return str(raised.value)
+        async def nested() -> list[str]:
+            step = virtual_loop().steps
+            with pytest.raises(PoolTimeout) as first:
+                await part.acquire()
+            part.checkin(held)
+            own = part.try_checkout()
+            with pytest.raises(PoolTimeout) as second:
+                await part.acquire()
+            assert virtual_loop().steps == step
+            part.checkin(own)
+            return [str(raised.value) for raised in (first, second)]
 
-        async def nested() -> str:
-            assert "itself" not in await fails()
-            await give_back(held)
-            mine = await borrow(pool)
-            message = await fails()
-            await give_back(mine)
-            return message
-
-        step = virtual_loop().steps
-        task = asyncio.create_task(nested())
-        assert "the waiting task itself holds 1 of them" in await task
-        assert virtual_loop().steps - step < 10
+        first, second = await asyncio.create_task(nested())
+        assert "itself" not in first
+        assert "the waiting task itself holds 1 of them" in second
 
     run(main())
 
@@ -404,6 +416,23 @@ def test_an_error_is_freed_without_the_garbage_collector() -> None:
         finally:
             gc.enable()
         await give_back(held)
+
+    run(main())
+
+
+def test_a_waiter_that_was_served_is_not_kept_until_its_deadline() -> None:
+    async def main() -> None:
+        pool = new_pool(Server(), pool_size=1, max_overflow=0, timeout=600)
+        held = await borrow(pool)
+        waiting = asyncio.ensure_future(use(pool))
+        task = weakref.ref(waiting)
+        await asyncio.sleep(1)
+        await give_back(held)
+        await waiting
+        del waiting
+        await loop_iterations(2)
+        gc.collect()
+        assert task() is None
 
     run(main())
 
@@ -502,16 +531,19 @@ def test_a_waiter_that_finds_its_connection_dead_after_its_deadline_times_out_at
     async def main() -> None:
         server = Server()
         pool = new_pool(server, pool_size=1, max_overflow=0, timeout=2)
-        held = await borrow(pool)
-        connection = held.driver_connection
+        part = loop_pool(pool)
+        entry = await part.acquire()
+        (connection,) = server.open
         crowd = Crowd(pool, 2)
-        await asyncio.sleep(1.999)
-        await give_back(held)  # to the first waiter, which runs in the next turn
-        connection.die(seen_by_probe=True)
+        await asyncio.sleep(1.5)
         server.usual = Connect(silent=True)
-        virtual_loop().block(0.05)  # beyond the deadline
+        virtual_loop().block(1)  # beyond the deadline
+        part.checkin(entry)  # to the first waiter, which runs in the next turn
+        part.queue.expire()
+        connection.die(seen_by_probe=True)
         await crowd.end()
-        assert now() == pytest.approx(2.049, abs=0.01)
+        assert now() == pytest.approx(2.5)
+        assert crowd.ended == [1, 0]
         assert {type(error) for error in crowd.errors.values()} == {PoolTimeout}
 
     run(main())
