@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -17,11 +18,12 @@ from sqla_typedpool import StatementTimeout, TypedPool, fetch_all
 from sqla_typedpool.pool.drivers import asyncpg as asyncpg_driver
 from tests.support.cancellation import cancel_at_await
 from tests.support.clocks import Stopwatch
-from tests.support.engines import PATIENCE, ask, by_loop, run, session_id, until
+from tests.support.engines import PATIENCE, ask, by_loop, engine_on, run, session_id, until
 
 if TYPE_CHECKING:
     from tests.support.databases import Database
     from tests.support.proxy import FaultProxy
+    from tests.support.servers.pgbouncer import PgBouncer
 
 pytestmark = pytest.mark.parametrize("driver", ["asyncpg"])
 
@@ -444,6 +446,27 @@ def test_a_stream_of_a_cancelled_borrower_cannot_be_read_on(database: Database) 
 
 
 # ------------------------------------------------------------------- slow and silent servers
+
+
+def test_behind_pgbouncer_in_transaction_mode_a_cancelled_statement_costs_no_connection(
+    pgbouncer: PgBouncer, driver: str
+) -> None:
+    arguments: dict[str, Any] = {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+    arguments["prepared_statement_name_func"] = lambda: f"__asyncpg_{uuid4()}__"
+
+    async def main() -> None:
+        url = pgbouncer.url("asyncpg")
+        async with engine_on(url, **ONE, connect_args=arguments) as engine:
+            for _ in range(3):
+                await cancel(engine, "SET LOCAL work_mem = '3MB'", "SELECT pg_advisory_lock(7)")
+                async with engine.connect() as connection:
+                    assert await connection.scalar(text("SHOW work_mem")) != "3MB"
+                    locks = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+                    assert await connection.scalar(locks) == 0
+            assert kept(engine) == 3
+            assert TypedPool.of(engine).stats().connects == 1
+
+    run(main())
 
 
 def test_a_server_that_answers_the_cancel_late_costs_no_connection(database: Database) -> None:
