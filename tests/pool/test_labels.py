@@ -169,7 +169,9 @@ def test_errors_and_log_records_show_the_label(caplog: pytest.LogCaptureFixture)
 
     with caplog.at_level(logging.WARNING, "sqla_typedpool"):
         run(main())
-    leak, returned, closed = [each.getMessage() for each in caplog.records]
+    nested, deadlock, leak, returned, closed = [each.getMessage() for each in caplog.records]
+    assert "GET /reports (Task-" in nested
+    assert "GET /reports (Task-" in deadlock
     assert "GET /reports (Task-" in leak
     assert "GET /reports (Task-" in returned
     assert "POST /orders (Task-" in closed
