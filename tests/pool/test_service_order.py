@@ -593,6 +593,21 @@ def test_an_overload_is_logged_when_it_begins_and_when_it_ends(
     assert ended.cancelled_callers > 800  # type: ignore[attr-defined]
 
 
+def test_the_end_of_an_overload_is_logged_although_no_caller_comes_any_more(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        clients = Clients(engine_of(new_server()))
+        await clients.come((3, 3.0))
+        await asyncio.sleep(5 + 1 - now())  # the housekeeper ticks once a second
+        await clients.engine.dispose()
+
+    with caplog.at_level(logging.WARNING, "sqla_typedpool"):
+        run(main())
+    events = [record.event for record in caplog.records if "overload" in record.event]  # type: ignore[attr-defined]
+    assert events == ["overload_began", "overload_ended"]
+
+
 def test_overloads_that_follow_each_other_have_one_pair_of_lines_in_ten_seconds(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
