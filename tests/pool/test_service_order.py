@@ -256,6 +256,20 @@ def test_an_overload_ends_without_another_checkout() -> None:
     run(main())
 
 
+def test_a_batch_after_an_overload_is_served_in_order() -> None:
+    async def main() -> None:
+        clients = Clients(engine_of(new_server()))
+        await clients.come((3, 3.0))
+        await asyncio.sleep(0.8)  # before the housekeeper's next tick
+        began = len(clients.began)
+        await asyncio.gather(*(clients.request(SERVICE, None) for _ in range(100)))
+        numbers = [number for number, _ in clients.began[began:]]
+        assert numbers == sorted(numbers)
+        await clients.engine.dispose()
+
+    run(main())
+
+
 @pytest.mark.parametrize("load", [1.2, 3.0])
 def test_a_client_without_a_deadline_does_not_starve(load: float) -> None:
     async def main() -> None:
@@ -536,6 +550,22 @@ def test_nobody_is_shed_below_the_capacity_or_in_a_short_burst() -> None:
         assert clients.refused == []
         assert stats_of(clients.engine).shed == 0
         await clients.engine.dispose()
+
+    run(main())
+
+
+def test_a_queue_that_was_empty_meanwhile_is_not_long() -> None:
+    async def main() -> None:
+        options = {"pool_shed_after": LIMIT, "pool_validate_after": None}
+        pool = new_pool(Server(), pool_size=1, max_overflow=0, **options)
+        for _ in range(2):  # with three seconds in between
+            held = await borrow(pool)
+            waiting = [asyncio.ensure_future(use(pool)) for _ in range(2)]
+            await asyncio.sleep(0.5)
+            await give_back(held)
+            await asyncio.gather(*waiting)
+            await asyncio.sleep(3)
+        assert pool.stats().shed == 0
 
     run(main())
 
