@@ -56,14 +56,13 @@ def watching(create: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def renewed(adapted: Any, record: HookedRecord) -> AsyncpgAdapter:
-    """A new adapter of the same connection, without a transaction and prepared statements."""
-    cache = adapted._prepared_statement_cache
+    """A new adapter of the same connection, with its prepared statements, without a transaction."""
     new = AsyncpgAdapter(  # type: ignore[no-untyped-call]
         adapted.dbapi,
         adapted._connection,
-        prepared_statement_cache_size=0 if cache is None else cache.capacity,
         prepared_statement_name_func=adapted._prepared_statement_name_func,
     )
+    new._prepared_statement_cache = adapted._prepared_statement_cache
     for name in _COPIED:
         setattr(new, name, getattr(adapted, name))
     # else a migration that the connection has not seen yet would be missed
@@ -87,11 +86,24 @@ class _ReleasedConnection:
         )
 
 
-def release(adapted: AsyncpgAdapter) -> None:
+def release(adapted: Any) -> None:
     """Cut an adapter off from its connection: cursors that are left of it raise InterfaceError."""
     forget_transaction(adapted)
+    adapted._prepared_statement_cache = None  # it is the new adapter's
     released: Any = _ReleasedConnection(adapted.dbapi.asyncpg.InterfaceError)
     adapted._connection = released
+
+
+def statements_of(adapted: Any) -> list[Any]:
+    """Return the prepared statements of asyncpg that SQLAlchemy keeps for the connection."""
+    cache = adapted._prepared_statement_cache
+    return [] if cache is None else [prepared for prepared, *_ in cache.values()]
+
+
+def cache_size(adapted: Any) -> int:
+    """How many prepared statements SQLAlchemy keeps for the connection at most."""
+    cache = adapted._prepared_statement_cache
+    return 0 if cache is None else int(cache.capacity)
 
 
 def has_begun(adapted: Any) -> bool:

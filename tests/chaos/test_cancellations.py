@@ -14,7 +14,11 @@ import pytest
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
 from sqlalchemy.pool.base import _ConnectionRecord
 
-from sqla_typedpool._sqlalchemy.asyncpg_adapter import AsyncpgAdapter, forget_transaction
+from sqla_typedpool._sqlalchemy.asyncpg_adapter import (
+    AsyncpgAdapter,
+    forget_transaction,
+    statements_of,
+)
 from sqla_typedpool._sqlalchemy.record import HookedRecord
 from sqla_typedpool.pool.drivers import asyncpg as driver
 from sqla_typedpool.pool.drivers.base import never_in_transaction
@@ -86,7 +90,7 @@ def leave_out(monkeypatch: pytest.MonkeyPatch, precaution: str) -> None:
         replace(driver.Asyncpg, "set_aside", without_a_new_number(driver.Asyncpg.set_aside))
 
 
-async def wait_for_the_cancel_request(connection: Any, began: bool) -> None:
+async def wait_for_the_cancel_request(connection: Any, *_: object) -> None:
     await connection._protocol._wait_for_cancellation()
     connection._top_xact = None
 
@@ -98,6 +102,8 @@ def without_a_new_number(set_aside: Any) -> Any:
         number = connection._pool_release_ctr
         result = set_aside(self, connection, adapted, record)
         connection._pool_release_ctr = number
+        for prepared in [] if result is None else statements_of(result.adapted):
+            prepared._con_release_ctr = number
         return result
 
     return changed

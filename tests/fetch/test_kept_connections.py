@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import event, text
 
 from sqla_typedpool import StatementTimeout, TypedPool, fetch_one, query
+from sqla_typedpool.pool.drivers import asyncpg as driver
 from sqla_typedpool.pool.loop_pool import LoopPool
 from tests.chaos.clean_session import SESSION_QUERY, Session
 from tests.support.cancellation import cancel_at_await
@@ -143,6 +145,56 @@ def test_a_call_that_ends_early_is_counted_once_as_a_borrower_that_gave_up(
                 await end_early(postgres, engine, db, end)
             await settled(engine)
         assert len(counted) == 1
+
+    run(main())
+
+
+# --------------------------------------------------------------- prepared statements
+
+COUNT = "SELECT count(*) FROM pg_prepared_statements"
+
+
+@by_path
+@by_kind
+def test_a_kept_connection_keeps_its_prepared_statements(
+    postgres: Postgres, path: str, kind: str
+) -> None:
+    """Without them, asyncpg would close one after the other in the next borrower's path."""
+
+    async def prepared(engine: AsyncEngine) -> list[object]:
+        for number in range(10):
+            await fetch_one(engine, int, f"SELECT {number}")
+        sql = "SELECT array_agg(prepare_time ORDER BY statement) FROM pg_prepared_statements "
+        return [await fetch_one(engine, object, sql + "WHERE statement SIMILAR TO 'SELECT [0-9]'")]
+
+    async def main() -> None:
+        async with engine_for(postgres, path, **ONE) as engine:
+            before = await prepared(engine)
+            async with db_of(engine, kind) as db:
+                await end_early(postgres, engine, db, "cancelled")
+            gc.collect()
+            assert await prepared(engine) == before
+            assert TypedPool.of(engine).stats().kept_cancelled == 1
+
+    run(main())
+
+
+@by_path
+def test_statements_whose_preparation_was_cancelled_do_not_accumulate_in_a_session(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(driver, "_MOST_FORGOTTEN", 10)
+
+    async def main() -> None:
+        async with engine_for(postgres, path, **ONE) as engine:
+            most = 0
+            for number in range(200):
+                await cancel_at_await(fetch_one(engine, int, f"SELECT {number}"), 2, late=True)
+                most = max(most, await fetch_one(engine, int, COUNT))
+            stats = TypedPool.of(engine).stats()
+            assert stats.kept_cancelled > 100
+            assert stats.closed["invalidated"] >= 1
+            assert most <= 100 + 10 + 5
 
     run(main())
 

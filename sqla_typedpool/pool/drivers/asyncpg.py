@@ -7,10 +7,12 @@ from functools import partial
 from typing import Any
 
 from sqla_typedpool._sqlalchemy.asyncpg_adapter import (
+    cache_size,
     has_begun,
     is_undone_by_rollback,
     release,
     renewed,
+    statements_of,
 )
 from sqla_typedpool.pool.drivers.base import (
     Driver,
@@ -34,6 +36,10 @@ _UNLOCK_AND_CHECK = (
     "UNION ALL SELECT FROM pg_catalog.pg_class WHERE pg_catalog.pg_my_temp_schema() <> 0 "
     "AND relnamespace = pg_catalog.pg_my_temp_schema()"
 )
+# asyncpg forgets a statement whose preparation was cancelled, but the server keeps it: a session
+# with more of them than the caches hold is closed. asyncpg's own cache holds 100 by default.
+_TOO_MANY = " UNION ALL SELECT WHERE (SELECT count(*) FROM pg_catalog.pg_prepared_statements) > {}"
+_MOST_FORGOTTEN = 200
 _NOTHING_LEFT = "SELECT 0"  # the status of the last statement counts its rows
 
 # Private attributes of a connection, without which none is kept after a cancelled statement.
@@ -105,7 +111,12 @@ class Asyncpg(Driver):
         new = renewed(adapted, record)
         release(adapted)
         connection._pool_release_ctr += 1  # what is left of this checkout raises InterfaceError
-        return SetAside(new, partial(_end_statement, connection, began))
+        # The prepared statements are kept. asyncpg would close them one by one in the next borrower's
+        # path, and a cancellation there would leave the rest on the server.
+        for prepared in statements_of(new):
+            prepared._con_release_ctr = connection._pool_release_ctr
+        most = _MOST_FORGOTTEN + cache_size(new)
+        return SetAside(new, partial(_end_statement, connection, began, most))
 
     def descriptor(self, connection: Any) -> int:
         return descriptor_of(connection._transport.get_extra_info("socket"))
@@ -131,10 +142,11 @@ def _can_end_statement(connection: Any) -> bool:
     )
 
 
-async def _end_statement(connection: Any, began: bool) -> None:
+async def _end_statement(connection: Any, began: bool, most: int) -> None:
     """Wait until a cancelled statement has ended, and undo what it and the checkout have done.
 
     :param began: a transaction was begun before the statement.
+    :param most: the session may have so many prepared statements.
     """
     await connection._protocol._wait_for_cancellation()
     connection._top_xact = None
@@ -143,6 +155,6 @@ async def _end_statement(connection: Any, began: bool) -> None:
         raise NotReusable("the cancelled statement has ended its transaction")
     # in one message; a ROLLBACK without a transaction would be a warning in the server's log
     rollback = "ROLLBACK;" if in_transaction else ""
-    status = await connection.execute(rollback + _UNLOCK_AND_CHECK)
+    status = await connection.execute(rollback + _UNLOCK_AND_CHECK + _TOO_MANY.format(most))
     if status != _NOTHING_LEFT:
-        raise NotReusable("the session has statements, channels or temporary tables of its own")
+        raise NotReusable("the rollback has left statements, channels or temporary tables")
