@@ -111,8 +111,8 @@ class Asyncpg(Driver):
         new = renewed(adapted, record)
         release(adapted)
         connection._pool_release_ctr += 1  # what is left of this checkout raises InterfaceError
-        # The prepared statements are kept. asyncpg would close them one by one in the next borrower's
-        # path, and a cancellation there would leave the rest on the server.
+        # The prepared statements are kept. asyncpg would close them one by one in the path of the
+        # next borrower, and a cancellation there would leave the rest on the server.
         for prepared in statements_of(new):
             prepared._con_release_ctr = connection._pool_release_ctr
         most = _MOST_FORGOTTEN + cache_size(new)
