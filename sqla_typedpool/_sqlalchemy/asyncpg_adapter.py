@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
+from sqlalchemy.util import LRUCache
 
 from sqla_typedpool._sqlalchemy.record import HookedRecord
 
 _AUTOCOMMIT = "autocommit"
 _COPIED = ("isolation_level", "_isolation_setting", "readonly", "deferrable")
+
+# SQL that begins or ends a transaction. SQLAlchemy sends such SQL itself for a two-phase
+# transaction. A savepoint is not one: ``ROLLBACK TO``.
+_TRANSACTION_CONTROL = re.compile(
+    r"(?:\s|;|--[^\n]*\n|/\*(?:[^*/]|\*(?!/)|/(?!\*))*\*/)*"  # blanks and comments
+    r"(?:BEGIN|START|COMMIT|END|ABORT|PREPARE\s+TRANSACTION"
+    r"|ROLLBACK(?!\s+(?:(?:WORK|TRANSACTION)\s+)?TO\b))\b",
+    re.IGNORECASE,
+)
+
+
+class WatchedStatements(LRUCache[str, Any]):
+    """SQLAlchemy's cache of prepared statements. It notes those that begin or end a transaction.
+
+    They are not cached, so that each use of one is prepared, and noted, before it is executed.
+    """
+
+    __slots__ = ("record",)
+
+    def __init__(self, size: int, record: HookedRecord) -> None:
+        super().__init__(size)
+        self.record = record
+
+    def __setitem__(self, sql: str, prepared: Any) -> None:
+        if _TRANSACTION_CONTROL.match(sql):
+            self.record.note_change()
+        else:
+            super().__setitem__(sql, prepared)
 
 
 class AsyncpgAdapter(AsyncAdapt_asyncpg_connection):
@@ -29,6 +59,15 @@ class AsyncpgAdapter(AsyncAdapt_asyncpg_connection):
         if _AUTOCOMMIT in (level, self.isolation_level):
             self.record.note_change()
         super().set_isolation_level(level)  # type: ignore[no-untyped-call]
+
+    @property
+    def autocommit(self) -> bool:
+        return bool(self.isolation_level == _AUTOCOMMIT)
+
+    @autocommit.setter
+    def autocommit(self, value: bool) -> None:
+        self.record.note_change()
+        self.isolation_level = _AUTOCOMMIT if value else self._isolation_setting
 
     @property
     def driver_connection(self) -> Any:
@@ -49,7 +88,10 @@ def watching(create: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def create_watched(record: Any) -> Any:
         adapted = create(record)
         if type(adapted) is AsyncAdapt_asyncpg_connection and isinstance(record, HookedRecord):
-            return renewed(adapted, record)
+            new = renewed(adapted, record)
+            # of size 0 if statements are not to be cached
+            new._prepared_statement_cache = WatchedStatements(cache_size(adapted), record)
+            return new
         return adapted
 
     return create_watched

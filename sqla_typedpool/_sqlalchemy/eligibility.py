@@ -45,13 +45,15 @@ def is_default_connection(adapted: Any, dialect: Any) -> bool:
 
     :param adapted: SQLAlchemy's adapter of an asyncpg connection.
     """
+    cache = adapted._prepared_statement_cache
     return (
         _is_default_level(adapted.isolation_level, dialect)
         and not adapted.readonly
         and not adapted.deferrable
         # left open by a BEGIN in the application's SQL, in a pool that does not reset
         and not adapted._connection.is_in_transaction()
-        and adapted._prepared_statement_cache is not None
+        and cache is not None
+        and cache.capacity > 0
         and adapted._prepared_statement_name_func is type(adapted)._default_name_func
     )
 

@@ -277,6 +277,30 @@ async def commit_in_sql(connection: AsyncConnection) -> None:
     await connection.execute(text("COMMIT"))
 
 
+def in_sql(*statements: str) -> Step:
+    async def execute_all(connection: AsyncConnection) -> None:
+        for statement in statements:
+            await connection.execute(text(statement))
+
+    return execute_all
+
+
+async def commit_in_sql_and_roll_back(connection: AsyncConnection) -> None:
+    await commit_in_sql(connection)
+    await connection.rollback()
+
+
+async def use_autocommit_of_the_adapter(connection: AsyncConnection) -> None:
+    """SQLAlchemy's documentation does this in a listener."""
+    adapted: Any = (await connection.get_raw_connection()).dbapi_connection
+    adapted.autocommit = True
+    await connection.execute(text("SET work_mem = '3MB'"))
+    adapted.autocommit = False
+
+
+SET = "SET work_mem = '3MB'"
+
+
 async def prepare_in_two_phases(connection: AsyncConnection) -> None:
     await connection.run_sync(Connection.begin_twophase, "cancelled")
     await connection.execute(text("SET work_mem = '3MB'"))
@@ -291,7 +315,12 @@ REFUSED: dict[str, Step] = {
     "driver's connection": use_driver,
     "driver's connection, from the adapter": use_driver_of_the_adapter,
     "run_async": run_with_driver,
+    "autocommit of the adapter": use_autocommit_of_the_adapter,
     "COMMIT in SQL": commit_in_sql,
+    "COMMIT and BEGIN in SQL": in_sql(SET, "COMMIT", "BEGIN"),
+    "COMMIT AND CHAIN in SQL": in_sql(SET, "/* in */ commit and chain"),
+    "COMMIT in SQL and a rollback": commit_in_sql_and_roll_back,
+    "ROLLBACK and BEGIN in SQL": in_sql("SELECT 1", "ROLLBACK", SET, "START TRANSACTION"),
     "COMMIT in a two-phase transaction": prepare_in_two_phases,
 }
 
@@ -306,6 +335,39 @@ def test_a_connection_is_closed_after_a_cancelled_statement_if_it_was_used_with(
             assert await session_id(connection) != pid
             assert await connection.scalar(text("SHOW work_mem")) != "3MB"
         assert kept(engine) == 0
+
+    on_engine(database, main)
+
+
+@pytest.mark.parametrize("size", [0, 100])
+def test_a_commit_in_sql_is_noted_in_each_checkout_that_has_one(
+    database: Database, size: int
+) -> None:
+    """Also if the same statement was executed, and prepared, in an earlier checkout."""
+
+    async def main(engine: AsyncEngine) -> None:
+        async with engine.connect() as connection:
+            await in_sql("COMMIT", "BEGIN")(connection)
+            pid = await session_id(connection)
+        assert await cancel(engine) == pid
+        assert await until(lambda: kept(engine) == 1)
+        assert await cancel(engine, in_sql(SET, "COMMIT", "BEGIN")) == pid
+        assert await ask(engine, "SELECT pg_backend_pid()") != pid
+        assert kept(engine) == 1
+
+    on_engine(database, main, connect_args={"prepared_statement_cache_size": size})
+
+
+def test_a_rollback_to_a_savepoint_does_not_close_the_connection(database: Database) -> None:
+    async def roll_back_to_savepoint(connection: AsyncConnection) -> None:
+        async with connection.begin_nested() as savepoint:
+            await connection.execute(text(SET))
+            await savepoint.rollback()
+
+    async def main(engine: AsyncEngine) -> None:
+        pid = await cancel(engine, roll_back_to_savepoint)
+        assert await ask(engine, "SELECT pg_backend_pid()") == pid
+        assert kept(engine) == 1
 
     on_engine(database, main)
 
@@ -480,6 +542,28 @@ def test_a_server_that_answers_the_cancel_late_costs_no_connection(database: Dat
             assert watch.awake > 1
 
     run(main())
+
+
+@by_loop
+def test_a_cancel_request_that_arrives_after_its_statement_cancels_no_other(
+    database: Database, loop: str
+) -> None:
+    """A cancel request names a session, not a statement: the next borrower has to wait for it."""
+
+    async def main() -> None:
+        async with database.proxy() as proxy, database.engine(proxy, **ONE) as engine:
+            for delay in (0.1, 0.2, 0.4):  # the statement ends after 0.1 s
+                await ask(engine)
+                proxy.accept_delay = delay  # of the connection with the cancel request
+                watch = Stopwatch()
+                pid = await cancel(engine, statement="SELECT pg_sleep(0.1)")
+                async with engine.connect() as connection:
+                    assert await session_id(connection) == pid
+                    assert watch.awake > delay
+                    await connection.execute(text("SELECT pg_sleep(0.3)"))
+            assert kept(engine) == 3
+
+    run(main(), loop)
 
 
 async def cancel_while_silent(engine: AsyncEngine, proxy: FaultProxy) -> None:
