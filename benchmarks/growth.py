@@ -111,7 +111,7 @@ class Trial:
         sizes = Sizes(self._connections, self._connections)
         return await pools.open_engine(stub_driver.URL, options, sizes)
 
-    async def _end(self, pool: OpenPool, tasks: list[asyncio.Future[None]]) -> None:
+    async def _end(self, pool: OpenPool, tasks: Sequence[asyncio.Future[None]]) -> None:
         if self._ending == CANCELLED:
             for task in tasks:
                 task.cancel()

@@ -1,4 +1,4 @@
-"""How late the event loop is: a busy machine, or the load itself, can distort the figures."""
+"""How late the event loop is: a busy machine delays it, and so does the work of a pool."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from time import perf_counter
 from benchmarks.interleave import percentile
 
 INTERVAL = 0.005  # seconds between two looks
-# A statement needs a few iterations of the loop, and each is late by the lag. With more than this
-# mean or 99th percentile, in milliseconds, a figure describes the machine and not the pool.
-MOST_MEAN, MOST_P99 = 3.0, 25.0
 
 
 class LoopLag:
@@ -50,8 +47,3 @@ class LoopLag:
     @property
     def p99(self) -> float:
         return percentile(self.late, 99) if self.late else 0.0
-
-    @property
-    def is_small(self) -> bool:
-        """Whether the figures of a run with this lag are those of the pool."""
-        return self.mean <= MOST_MEAN and self.p99 <= MOST_P99

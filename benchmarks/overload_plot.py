@@ -66,9 +66,7 @@ def main() -> None:
     chosen = parser.parse_args()
     results = json.loads(chosen.json.read_text(encoding="utf-8"))
     if missing := sum(not run["valid"] for run in results["runs"] if run["pool"] in POOLS):
-        print(
-            f"{missing} points are missing, since the event loop was too late; next: run it again"
-        )
+        print(f"{missing} points are missing, since the machine was too busy; next: run it again")
     chosen.folder.mkdir(exist_ok=True)
     for name, drawn in (
         ("overload-goodput.svg", goodput_chart(results["runs"])),
