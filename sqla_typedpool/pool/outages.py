@@ -6,8 +6,8 @@ answer), or at once if a checkout has failed, or if retries are useless: one ref
 attempt whose retry succeeds is not worth a line. While it lasts it is logged again at
 growing intervals, when an attempt fails or while callers wait, and once at its end.
 
-A checkout counts as failed if it got a connect error, timed out or was refused by
-``pool_max_waiting``. All counts of failed checkouts are totals of the event loop, of
+A checkout counts as failed if it got a connect error, timed out, or was refused by
+``pool_max_waiting`` or ``pool_shed_after``. All counts of failed checkouts are totals of the event loop, of
 which an outage takes the difference.
 """
 

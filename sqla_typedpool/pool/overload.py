@@ -86,7 +86,7 @@ class ServiceOrder:
 
     def joined_empty_queue(self, now: float) -> None:
         """A waiter joins while no other one waits: old history does not affect a new batch."""
-        if (self._history or self._current) and self._is_quiet(now):
+        if (self._has_given_up or self._history or self._current) and self._is_quiet(now):
             self._forget(now)
 
     def serves_newest(self, now: float, oldest_age: Callable[[], float]) -> bool:
@@ -226,7 +226,7 @@ class Shedding:
         """Whether to refuse the oldest now; the only waiter is never refused.
 
         :param oldest_age: how long the oldest has waited, in seconds.
-        :param waiting: the number of waiters.
+        :param waiting: the number of waiters, or 2 if there are more.
         """
         is_old = self.is_shedding and oldest_age >= self.limit
         if not is_old or waiting < 2 or self._credit < 1.0:

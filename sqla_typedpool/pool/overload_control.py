@@ -68,11 +68,13 @@ class OverloadControl:
         return self._order.serves_newest(now, self._queue.longest_wait)
 
     def _shed(self, shedding: Shedding, now: float) -> None:
-        queue, waiters = self._queue, self._queue.slots.waiters
+        queue = self._queue
+        waiting = queue.still_waiting(2)
         shedding.handed_over(now, queue.longest_wait())
-        while shedding.refuses(queue.longest_wait(), len(waiters)):
+        while shedding.refuses(queue.longest_wait(), waiting):
             error = self._reports.shed_error(shedding.limit, queue.longest_wait())
             self._counters.shed += queue.slots.fail_oldest(error)
+            waiting = queue.still_waiting(2)
 
     # ---------------------------------------------------------------------- state
 

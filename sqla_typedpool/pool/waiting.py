@@ -228,6 +228,23 @@ class WaitQueue:
             return self.clock() - cast(Waiter, waiter).since
         return 0.0
 
+    def still_waiting(self, most: int) -> int:
+        """How many wait, at most ``most``.
+
+        A cancelled waiter is in the queue until its task runs; those that are found leave it.
+        """
+        count, ended = 0, []
+        for waiter in cast("OrderedDict[Waiter, None]", self.slots.waiters):
+            if waiter.future.done():
+                ended.append(waiter)
+            else:
+                count += 1
+                if count == most:
+                    break
+        for each in ended:
+            self.slots.dequeue(each)
+        return count
+
     # ------------------------------------------------------------------ deadlines
 
     def expire(self) -> None:

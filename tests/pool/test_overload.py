@@ -222,6 +222,17 @@ def test_history_without_an_overload_is_forgotten_too() -> None:
     assert not any(recorder.hand_over(15, gave_up=1))
 
 
+def test_a_caller_that_gave_up_alone_long_ago_is_forgotten_too() -> None:
+    """It was the only one in the queue, so no hand-over followed."""
+    recorder = Recorder()
+    recorder.order.waiter_gave_up(300.0, recorder.now)
+    recorder.now += 3600.0
+    recorder.order.joined_empty_queue(recorder.now)
+    recorder.hand_over(1000, gave_up=1, every=0.00005)  # one group, cancelled in 50 ms
+    assert not recorder.is_overloaded()
+    assert recorder.order.patience == pytest.approx(0.5)
+
+
 def test_an_empty_queue_does_not_end_an_overload_in_which_callers_give_up() -> None:
     recorder = overloaded()
     recorder.order.joined_empty_queue(recorder.now + 0.1)

@@ -31,7 +31,7 @@ from tests.support.fake_driver import (
     new_pool,
     use,
 )
-from tests.support.virtual_clock import loop_iterations, now, run
+from tests.support.virtual_clock import VirtualLoop, loop_iterations, now, run, virtual_loop
 
 SIZE = 10
 SERVICE = 0.05  # seconds
@@ -324,6 +324,29 @@ def test_calls_that_their_own_timeout_ends_count_as_given_up(call: Any) -> None:
     run(main())
 
 
+def test_an_overload_in_one_event_loop_shows_in_the_statistics_and_changes_no_other_loop() -> None:
+    pool = new_pool(Server(), pool_size=1, max_overflow=0)
+    first, second = VirtualLoop(), VirtualLoop()
+
+    async def overload() -> None:
+        await use(pool)
+        in_overload(pool)
+
+    async def read() -> tuple[bool, bool, int]:
+        await use(pool)
+        stats = pool.stats()
+        return loop_pool(pool).overload.is_overloaded, stats.is_overloaded, stats.overloads
+
+    try:
+        assert second.run_until_complete(read()) == (False, False, 0)
+        first.run_until_complete(overload())
+        assert first.run_until_complete(read()) == (True, True, 1)
+        assert second.run_until_complete(read()) == (False, True, 1)
+    finally:
+        for loop in (first, second):
+            loop.close()
+
+
 # ------------------------------------------------------------------------- what counts
 
 
@@ -568,6 +591,55 @@ def test_a_queue_that_was_empty_meanwhile_is_not_long() -> None:
         assert pool.stats().shed == 0
 
     run(main())
+
+
+@pytest.mark.parametrize("cancelled", [0, 1], ids=["the oldest", "the newest"])
+def test_the_only_waiter_is_served_also_if_another_one_was_cancelled_a_moment_ago(
+    cancelled: int,
+) -> None:
+    async def main() -> None:
+        pool = new_pool(Server(), pool_size=1, max_overflow=0, pool_shed_after=LIMIT)
+        part = loop_pool(pool)
+        held, shedding = await part.acquire(), part.overload._shedding
+        tasks = []
+        for _ in range(2):
+            tasks.append(asyncio.ensure_future(use(pool)))
+            await loop_iterations(5)
+        await asyncio.sleep(1)
+        shedding.handed_over(virtual_loop().time() - 3, 1.0)  # the queue has been long for three seconds
+        tasks[cancelled].cancel()
+        part.checkin(held)  # before the cancelled task runs
+        await asyncio.wait(tasks)
+        assert [each.cancelled() for each in tasks] == [cancelled == 0, cancelled == 1]
+        assert tasks[1 - cancelled].exception() is None
+        assert pool.stats().shed == 0
+
+    run(main())
+
+
+def test_shed_callers_count_as_failed_checkouts_of_an_outage(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> int:
+        server = Server()
+        options = {"pool_shed_after": LIMIT, "pool_connect_retry": 60, "timeout": None}
+        pool = new_pool(server, pool_size=2, max_overflow=0, **options)
+        held = await borrow(pool)
+        server.usual = Connect(0.01, error=lambda: ConnectionRefusedError("refused"))
+        waiting = [asyncio.ensure_future(use(pool, 0.1)) for _ in range(200)]
+        await asyncio.sleep(0.3)
+        await give_back(held)
+        await asyncio.sleep(4)
+        shed = pool.stats().shed
+        server.usual = Connect()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        return shed
+
+    with caplog.at_level(logging.WARNING, "sqla_typedpool"):
+        shed = run(main())
+    assert shed > 5
+    lines = [each for each in caplog.records if each.event == "recovered"]  # type: ignore[attr-defined]
+    assert [each.failed_checkouts >= shed for each in lines] == [True]  # type: ignore[attr-defined]
 
 
 def test_the_error_of_a_shed_caller_names_its_age_the_option_the_holders_and_the_next_step() -> (
