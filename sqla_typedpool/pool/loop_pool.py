@@ -9,7 +9,6 @@ borrower gets the connection that is available first. A return: ``checkin`` make
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from asyncio import current_task
 from bisect import bisect_right
@@ -24,19 +23,21 @@ from sqla_typedpool.errors import Holder
 from sqla_typedpool.pool.backend import CloseMode
 from sqla_typedpool.pool.call_sites import call_site
 from sqla_typedpool.pool.cancelled import CancelledStatements
+from sqla_typedpool.pool.checkout_errors import CLOSED, CheckoutErrors
 from sqla_typedpool.pool.closing import CLOSE_TIMEOUT, ClosingJob
 from sqla_typedpool.pool.connect_policy import ConnectPolicy
 from sqla_typedpool.pool.connector import Connector
 from sqla_typedpool.pool.drivers.base import Probe, SetAside
 from sqla_typedpool.pool.drivers.sqlite_storage import IN_MEMORY, Storage, single_connection_error
 from sqla_typedpool.pool.entry import Condition, PoolEntry
+from sqla_typedpool.pool.holders import HolderFinder, holder_of
 from sqla_typedpool.pool.killing import StatementKiller
 from sqla_typedpool.pool.labels import current_label
-from sqla_typedpool.pool.log import LogEvent
 from sqla_typedpool.pool.nested import NestedCheckouts
 from sqla_typedpool.pool.overload_control import OverloadControl
+from sqla_typedpool.pool.pool_state import PoolState
 from sqla_typedpool.pool.reconnecting import Reconnector
-from sqla_typedpool.pool.reports import CLOSED, Reports, holder_of
+from sqla_typedpool.pool.reports import Reports
 from sqla_typedpool.pool.shared import Shared
 from sqla_typedpool.pool.slots import Slots
 from sqla_typedpool.pool.stats import CloseReason, Counters
@@ -60,19 +61,6 @@ def _nothing(*arguments: object) -> None:
     """A callback that is not needed."""
 
 
-def _log_failure(shared: Shared, error: BaseException) -> None:
-    """A task of the pool has failed."""
-    text = shared.backend.masked(error)
-    shared.log.write(
-        logging.ERROR,
-        LogEvent.TASK_FAILED,
-        "a task of the pool failed: %s",
-        text,
-        exc_info=error,
-        error=text,
-    )
-
-
 class LoopPool:
     """The connections of one event loop, and the queue for them."""
 
@@ -86,7 +74,6 @@ class LoopPool:
             shared.limits, lifo=shared.options.use_lifo, clock=clock
         )
         self.counters = Counters()
-        self.tasks = BackgroundTasks(loop, partial(_log_failure, shared))
         self.entries: set[PoolEntry] = set()  # those with a connection
         self.empty_entries: list[PoolEntry] = []  # identities to be filled again
         # Why checkouts are refused; None = they are not.
@@ -95,17 +82,20 @@ class LoopPool:
         self.ends_as = CloseReason.DISPOSE  # why attempts of an older generation have to go
         self.on_acquire: Callable[[], object] = _nothing  # starts the housekeeper
         self.policy = ConnectPolicy(shared.options.pool_connect_retry, shared.backend.masked)
-        self.reports = Reports(
-            *(shared, loop, self.slots, self.entries, self.policy, clock, self.counters),
-            lambda: self.connector.next_attempt_in,
+        self.holders = HolderFinder(loop, self.slots, self.entries, clock, self.counters)
+        self.state = PoolState(shared.options, self.slots, self.policy, clock)
+        self.reports = Reports(shared, self.state, self.holders)
+        self.tasks = BackgroundTasks(loop, self.reports.task_failed)
+        errors = CheckoutErrors(
+            *(shared, self.state, self.holders), lambda: self.connector.next_attempt_in
         )
         self._unserved = UnservedCheckouts(
-            *(loop, self.slots, self.counters, self.reports),
+            *(loop, self.slots, self.counters, errors),
             lambda: self.connector.is_retrying,
             lambda: self.overload.serves_newest,
         )
         self.queue = WaitQueue(self.slots, loop, clock, self._unserved.expired)
-        self.overload = OverloadControl(shared, self.queue, self.counters, self.reports)
+        self.overload = OverloadControl(*(shared, self.queue, self.counters, errors, self.reports))
         self.nested = NestedCheckouts(
             *(self.slots, self.queue, self.entries, self.reports, shared.nested_sites)
         )
@@ -218,8 +208,7 @@ class LoopPool:
             return
         # waiters that free capacity can serve do not count
         if len(slots.waiters) >= limit + max(0, slots.limits.max_total - slots.in_use):
-            self.counters.saturated += 1
-            raise self.reports.saturated_error(limit)
+            raise self._unserved.saturated(limit)
 
     def _is_usable(self, entry: PoolEntry) -> bool:
         """Check an assigned entry again: time has passed until its borrower runs."""

@@ -7,8 +7,8 @@ attempt whose retry succeeds is not worth a line. While it lasts it is logged ag
 growing intervals, when an attempt fails or while callers wait, and once at its end.
 
 A checkout counts as failed if it got a connect error, timed out, or was refused by
-``pool_max_waiting`` or ``pool_shed_after``. All counts of failed checkouts are totals of the event loop, of
-which an outage takes the difference.
+``pool_max_waiting`` or ``pool_shed_after``. All counts of failed checkouts are totals of
+the event loop, of which an outage takes the difference.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from sqla_typedpool._asyncio.timers import call_in_loop
+from sqla_typedpool.pool.checkout_errors import CheckoutErrors
 from sqla_typedpool.pool.entry import PoolEntry
 from sqla_typedpool.pool.overload import Overload, ServiceOrder, Shedding
 from sqla_typedpool.pool.reports import Reports
@@ -18,11 +19,17 @@ class OverloadControl:
     """Applies ``pool_overload`` and ``pool_shed_after`` to the queue of one event loop."""
 
     def __init__(
-        self, shared: Shared, queue: WaitQueue, counters: Counters, reports: Reports
+        self,
+        shared: Shared,
+        queue: WaitQueue,
+        counters: Counters,
+        errors: CheckoutErrors,
+        reports: Reports,
     ) -> None:
         options = shared.options
         self._queue = queue
         self._counters = counters
+        self._errors = errors
         self._reports = reports
         self._order = ServiceOrder(
             is_adaptive=options.pool_overload == "adaptive", on_change=self._changed
@@ -72,7 +79,7 @@ class OverloadControl:
         waiting = queue.still_waiting(2)
         shedding.handed_over(now, queue.longest_wait())
         while shedding.refuses(queue.longest_wait(), waiting):
-            error = self._reports.shed_error(shedding.limit, queue.longest_wait())
+            error = self._errors.shed(shedding.limit, queue.longest_wait())
             self._counters.shed += queue.slots.fail_oldest(error)
             waiting = queue.still_waiting(2)
 

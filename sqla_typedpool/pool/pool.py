@@ -27,6 +27,7 @@ from sqla_typedpool._sqlalchemy.queue_pool import QueuePoolApi
 from sqla_typedpool.errors import Holder
 from sqla_typedpool.pool import shutdown
 from sqla_typedpool.pool.backend import Backend, CloseMode, default_reset_timeout
+from sqla_typedpool.pool.checkout_errors import CLOSED
 from sqla_typedpool.pool.connecting import FirstConnectLock
 from sqla_typedpool.pool.drivers.sqlite_storage import IN_MEMORY
 from sqla_typedpool.pool.entry import PoolEntry
@@ -43,7 +44,6 @@ from sqla_typedpool.pool.options import (
     parameter_names,
     read_options,
 )
-from sqla_typedpool.pool.reports import CLOSED
 from sqla_typedpool.pool.shared import Shared
 from sqla_typedpool.pool.slots import Limits
 from sqla_typedpool.pool.stats import PoolStats, snapshot
@@ -259,7 +259,7 @@ class TypedPool(QueuePoolApi):
         """A snapshot of the pool's numbers, all event loops added up."""
         return snapshot(
             self.shared.name,
-            [pool.reports.gauges() for pool in self.loops],
+            [pool.state.gauges() for pool in self.loops],
             [self.loops.ended_counters, *(pool.counters for pool in self.loops)],
             max_total=self.shared.limits.max_total,
             min_size=self.options.pool_min_size,
@@ -268,7 +268,7 @@ class TypedPool(QueuePoolApi):
 
     def holders(self) -> list[Holder]:
         """Who holds a connection now, longest first."""
-        found = [holder for pool in self.loops for holder in pool.reports.holders()]
+        found = [holder for pool in self.loops for holder in pool.holders.all()]
         return sorted(found, key=lambda holder: -holder.seconds)
 
     async def warm(self) -> None:

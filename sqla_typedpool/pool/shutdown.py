@@ -9,9 +9,13 @@ import asyncio
 from collections.abc import Callable
 
 from sqla_typedpool.pool.backend import CloseMode
+from sqla_typedpool.pool.checkout_errors import (
+    CLOSED,
+    CLOSED_WHILE_WAITING,
+    LOOP_IS_ENDING,
+)
 from sqla_typedpool.pool.entry import PoolEntry
 from sqla_typedpool.pool.loop_pool import LoopPool
-from sqla_typedpool.pool.reports import CLOSED, CLOSED_WHILE_WAITING, LOOP_IS_ENDING
 from sqla_typedpool.pool.stats import CloseReason
 
 # Seconds for an ending loop's other asynchronous generators to return what they hold:

@@ -7,10 +7,10 @@ from asyncio import current_task
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqla_typedpool.errors import PoolTimeout
+from sqla_typedpool.errors import PoolSaturated, PoolTimeout
 from sqla_typedpool.pool.call_limits import call_limit
+from sqla_typedpool.pool.checkout_errors import CheckoutErrors, UnservedCheckout
 from sqla_typedpool.pool.entry import PoolEntry
-from sqla_typedpool.pool.reports import Reports, UnservedCheckout
 from sqla_typedpool.pool.slots import Slots
 from sqla_typedpool.pool.stats import Counters
 from sqla_typedpool.pool.waiting import Waiter
@@ -23,7 +23,7 @@ class UnservedCheckouts:
     loop: asyncio.AbstractEventLoop
     slots: Slots[PoolEntry]
     counters: Counters
-    reports: Reports
+    errors: CheckoutErrors
     # Whether there is an outage, and connection attempts go on.
     is_retrying: Callable[[], bool]
     # Whether the newest waiter is served first.
@@ -45,7 +45,12 @@ class UnservedCheckouts:
     def timed_out(self, checkout: UnservedCheckout) -> PoolTimeout:
         """Count a checkout whose deadline has passed, and return its error."""
         self.counters.timeouts += 1
-        return self.reports.timeout_error(checkout)
+        return self.errors.timeout(checkout)
+
+    def saturated(self, limit: int) -> PoolSaturated:
+        """Count a checkout beyond ``pool_max_waiting``, and return its error."""
+        self.counters.saturated += 1
+        return self.errors.saturated(limit)
 
     def waiter_cancelled(self, waiter: Waiter) -> None:
         """Count a waiter that was cancelled, perhaps by the ``timeout=`` of its call."""
@@ -58,7 +63,7 @@ class UnservedCheckouts:
         """Count a checkout that was cancelled, perhaps by the ``timeout=`` of its call."""
         if checkout.call is not None and checkout.call.is_expired:
             self.counters.timeouts += 1
-            self.reports.leave_report(checkout, checkout.call)
+            self.errors.leave_report(checkout, checkout.call)
         else:
             self.counters.cancelled += 1
 

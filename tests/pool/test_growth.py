@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from sqla_typedpool import PoolClosed, PoolTimeout, fetch_all
 from sqla_typedpool.errors import StatementTimeout
-from sqla_typedpool.pool import reports
+from sqla_typedpool.pool import holders
 from sqla_typedpool.pool.slots import Limits, Slots
 from sqla_typedpool.pool.waiting import MOST_PER_TURN, Deadlines, Waiter
 from tests.support.fake_driver import (
@@ -289,13 +289,13 @@ def test_no_waiter_that_ends_looks_at_the_others(ending: str) -> None:
 def described(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The entries whose holders were found, which means walking the stack of a task."""
     entries: list[Any] = []
-    holder_of = reports.holder_of
+    holder_of = holders.holder_of
 
     def counting(entry: Any, now: float) -> Any:
         entries.append(entry)
         return holder_of(entry, now)
 
-    monkeypatch.setattr(reports, "holder_of", counting)
+    monkeypatch.setattr(holders, "holder_of", counting)
     return entries
 
 

@@ -606,7 +606,9 @@ def test_the_only_waiter_is_served_also_if_another_one_was_cancelled_a_moment_ag
             tasks.append(asyncio.ensure_future(use(pool)))
             await loop_iterations(5)
         await asyncio.sleep(1)
-        shedding.handed_over(virtual_loop().time() - 3, 1.0)  # the queue has been long for three seconds
+        shedding.handed_over(
+            virtual_loop().time() - 3, 1.0
+        )  # the queue has been long for three seconds
         tasks[cancelled].cancel()
         part.checkin(held)  # before the cancelled task runs
         await asyncio.wait(tasks)
