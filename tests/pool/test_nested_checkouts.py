@@ -428,6 +428,32 @@ def test_many_waiters_that_come_together_cause_two_looks_at_the_connections(
     assert events(lines) == [NESTED]
 
 
+def test_in_a_small_pool_that_always_has_waiters_a_look_is_made_every_five_milliseconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[float] = []
+    examine = nested.NestedCheckouts._examine
+
+    def counting(self: Any) -> None:
+        looks.append(now())
+        examine(self)
+
+    monkeypatch.setattr(nested.NestedCheckouts, "_examine", counting)
+
+    async def main() -> None:
+        pool = small_pool(1, pool_validate_after=None)
+
+        async def work() -> None:
+            while now() < 1:
+                async with holding(pool):
+                    await asyncio.sleep(0.0003)
+
+        await asyncio.gather(*(work() for _ in range(3)))
+
+    run(main())
+    assert 100 < len(looks) <= 201
+
+
 @pytest.mark.parametrize("pause", [0.0, 0.001])
 def test_in_a_large_pool_a_deadlock_is_logged_within_milliseconds(
     lines: pytest.LogCaptureFixture, pause: float
