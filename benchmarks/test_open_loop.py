@@ -98,7 +98,7 @@ def run_on(borrow: Borrow, workload: Workload = SHORT) -> Run:
 
 
 def test_a_client_that_is_served_counts() -> None:
-    run = run_on(at_once)
+    run = run_on(at_once, replace(SHORT, patience=60))
     assert len(run.served) > 5
     assert run.outcomes == {Outcome.SERVED: len(run.served)}
     assert run.overtakings == []

@@ -168,7 +168,7 @@ class PoolOptions:
     """``adaptive`` = the newest waiter is served first while many callers give up.
     ``fifo`` = always the oldest."""
     pool_shed_after: float | None = _option(None, _optional(_seconds()))
-    """While the oldest waiter is older than this for two seconds, the oldest are refused."""
+    """Refuse the oldest, once the oldest has waited longer than this for two seconds."""
     pool_keepalive: float | None = _option(None, _optional(_seconds()))
     """Ping idle connections this often."""
     pool_slow_checkout: float | None = _option(2.0, _optional(_seconds(above_zero=False)))

@@ -100,9 +100,10 @@ class TypedPool(QueuePoolApi):
     :param pool_max_waiting: if so many wait already, a caller who would have to wait is
         refused at once (None).
     :param pool_overload: which waiter is served next while many callers give up before they
-        are served: the newest ("adaptive"), or the oldest as always ("fifo").
-    :param pool_shed_after: if the oldest waiter has waited longer than this, for two seconds,
-        the oldest are refused (None). It implies ``pool_overload="fifo"``.
+        are served: the newest ("adaptive", the default), or the oldest as always ("fifo").
+    :param pool_shed_after: refuse the oldest waiters, once the oldest has been waiting for
+        longer than this at each hand-over for two seconds (None = never). It implies
+        ``pool_overload="fifo"``.
     :param pool_keepalive: ping idle connections this often (None).
     :param pool_slow_checkout: a checkout slower than this is logged (2).
     :param pool_keep_cancelled: roll back and keep a connection whose statement was cancelled,

@@ -105,7 +105,7 @@ class PoolStats:
     """Whether the newest caller is served first now, in any event loop, because many give up
     before they are served (``pool_overload``)."""
     overloads: int
-    """How many times that began."""
+    """How many times the newest caller began to be served first."""
     outage_seconds: float
     """How long no connection could be opened, in seconds: since the first attempt that failed or
     was not answered, if none has succeeded since. 0.0 if there is no outage, or if no attempt has

@@ -151,7 +151,8 @@ def test_all_pools_get_the_same_requests_under_overload() -> None:
     assert capacity(5) == 1000
 
 
-def test_a_request_that_is_answered_counts() -> None:
+def test_a_request_that_is_answered_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("examples.demo.overload.PATIENCE", 60)
     figures = overloaded(partial(asyncio.sleep, 0))
     assert figures.answered == figures.arrived > 10
     assert figures.p50_ms is not None
@@ -163,7 +164,9 @@ def test_a_caller_that_gives_up_is_not_answered() -> None:
     assert (figures.answered, figures.p50_ms) == (0, None)
 
 
-def test_an_error_under_overload_is_not_an_answer() -> None:
+def test_an_error_under_overload_is_not_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("examples.demo.overload.PATIENCE", 60)
+
     async def fail() -> None:
         raise OSError
 
