@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -225,11 +225,23 @@ class Slots(Generic[E]):
 
     # --------------------------------------------------------------------- queue
 
-    def enqueue(self, waiter: SlotWaiter[E], *, first: bool = False) -> None:
-        """Add a waiter; ``first`` gives one its place back whose connection was unusable."""
+    def enqueue(
+        self,
+        waiter: SlotWaiter[E],
+        *,
+        first: bool = False,
+        beyond: Sequence[SlotWaiter[E]] = (),
+    ) -> None:
+        """Add a waiter at the end of the queue, or at its beginning.
+
+        :param first: at the beginning: the connection that it got was unusable.
+        :param beyond: those that stay between it and that end, the outermost first.
+        """
         self.waiters[waiter] = None
         if first:
             self.waiters.move_to_end(waiter, last=False)
+        for other in reversed(beyond):
+            self.waiters.move_to_end(other, last=not first)
 
     def dequeue(self, waiter: SlotWaiter[E]) -> None:
         """Remove a waiter, wherever it stands; no error if it is not there."""

@@ -6,9 +6,10 @@ import asyncio
 import weakref
 from asyncio import current_task
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import Context
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Generic, TypeVar, cast
 
 from sqla_typedpool._asyncio.timers import Timer
@@ -30,7 +31,10 @@ class Waiter:
     :param limit: how long it may wait, in seconds; None = without a limit.
     """
 
-    __slots__ = ("call", "deadline", "future", "limit", "number", "since", "task", "work_before")
+    __slots__ = (
+        *("call", "deadline", "future", "has_rejoined", "limit", "number", "since"),
+        *("task", "work_before"),
+    )
 
     def __init__(
         self,
@@ -45,6 +49,7 @@ class Waiter:
         self.limit = limit
         self.deadline = None if limit is None else since + limit
         self.number = 0  # in the order of joining, from 1
+        self.has_rejoined = False  # the connection that it got was unusable
         self.future: asyncio.Future[PoolEntry] = loop.create_future()
         self.task = current_task(loop)
         # of the call that waits; the timer of the queue runs in another context
@@ -140,7 +145,7 @@ class WaitQueue:
     def join(self, waiter: Waiter, *, first: bool = False) -> None:
         """Enqueue a waiter, again if the connection that it got was unusable.
 
-        :param first: before all others.
+        :param first: at the beginning of the queue, instead of at its end.
         """
         is_new = not waiter.number
         if is_new:
@@ -151,7 +156,22 @@ class WaitQueue:
             add(waiter, waiter.limit, waiter.deadline)
             if self._due is None or waiter.deadline < self._due:
                 self._start_timer(waiter.deadline)
-        self.slots.enqueue(waiter, first=first)
+        waiter.has_rejoined = not is_new
+        beyond = () if is_new else self._rejoined_beyond(waiter, first=first)
+        self.slots.enqueue(waiter, first=first, beyond=beyond)
+
+    def _rejoined_beyond(self, waiter: Waiter, *, first: bool) -> list[Waiter]:
+        """Waiters that have rejoined already, and are served before this one in either order.
+
+        Several connections often become unusable together, as when the server restarts.
+        """
+        queue = iter(self.slots.waiters) if first else reversed(self.slots.waiters)
+        order = cast("Iterator[Waiter]", queue)
+        return list(
+            takewhile(
+                lambda each: each.has_rejoined and (each.number < waiter.number) == first, order
+            )
+        )
 
     def forget_deadline(self, waiter: Waiter) -> None:
         """The checkout of a waiter has ended. Until then it may join the queue again."""

@@ -492,6 +492,39 @@ def test_a_waiter_whose_connection_is_dead_gets_the_next_one_in_either_order() -
         run(main(is_overloaded=each))
 
 
+def test_waiters_whose_connections_are_dead_keep_their_order_among_each_other() -> None:
+    async def main(*, is_overloaded: bool) -> None:
+        server = Server(usual=Connect(0.01))
+        pool = new_pool(server, pool_size=4, max_overflow=0)
+        part = loop_pool(pool)
+        held = [await part.acquire() for _ in range(4)]
+        served: list[str] = []
+
+        async def wait(name: str) -> None:
+            fairy = await borrow(pool)
+            served.append(name)
+            await asyncio.sleep(0.001)
+            await give_back(fairy)
+
+        tasks = []
+        for name in "abcdef":
+            tasks.append(asyncio.ensure_future(wait(name)))
+            await loop_iterations(5)
+        if is_overloaded:
+            in_overload(pool)
+        for each in held[:3]:
+            part.checkin(each)
+        for connection in list(server.open):
+            connection.die(seen_by_probe=True)  # before the new borrowers run
+        await loop_iterations(5)
+        part.checkin(held[3])
+        await asyncio.wait(tasks)
+        assert served == list("fedcba" if is_overloaded else "abcdef")
+
+    for each in (False, True):
+        run(main(is_overloaded=each))
+
+
 def test_an_error_of_an_attempt_reaches_no_waiter_that_joined_after_it_in_an_overload() -> None:
     async def main() -> None:
         pool = new_pool(Server(), pool_size=1, max_overflow=0)
@@ -734,7 +767,10 @@ def test_a_log_handler_that_is_interrupted_costs_no_connection() -> None:
         pass
 
     class Interrupted(logging.Handler):
+        calls = 0
+
         def emit(self, record: logging.LogRecord) -> None:
+            Interrupted.calls += 1
             raise Interruption
 
     async def main() -> None:
@@ -751,6 +787,7 @@ def test_a_log_handler_that_is_interrupted_costs_no_connection() -> None:
         await give_back(held)  # the overload begins
         await waiting
         assert pool.stats().overloads == 1
+        assert Interrupted.calls == 1
         assert_only_idle(pool, server)
 
     logger, handler = logging.getLogger("sqla_typedpool.pool"), Interrupted()
