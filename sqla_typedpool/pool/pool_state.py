@@ -60,10 +60,10 @@ class PoolState:
             return "next: check the server and the network"
         if stage == "validating":
             return "next: check the network; the server did not answer a ping"
-        hint = self.sites_hint("their lines")
+        hint = self.sites_hint("they were")
         return f"next: shorten what the holders do{hint}, or raise pool_size"
 
-    def sites_hint(self, lines: str = "its line") -> str:
-        """How to find the lines of checkouts, where the pool does not note them."""
+    def sites_hint(self, subject: str = "it was") -> str:
+        """How to find the lines of checkouts, if the pool does not note them."""
         has_sites = self.options.pool_leak_threshold is not None
-        return "" if has_sites else f" (pool_leak_threshold names {lines})"
+        return "" if has_sites else f" (set pool_leak_threshold to see where {subject} checked out)"
