@@ -131,7 +131,7 @@ class ServiceOrder:
             self._forget(now)
 
     def _is_quiet(self, now: float) -> bool:
-        """Whether callers have stopped giving up: those who wait still had the time to do so."""
+        """Whether no caller has given up for as long as callers wait before they do."""
         return now - self._last_give_up >= max(_QUIET, self.patience)
 
     # --------------------------------------------------------------------- history

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 SQLITE_LONG = """
-    WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 3000000)
+    WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 8000000)
     SELECT sum(n) FROM t
 """
 
