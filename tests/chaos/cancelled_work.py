@@ -337,6 +337,12 @@ class Work:
                 await connection.commit()
                 await self._ask(connection)
 
+    async def commit_role_by_sql(self, request: CancelledRequest) -> None:
+        async with self._connected(request) as connection:
+            async with self._undoing(request, connection, "RESET ROLE"):
+                await self._run(connection, f"SET ROLE {self._role}", "COMMIT", "BEGIN")
+                await self._ask(connection)
+
     async def commit_temporary_table(self, request: CancelledRequest) -> None:
         async with self._connected(request) as connection:
             async with self._undoing(request, connection, "DROP TABLE IF EXISTS kept"):

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
 from sqlalchemy.pool.base import _ConnectionRecord
+from sqlalchemy.util import LRUCache
 
 from sqla_typedpool._sqlalchemy.asyncpg_adapter import (
     AsyncpgAdapter,
+    WatchedStatements,
     forget_transaction,
     statements_of,
 )
@@ -56,6 +58,7 @@ FOUND = {
     ("the rollback", "fetch_on_connection"): "transaction began|manually started",
     ("the note of a commit", "commit_settings"): "settings is work_mem=",
     ("the note of a commit", "commit_role"): "role is typedpool",
+    ("the note of SQL", "commit_role_by_sql"): "role is typedpool",
     ("the note of autocommit", "change_role_with_autocommit"): "role is typedpool",
     ("the note of the driver's connection", "set_through_driver"): "settings is work_mem=",
     ("the reset of the isolation level", "change_isolation read"): "isolation is serializable",
@@ -77,6 +80,8 @@ def leave_out(monkeypatch: pytest.MonkeyPatch, precaution: str) -> None:
         replace(driver.Asyncpg, "make_probe", lambda _, connection: connection.is_closed)
     elif precaution == "the note of a commit":
         replace(AsyncpgAdapter, "commit", stock.commit)
+    elif precaution == "the note of SQL":
+        replace(WatchedStatements, "__setitem__", LRUCache.__setitem__)
     elif precaution == "the note of autocommit":
         replace(AsyncpgAdapter, "set_isolation_level", stock.set_isolation_level)
         replace(driver, "is_undone_by_rollback", lambda _: True)

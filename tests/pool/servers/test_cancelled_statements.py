@@ -15,7 +15,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from sqla_typedpool import StatementTimeout, TypedPool, fetch_all
+from sqla_typedpool.embedded import EmbeddedServerError, Postgres
 from sqla_typedpool.pool.drivers import asyncpg as asyncpg_driver
+from tests.conftest import no_server
 from tests.support.cancellation import cancel_at_await
 from tests.support.clocks import Stopwatch
 from tests.support.engines import PATIENCE, ask, by_loop, engine_on, run, session_id, until
@@ -356,6 +358,37 @@ def test_a_commit_in_sql_is_noted_in_each_checkout_that_has_one(
         assert kept(engine) == 1
 
     on_engine(database, main, connect_args={"prepared_statement_cache_size": size})
+
+
+def test_a_setting_of_a_two_phase_transaction_that_is_cancelled_at_any_await_is_not_left(
+    driver: str,
+) -> None:
+    """It remains after PREPARE TRANSACTION. SQLAlchemy then begins, and rolls back, another."""
+
+    async def commit_in_two_phases(engine: AsyncEngine, name: str) -> None:
+        async with engine.connect() as connection:
+            transaction: Any = await connection.run_sync(Connection.begin_twophase, name)
+            await connection.execute(text(SET))
+            for step in (transaction.prepare, transaction.commit):
+                await connection.run_sync(lambda _, step=step: step())
+            await connection.execute(text("RESET work_mem"))
+            await connection.commit()
+
+    async def main(url: str) -> None:
+        async with engine_on(url, **ONE) as engine:
+            for number in range(1, 100):
+                work = commit_in_two_phases(engine, f"cancelled {number}")
+                if not await cancel_at_await(work, number, late=False):
+                    break
+                assert await ask(engine, "SHOW work_mem") != "3MB", number
+            assert 15 < number < 99
+
+    try:
+        server = Postgres.start(settings={"max_prepared_transactions": "100"})
+    except EmbeddedServerError as error:
+        no_server(error)
+    with server:
+        run(main(server.url(driver)))
 
 
 def test_a_rollback_to_a_savepoint_does_not_close_the_connection(database: Database) -> None:
