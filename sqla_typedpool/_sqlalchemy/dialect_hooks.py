@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.engine.default import DefaultDialect
 
 from sqla_typedpool._sqlalchemy.asyncpg_adapter import AsyncpgAdapter
@@ -129,3 +130,19 @@ def on_statement_error(dialect: Any, handler: Callable[[Any, BaseException], Non
 
     is_disconnect._typedpool = True  # type: ignore[attr-defined]
     dialect.is_disconnect = is_disconnect
+
+
+def note_driver_use(dialect: Any) -> None:
+    """Note each time that an application takes asyncpg's connection from a dialect."""
+    is_known = issubclass(type(dialect), PGDialect_asyncpg)
+    if not is_known or hasattr(dialect.get_driver_connection, "_typedpool"):
+        return
+    original: Callable[[Any], Any] = dialect.get_driver_connection
+
+    def get_driver_connection(connection: Any) -> Any:
+        if type(connection) is AsyncpgAdapter:
+            connection.record.note_change()
+        return original(connection)
+
+    get_driver_connection._typedpool = True  # type: ignore[attr-defined]
+    dialect.get_driver_connection = get_driver_connection

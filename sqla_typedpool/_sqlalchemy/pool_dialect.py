@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy.pool import Pool
 from sqlalchemy.pool.base import _ConnDialect, reset_none
 
+from sqla_typedpool._sqlalchemy.asyncpg_adapter import AsyncpgAdapter
+
 
 class PoolDialect:
     """One pool's dialect. SQLAlchemy may set it late, so it is read at each use."""
@@ -44,6 +46,8 @@ class PoolDialect:
 
     def driver_connection(self, adapted: Any) -> Any:
         """The driver's own connection; None if it cannot be reached, such as behind a proxy."""
+        if type(adapted) is AsyncpgAdapter:
+            return adapted._connection  # the dialect notes an application's use
         try:
             return self.dialect.get_driver_connection(adapted)
         except AttributeError:

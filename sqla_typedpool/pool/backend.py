@@ -22,6 +22,7 @@ from sqla_typedpool._asyncio.timers import Timer
 from sqla_typedpool._sqlalchemy.asyncpg_adapter import forget_transaction
 from sqla_typedpool._sqlalchemy.dialect_hooks import (
     limit_resets,
+    note_driver_use,
     on_commit_error,
     on_statement_error,
 )
@@ -114,6 +115,7 @@ class Backend(PoolDialect):
             leave_unread_rows(dialect, self.driver)
         if self.driver.can_abort:
             limit_resets(dialect, partial(_start_reset_timer, dialect, self.driver, reset_timeout))
+        note_driver_use(dialect)
         if self.driver.reports_read_only or self.driver.queries_read_only:
             on_statement_error(dialect, _note_read_only_error)
         if self.is_async and not self.driver.failed_commit_ends_transaction:

@@ -267,6 +267,11 @@ async def use_driver_of_the_adapter(connection: AsyncConnection) -> None:
     await adapted.driver_connection.execute("SET work_mem = '3MB'")
 
 
+async def use_driver_of_the_dialect(connection: AsyncConnection) -> None:
+    adapted: Any = (await connection.get_raw_connection()).dbapi_connection
+    await connection.dialect.get_driver_connection(adapted).execute(SET)
+
+
 async def run_with_driver(connection: AsyncConnection) -> None:
     proxy: Any = await connection.get_raw_connection()
     await connection.run_sync(
@@ -316,6 +321,7 @@ REFUSED: dict[str, Step] = {
     "autocommit before": use_autocommit_first,
     "driver's connection": use_driver,
     "driver's connection, from the adapter": use_driver_of_the_adapter,
+    "driver's connection, from the dialect": use_driver_of_the_dialect,
     "run_async": run_with_driver,
     "autocommit of the adapter": use_autocommit_of_the_adapter,
     "COMMIT in SQL": commit_in_sql,
