@@ -163,24 +163,26 @@ class LoopPool:
         if self.shared.log.name.is_released:
             self.shared.log.take_name()
         self.on_acquire()
-        self.overload.joins(waiter)
+        if not self.slots.waiters:
+            self.overload.joins_empty_queue(waiter)
         self.queue.join(waiter)
         try:
             self.serve_waiters()
-            if self.slots.needs_return():
+            if not self.nested.is_scheduled and self.slots.needs_return():
                 self.nested.waiter_joined(waiter)
             while not self._is_usable(entry := await waiter.future):
                 waiter.future = self.loop.create_future()
                 if self.refusal is not None:
                     raise self.shared.closed_error(self.refusal)
-                self.queue.join(waiter, first=not self.overload.serves_newest)
+                self.queue.rejoin(waiter, first=not self.overload.serves_newest)
                 self.serve_waiters()
             self._note_checkout(entry, waiter)
         except BaseException as error:
             self._withdraw(waiter, error)
             raise
         finally:
-            self.queue.forget_deadline(waiter)
+            if waiter.limit is not None:
+                self.queue.deadlines.discard(waiter, waiter.limit)
             del waiter  # the traceback of its error contains this frame: a reference cycle
         return entry
 

@@ -47,9 +47,10 @@ class NestedCheckouts:
     reported: set[tuple[str, int]]
     # The number of the latest waiter that was examined.
     _examined: int = field(default=0, init=False)
+    # Whether the waiters that join now are examined by a look that is scheduled.
+    is_scheduled: bool = field(default=False, init=False)
     # When the connections may be looked through again.
     _next_look: float = field(default=0.0, init=False)
-    _is_scheduled: bool = field(default=False, init=False)
     # The waiters that hold connections, with these.
     _holding: dict[Waiter, list[PoolEntry]] = field(default_factory=dict, init=False)
     # The connections that these waiters held when they were examined.
@@ -58,20 +59,20 @@ class NestedCheckouts:
     def waiter_joined(self, waiter: Waiter) -> None:
         """Examine the waiters that have joined, now or as soon as a look may be made again.
 
-        Called if a waiter depends on a return.
+        Called if a waiter depends on a return, and no look is scheduled.
 
         :param waiter: the latest.
         """
         if waiter.since >= self._next_look:
             self._examine()
-        elif not self._is_scheduled:
-            self._is_scheduled = True
+        else:
+            self.is_scheduled = True
             seconds = self._next_look - waiter.since
             call_later(self.queue.loop, seconds, _look_again, weakref.ref(self))
 
     def look_again(self) -> None:
         """Examine the waiters that have not been examined yet."""
-        self._is_scheduled = False
+        self.is_scheduled = False
         if self.queue.joined > self._examined and self.slots.needs_return():
             self._examine()
 

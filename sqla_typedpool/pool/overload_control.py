@@ -39,10 +39,8 @@ class OverloadControl:
 
     # --------------------------------------------------------------------- events
 
-    def joins(self, waiter: Waiter) -> None:
-        """A waiter is about to join the queue."""
-        if self._queue.slots.waiters:
-            return
+    def joins_empty_queue(self, waiter: Waiter) -> None:
+        """A waiter is about to join the queue, in which no other one is."""
         self._order.joined_empty_queue(waiter.since)
         if self._shedding is not None:
             self._shedding.joined_empty_queue(waiter.since)

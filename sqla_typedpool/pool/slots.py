@@ -225,16 +225,16 @@ class Slots(Generic[E]):
 
     # --------------------------------------------------------------------- queue
 
-    def enqueue(
-        self,
-        waiter: SlotWaiter[E],
-        *,
-        first: bool = False,
-        beyond: Sequence[SlotWaiter[E]] = (),
-    ) -> None:
-        """Add a waiter at the end of the queue, or at its beginning.
+    def enqueue(self, waiter: SlotWaiter[E]) -> None:
+        """Add a waiter at the end of the queue."""
+        self.waiters[waiter] = None
 
-        :param first: at the beginning: the connection that it got was unusable.
+    def enqueue_again(
+        self, waiter: SlotWaiter[E], *, first: bool, beyond: Sequence[SlotWaiter[E]] = ()
+    ) -> None:
+        """Add a waiter again, as the connection that it got was unusable.
+
+        :param first: at the beginning of the queue, instead of at its end.
         :param beyond: those that stay between it and that end, the outermost first.
         """
         self.waiters[waiter] = None

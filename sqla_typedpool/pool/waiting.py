@@ -85,7 +85,10 @@ class Deadlines(Generic[W]):
 
         :param limit: how long it may wait, in seconds.
         """
-        self._lists.setdefault(limit, OrderedDict())[waiter] = deadline
+        waiters = self._lists.get(limit)
+        if waiters is None:
+            waiters = self._lists[limit] = OrderedDict()
+        waiters[waiter] = deadline
 
     def restore(self, waiter: W, limit: float, deadline: float) -> None:
         """Add a waiter that ``pop_due`` has taken out; nothing happens if it is still there."""
@@ -135,30 +138,35 @@ class WaitQueue:
     # How many waiters have joined so far. An attempt notes it at its start: its error concerns
     # no waiter who joins later. Times cannot tell, because a clock may stand still for a while.
     joined: int = field(default=0, init=False)
-    _deadlines: Deadlines[Waiter] = field(default_factory=Deadlines, init=False)
+    # Of all waiters whose checkout has not ended: until then they may join again.
+    deadlines: Deadlines[Waiter] = field(default_factory=Deadlines, init=False)
     _timer: Timer | None = field(default=None, init=False)
     _due: float | None = field(default=None, init=False)
     # Waiters that are out of the queue and get an error in one of the next turns.
     _failing: deque[tuple[Waiter, BaseException]] = field(default_factory=deque, init=False)
     _left: int = field(default=MOST_PER_TURN, init=False)  # that may fail in this turn
 
-    def join(self, waiter: Waiter, *, first: bool = False) -> None:
-        """Enqueue a waiter, again if the connection that it got was unusable.
+    def join(self, waiter: Waiter) -> None:
+        """Enqueue a waiter."""
+        self.joined = waiter.number = self.joined + 1
+        if waiter.limit is not None and waiter.deadline is not None:
+            self.deadlines.add(waiter, waiter.limit, waiter.deadline)
+            if self._due is None or waiter.deadline < self._due:
+                self._start_timer(waiter.deadline)
+        self.slots.enqueue(waiter)
+
+    def rejoin(self, waiter: Waiter, *, first: bool) -> None:
+        """Enqueue a waiter again, as the connection that it got was unusable.
 
         :param first: at the beginning of the queue, instead of at its end.
         """
-        is_new = not waiter.number
-        if is_new:
-            self.joined += 1
-            waiter.number = self.joined
         if waiter.limit is not None and waiter.deadline is not None:
-            add = self._deadlines.add if is_new else self._deadlines.restore
-            add(waiter, waiter.limit, waiter.deadline)
+            self.deadlines.restore(waiter, waiter.limit, waiter.deadline)
             if self._due is None or waiter.deadline < self._due:
                 self._start_timer(waiter.deadline)
-        waiter.has_rejoined = not is_new
-        beyond = () if is_new else self._rejoined_beyond(waiter, first=first)
-        self.slots.enqueue(waiter, first=first, beyond=beyond)
+        waiter.has_rejoined = True
+        beyond = self._rejoined_beyond(waiter, first=first)
+        self.slots.enqueue_again(waiter, first=first, beyond=beyond)
 
     def _rejoined_beyond(self, waiter: Waiter, *, first: bool) -> list[Waiter]:
         """Waiters that have rejoined already, and are served before this one in either order.
@@ -172,11 +180,6 @@ class WaitQueue:
                 lambda each: each.has_rejoined and (each.number < waiter.number) == first, order
             )
         )
-
-    def forget_deadline(self, waiter: Waiter) -> None:
-        """The checkout of a waiter has ended. Until then it may join the queue again."""
-        if waiter.limit is not None:
-            self._deadlines.discard(waiter, waiter.limit)
 
     # --------------------------------------------------------------------- errors
 
@@ -271,13 +274,13 @@ class WaitQueue:
         """Fail the waiters whose deadline has passed, and wait for the next deadline."""
         self.stop_timer()
         now = self.clock()
-        while self._left and (waiter := self._deadlines.pop_due(now)) is not None:
+        while self._left and (waiter := self.deadlines.pop_due(now)) is not None:
             if waiter in self.slots.waiters and not waiter.future.done():
                 error = self.timeout_error(waiter)  # it still counts among the waiters
                 self.slots.dequeue(waiter)
                 waiter.fail(error)
                 self._count_failed()
-        due = self._deadlines.next_due()
+        due = self.deadlines.next_due()
         if due is not None:
             self._start_timer(due)
 

@@ -559,14 +559,14 @@ def test_a_waiter_that_joins_again_keeps_its_number_and_its_deadline() -> None:
         for each in (one, two):
             queue.join(each)
         slots.dequeue(one)  # it is served, and its connection is unusable
-        queue.join(one, first=False)
+        queue.rejoin(one, first=False)
         assert list(slots.waiters) == [two, one]
         assert (one.number, two.number, queue.joined) == (1, 2, 2)
         assert queue.fail_all(OSError("refused"), joined=1) == 1
         assert isinstance(one.future.exception(), OSError)
         assert list(slots.waiters) == [two]
         for each in (one, two):
-            queue.forget_deadline(each)
+            queue.deadlines.discard(each, 2.0)
         queue.stop_timer()
         two.future.cancel()
 

@@ -100,7 +100,7 @@ def test_a_waiter_can_be_enqueued_at_the_head_of_the_queue() -> None:
     slots = new_slots()
     first, second = FakeWaiter(), FakeWaiter()
     slots.enqueue(second)
-    slots.enqueue(first, first=True)
+    slots.enqueue_again(first, first=True)
     assert [slots.position_of(each, 5) for each in (first, second)] == [0, 1]
     assert [slots.position_of(each, 5, newest=True) for each in (first, second)] == [1, 0]
     assert slots.position_of(first, 1, newest=True) == 1
