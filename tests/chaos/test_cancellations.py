@@ -22,6 +22,7 @@ from sqla_typedpool._sqlalchemy.asyncpg_adapter import (
     statements_of,
 )
 from sqla_typedpool._sqlalchemy.record import HookedRecord
+from sqla_typedpool.pool import backend
 from sqla_typedpool.pool.drivers import asyncpg as driver
 from sqla_typedpool.pool.drivers.base import never_in_transaction
 from tests.chaos.cancellation_run import CancellationRun
@@ -88,6 +89,7 @@ def leave_out(monkeypatch: pytest.MonkeyPatch, precaution: str) -> None:
     elif precaution == "the note of the driver's connection":
         replace(AsyncpgAdapter, "driver_connection", property(lambda self: self._connection))
         replace(HookedRecord, "driver_connection", _ConnectionRecord.driver_connection)
+        replace(backend, "note_driver_use", lambda _: None)
     elif precaution == "the reset of the isolation level":
         replace(HookedRecord, "complete_return", lambda *_: None)
     else:
