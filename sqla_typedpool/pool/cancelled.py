@@ -21,7 +21,6 @@ from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
 
 from sqla_typedpool._asyncio.tasks import BackgroundTasks
 from sqla_typedpool._asyncio.timers import running_loop
@@ -30,36 +29,16 @@ from sqla_typedpool.pool.backend import CloseMode
 from sqla_typedpool.pool.drivers.base import SetAside
 from sqla_typedpool.pool.entry import CancelledCheckout, Condition, PoolEntry
 from sqla_typedpool.pool.shared import Shared
-from sqla_typedpool.pool.slots import Slots
 from sqla_typedpool.pool.stats import CloseReason, Counters
 from sqla_typedpool.pool.validating import Validation, limited
-from sqla_typedpool.pool.validator import Validator
-
-
-class CancelledOwner(Protocol):
-    """What the job needs of its pool."""
-
-    slots: Slots[PoolEntry]
-    # When a connection was last found dead; 0 = never.
-    disconnected_at: float
-
-    def check_or_release(self, entry: PoolEntry, *, validated: bool = False) -> None:
-        """reserved -> a waiter, a query of its server's mode, idle, or closed."""
-
-    def close_entry(
-        self, entry: PoolEntry, reason: CloseReason, mode: CloseMode = CloseMode.GRACEFUL
-    ) -> None:
-        """reserved -> closing -> free."""
-
-    def serve_waiters(self) -> None:
-        """Serve the waiters that can be served now."""
+from sqla_typedpool.pool.validator import ValidationOwner, Validator
 
 
 @dataclass(eq=False)
 class CancelledStatements:
     """Keeps the connections of one event loop."""
 
-    owner: CancelledOwner
+    owner: ValidationOwner
     shared: Shared
     tasks: BackgroundTasks
     clock: Callable[[], float]

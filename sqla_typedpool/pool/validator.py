@@ -30,7 +30,7 @@ from sqla_typedpool.pool.waiting import WaitQueue
 
 
 class ValidationOwner(Protocol):
-    """What the validator needs of its pool."""
+    """What the jobs on a connection that is being validated need of their pool."""
 
     slots: Slots[PoolEntry]
     queue: WaitQueue
