@@ -17,7 +17,7 @@ import pytest
 
 from sqla_typedpool import TypedPool
 from tests.support.drivers import POSTGRESQL
-from tests.support.engines import LOOPS, ask
+from tests.support.engines import LOOPS, ask, until
 from tests.support.programs import COMMAND, ROOT, environment
 
 if TYPE_CHECKING:
@@ -370,6 +370,8 @@ def test_an_engine_created_at_import_works_with_a_new_loop_for_each_test(
 
     async def one_test() -> None:
         assert await asyncio.gather(*(ask(engine) for _ in range(5))) == [1] * 5
+        # what an attempt has opened when its loop is closed by hand waits for the garbage collector
+        assert await until(lambda: not TypedPool.of(engine).stats().connecting)
         most = LIMIT * max(1, len(_open_loops))  # the server notices a closed loop a little later
         assert await database.wait_for_at_most(most) <= most
 
