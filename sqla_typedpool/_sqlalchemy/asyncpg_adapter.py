@@ -206,3 +206,43 @@ def forget_transaction(adapted: Any) -> None:
         adapted._transaction = None
         if hasattr(adapted, "_started"):  # SQLAlchemy 2.0
             adapted._started = False
+
+
+def is_default_connection(adapted: Any, dialect: Any) -> bool:
+    """Return whether a statement may run on this connection without a transaction block.
+
+    That requires the default isolation level, no read-only or deferrable mode, no open
+    transaction, and SQLAlchemy's default cache of prepared statements.
+
+    :param adapted: SQLAlchemy's adapter of an asyncpg connection.
+    """
+    cache = adapted._prepared_statement_cache
+    return (
+        _is_default_level(adapted.isolation_level, dialect)
+        and not adapted.readonly
+        and not adapted.deferrable
+        # left open by a BEGIN in the application's SQL, in a pool that does not reset
+        and not adapted._connection.is_in_transaction()
+        and cache is not None
+        and cache.capacity > 0
+        and adapted._prepared_statement_name_func is type(adapted)._default_name_func
+    )
+
+
+def _is_default_level(level: str | None, dialect: Any) -> bool:
+    if level is None:
+        return True
+    # A reset after a change of the level sets the default level by name, not None.
+    name = dialect.default_isolation_level
+    is_servers = dialect._on_connect_isolation_level is None
+    return is_servers and level == dialect._isolation_lookup.get(name)
+
+
+# what SQLAlchemy's cursor reads the row count from
+_ROW_COUNT = re.compile(r"(?:SELECT|UPDATE|DELETE|INSERT \d+) (\d+)")
+
+
+def row_count(prepared: Any) -> int:
+    """Return how many rows a statement has changed or found; -1 if that is unknown."""
+    found = _ROW_COUNT.match(prepared.get_statusmsg() or "")
+    return -1 if found is None else int(found[1])

@@ -20,35 +20,41 @@ class _ErrorContext:
     executemany = False
 
     def __init__(self, dialect: Any) -> None:
-        self._dialect = dialect
+        self.dialect = dialect
 
     def handle_dbapi_exception(self, error: BaseException) -> None:
-        driver = self._dialect.dbapi
-        if isinstance(error, (driver.InvalidCachedStatementError, driver.InternalServerError)):
-            self._dialect._invalidate_schema_cache()
+        self.dialect.execution_ctx_cls.handle_dbapi_exception(self, error)
 
 
 def raise_execute_error(
-    connection: Connection, error: BaseException, sql: str, arguments: Any
+    connection: Connection, error: BaseException, sql: str | None, arguments: Any
 ) -> NoReturn:
-    """Raise an error of asyncpg as ``connection.execute()`` would. Call it in a greenlet."""
+    """Raise an error of the driver as ``connection.execute()`` would. Call it in a greenlet.
+
+    :param sql: None for an error of COMMIT, in which SQLAlchemy shows no statement.
+    """
     adapted: Any = connection.connection.dbapi_connection
     try:
         try:
             raise error
         except Exception:
-            adapted._handle_exception(error)  # raises the adapter's exception for it
+            # raises the adapter's exception for it
+            getattr(adapted, "_handle_exception", _unchanged)(error)
             raise
     except BaseException as translated:  # noqa: BLE001 - SQLAlchemy raises it again
-        context: Any = _ErrorContext(connection.dialect)
+        context: Any = None if sql is None else _ErrorContext(connection.dialect)
         connection._handle_dbapi_exception(translated, sql, arguments, None, context)
     raise AssertionError("unreachable")
 
 
+def _unchanged(error: BaseException) -> None:
+    """An adapter that raises the driver's exceptions as they are."""
+
+
 def raise_and_return_entry(
-    engine: Engine, entry: Any, error: BaseException, sql: str, arguments: Any
+    engine: Engine, entry: Any, error: BaseException, sql: str | None, arguments: Any
 ) -> NoReturn:
-    """Raise an error of asyncpg, and return the pool entry it happened on to its pool.
+    """Raise an error of the driver, and return the pool entry it happened on to its pool.
 
     Call it in a greenlet.
     """

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.engine.util import TransactionalContext
 from sqlalchemy.orm import Session
@@ -17,13 +16,25 @@ from sqlalchemy.orm import Session
 # Stored at import, to detect a patch made later.
 _EXECUTE, _EXECUTE_INTERNAL = Session.execute, Session._execute_internal
 
+# SQLAlchemy's dialects by name: an application installs few of the drivers.
+_DIALECTS = {
+    ("sqlalchemy.dialects.postgresql.asyncpg", "PGDialect_asyncpg"): "asyncpg",
+    ("sqlalchemy.dialects.postgresql.psycopg", "PGDialectAsync_psycopg"): "psycopg",
+    ("sqlalchemy.dialects.sqlite.aiosqlite", "SQLiteDialect_aiosqlite"): "aiosqlite",
+    ("sqlalchemy.dialects.mysql.aiomysql", "MySQLDialect_aiomysql"): "aiomysql",
+    ("sqlalchemy.dialects.mysql.asyncmy", "MySQLDialect_asyncmy"): "asyncmy",
+}
 
-def is_plain_asyncpg(engine: Engine) -> bool:
-    """Return whether neither the engine nor its asyncpg dialect is a subclass.
+
+def driver_name(engine: Engine) -> str | None:
+    """Return the driver of an engine, such as ``"asyncpg"``.
 
     The answer does not change while the engine lives.
+
+    :return: None if the engine or its dialect is a subclass, or if the driver has no fast path.
     """
-    return type(engine) is Engine and type(engine.dialect) is PGDialect_asyncpg
+    dialect = type(engine.dialect)
+    return _DIALECTS.get((dialect.__module__, dialect.__name__)) if type(engine) is Engine else None
 
 
 def has_observers(engine: Engine) -> bool:
@@ -35,36 +46,6 @@ def has_observers(engine: Engine) -> bool:
         or engine.pool._should_log_debug()
         or engine._should_log_info()
     )
-
-
-def is_default_connection(adapted: Any, dialect: Any) -> bool:
-    """Return whether a statement may run on this connection without a transaction block.
-
-    That requires the default isolation level, no read-only or deferrable mode, no open
-    transaction, and SQLAlchemy's default cache of prepared statements.
-
-    :param adapted: SQLAlchemy's adapter of an asyncpg connection.
-    """
-    cache = adapted._prepared_statement_cache
-    return (
-        _is_default_level(adapted.isolation_level, dialect)
-        and not adapted.readonly
-        and not adapted.deferrable
-        # left open by a BEGIN in the application's SQL, in a pool that does not reset
-        and not adapted._connection.is_in_transaction()
-        and cache is not None
-        and cache.capacity > 0
-        and adapted._prepared_statement_name_func is type(adapted)._default_name_func
-    )
-
-
-def _is_default_level(level: str | None, dialect: Any) -> bool:
-    if level is None:
-        return True
-    # A reset after a change of the level sets the default level by name, not None.
-    name = dialect.default_isolation_level
-    is_servers = dialect._on_connect_isolation_level is None
-    return is_servers and level == dialect._isolation_lookup.get(name)
 
 
 def connection_of(session: Session, statement: Any) -> Connection | None:

@@ -1,5 +1,5 @@
-"""Typed results.
+"""Typed results of statements.
 
-``api`` has the public functions, ``routes`` chooses how a statement runs: ``fast_path`` runs
-it on asyncpg, everything else runs through SQLAlchemy (the slow path).
+``api`` has the public functions, ``routes`` chooses how a statement runs: ``fast`` sends it to the
+driver, ``routes`` itself through SQLAlchemy's ``execute()``.
 """

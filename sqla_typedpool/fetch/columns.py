@@ -15,7 +15,7 @@ from sqla_typedpool.mapping.plan import Column
 _MAX_MAPPERS = 1000
 _FAMILIES = {"mariadb": "mysql"}
 _DECODED = DbType("json", json=True)
-_NO_ROWS = "the statement returns no rows; next: run it with execute()"
+NO_ROWS = "the statement returns no rows; next: run it with execute()"
 
 
 def columns_of_prepared(attributes: Sequence[Any]) -> tuple[Column, ...]:
@@ -24,7 +24,7 @@ def columns_of_prepared(attributes: Sequence[Any]) -> tuple[Column, ...]:
     :raises RowShapeError: the statement returns no rows.
     """
     if not attributes:
-        raise RowShapeError(_NO_ROWS)
+        raise RowShapeError(NO_ROWS)
     return tuple([Column(each.name, _db_type(each.type)) for each in attributes])
 
 
@@ -60,7 +60,7 @@ def mapper_for_result(result: Any, row_type: Any) -> Mapper[Any]:
     """
     shape = shape_of(result)
     if not shape.returns_rows:
-        raise RowShapeError(_NO_ROWS)
+        raise RowShapeError(NO_ROWS)
     name = "postgresql" if shape.dialect is None else shape.dialect.name
     key = row_type, shape.names, shape.codes, _FAMILIES.get(name, name)
     try:

@@ -19,11 +19,11 @@ from sqla_typedpool._sqlalchemy.eligibility import connection_of
 from sqla_typedpool.errors import RowShapeError, RowValueError
 from sqla_typedpool.fetch.columns import mapper_for_result
 from sqla_typedpool.fetch.deadline import within
-from sqla_typedpool.fetch.fast_path import fast_path_of
+from sqla_typedpool.fetch.fast.path import FastPath, fast_path_of
 from sqla_typedpool.statement import as_executable
 
 if TYPE_CHECKING:
-    from sqlalchemy import Executable
+    from sqlalchemy import Connection, Executable
 
 _log = logging.getLogger("sqla_typedpool.fetch")
 
@@ -56,13 +56,16 @@ async def _fetch(db: Any, row_type: Any, statement: str | Executable, parameters
             if type(error.orig).__name__ != "InvalidCachedStatementError":
                 raise
             return await _fetch_on_engine(db, row_type, statement, parameters)
-    rows = await _try_fast_path(db, row_type, statement, parameters)
-    if rows is None:
-        _log.debug("slow path: %s", statement)
-        result = await _executor(db).execute(as_executable(statement), parameters)
-        mapper = mapper_for_result(result, row_type)
-        rows = mapper.map_rows(result.fetchall(), 0)
-    return rows
+    db = _executor(db)
+    connection, fast_path = _fast_path_on(db, statement)
+    if connection is not None and fast_path is not None:
+        rows = await fast_path.fetch_on_connection(connection, row_type, statement, parameters)
+        if rows is not None:
+            return rows
+    _log.debug("slow path: %s", statement)
+    result = await db.execute(as_executable(statement), parameters)
+    mapper = mapper_for_result(result, row_type)
+    return mapper.map_rows(result.fetchall(), 0)
 
 
 async def _fetch_on_engine(
@@ -70,7 +73,7 @@ async def _fetch_on_engine(
 ) -> list[Any]:
     fast_path = fast_path_of(engine.sync_engine) if type(engine) is AsyncEngine else None
     if fast_path is not None:
-        rows = await fast_path.on_engine(row_type, statement, parameters)
+        rows = await fast_path.fetch_on_engine(row_type, statement, parameters)
         if rows is not None:
             return rows
     _log.debug("slow path: %s", statement)
@@ -82,24 +85,20 @@ async def _fetch_on_engine(
     return mapper.map_rows(fetched, 0)
 
 
-async def _try_fast_path(
-    db: Any, row_type: Any, statement: str | Executable, parameters: Any
-) -> list[Any] | None:
-    """Run a statement of a connection or session on the fast path.
+def _fast_path_on(
+    db: Any, statement: str | Executable
+) -> tuple[Connection | None, FastPath | None]:
+    """Return the connection that a connection or session would use, and its fast path.
 
-    :return: None if the slow path has to run it.
+    :return: None for the connection if only SQLAlchemy can run the statement.
     """
-    db = _executor(db)
     if type(db) is AsyncConnection:
         connection = db.sync_connection
     elif type(db).execute is _EXECUTE and "execute" not in db.__dict__:
         connection = connection_of(db.sync_session, as_executable(statement))
     else:
         connection = None  # a subclass may do more than execute the statement
-    fast_path = None if connection is None else fast_path_of(connection.engine)
-    if connection is None or fast_path is None:
-        return None
-    return await fast_path.on_connection(connection, row_type, statement, parameters)
+    return connection, None if connection is None else fast_path_of(connection.engine)
 
 
 def _executor(db: Any) -> Any:
@@ -125,11 +124,30 @@ def execute(
 
 
 async def _execute(db: Any, statement: str | Executable, parameters: Any) -> int | None:
-    async with _opened(db) as executor:
-        result = await executor.execute(as_executable(statement), parameters)
-        count: int = getattr(result, "rowcount", -1)
-        result.close()
+    count = await _execute_fast(db, statement, parameters)
+    if count is None:
+        _log.debug("slow path: %s", statement)
+        async with _opened(db) as executor:
+            result = await executor.execute(as_executable(statement), parameters)
+            count = getattr(result, "rowcount", -1)
+            result.close()
     return count if count >= 0 else None
+
+
+async def _execute_fast(db: Any, statement: str | Executable, parameters: Any) -> int | None:
+    """Run a statement on the fast path; return its row count, -1 if it is unknown.
+
+    :return: None if the slow path has to run it.
+    """
+    if isinstance(db, AsyncEngine):
+        fast_path = fast_path_of(db.sync_engine) if type(db) is AsyncEngine else None
+        if fast_path is None:
+            return None
+        return await fast_path.execute_on_engine(statement, parameters)
+    connection, fast_path = _fast_path_on(_executor(db), statement)
+    if connection is None or fast_path is None:
+        return None
+    return await fast_path.execute_on_connection(connection, statement, parameters)
 
 
 def _opened(db: Any) -> AbstractAsyncContextManager[Any]:

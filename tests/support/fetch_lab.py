@@ -1,7 +1,7 @@
 """Helpers of the tests of typed results.
 
-A `Lab` runs the same statement on each database and driver. `engine_for` is for the tests of the
-two paths on asyncpg: on the fast path a statement goes to asyncpg, on the slow path through
+A `Lab` runs the same statement on each database, driver and path. `engine_for` is for the tests of
+the two paths on asyncpg: on the fast path a statement goes to the driver, on the slow path through
 SQLAlchemy. A listener that does nothing sends all statements of an engine through the slow path.
 """
 
@@ -40,7 +40,7 @@ KINDS = ("engine", "connection", "session", "rows_as", "stream")
 
 
 class Lab:
-    """One database through one driver; on asyncpg also one of the two paths."""
+    """One database through one driver, on one of the two paths."""
 
     def __init__(self, driver: str, url: str, *, is_slow: bool) -> None:
         self.driver = driver
@@ -78,7 +78,7 @@ def _param(driver: str, *, is_slow: bool = False) -> Any:
     return pytest.param((driver, server, is_slow), id=name, marks=marks)
 
 
-LABS = [_param("asyncpg"), _param("asyncpg", is_slow=True), *map(_param, list(DRIVERS)[1:])]
+LABS = [_param(driver, is_slow=is_slow) for driver in DRIVERS for is_slow in (False, True)]
 
 
 def lab_of(request: pytest.FixtureRequest, folder: Path) -> Lab:
@@ -86,7 +86,7 @@ def lab_of(request: pytest.FixtureRequest, folder: Path) -> Lab:
     driver, server, is_slow = request.param
     pytest.importorskip(driver)
     if server is None:
-        return Lab(driver, f"sqlite+aiosqlite:///{folder / 'file.db'}", is_slow=False)
+        return Lab(driver, f"sqlite+aiosqlite:///{folder / 'file.db'}", is_slow=is_slow)
     return Lab(driver, request.getfixturevalue(server).url(driver), is_slow=is_slow)
 
 

@@ -1,0 +1,130 @@
+"""One statement on its way through the fast path, and what a driver must be able to do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from sqla_typedpool._sqlalchemy.driver_statement import DriverStatement
+from sqla_typedpool.fetch.fast.row_mappers import RowMapper, make_row_mapper
+from sqla_typedpool.mapping.plan import Column
+
+_MAX_MAPPERS = 200  # for one statement and row type
+
+
+class Call:
+    """One call of ``fetch_*`` or ``execute``."""
+
+    __slots__ = (
+        "adapted",
+        "arguments",
+        "is_alone",
+        "is_committing",
+        "mapper",
+        "row_type",
+        "statement",
+        "wants_rows",
+    )
+
+    # Maps the rows; set by ``find_mapper`` and ``add_mapper``.
+    mapper: RowMapper
+    # SQLAlchemy's adapter of the connection.
+    adapted: Any
+
+    def __init__(
+        self,
+        statement: DriverStatement,
+        arguments: Any,
+        row_type: Any,
+        *,
+        wants_rows: bool,
+        is_alone: bool,
+    ) -> None:
+        self.statement = statement
+        # A tuple, or a dict if the driver takes parameters by name.
+        self.arguments = arguments
+        self.row_type = row_type
+        # False for ``execute``, which returns the row count only.
+        self.wants_rows = wants_rows
+        # Whether the statement runs in its own transaction, which the driver commits.
+        self.is_alone = is_alone
+        # Whether the statement has ended, and an error is one of its COMMIT.
+        self.is_committing = False
+
+    @property
+    def is_known(self) -> bool:
+        """Whether columns of this statement have been accepted before for the row type."""
+        return bool(self.statement.mappers.get(self.row_type))
+
+    def find_mapper(self, key: Any) -> bool:
+        """Find the mapper that was made for these columns.
+
+        :param key: identifies the columns: their names and codes, or what implies them.
+        """
+        try:
+            self.mapper = self.statement.mappers[self.row_type][key]
+        except KeyError:
+            return False
+        return True
+
+    def add_mapper(
+        self,
+        key: Any,
+        columns: tuple[Column, ...],
+        codes: Sequence[Any],
+        driver: FastDriver,
+        keep: object = None,
+    ) -> None:
+        """Make the mapper for columns that are new, before anything is final.
+
+        :param columns: their names and types, as the driver reports them.
+        :param codes: the driver's type codes, for SQLAlchemy's conversions.
+        :param keep: an object that lives as long as the mapper, because its id is the key.
+        :raises RowShapeError: the columns do not fit the row type.
+        :raises NeedsSlowPath: only SQLAlchemy can convert the rows.
+        """
+        mapper = make_row_mapper(
+            driver.dialect, self.statement, self.row_type, columns, codes, driver.family
+        )
+        mapper.keep = keep
+        mappers = self.statement.mappers.setdefault(self.row_type, {})
+        if len(mappers) >= _MAX_MAPPERS:
+            mappers.clear()
+        self.mapper = mappers[key] = mapper
+
+
+class FastDriver(Protocol):
+    """What the fast path needs of a driver, for one engine."""
+
+    # SQLAlchemy's dialect of the engine.
+    dialect: Any
+    # The database, as ``mapping.dbtypes`` names it: "postgresql", "sqlite", "mysql".
+    family: str
+    # Whether the columns are known before a statement is executed.
+    describes_first: bool
+
+    def may_run_alone(self, statement: DriverStatement) -> bool:
+        """Whether this statement may run in a transaction of its own as the driver makes it."""
+        ...
+
+    def is_default(self, call: Call) -> bool:
+        """Whether the state and the settings of ``call.adapted`` are those the driver expects."""
+        ...
+
+    async def run(self, call: Call) -> Any:
+        """Run the statement; alone, commit it.
+
+        Columns that do not fit the row type are refused before anything is final: alone, the
+        driver undoes what the statement has done.
+
+        :return: the rows as sequences of values, with ``call.mapper`` set; for ``execute``
+            the row count, -1 if it is unknown.
+        :raises RowShapeError: the columns do not fit the row type.
+        :raises NeedsSlowPath: the statement has not been run.
+        :raises Exception: the driver's error.
+        """
+        ...
+
+    def may_keep_settings(self, call: Call) -> bool:
+        """Whether a failed call may have left settings that no rollback undoes."""
+        ...
