@@ -23,6 +23,7 @@ from sqla_typedpool.check.locations import (
 from sqla_typedpool.check.model import Finding, Location, Severity
 from sqla_typedpool.check.null_checks import null_findings
 from sqla_typedpool.check.parameters import compare_parameters
+from sqla_typedpool.check.row_checks import discarded_rows, missing_rows
 from sqla_typedpool.check.rules import finding
 from sqla_typedpool.describe.families import FAMILIES
 from sqla_typedpool.describe.model import Description
@@ -105,35 +106,11 @@ def _notes(info: QueryInfo, description: Description) -> Iterator[Finding]:
 
 def _compare_rows(info: QueryInfo, description: Description) -> Iterator[Finding]:
     if info.cardinality in (Cardinality.COUNT, Cardinality.NOTHING):
-        yield from _discarded_rows(info, description)
+        yield from discarded_rows(info, description)
     elif not description.columns:
-        yield finding(
-            rules.ROWS_MISMATCH,
-            f"the statement returns no rows, but {_name(info)}() is declared to return rows",
-            location_of_query(info),
-            query=info.name,
-            hint="add RETURNING, or declare the function -> None or -> RowCount",
-        )
+        yield missing_rows(info, description)
     else:
         yield from _compare_columns(info, description)
-
-
-def _discarded_rows(info: QueryInfo, description: Description) -> Iterator[Finding]:
-    if description.columns:
-        names = ", ".join(f'"{column.name}"' for column in description.columns)
-        returned = "None" if info.cardinality is Cardinality.NOTHING else "RowCount"
-        yield finding(
-            rules.ROWS_MISMATCH,
-            f"the statement returns rows ({names}), but {_name(info)}() -> {returned} discards "
-            "them",
-            location_of_output(info),
-            query=info.name,
-            hint="declare the type of the rows, or remove RETURNING",
-        )
-
-
-def _name(info: QueryInfo) -> str:
-    return info.name.rpartition(".")[2]
 
 
 def _compare_columns(info: QueryInfo, description: Description) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ the text. A part whose position cannot be determined is left out.
 
 from __future__ import annotations
 
-from sqla_typedpool.tokens.outputs import output_items, stars
+from sqla_typedpool.tokens.outputs import has_returning, output_items, stars, statement_keyword
 from sqla_typedpool.tokens.reading import (
     Token,
     TokenKind,
@@ -20,9 +20,11 @@ __all__ = [
     "Token",
     "TokenKind",
     "binds",
+    "has_returning",
     "hidden_binds",
     "output_items",
     "second_statement",
     "stars",
+    "statement_keyword",
     "tokens",
 ]

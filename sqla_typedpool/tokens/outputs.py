@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqla_typedpool.tokens.reading import Token, tokens
+from sqla_typedpool.tokens.reading import Token, TokenKind, tokens
 
 _OPENING, _CLOSING = ("(", "[", "{"), (")", "]", "}")
 _STATEMENTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "VALUES", "TABLE")
@@ -30,6 +30,28 @@ def stars(sql: str) -> list[tuple[int, int]]:
         for item in _items(sql)
         if item[-1].is_symbol("*") and (len(item) == 1 or item[-2].is_symbol("."))
     ]
+
+
+def statement_keyword(sql: str) -> str:
+    """Return the keyword of a statement in upper case, after ``WITH ...``: ``"INSERT"``.
+
+    :return: the first word if it is another statement (``"CALL"``); "" if there is none.
+    """
+    found = tokens(sql)
+    main = _main_keyword(found, _depths(found))
+    if main is not None:
+        return found[main].text.upper()
+    return next((token.text.upper() for token in found if token.kind is TokenKind.WORD), "")
+
+
+def has_returning(sql: str) -> bool:
+    """Return whether a statement, apart from those inside it, has a ``RETURNING`` list."""
+    found = tokens(sql)
+    depths = _depths(found)
+    main = _main_keyword(found, depths)
+    if main is None or found[main].is_word("SELECT"):
+        return False
+    return _returning_list(found, depths, main) < len(found)
 
 
 def _items(sql: str) -> list[list[Token]]:
