@@ -9,22 +9,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import JSON, Dialect, Executable, TypeDecorator
+from sqlalchemy import JSON, Dialect, Executable
 from sqlalchemy.dialects.mysql import aiomysql
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.dialects.sqlite import aiosqlite
 from sqlalchemy.exc import CompileError
 from sqlalchemy.schema import ExecutableDDLElement
-from sqlalchemy.types import UserDefinedType
+
+from sqla_typedpool._sqlalchemy.null_conversions import ConversionHook, has_bind_hook, result_hook
 
 _DIALECTS: dict[str, Any] = {
     "postgresql": asyncpg.dialect,  # writes $1, which PREPARE and SQL functions accept too
     "sqlite": aiosqlite.dialect,
     "mysql": aiomysql.dialect,
 }
-
-# Types that may send a value as NULL, or return None for a value.
-_MAKE_NONE = (JSON, TypeDecorator, UserDefinedType)
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,9 @@ class Placeholder:
     # Whether the statement contains the value, and the value cannot be sent as NULL.
     is_never_null: bool
 
+    # Whether an application's own type converts the value, which may then be sent as NULL.
+    has_own_type: bool
+
 
 @dataclass(frozen=True)
 class ResultColumn:
@@ -61,12 +62,9 @@ class ResultColumn:
         return isinstance(self.kind, JSON)
 
     @property
-    def may_make_none(self) -> bool:
-        """Whether a value that is not NULL may become None.
-
-        JSON has a ``null``; types that an application defines may do anything.
-        """
-        return isinstance(self.kind, _MAKE_NONE)
+    def hook(self) -> ConversionHook | None:
+        """The function of an application's type that converts the values, if there is one."""
+        return result_hook(self.kind, self.dialect)
 
     def is_processed(self, code: Any) -> bool:
         """Return whether SQLAlchemy converts values of this type code (PostgreSQL: OID)."""
@@ -89,6 +87,11 @@ class CompiledStatement:
     def never_null(self) -> frozenset[str]:
         """The names of the values that the statement contains and that cannot be NULL."""
         return frozenset(each.name for each in self.placeholders if each.is_never_null)
+
+    @property
+    def own_types(self) -> frozenset[str]:
+        """The names of the parameters that an application's own type may send as NULL."""
+        return frozenset(each.name for each in self.placeholders if each.has_own_type)
 
 
 def dialect_of(family: str) -> Dialect:
@@ -132,12 +135,17 @@ def compile_statement(
 def _placeholder(compiled: Any, name: str, *, is_given: bool) -> Placeholder:
     bind = compiled.binds[name]
     is_own = not (bind.required or is_given or bind.callable)
+    has_own_type = has_bind_hook(bind.type, compiled.dialect)
     return Placeholder(
         name=bind.key if bind.required else name,
         is_required=bind.required,
         is_expanding=bind.expanding,
         is_processed=name in compiled._bind_processors,
-        is_never_null=is_own and _has_no_none(bind.value) and not isinstance(bind.type, _MAKE_NONE),
+        # JSON.NULL and null() are values of JSON
+        is_never_null=is_own
+        and _has_no_none(bind.value)
+        and not (has_own_type or isinstance(bind.type, JSON)),
+        has_own_type=has_own_type,
     )
 
 

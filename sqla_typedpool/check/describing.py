@@ -39,8 +39,8 @@ class CompiledQuery:
     family: str
     compiled: CompiledStatement
 
-    # The parameters that are never None: those whose annotation does not allow None, and the
-    # values that a Core statement contains.
+    # The parameters that are never sent as NULL: those whose annotation does not allow None, and
+    # the values that a Core statement contains.
     never_null: tuple[str, ...]
 
 
@@ -52,7 +52,8 @@ def compile_query(info: QueryInfo, family: str) -> CompiledQuery:
     """
     declared = {bind.name for bind in info.binds if not bind.is_optional}
     compiled = compile_statement(info.statement, family, info.bind_names)
-    return CompiledQuery(info, family, compiled, tuple(sorted(declared | compiled.never_null)))
+    never_null = (declared - compiled.own_types) | compiled.never_null
+    return CompiledQuery(info, family, compiled, tuple(sorted(never_null)))
 
 
 def try_compile(info: QueryInfo, family: str) -> tuple[CompiledQuery | None, list[Finding]]:

@@ -55,7 +55,7 @@ class _NullChecks:
         yield from self.check_labels(plan)
         if mark_of(column.name):
             yield from self.check_marked(plan, owner)
-        elif plan.spec.kind is Kind.NULL and not column.nullable:
+        elif plan.spec.kind is Kind.NULL and not may_be_none(column):
             message = f'"{column.name}" is never NULL, but {_declared(plan, owner.row_type)}'
             yield self.finding(
                 rules.IMPOSSIBLE_COLUMN, plan, message, "declare the type of the column"
@@ -68,10 +68,22 @@ class _NullChecks:
         if column.nullable and not plan.spec.optional:
             message = f'"{column.name}" may be NULL, but {_declared(plan, owner.row_type)}'
             yield self.finding(rules.NULLABLE_COLUMN, plan, message, self.null_hint(plan, owner))
-        if not column.nullable and plan.spec.optional and not self.none_has_use(plan, owner):
+        if column.converted_by is not None and not plan.spec.optional:
+            yield self.conversion_finding(plan, owner)
+        if not may_be_none(column) and plan.spec.optional and not self.none_has_use(plan, owner):
             message = f'"{column.name}" is never NULL, but {_declared(plan, owner.row_type)}'
             hint = f"declare it {plan.spec.text.removesuffix(' | None')}"
             yield self.finding(rules.NEEDLESS_OPTIONAL, plan, message, hint)
+
+    def conversion_finding(self, plan: ColumnPlan, owner: ObjectPlan) -> Finding:
+        """Return a note for a value that an application's type may convert to None."""
+        column = self.column(plan)
+        message = (
+            f'"{column.name}" is never NULL in the database, but {column.converted_by} may return '
+            f"None, and {_declared(plan, owner.row_type)}"
+        )
+        hint = f"nothing, if it never does; otherwise declare it {plan.spec.text} | None"
+        return self.finding(rules.NULLABLE_COLUMN, plan, message, hint, severity=Severity.NOTE)
 
     def null_hint(self, plan: ColumnPlan, owner: ObjectPlan) -> str:
         column, declared = self.column(plan), plan.spec.text
@@ -98,8 +110,8 @@ class _NullChecks:
         """Check a column whose name ends with ``!`` or ``?``."""
         column = self.column(plan)
         name, mark = column.name[:-1], column.name[-1]
-        if column.nullable == (mark == "?"):
-            known = "may be NULL" if column.nullable else "is never NULL"
+        if may_be_none(column) == (mark == "?"):
+            known = "may be NULL" if may_be_none(column) else "is never NULL"
             message = f'"{name}" {known} without the `{mark}` too'
             yield self.finding(rules.NEEDLESS_MARK, plan, message, f"remove the `{mark}`")
         elif mark == "!":
@@ -129,7 +141,7 @@ class _NullChecks:
         present = [part for part in plan.column_plans() if not self.column(part).nullable]
         if len(missing) > 1 or (missing and present):
             yield self.ambiguous(plan, owner, present)
-        elif required and not missing and not any(self.column(p).nullable for p, _ in required):
+        elif required and not missing and not any(may_be_none(self.column(p)) for p, _ in required):
             yield self.always_present(plan, owner, required[0][0])
         for inner, inner_owner in _optional_objects(plan):
             yield from self.check_optional_object(inner, inner_owner)
@@ -255,6 +267,11 @@ def _optional_objects(plan: ObjectPlan) -> Iterator[tuple[ObjectPlan, ObjectPlan
                 yield part, plan
             else:
                 yield from _optional_objects(part)
+
+
+def may_be_none(column: ColumnDescription) -> bool:
+    """Return whether a value may be None: it may be NULL, or be converted to None."""
+    return column.nullable or column.converted_by is not None
 
 
 def _field_of(plan: ObjectPlan, owner: ObjectPlan) -> str:

@@ -33,7 +33,9 @@ UNDECLARED_SQL = Rule("TP002", "SQL that is not checked", _NOTE)
 DYNAMIC_SQL = Rule("TP003", "the SQL of a declared query is built at run time", _WARNING)
 
 # columns
-NULLABLE_COLUMN = Rule("TP101", "a column may be NULL, but its field cannot be None", _ERROR)
+NULLABLE_COLUMN = Rule(
+    "TP101", "a column may be NULL, but its field cannot be None", _ERROR + _NOTE
+)
 MISSING_COLUMN = Rule("TP102", "a field has no column", _ERROR)
 EXTRA_COLUMN = Rule("TP103", "a column has no field", _ERROR)
 DUPLICATE_COLUMN = Rule("TP104", "two columns have the same name", _ERROR)

@@ -61,7 +61,8 @@ def _parameter_document(each: ParameterDescription) -> dict[str, Any]:
 
 def _column_document(each: ColumnDescription) -> dict[str, Any]:
     names = ("name", "nullable", "why", "origin", "missing_with")
-    return {"type": _type_document(each.db_type), **_attributes(each, *names)}
+    converted = {} if each.converted_by is None else _attributes(each, "converted_by")
+    return {"type": _type_document(each.db_type), **_attributes(each, *names), **converted}
 
 
 def _attributes(each: object, *names: str) -> dict[str, Any]:
@@ -131,12 +132,11 @@ class ColumnDocument:
     why: str
     origin: str | None = None
     missing_with: str | None = None
+    converted_by: str | None = None
 
     def description(self) -> ColumnDescription:
-        db_type, missing_with = self.type.db_type(), self.missing_with
-        return ColumnDescription(
-            self.name, db_type, self.nullable, self.why, self.origin, missing_with
-        )
+        db_type, extra = self.type.db_type(), (self.origin, self.missing_with, self.converted_by)
+        return ColumnDescription(self.name, db_type, self.nullable, self.why, *extra)
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,9 @@ def _as_converted(
     column = replace(column, name=core.name)
     if core.is_processed(code):
         column = replace(column, db_type=DbType(column.type, json=core.is_json))
-    if not column.nullable and core.may_make_none:
-        source = "JSON null" if core.is_json else "the application's own column type"
-        column = replace(column, nullable=True, why=f"a value may be read as None: {source}")
-    return column
+    hook = core.hook
+    if column.nullable or hook is None:
+        return column
+    if hook.returns_none:
+        return replace(column, nullable=True, why=f"{hook.name} may return None")
+    return replace(column, converted_by=hook.name)

@@ -58,6 +58,12 @@ class ColumnDescription:
     Columns with the same relation are NULL in the same rows.
     """
 
+    converted_by: str | None = None
+    """The application's function that converts the values, and may return None for one.
+
+    Such as ``Money.process_result_value()``. It is not set for a column that may be NULL anyway.
+    """
+
     @property
     def type(self) -> str:
         """The name of the database type: ``text[]``."""

@@ -15,6 +15,7 @@ from sqla_typedpool.check.model import Finding, Location, Severity
 from sqla_typedpool.check.report import Report, as_github, as_json, as_text
 from sqla_typedpool.check.rule_docs import explain, page, sections
 from sqla_typedpool.check.rules import (
+    MISSING_COLUMN,
     NEEDLESS_OPTIONAL,
     NULLABLE_COLUMN,
     RULES,
@@ -302,8 +303,8 @@ def test_an_unknown_code_is_an_error_that_names_similar_ones() -> None:
 
 
 def test_a_finding_has_only_severities_of_its_rule() -> None:
-    with pytest.raises(ValueError, match="TP101 is never a note"):
-        finding(NULLABLE_COLUMN, "", None, severity=Severity.NOTE)
+    with pytest.raises(ValueError, match="TP102 is never a note"):
+        finding(MISSING_COLUMN, "", None, severity=Severity.NOTE)
 
 
 def test_the_page_of_findings_is_up_to_date() -> None:
