@@ -2,8 +2,9 @@
 
 The schema is read through the given connection and created again in an empty database in memory,
 with apsw, which reports names, declared types and origins of a statement's columns without
-executing it. The application's file is not opened again, nor locked. A value may have another type
-than its column declares; the mapper checks each value.
+executing it. The application uses another SQLite, which is asked whether it accepts the statement
+too (`library`). The application's file is not opened again, nor locked. Except in STRICT tables
+(`value_types`), a value may have another type than its column declares; the mapper checks each.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from math import ceil
 from typing import Any
 
@@ -29,7 +31,9 @@ from sqla_typedpool.describe.sqlite.functions import (
     Functions,
     copy_functions,
 )
+from sqla_typedpool.describe.sqlite.library import ApplicationLibrary
 from sqla_typedpool.describe.sqlite.queries import SQLiteTable, infer_columns, view_select
+from sqla_typedpool.describe.sqlite.value_types import STRICT_TYPES, TYPE_NAMES
 from sqla_typedpool.errors import Refused
 from sqla_typedpool.mapping.dbtypes import sqlite_type
 from sqla_typedpool.secrets import mask_secrets
@@ -42,16 +46,17 @@ async def open_describer(
     connection: AsyncConnection, timeout: float
 ) -> AsyncGenerator[Describer, None]:
     """Open a describer of this connection's schema; see `sqla_typedpool.describe.describer`."""
-    copy = apsw.Connection(":memory:")
+    copy, library = apsw.Connection(":memory:"), ApplicationLibrary()
     try:
         async with _busy_timeout(connection, timeout):
-            functions = copy_functions(
-                copy, await _rows(connection, FUNCTIONS), await _rows(connection, COLLATIONS)
-            )
-            schema = await _copy_schema(connection, copy)
-        yield SQLiteDescriber(copy, schema, functions, timeout)
+            listed = await _rows(connection, FUNCTIONS), await _rows(connection, COLLATIONS)
+            functions = copy_functions(copy, *listed)
+            library.copy_functions(*listed)
+            schema = await _copy_schema(connection, copy, library)
+        yield SQLiteDescriber(copy, library, schema, functions, timeout)
     finally:
         copy.close()
+        library.close()
 
 
 @asynccontextmanager
@@ -66,21 +71,28 @@ async def _busy_timeout(connection: AsyncConnection, timeout: float) -> AsyncGen
         await _rows(connection, f"PRAGMA busy_timeout = {milliseconds}")
 
 
-async def _copy_schema(connection: AsyncConnection, copy: apsw.Connection) -> list[str]:
+async def _copy_schema(
+    connection: AsyncConnection, copy: apsw.Connection, library: ApplicationLibrary
+) -> list[str]:
     """Create the databases of the connection again, empty, and return their definitions."""
     names = [row[1] for row in await _rows(connection, "PRAGMA database_list")]
     created: list[str] = []
     for name in names:
         if name not in ("main", "temp"):
-            copy.execute(f"ATTACH ':memory:' AS {_quoted(name)}")
+            attach = f"ATTACH ':memory:' AS {_quoted(name)}"
+            copy.execute(attach)
+            library.create(attach)
     for name in names:
         for kind, sql in await _rows(
             connection,
             f"SELECT type, sql FROM {_schema_table(name)} WHERE sql IS NOT NULL "
             "AND name NOT LIKE 'sqlite~_%' ESCAPE '~' ORDER BY type <> 'table', rowid",
         ):
-            if kind != "trigger" and _create(copy, _qualified(sql, name)):
-                created.append(f"{name}: {sql}")
+            if kind != "trigger":
+                definition = _qualified(sql, name)
+                library.create(definition)
+                if _create(copy, definition):
+                    created.append(f"{name}: {sql}")
     return created
 
 
@@ -123,10 +135,16 @@ class SQLiteDescriber(Describer):
     family = "sqlite"
 
     def __init__(
-        self, copy: apsw.Connection, schema: Sequence[str], functions: Functions, timeout: float
+        self,
+        copy: apsw.Connection,
+        library: ApplicationLibrary,
+        schema: Sequence[str],
+        functions: Functions,
+        timeout: float,
     ) -> None:
         super().__init__(f"SQLite {apsw.sqlite_lib_version().partition('.')[0]}", timeout)
         self._copy = copy
+        self._library = library
         self._schema = tuple(schema)
         self._tables = _tables(copy)
         self._functions = functions
@@ -134,14 +152,29 @@ class SQLiteDescriber(Describer):
     async def _describe(
         self, compiled: CompiledStatement, never_null: frozenset[str]
     ) -> DatabaseReport:
-        reported = self._query_info(compiled.sql).description_full or ()
+        details = self._query_info(compiled.sql)
+        reported, rest = details.description_full or (), details.query_remaining or ""
+        first = compiled.sql[: len(compiled.sql) - len(rest)]  # rest is a comment
         names = {placeholder.name for placeholder in compiled.placeholders}
-        columns = self._infer(compiled.sql, never_null=names <= never_null)
+        columns = self._infer(first, never_null=names <= never_null)
         if columns is None or len(columns) != len(reported):
             unknown = SelectColumn("", maybe("nothing is known about this statement"))
             columns = [unknown] * len(reported)
         described = [_column(*each) for each in zip(reported, columns, strict=True)]
-        return DatabaseReport(described, self._definitions_used(compiled.sql))
+        return DatabaseReport(
+            described, self._definitions_used(compiled.sql), notes=self._notes(compiled)
+        )
+
+    def _notes(self, compiled: CompiledStatement) -> tuple[str, ...]:
+        refusal = self._library.refusal(compiled.sql, len(compiled.placeholders))
+        if not refusal:
+            return ()
+        checked, used = apsw.sqlite_lib_version(), self._library.version
+        return (
+            f"the application's SQLite {used} refuses what SQLite {checked} of the checker "
+            f"accepts: {mask_secrets(refusal)}; next: use an SQLite that accepts it, or change "
+            "the statement",
+        )
 
     def _infer(self, sql: str, *, never_null: bool) -> Columns | None:
         if self._functions.is_known_replaced:
@@ -158,14 +191,21 @@ class SQLiteDescriber(Describer):
             raise Refused(
                 mask_secrets(str(error)), position=position, hint=_hint(str(error))
             ) from error
-        if rest := (info.query_remaining or "").strip():
-            raise Refused("it is more than one statement", position=sql.find(rest))
+        rest = info.query_remaining or ""
+        blank = _BLANK.match(rest)
+        position = len(sql) - len(rest) + (blank.end() if blank else 0)
+        if position < len(sql):
+            raise Refused("it is more than one statement", position=position)
         return info
 
     def _definitions_used(self, sql: str) -> list[str]:
         """Return the definitions whose names the statement contains, and those of all views."""
         names = _words(sql)
         return [each for each in self._schema if " view " in each.lower() or names & _words(each)]
+
+
+# White space and comments; a comment without an end extends to the end of the text.
+_BLANK = re.compile(r"(?:\s|--[^\n]*|/\*.*?(?:\*/|\Z))*", re.DOTALL)
 
 
 def _words(text: str) -> set[str]:
@@ -182,16 +222,18 @@ def _tables(copy: apsw.Connection) -> dict[str, SQLiteTable]:
     """Return every table and view, but not those whose name is in two databases."""
     found: dict[str, SQLiteTable] = {}
     ambiguous: set[str] = set()
-    query = "SELECT schema, name, type, wr FROM pragma_table_list"
-    for schema, name, kind, is_without_rowid in list(copy.execute(query)):
+    query = "SELECT schema, name, type, wr, strict FROM pragma_table_list"
+    for schema, name, *properties in list(copy.execute(query)):
         key = str(name).lower()
         if key in found:
             ambiguous.add(key)
-        found[key] = _table(copy, str(schema), str(name), str(kind), bool(is_without_rowid))
+        found[key] = _table(copy, str(schema), str(name), *properties)
     return {name: table for name, table in found.items() if name not in ambiguous}
 
 
-def _table(copy: Any, schema: str, name: str, kind: str, is_without_rowid: bool) -> SQLiteTable:
+def _table(
+    copy: Any, schema: str, name: str, kind: str, is_without_rowid: int, is_strict: int
+) -> SQLiteTable:
     query = 'SELECT name, type, "notnull", pk, hidden FROM pragma_table_xinfo(?, ?)'
     rows = list(copy.execute(query, (name, schema)))
     if kind == "view":
@@ -205,22 +247,25 @@ def _table(copy: Any, schema: str, name: str, kind: str, is_without_rowid: bool)
     is_rowid = has_one_key and not indexes and not is_without_rowid
     columns = {}
     for column, declared, is_not_null, is_key, hidden in rows:
-        is_computed = hidden == 2  # a virtual generated column
-        # NOT NULL, or the row's own number; other primary keys may be NULL in SQLite
-        is_sure = is_not_null or (
-            is_key and (is_without_rowid or (is_rowid and declared.upper() == "INTEGER"))
-        )
+        is_number = is_key and is_rowid and declared.upper() == "INTEGER"  # the row's own number
+        # other primary keys may be NULL in SQLite, and virtual generated columns (2)
+        is_sure = is_not_null or is_number or (is_key and is_without_rowid)
         label = f"{name.lower()}.{str(column).lower()}"
-        columns[str(column).lower()] = (
+        nullability = (
             never(f"{label} is NOT NULL")
-            if kind == "table" and is_sure and not is_computed
+            if kind == "table" and is_sure and hidden != 2
             else maybe(f"{label} may be NULL")
         )
+        is_typed = kind == "table" and not hidden and (is_strict or is_number)
+        python = STRICT_TYPES.get(declared.upper()) if is_typed else None
+        columns[str(column).lower()] = SelectColumn(str(column).lower(), nullability, python)
     return SQLiteTable(columns)
 
 
 def _column(reported: Sequence[Any], inferred: SelectColumn) -> ColumnDescription:
     name, declared, database, table, column = reported
-    db_type = sqlite_type(declared or ("no declared type" if column else "expression"))
     origin = f"{database}.{table}.{column}" if column else None
+    known = None if inferred.python is None else TYPE_NAMES[inferred.python]
+    kind = known or ("no declared type" if column else "expression")
+    db_type = replace(sqlite_type(declared or kind), python=inferred.python)
     return described_column(name, db_type, inferred.nullability, origin)

@@ -21,7 +21,7 @@ from sqla_typedpool.describe.sqlite.aggregates import (
 
 _RANK = getattr(exp, "Rank", exp.RowNumber)  # older releases of sqlglot have no class for it
 _DENSE_RANK = getattr(exp, "DenseRank", exp.RowNumber)
-_NUMBERS = (exp.RowNumber, _RANK, _DENSE_RANK, exp.Count)
+NUMBERS = (exp.RowNumber, _RANK, _DENSE_RANK, exp.Count)
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Like, exp.Glob)
 _NULL_IF_AN_OPERAND_IS = (
     *_COMPARISONS,
@@ -40,6 +40,9 @@ class SelectColumn(NamedTuple):
     name: str
     nullability: Nullability
 
+    # The Python type of each value that is not NULL; None if SQLite does not enforce it.
+    python: type | None = None
+
 
 Columns = list[SelectColumn]
 
@@ -52,6 +55,12 @@ class FromItem:
     columns: Columns
     # Whether an outer join may return a row without a row of it.
     is_outer_joined: bool = False
+    # The columns that USING or NATURAL merges into those of earlier items; `*` omits them.
+    merged: set[str] = field(default_factory=set)
+
+    def names(self) -> set[str]:
+        """Return the names of its columns, in lower case."""
+        return {column.name.lower() for column in self.columns}
 
     def find(self, name: str) -> Nullability | None:
         """Return the nullability of a column; None if there is no such column."""
@@ -97,7 +106,7 @@ class Expressions:
         if isinstance(node, (exp.Paren, exp.Cast)):
             return self.infer(node.this, scope)
         if isinstance(node, exp.Window):
-            is_number = isinstance(node.this, _NUMBERS)
+            is_number = isinstance(node.this, NUMBERS)
             return never("it numbers rows") if is_number else maybe("the window may be empty")
         return self._combined(node, scope)
 

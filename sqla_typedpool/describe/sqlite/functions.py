@@ -1,7 +1,8 @@
 """The functions and collations that an application adds to its SQLite connections.
 
 Functions of the same names are added to the copy of the schema, so that SQLite accepts statements
-that use them (SQLAlchemy itself adds ``regexp``). They are never called.
+that use them (SQLAlchemy itself adds ``regexp``). So are the functions that only the application's
+SQLite has. They are never called.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ COLLATIONS = "SELECT name FROM pragma_collation_list"
 # SQLite's own functions whose results are known; an application may replace them.
 _KNOWN = frozenset(
     {"coalesce", "count", "glob", "ifnull", "length", "like", "lower", "ltrim", "rtrim", "trim"}
-    | {"upper", "rank", "dense_rank", "row_number"}
+    | {"upper", "rank", "dense_rank", "row_number", "avg", "max", "min", "sum", "total"}
 )
 
 
@@ -34,13 +35,15 @@ class Functions:
 def copy_functions(
     copy: Any, functions: Sequence[Sequence[Any]], collations: Sequence[Sequence[Any]]
 ) -> Functions:
-    """Add the application's functions and collations to the copy.
+    """Add the functions and collations that only the application's connection has to the copy.
 
     :param functions: the rows of `FUNCTIONS`.
     :param collations: the rows of `COLLATIONS`.
     """
     own = [(name, kind) for name, kind, is_builtin in functions if not is_builtin]
-    for name, kind in own:
+    there = {row[0] for row in copy.execute(FUNCTIONS)}
+    missing = [(name, kind) for name, kind, _ in functions if name not in there]
+    for name, kind in {**dict(missing), **dict(own)}.items():
         if kind == "s":
             copy.create_scalar_function(name, _never_called)
         else:

@@ -27,6 +27,7 @@ from sqla_typedpool.describe.sqlite.expressions import (
     clauses_of,
     proven_by,
 )
+from sqla_typedpool.describe.sqlite.value_types import type_of
 from sqla_typedpool.tokens import TokenKind, tokens
 
 
@@ -35,7 +36,7 @@ class SQLiteTable:
     """A table or view of the schema."""
 
     # By name in lower case; empty for a view.
-    columns: Mapping[str, Nullability]
+    columns: Mapping[str, SelectColumn]
     # The SELECT of a view.
     select: str | None = None
     # The names of a view's columns.
@@ -169,6 +170,7 @@ class _Inferrer:
                 for item in items:
                     item.is_outer_joined = True
             joined.is_outer_joined = side in ("LEFT", "FULL")
+            joined.merged = _merged(join, items, joined)
             items.append(joined)
         return items
 
@@ -189,7 +191,7 @@ class _Inferrer:
         if table is None:
             raise _UnknownSyntax
         if table.select is None:
-            return [SelectColumn(column, each) for column, each in table.columns.items()]
+            return list(table.columns.values())
         return _renamed(self.statement(_parsed(table.select), {}), table.names)
 
     def _set_operation(self, node: exp.SetOperation, ctes: CTEs) -> Columns:
@@ -200,7 +202,11 @@ class _Inferrer:
             return left
         combine = _of_union if isinstance(node, exp.Union) else _of_intersect
         return [
-            SelectColumn(one.name, combine(one.nullability, other.nullability))
+            SelectColumn(
+                one.name,
+                combine(one.nullability, other.nullability),
+                one.python if one.python is other.python else None,
+            )
             for one, other in zip(left, right, strict=True)
         ]
 
@@ -213,7 +219,12 @@ class _Inferrer:
         table = self._tables.get(name)
         if table is None or table.select is not None:  # an INSTEAD OF trigger of a view
             raise _UnknownSyntax
-        scope = SelectScope([FromItem((target.alias or target.name).lower(), self._table(name))])
+        # RETURNING returns an integer that was written to a REAL column as an integer
+        columns = [
+            each._replace(python=None) if each.python is float else each
+            for each in self._table(name)
+        ]
+        scope = SelectScope([FromItem((target.alias or target.name).lower(), columns)])
         return [column for item in returning.expressions for column in self._item(item, scope)]
 
     # ------------------------------------------------------------------------- expressions
@@ -227,17 +238,19 @@ class _Inferrer:
 
     def _outputs(self, item: Any, scope: SelectScope) -> Iterator[SelectColumn]:
         is_star = isinstance(item, exp.Star)
-        if is_star and len(scope.items) > 1:
-            raise _UnknownSyntax  # USING merges columns
         if is_star or (isinstance(item, exp.Column) and isinstance(item.this, exp.Star)):
             for source in scope.items:
                 if is_star or source.alias == item.table.lower():
-                    for name, own in source.columns:
-                        yield SelectColumn(name, source.find(name.lower()) or own)
+                    omitted = source.merged if is_star else ()
+                    for own in source.columns:
+                        name = own.name.lower()
+                        found = source.find(name) or own.nullability
+                        if name not in omitted:
+                            yield own._replace(nullability=found)
             return
         inner = item.this if isinstance(item, exp.Alias) else item
         name = item.alias_or_name or "expression"
-        yield SelectColumn(name, self._expressions.infer(inner, scope))
+        yield SelectColumn(name, self._expressions.infer(inner, scope), type_of(inner, scope))
 
 
 def _of_union(one: Nullability, other: Nullability) -> Nullability:
@@ -253,7 +266,21 @@ def _derived(alias: str, columns: Columns) -> FromItem:
 
     So rows that are missing inside of two subqueries are not confused.
     """
-    return FromItem(alias, [SelectColumn(name, _inside(alias, each)) for name, each in columns])
+    inside = [each._replace(nullability=_inside(alias, each.nullability)) for each in columns]
+    return FromItem(alias, inside)
+
+
+def _merged(join: exp.Join, before: Sequence[FromItem], joined: FromItem) -> set[str]:
+    """Return the columns that a join merges, in lower case.
+
+    :param before: the FROM items to the left of the join.
+    """
+    names = {name.name.lower() for name in join.args.get("using") or ()}
+    if (join.method or "").upper() == "NATURAL":
+        names = joined.names() & {name for item in before for name in item.names()}
+    if names and any(item.is_outer_joined for item in before if names & item.names()):
+        raise _UnknownSyntax  # the merged column may be that of either side
+    return names
 
 
 def _inside(alias: str, own: Nullability) -> Nullability:
