@@ -25,6 +25,7 @@ from sqla_typedpool.check.null_checks import null_findings
 from sqla_typedpool.check.parameters import compare_parameters
 from sqla_typedpool.check.row_checks import discarded_rows, missing_rows
 from sqla_typedpool.check.rules import finding
+from sqla_typedpool.check.type_checks import uncompared
 from sqla_typedpool.describe.families import FAMILIES
 from sqla_typedpool.describe.model import Description
 from sqla_typedpool.errors import DeclarationError, Refused, RowShapeError
@@ -129,6 +130,7 @@ def _compare_columns(info: QueryInfo, description: Description) -> Iterator[Find
         for position in issue.columns
     }
     yield from null_findings(info, description, plan, impossible)
+    yield from uncompared(info, description, plan, impossible)
 
 
 def _shape_finding(info: QueryInfo, description: Description, issue: ShapeIssue) -> Finding:

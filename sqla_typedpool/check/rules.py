@@ -68,9 +68,7 @@ ROWS_MISMATCH = Rule(
     "TP302", "the statement returns rows and the function does not, or the reverse", _ERROR
 )
 WRONG_DECLARATION = Rule("TP303", "the declaration is wrong", _ERROR)
-INCOMPLETE_DESCRIPTION = Rule(
-    "TP304", "this server or role does not allow a complete description", _NOTE
-)
+INCOMPLETE_DESCRIPTION = Rule("TP304", "something could not be described or compared", _NOTE)
 
 # snapshots
 MISSING_SNAPSHOT = Rule("TP401", "a query has no snapshot", _ERROR)

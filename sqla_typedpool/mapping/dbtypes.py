@@ -100,6 +100,27 @@ _POSTGRESQL: tuple[tuple[int, int, str, tuple[str, ...], type | None], ...] = (
     (3912, 3913, "daterange", (), None),
     (3926, 3927, "int8range", (), None),
 )
+# (OID, OID of its array, name). Both drivers deliver these types as text.
+_POSTGRESQL_TEXTS: tuple[tuple[int, int, str], ...] = (
+    (24, 1008, "regproc"),
+    (774, 775, "macaddr8"),
+    (1790, 2201, "refcursor"),
+    (2202, 2207, "regprocedure"),
+    (2203, 2208, "regoper"),
+    (2204, 2209, "regoperator"),
+    (2205, 2210, "regclass"),
+    (2206, 2211, "regtype"),
+    (3614, 3643, "tsvector"),
+    (3615, 3645, "tsquery"),
+    (3734, 3735, "regconfig"),
+    (3769, 3770, "regdictionary"),
+    (4072, 4073, "jsonpath"),
+    (4089, 4090, "regnamespace"),
+    (4096, 4097, "regrole"),
+    (4191, 4192, "regcollation"),
+)
+# Types of extensions, which have no fixed OIDs, and arrive as text too.
+EXTENSION_TEXTS = frozenset({"citext", "ltree", "lquery", "ltxtquery"})
 # The Python types in which the values of scalar types arrive.
 SCALAR_TYPES = frozenset({python for *_, python in _POSTGRESQL} - {None})
 
@@ -108,11 +129,13 @@ _AWARE = {"timestamp": False, "time": False, "timestamptz": True, "timetz": True
 
 def _by_name_and_oid() -> dict[str | int, DbType]:
     known: dict[str | int, DbType] = {}
-    for oid, array_oid, name, other_names, python in _POSTGRESQL:
+    texts = ((oid, array_oid, name, (), str) for oid, array_oid, name in _POSTGRESQL_TEXTS)
+    for oid, array_oid, name, other_names, python in (*_POSTGRESQL, *texts):
         aware, json, is_range = _AWARE.get(name), name in ("json", "jsonb"), name.endswith("range")
         db_type = DbType(name, python, aware=aware, json=json, is_range=is_range)
         known.update(dict.fromkeys((oid, name, *other_names), db_type))
         known[array_oid] = _array_of(db_type)
+    known.update({name: DbType(name, str) for name in EXTENSION_TEXTS})
     return known
 
 

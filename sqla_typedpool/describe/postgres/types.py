@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from sqla_typedpool.describe.postgres import pg_enums as pg
 from sqla_typedpool.describe.postgres.catalog import BUILT_IN, oid_array
 from sqla_typedpool.describe.postgres.session import Session
-from sqla_typedpool.mapping.dbtypes import DbType, postgresql_type
+from sqla_typedpool.mapping.dbtypes import EXTENSION_TEXTS, DbType, postgresql_type
 
 # $1: OIDs of types.
 _TYPES = """
@@ -95,7 +95,7 @@ class Types:
             self._db_types[oid] = DbType(row.name)  # its fields may be arrays of the type itself
             fields = zip(row.field_names, map(self.db_type, row.field_types), strict=True)
             return DbType(row.name, fields=tuple(fields))
-        return DbType(row.name)
+        return postgresql_type(row.name) if row.name in EXTENSION_TEXTS else DbType(row.name)
 
     def facts(self, oids: Iterable[int]) -> list[str]:
         """Return what these types, and the types that they consist of, add to a fingerprint."""

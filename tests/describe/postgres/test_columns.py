@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.describe.databases import nullability
 from tests.describe.postgres.people import People
@@ -121,3 +122,22 @@ def test_a_new_label_of_an_enum_changes_the_fingerprint(own_people: People) -> N
     again = fingerprints()
     assert again[0] != with_mood
     assert again[1] == without_mood
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("CAST('pg_class' AS regclass)", "CAST('int4' AS regtype)", "CAST('a' AS tsvector)"),
+        *("CAST('a' AS tsquery)", "CAST('english' AS regconfig)", "CAST('$.a' AS jsonpath)"),
+        *("CAST('08:00:2b:01:02:03:04:05' AS macaddr8)",),
+    ],
+)
+def test_types_that_arrive_as_text_are_known_to(people_by_driver: People, value: str) -> None:
+    sql = f"SELECT {value}, ARRAY[{value}]"
+    types = [column.python_type for column in people_by_driver.describe(sql).columns]
+
+    async def rows(engine: AsyncEngine) -> list[type]:
+        async with engine.connect() as connection:
+            return [type(each) for each in (await connection.execute(text(sql))).one()]
+
+    assert types == people_by_driver.run(rows) == [str, list]
