@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from sqla_typedpool.check import rules
+from sqla_typedpool.check.casts import cast_for_message
 from sqla_typedpool.check.locations import (
     location_in_sql,
     location_of_column,
@@ -180,6 +181,9 @@ def refused(info: QueryInfo, error: Refused, family: str, sql: str) -> Finding:
     is_unknown_type = error.code in _UNKNOWN_TYPE_CODES
     location = _location_in_sent(info, sql, error.position)
     details = {} if error.code is None else {"sqlstate": error.code}
+    hint = error.hint
+    if is_unknown_type and not hint:
+        hint = cast_for_message(info, error.message, family)
     if location is None:
         details["sql"] = sql
         if error.position is not None:
@@ -190,7 +194,7 @@ def refused(info: QueryInfo, error: Refused, family: str, sql: str) -> Finding:
         location or location_of_query(info),
         query=info.name,
         severity=Severity.ERROR,
-        hint=error.hint or ("add a cast: CAST(:name AS integer)" if is_unknown_type else ""),
+        hint=hint,
         details=details,
     )
 

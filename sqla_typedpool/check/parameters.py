@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Union
 
 from sqla_typedpool.check import rules
+from sqla_typedpool.check.casts import cast_of
 from sqla_typedpool.check.locations import location_of_bind
 from sqla_typedpool.check.model import Finding, Severity
 from sqla_typedpool.check.null_checks import labels_of
@@ -78,7 +79,7 @@ class _ParameterChecks:
         return self.finding(
             rules.UNKNOWN_PARAMETER_TYPE,
             f"the database does not report the type of :{name}",
-            hint=f"add a cast: CAST(:{name} AS integer)",
+            hint=cast_of(name, self.bind.annotation),
             severity=Severity.WARNING,
         )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqla_typedpool.describe.model import ColumnDescription, Description, ParameterDescription
+from sqla_typedpool.mapping.dbtypes import DbType
 
 
 def as_table(description: Description) -> str:
@@ -26,13 +27,25 @@ def as_table(description: Description) -> str:
 
 def _column(each: ColumnDescription) -> tuple[str, ...]:
     nullable = "yes" if each.nullable else "no"
-    return each.name, each.type, _python(each.python_type), nullable, each.why, each.origin or ""
+    python = _annotation(each.db_type)
+    declared = f"{python} | None" if each.nullable and python != "?" else python
+    return each.name, each.type, declared, nullable, each.why, each.origin or ""
 
 
 def _parameter(each: ParameterDescription) -> tuple[str, ...]:
     kind = each.type or "?"
-    python = None if each.db_type is None else each.db_type.python
-    return each.name, f"list of {kind}" if each.is_list else kind, _python(python)
+    python = "?" if each.db_type is None else _annotation(each.db_type)
+    if each.is_list:
+        return each.name, f"list of {kind}", "?" if python == "?" else f"list[{python}]"
+    return each.name, kind, python
+
+
+def _annotation(db_type: DbType) -> str:
+    """Return the annotation of a column, without None; "?" if its type is not known."""
+    element = db_type.element and db_type.element.python
+    if db_type.python is list and element is not None:
+        return f"list[{element.__name__}]"
+    return _python(db_type.python)
 
 
 def _python(kind: type | None) -> str:

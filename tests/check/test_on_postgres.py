@@ -444,7 +444,7 @@ def test_describe_shows_a_table(app: Path, shop: str) -> None:
     head, _, name, title = answer.stdout.split("\n\n")[1].splitlines()
     assert head.split() == ["column", "type", "python", "nullable", "why", "origin"]
     assert name.split()[:4] == ["name", "text", "str", "no"]
-    assert title.split()[:4] == ["title", "text", "str", "yes"]
+    assert title.split()[:6] == ["title", "text", "str", "|", "None", "yes"]
     assert "public.users.name" in name
 
 

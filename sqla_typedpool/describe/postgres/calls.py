@@ -79,7 +79,7 @@ def operator(node: Node, scope: Scope) -> Nullability:
     arguments = node.nodes("args")
     has_own_type = not all(0 < type_oid(each) < BUILT_IN for each in arguments)
     if has_own_type and called is not None and called.oid in _CONCATENATION:
-        return maybe("it is converted to text by an application's own cast")
+        return maybe("|| converts a value to text by an application's own cast")
     return call_operator(called, name, scope.infer_all(arguments))
 
 

@@ -51,7 +51,7 @@ def parameter(node: Node, scope: Scope) -> Nullability:
         return _of_statement(scope, number)
     if node.paramkind == pg.ParamKind.SUBLINK and scope.compared is not None:
         return output(scope.compared, number)
-    return maybe("the parameter is unknown")
+    return maybe("nothing is known about this parameter")
 
 
 def _of_statement(scope: Scope, number: int) -> Nullability:
@@ -71,7 +71,7 @@ def distinct(node: Node, scope: Scope) -> Nullability:
     """Infer ``IS DISTINCT FROM``."""
     if 0 < node.number("opno") < BUILT_IN:
         return never("IS DISTINCT FROM is true or false")
-    return maybe("it compares with an application's own operator")
+    return maybe("IS DISTINCT FROM uses an application's own operator")
 
 
 def case(node: Node, scope: Scope) -> Nullability:
@@ -138,5 +138,5 @@ def json_constructor(node: Node, scope: Scope) -> Nullability:
     """Infer ``JSON_OBJECT(...)``, ``JSON_ARRAY(...)`` and the like."""
     always_made = (pg.JsonConstructorType.OBJECT, pg.JsonConstructorType.ARRAY)
     if node.type in always_made and node.coercion is None:
-        return never("it always returns a JSON document")
-    return maybe("it may return no JSON document")
+        return never("JSON_OBJECT() and JSON_ARRAY() are never NULL")
+    return maybe("a JSON function may return NULL")

@@ -23,6 +23,18 @@ from sqla_typedpool.describe.postgres.predicates import ColumnRefs
 
 Rule: TypeAlias = "Callable[[Node, Scope], Nullability]"
 
+# Why expressions without a rule may be NULL, by the kind of the node.
+_WITHOUT_RULE = {
+    "SUBSCRIPTINGREF": "an array or document may have no such element",
+    "FIELDSELECT": "a field of a composite value may be NULL",
+    "FIELDSTORE": "a changed composite value may be NULL",
+    "NULLIFEXPR": "NULLIF() is NULL where both values are equal",
+    "ROWCOMPAREEXPR": "a comparison of rows with NULL is NULL",
+    "XMLEXPR": "an XML function may return NULL",
+    "JSONEXPR": "JSON_VALUE(), JSON_QUERY() and JSON_EXISTS() may find nothing",
+    "RETURNINGEXPR": "there may be no OLD or no NEW row",
+}
+
 # Results of grouping: grouping sets do not omit them.
 _OF_GROUPS = frozenset({"AGGREF", "GROUPINGFUNC", "WINDOWFUNC"})
 
@@ -74,7 +86,7 @@ class Scope:
             return maybe("NULL")
         rule = self.inference.rules.get(node.kind)
         if rule is None:
-            return maybe(f"there is no rule for {node.kind.lower()}")
+            return maybe(_WITHOUT_RULE.get(node.kind, "nothing is known about this expression"))
         if self._may_be_omitted(node):
             return maybe("some grouping sets omit it")
         return rule(node, self)

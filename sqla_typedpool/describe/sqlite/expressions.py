@@ -5,6 +5,7 @@ Arithmetic is not in the list (``1/0`` is NULL), nor are most functions.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -32,6 +33,9 @@ _NEVER_NULL = (
     *(exp.CurrentTimestamp, exp.CurrentDate, exp.CurrentTime),
 )
 _COUNT_CLAUSES = {"expressions", "from_", "from", "joins", "where", "kind"}
+
+
+_MAX_SHOWN = 60  # characters of an expression in a reason
 
 
 class SelectColumn(NamedTuple):
@@ -100,14 +104,18 @@ class Expressions:
         ):
             return maybe("in SQLite it may be the name of a column")
         if isinstance(node, _NEVER_NULL) or is_count(node):
-            return never(f"{node.key} is never NULL")
+            return never(f"{_shown(node)} is never NULL")
         if isinstance(node, exp.Placeholder):
             return self._parameter
         if isinstance(node, (exp.Paren, exp.Cast)):
             return self.infer(node.this, scope)
         if isinstance(node, exp.Window):
             is_number = isinstance(node.this, NUMBERS)
-            return never("it numbers rows") if is_number else maybe("the window may be empty")
+            return (
+                never("a number of rows is never NULL")
+                if is_number
+                else maybe("the window may be empty")
+            )
         return self._combined(node, scope)
 
     def _combined(self, node: Any, scope: SelectScope) -> Nullability:
@@ -118,13 +126,13 @@ class Expressions:
             return self._case(node, scope)
         if isinstance(node, _NULL_IF_AN_OPERAND_IS):
             if clauses_of(node) - {"this", "expression", "safe", "binary"}:
-                return maybe(f"nothing is known about this form of {node.key}")
+                return maybe(f"nothing is known about {_shown(node)}")
             operands = (node.args.get(name) for name in ("this", "expression"))
             parts = self._all([each for each in operands if each is not None], scope)
             return any_of(parts, "no operand is NULL")
         if isinstance(node, exp.Subquery):
             return self._scalar_subquery(node.this)
-        return maybe(f"nothing is known about {node.key}")
+        return maybe(f"nothing is known about {_shown(node)}")
 
     def _all(self, nodes: Sequence[Any], scope: SelectScope) -> list[Nullability]:
         return [self.infer(node, scope) for node in nodes]
@@ -176,6 +184,11 @@ def _is_null_test(node: Any) -> bool:
 def _name(node: Any) -> Iterator[tuple[str, str]]:
     if isinstance(node, exp.Column) and isinstance(node.this, exp.Identifier):
         yield node.table.lower(), node.name.lower()
+
+
+def _shown(node: SyntaxNode) -> str:
+    """Return the SQL of an expression, in one short line."""
+    return textwrap.shorten(str(node.sql(dialect="sqlite")), _MAX_SHOWN, placeholder="...")
 
 
 def clauses_of(node: SyntaxNode) -> set[str]:
