@@ -26,6 +26,7 @@ from sqla_typedpool.check.null_checks import null_findings
 from sqla_typedpool.check.parameters import compare_parameters
 from sqla_typedpool.check.row_checks import discarded_rows, missing_rows
 from sqla_typedpool.check.rules import finding
+from sqla_typedpool.check.syntax_hints import syntax_hint
 from sqla_typedpool.check.type_checks import uncompared
 from sqla_typedpool.describe.families import FAMILIES
 from sqla_typedpool.describe.model import Description
@@ -184,6 +185,8 @@ def refused(info: QueryInfo, error: Refused, family: str, sql: str) -> Finding:
     hint = error.hint
     if is_unknown_type and not hint:
         hint = cast_for_message(info, error.message, family)
+    elif info.is_text and not hint:
+        hint = syntax_hint(info.sql)
     if location is None:
         details["sql"] = sql
         if error.position is not None:

@@ -19,13 +19,17 @@ from sqla_typedpool.check.database import (
     is_driver_error,
     shown,
 )
-from sqla_typedpool.check.locations import location_of_query
+from sqla_typedpool.check.locations import location_of_query, offset_as_written, token_length
 from sqla_typedpool.check.model import Finding
 from sqla_typedpool.check.rules import REFUSED_STATEMENT, finding
+from sqla_typedpool.check.syntax_hints import syntax_hint
+from sqla_typedpool.check.terminal import underlined
 from sqla_typedpool.describe import Describer, describer
 from sqla_typedpool.describe.model import Description
 from sqla_typedpool.errors import CannotRun, DeclarationError, DescribeTimeout, Refused
 from sqla_typedpool.queries import QueryInfo
+
+_WIDTH = 100  # columns of a line in an error message
 
 # Called before each query with the number of queries that are done, and of all queries.
 Progress = Callable[[int, int], None]
@@ -137,9 +141,24 @@ async def describe_one(sql: str, target: DatabaseTarget) -> Description:
         try:
             return await database.describe(text(sql))
         except Refused as error:
-            hint = f"; next: {error.hint}" if error.hint else ""
+            given = error.hint or syntax_hint(sql)
+            hint = f"; next: {given}" if given else ""
             message = f"{database.server} refuses the statement: {error.message}{hint}"
-            raise CannotRun(message) from error
+            raise CannotRun(f"{message}{_underlined(sql, error, database.family)}") from error
+
+
+def _underlined(sql: str, error: Refused, family: str) -> str:
+    """Return the line of the SQL that an error points at, with carets below; "" if it does not."""
+    if error.position is None:
+        return ""
+    sent = compile_statement(text(sql), family).sql
+    offset = offset_as_written(sql, sent, error.position)
+    if offset is None or offset >= len(sql):
+        return ""
+    start = sql.rfind("\n", 0, offset) + 1
+    line = sql[start:].partition("\n")[0]
+    shown_lines = underlined(line, offset - start + 1, token_length(sql, offset), _WIDTH)
+    return "\n\n" + "\n".join(f"  {each}" for each in shown_lines)
 
 
 async def describe_each(

@@ -42,7 +42,7 @@ def _parameter(each: ParameterDescription) -> tuple[str, ...]:
 
 def _annotation(db_type: DbType) -> str:
     """Return the annotation of a column, without None; "?" if its type is not known."""
-    element = db_type.element and db_type.element.python
+    element = None if db_type.element is None else db_type.element.python
     if db_type.python is list and element is not None:
         return f"list[{element.__name__}]"
     return _python(db_type.python)

@@ -45,9 +45,26 @@ def _array_converter(spec: TypeSpec, context: Context) -> Convert:
     def convert(value: Any) -> Any:
         if type(value) is not list:
             raise context.error(spec, value)
-        return value if element is None else converted_elements(value, element)
+        if element is None:
+            return value
+        try:
+            return converted_elements(value, element)
+        except ConversionError as error:
+            if context.family != JSON and _has_more_dimensions(spec, value):
+                hint = f"declare it {_text_of_array(spec)}"
+                raise ConversionError(spec.text, "an array of more dimensions", hint) from error
+            raise
 
     return convert
+
+
+def _has_more_dimensions(spec: TypeSpec, value: list[Any]) -> bool:
+    """Return whether the elements of a list are lists, and are not declared so."""
+    return spec.of[0].kind is not Kind.ARRAY and bool(value) and type(value[0]) is list
+
+
+def _text_of_array(spec: TypeSpec) -> str:
+    return f"list[{spec.text.removesuffix(' | None')}]"
 
 
 # --------------------------------------------------------------------------------- tuples

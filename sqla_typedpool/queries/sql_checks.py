@@ -37,7 +37,7 @@ def _hidden_binds(sql: str) -> Iterator[str]:
 
 
 def _binds_before_casts(found: list[Token], parameters: Collection[str]) -> Iterator[str]:
-    for name in _names_before_casts(found):
+    for name in names_before_casts(found):
         if name in parameters:
             yield (
                 f"SQLAlchemy does not take :{name}:: for a parameter; next: write "
@@ -45,7 +45,7 @@ def _binds_before_casts(found: list[Token], parameters: Collection[str]) -> Iter
             )
 
 
-def _names_before_casts(found: list[Token]) -> Iterator[str]:
+def names_before_casts(found: list[Token]) -> Iterator[str]:
     """Yield the names in ``:name::type``, in which SQLAlchemy finds no parameter."""
     for (colon, name), (_, cast) in pairwise(pairwise(found)):
         is_adjacent = colon.end == name.start and name.end == cast.start
@@ -77,7 +77,7 @@ def undeclared_bind(name: str, parameters: Collection[str], line: str = "") -> s
 
 def _unused_parameters(sql: str, found: list[Token], parameters: Collection[str]) -> Iterator[str]:
     used = {bind.text[1:] for bind in binds(sql)}
-    used.update(_names_before_casts(found))
+    used.update(names_before_casts(found))
     return (unused_parameter(name) for name in parameters if name not in used)
 
 

@@ -474,6 +474,20 @@ def test_describe_of_a_wrong_statement_is_an_error_message(app: Path, shop: str)
     answer = command(app, "describe", "SELECT nam FROM users", "--database-url", shop)
     assert answer.returncode == 2
     assert 'column "nam" does not exist' in answer.stderr
+    assert answer.stderr.endswith("\n\n  SELECT nam FROM users\n         ^^^\n")
+
+
+@pytest.mark.parametrize(
+    ("sql", "hint"),
+    [
+        ("SELECT :x::int", "next: write CAST(:x AS ...), or add a space: :x ::"),
+        ("SELECT id FROM users WHERE id IN :ids", "next: write = ANY(:ids) on PostgreSQL"),
+    ],
+)
+def test_describe_has_the_hints_of_check(app: Path, shop: str, sql: str, hint: str) -> None:
+    answer = command(app, "describe", sql, "--database-url", shop)
+    assert answer.returncode == 2
+    assert hint in answer.stderr
 
 
 # ------------------------------------------------------------------ nothing is left

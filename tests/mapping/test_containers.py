@@ -63,3 +63,9 @@ def test_a_union_accepts_a_value_of_one_of_its_members() -> None:
     assert converted(int | Literal["none"], "none") == "none"
     assert "expected int | str, found bool" in refusal(int | str, True)
     assert converted(datetime | int, "2026-01-31 12:30:00", "sqlite") == MOMENT
+
+
+def test_an_array_of_more_dimensions_than_declared_has_a_hint() -> None:
+    hint = "declare it list[list[int]]"
+    assert hint in refusal(list[int], [[1, 2], [3, 4]])
+    assert hint in refusal(list[int] | None, [[1, 2]])

@@ -30,6 +30,7 @@ from sqla_typedpool.describe.postgres.session import Session, session_for
 from sqla_typedpool.describe.postgres.types import Types
 from sqla_typedpool.errors import CannotRun, Refused
 from sqla_typedpool.secrets import masked_repr
+from sqla_typedpool.tokens import statement_keyword, tokens
 
 _MAX_MILLISECONDS = 2**31 - 1
 
@@ -73,6 +74,7 @@ class PostgresDescriber(Describer):
     async def _describe(
         self, compiled: CompiledStatement, never_null: frozenset[str]
     ) -> DatabaseReport:
+        _require_no_copy(compiled.sql)
         async with self._session.rolled_back():
             prepared = await self._session.prepare(compiled.sql)
             type_codes = [oid for _, oid in prepared.columns]
@@ -97,6 +99,16 @@ class PostgresDescriber(Describer):
             parameter_types=list(map(self._types.db_type, prepared.parameters)),
             notes=(analysis.note,) if analysis.note and type_codes else (),
         )
+
+
+def _require_no_copy(sql: str) -> None:
+    """Refuse ``COPY ... TO STDOUT``: PREPARE accepts it, but drivers do not run it as a query."""
+    if statement_keyword(sql) != "COPY":
+        return
+    for token in tokens(sql):
+        if token.is_word("STDOUT", "STDIN"):
+            hint = "use the driver: asyncpg's copy_from_query(), or psycopg's cursor.copy()"
+            raise Refused("COPY cannot be run as a query", position=token.start, hint=hint)
 
 
 def _nullability(

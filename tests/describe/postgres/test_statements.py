@@ -126,3 +126,29 @@ _CATALOGUE = (
     "SELECT count(*) FROM person",
     "SELECT last_value, is_called FROM tickets",
 )
+
+
+@pytest.mark.parametrize("sql", ["COPY team TO STDOUT", "COPY (SELECT 1) TO stdout (FORMAT csv)"])
+def test_copy_is_refused_with_the_way_of_the_drivers(people_by_driver: People, sql: str) -> None:
+    with pytest.raises(Refused, match="COPY cannot be run as a query") as caught:
+        people_by_driver.describe(sql)
+    assert caught.value.position == sql.lower().index("stdout")
+    assert "copy_from_query()" in caught.value.hint
+
+
+def test_a_function_without_a_result_is_described_as_void(people_by_driver: People) -> None:
+    (column,) = people_by_driver.describe("SELECT pg_notify('c', 'p')").columns
+    assert column.type == "void"
+
+
+@pytest.mark.parametrize(
+    ("sql", "why"),
+    [
+        ("SELECT (ARRAY[1, 2])[1]", "an array or document may have no such element"),
+        ("SELECT NULLIF(1, 2)", "NULLIF() is NULL where both values are equal"),
+        ("SELECT (1, 2) < (1, NULL)", "a comparison of rows with NULL is NULL"),
+    ],
+)
+def test_reasons_have_the_words_of_sql(people_by_driver: People, sql: str, why: str) -> None:
+    (column,) = people_by_driver.describe(sql).columns
+    assert (column.nullable, column.why) == (True, why)
