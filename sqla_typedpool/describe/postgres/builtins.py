@@ -48,8 +48,10 @@ _STRICT = _words("""
     phraseto_tsquery websearch_to_tsquery ts_rank ts_rank_cd ts_headline setweight strip numnode
     host family masklen netmask network broadcast abbrev set_masklen pg_size_pretty hashtext
     jsonb_path_query_array trim_scale xpath width_bucket pg_get_userbyid pg_column_size get_bit
-    get_byte set_bit set_byte int4multirange int8multirange nummultirange datemultirange
-    tsmultirange tstzmultirange int2 int4 int8 float4 float8 numeric text varchar bpchar bool
+    get_byte set_bit set_byte pg_try_advisory_lock pg_try_advisory_lock_shared pg_advisory_unlock
+    pg_try_advisory_xact_lock pg_try_advisory_xact_lock_shared pg_advisory_unlock_shared
+    int4multirange int8multirange nummultirange datemultirange tsmultirange tstzmultirange
+    int2 int4 int8 float4 float8 numeric text varchar bpchar bool
 """)
 # Functions with several signatures, of which only these hold.
 _BY_ARGUMENTS: dict[str, frozenset[tuple[int, ...]]] = {
@@ -76,6 +78,7 @@ NEVER_NULL = _words("""
     concat json_build_object json_build_array jsonb_build_object jsonb_build_array
     quote_nullable pg_typeof num_nulls num_nonnulls array_append array_prepend
     int4range int8range numrange daterange tsrange tstzrange enum_range enum_first enum_last
+    set_config
 """)
 
 # Never NULL if so many first arguments are not; the other arguments may be NULL.
