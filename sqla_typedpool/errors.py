@@ -260,14 +260,19 @@ class RowShapeError(TypedPoolError):
 class RowValueError(TypedPoolError):
     """A value does not have the declared type. The message does not show the value.
 
+    It is raised as well if a function of the application that gets the values raises an
+    exception (``Decode()``, ``__post_init__``, a validator), and if the driver cannot decode a
+    value, such as a date before the year 1. That exception is ``__cause__``.
+
     Copying or pickling the error sets ``value`` to None.
     """
 
-    row: int
-    """The number of the row, counted from 1."""
+    row: int | None
+    """The number of the row, counted from 1; None if the driver does not report it."""
 
-    column: str
-    """The name of the column, as the database sent it."""
+    column: str | None
+    """The name of the column, as the database sent it; None if it is not one column: the
+    constructor of a class raised an exception for the values of a row."""
 
     path: str
     """The place inside the value: ``$.items[3].price`` in a JSON document, ``[2]`` in an
@@ -284,12 +289,12 @@ class RowValueError(TypedPoolError):
     """The name of the declared query that was run; None for any other statement."""
 
     value: Any
-    """The value. It may be confidential, so do not log it."""
+    """The value; None if ``row`` or ``column`` is None. It may be confidential: do not log it."""
 
     def __init__(
         self,
-        row: int,
-        column: str,
+        row: int | None,
+        column: str | None,
         expected: str,
         found: str,
         *,
@@ -307,13 +312,14 @@ class RowValueError(TypedPoolError):
         self.value = value
 
     def __str__(self) -> str:
-        place = f" at {self.path}" if self.path else ""
+        row = None if self.row is None else f"row {self.row}"
+        path = f" at {self.path}" if self.path else ""
+        column = None if self.column is None else f'column "{self.column}"{path}'
+        place = ", ".join(part for part in (row, column) if part is not None)
         query = f" (query {self.query})" if self.query else ""
         hint = f"; next: {self.hint}" if self.hint else ""
-        return (
-            f'row {self.row}, column "{self.column}"{place}: '
-            f"expected {self.expected}, found {self.found}{query}{hint}"
-        )
+        fault = f"expected {self.expected}, found {self.found}{query}{hint}"
+        return f"{place}: {fault}" if place else fault
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self.args, {**self.__dict__, "value": None}

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import NotSupportedError
@@ -19,6 +24,7 @@ from sqla_typedpool._sqlalchemy.eligibility import connection_of
 from sqla_typedpool.errors import RowShapeError, RowValueError
 from sqla_typedpool.fetch.columns import mapper_for_result
 from sqla_typedpool.fetch.deadline import within
+from sqla_typedpool.fetch.decoding_errors import raise_if_undecodable
 from sqla_typedpool.fetch.fast.path import FastPath, fast_path_of
 from sqla_typedpool.statement import as_executable
 
@@ -48,24 +54,28 @@ def _resolved(db: Any) -> Any:
 
 
 async def _fetch(db: Any, row_type: Any, statement: str | Executable, parameters: Any) -> list[Any]:
-    if isinstance(db, AsyncEngine):
-        try:
-            return await _fetch_on_engine(db, row_type, statement, parameters)
-        except NotSupportedError as error:
-            # A migration has made the prepared statement invalid. It has not been run.
-            if type(error.orig).__name__ != "InvalidCachedStatementError":
-                raise
-            return await _fetch_on_engine(db, row_type, statement, parameters)
-    db = _executor(db)
-    connection, fast_path = _fast_path_on(db, statement)
-    if connection is not None and fast_path is not None:
-        rows = await fast_path.fetch_on_connection(connection, row_type, statement, parameters)
-        if rows is not None:
-            return rows
-    _log.debug("slow path: %s", statement)
-    result = await db.execute(as_executable(statement), parameters)
-    mapper = mapper_for_result(result, row_type)
-    return mapper.map_rows(result.fetchall(), 0)
+    try:
+        if isinstance(db, AsyncEngine):
+            try:
+                return await _fetch_on_engine(db, row_type, statement, parameters)
+            except NotSupportedError as error:
+                # A migration has made the prepared statement invalid. It has not been run.
+                if type(error.orig).__name__ != "InvalidCachedStatementError":
+                    raise
+                return await _fetch_on_engine(db, row_type, statement, parameters)
+        db = _executor(db)
+        connection, fast_path = _fast_path_on(db, statement)
+        if connection is not None and fast_path is not None:
+            rows = await fast_path.fetch_on_connection(connection, row_type, statement, parameters)
+            if rows is not None:
+                return rows
+        _log.debug("slow path: %s", statement)
+        result = await db.execute(as_executable(statement), parameters)
+        mapper = mapper_for_result(result, row_type)
+        return mapper.map_rows(result.fetchall(), 0)
+    except Exception as error:
+        raise_if_undecodable(error, row_type)
+        raise
 
 
 async def _fetch_on_engine(
@@ -174,22 +184,34 @@ async def stream(
             return await work
         return await within(timeout, statement, work, declared_query)
 
-    async with _streaming(db, bounded) as executor:
-        options = {"yield_per": _BATCH}
-        result = await bounded(
-            executor.stream(as_executable(statement), parameters, execution_options=options)
-        )
+    with _named_errors(row_type, declared_query):
+        async with _streaming(db, bounded) as executor:
+            options = {"yield_per": _BATCH}
+            result = await bounded(
+                executor.stream(as_executable(statement), parameters, execution_options=options)
+            )
+            try:
+                mapper, number = mapper_for_result(result, row_type), 0
+                while batch := await bounded(result.fetchmany(_BATCH)):
+                    for row in mapper.map_rows(batch, number):
+                        yield row
+                    number += len(batch)
+            finally:
+                await result.close()
+
+
+@contextmanager
+def _named_errors(row_type: Any, declared_query: str | None) -> Iterator[None]:
+    """Add the name of the declared query to the errors of a stream's rows."""
+    try:
         try:
-            mapper, number = mapper_for_result(result, row_type), 0
-            while batch := await bounded(result.fetchmany(_BATCH)):
-                for row in mapper.map_rows(batch, number):
-                    yield row
-                number += len(batch)
-        except (RowShapeError, RowValueError) as error:
-            error.query = error.query or declared_query
+            yield
+        except Exception as error:
+            raise_if_undecodable(error, row_type)
             raise
-        finally:
-            await result.close()
+    except (RowShapeError, RowValueError) as error:
+        error.query = error.query or declared_query
+        raise
 
 
 @asynccontextmanager

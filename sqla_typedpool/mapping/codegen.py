@@ -11,17 +11,19 @@ from __future__ import annotations
 import linecache
 import weakref
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from itertools import count
 from typing import Any, TypeVar
 
 from sqla_typedpool.errors import RowValueError
 from sqla_typedpool.mapping.coercions import accepts_subclasses
 from sqla_typedpool.mapping.construction import Strategy, is_name
+from sqla_typedpool.mapping.dbtypes import DbType, is_aware
 from sqla_typedpool.mapping.handlers import converter_of
 from sqla_typedpool.mapping.plan import ColumnPlan, ObjectPlan, Plan
 from sqla_typedpool.mapping.rowtype import Field, RowType
 from sqla_typedpool.mapping.typespec import Kind, TypeSpec
-from sqla_typedpool.mapping.value_error import ConversionError
+from sqla_typedpool.mapping.value_error import ConversionError, refused_by_constructor
 
 T = TypeVar("T")
 # ``map_rows(rows, first=0)``; ``first`` rows have been mapped before.
@@ -52,7 +54,7 @@ class _Writer:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._taken = {"rows", "first", "out", "add", "row", "map_rows"}
+        self._taken = {"rows", "first", "out", "add", "row", "map_rows", "error"}
         self._numbers = count(len(plan.columns))
         columns = plan.root.column_plans()
         self._locals = {each.position: self._local(each.field, each.position) for each in columns}
@@ -111,14 +113,14 @@ class _Writer:
     def _check(self, column_plan: ColumnPlan) -> list[str]:
         """Return the lines that check one column's value, and convert it if necessary."""
         name = self._locals[column_plan.position]
-        test = self._test(name, column_plan.spec)
+        test = self._test(name, column_plan.spec, column_plan.column.db_type)
         if test is None:
             return []
         fix = self._bind(f"fix{column_plan.position}", _fixer(column_plan, self._plan.family))
         call = f"{name} = {fix}({name}, out, first)"
         return [f"if {test}:", f"    {call}"] if test else [call]
 
-    def _test(self, name: str, spec: TypeSpec) -> str | None:
+    def _test(self, name: str, spec: TypeSpec, db_type: DbType | None) -> str | None:
         """Return the condition on which a value is passed to the converter.
 
         "" means always, None never.
@@ -128,6 +130,8 @@ class _Writer:
         if spec.kind is not Kind.EXACT or spec.is_marked:
             return f"{name} is not None" if spec.optional else ""
         test = self._is_not(name, spec.annotation)
+        if spec.annotation is datetime and is_aware(db_type):
+            test = f"({test} or {name}.tzinfo is None)"  # asyncpg's infinity
         return f"{name} is not None and {test}" if spec.optional else test
 
     def _is_not(self, name: str, cls: type) -> str:
@@ -151,8 +155,19 @@ class _Writer:
             return [], f"{{{', '.join(f'{field.name!r}: {value}' for field, value in values)}}}"
         cls = self._bind(row_type.cls.__name__, row_type.cls)
         if strategy is Strategy.CALL:
-            return [], f"{cls}({', '.join(_arguments(row_type, values))})"
+            return self._call(cls, plan, f"{cls}({', '.join(_arguments(row_type, values))})", name)
         return self._stores(cls, row_type.construction.draft, values, name), name
+
+    def _call(self, cls: str, plan: ObjectPlan, call: str, name: str) -> tuple[list[str], str]:
+        """Return the lines that call a constructor, which may raise anything."""
+        refused = self._bind(f"refused_by_{cls}", _refuser(plan.row_type.text))
+        lines = [
+            "try:",
+            f"    {name} = {call}",
+            f"except {self._bind('Exception', Exception)} as error:",
+            f"    raise {refused}(error, out, first) from error",
+        ]
+        return lines, name
 
     def _stores(self, cls: str, draft: type | None, values: _Values, name: str) -> list[str]:
         created = cls if draft is None else self._bind(f"{cls}Draft", draft)
@@ -198,8 +213,7 @@ def _arguments(row_type: RowType, values: _Values) -> Iterator[str]:
 def _fixer(column_plan: ColumnPlan, family: str) -> Callable[[Any, list[Any], int], Any]:
     """Return the function that converts one column's value, or raises ``RowValueError``."""
     column = column_plan.column
-    is_json_decoded = column.db_type is not None and column.db_type.json
-    convert = converter_of(column_plan.spec, family, is_json_decoded=is_json_decoded)
+    convert = converter_of(column_plan.spec, family, column.db_type)
 
     def fix(value: Any, out: list[Any], first: int) -> Any:
         try:
@@ -217,3 +231,18 @@ def _fixer(column_plan: ColumnPlan, family: str) -> Callable[[Any, list[Any], in
             ) from error.__cause__
 
     return fix
+
+
+def _refuser(text: str) -> Callable[[Exception, list[Any], int], RowValueError]:
+    """Return the function that makes the error for a constructor that has raised.
+
+    :param text: the class as it is written in Python.
+    """
+
+    def refused(error: Exception, out: list[Any], first: int) -> RowValueError:
+        refusal = refused_by_constructor(text, error)
+        return RowValueError(
+            first + len(out) + 1, None, refusal.expected, refusal.found, hint=refusal.hint
+        )
+
+    return refused

@@ -60,10 +60,11 @@ def construction_of(
     if library == "pydantic":
         return Construction(Strategy.CALL), []
     if library == "dataclass" and all(map(is_name, parameters)) and _only_stores(cls):
-        if not cls.__dataclass_params__.frozen:
-            return Construction(Strategy.STORES), []
         is_plain = all(_is_plain_attribute(cls, name) for name in parameters)
-        draft = _draft_of(cls) if is_plain else None
+        if is_plain and cls.__setattr__ is object.__setattr__:
+            return Construction(Strategy.STORES), []
+        is_frozen = is_plain and _is_generated(cls, "__setattr__")
+        draft = _draft_of(cls) if is_frozen else None
         if draft is not None:
             return Construction(Strategy.DRAFT, draft), []
     return _call(cls, {parameter: name for name, parameter in parameters.items()})

@@ -165,12 +165,13 @@ def _fit_union(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
 
 
 def _union_converter(spec: TypeSpec, context: Context) -> Convert:
-    exact = {each.annotation for each in spec.of if each.kind is Kind.EXACT}
     converters = [context.converter(each) for each in spec.of]
+    pairs = zip(spec.of, converters, strict=True)
+    exact = {each.annotation: convert for each, convert in pairs if each.kind is Kind.EXACT}
 
     def convert(value: Any) -> Any:
         if type(value) in exact:
-            return value
+            return exact[type(value)](value)
         for each in converters:
             try:
                 return each(value)

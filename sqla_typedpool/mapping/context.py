@@ -70,6 +70,9 @@ class Context:
     # Whether JSON arrives decoded, even if drivers of the family deliver text.
     is_json_decoded: bool = False
 
+    # Whether every datetime of the column has a time zone.
+    is_aware: bool = False
+
     json_options: Json = field(default_factory=Json)
 
     # The annotations of classes and their converters: a class may contain itself. It is a list,

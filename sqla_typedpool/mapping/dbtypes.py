@@ -59,6 +59,14 @@ def db_type_of(name: str | int, family: str) -> DbType:
     return _FAMILIES.get(family, sqlite_type)(name)
 
 
+def is_aware(db_type: DbType | None) -> bool:
+    """Return whether the values of a column, its elements or its bounds have a time zone."""
+    if db_type is None:
+        return False
+    inner = db_type.element or db_type
+    return bool(inner.aware) or inner.name in ("tstzrange", "tstzmultirange")
+
+
 # ------------------------------------------------------------------ PostgreSQL
 
 # (OID, OID of its array, internal name, other names, Python type)

@@ -8,7 +8,7 @@ from sqla_typedpool.errors import RowShapeError
 from sqla_typedpool.mapping import containers, documents, enums, objects, scalars
 from sqla_typedpool.mapping.coercions import JSON, Action
 from sqla_typedpool.mapping.context import Context, Fit, Handler
-from sqla_typedpool.mapping.dbtypes import UNKNOWN, DbType
+from sqla_typedpool.mapping.dbtypes import UNKNOWN, DbType, is_aware
 from sqla_typedpool.mapping.typespec import Kind, TypeSpec
 from sqla_typedpool.mapping.value_error import Convert
 
@@ -39,16 +39,16 @@ def fit_of(spec: TypeSpec, db_type: DbType | None, family: str) -> Fit:
         return Fit(Action.REFUSE, "; ".join(error.faults))
 
 
-def converter_of(spec: TypeSpec, family: str, *, is_json_decoded: bool = False) -> Convert:
+def converter_of(spec: TypeSpec, family: str, db_type: DbType | None = None) -> Convert:
     """Return the function that converts the values of a column to a declared type.
 
     Generated code calls it for every value that an inline check of the type does not accept:
     stored forms, Enums, lists, JSON, and wrong values.
 
-    :param is_json_decoded: whether JSON arrives decoded, even if drivers of the family
-        deliver text.
+    :param db_type: the type of the column; None = unknown.
     """
-    return Context(family, _handler_for, is_json_decoded).converter(spec)
+    is_json_decoded = db_type is not None and db_type.json
+    return Context(family, _handler_for, is_json_decoded, is_aware(db_type)).converter(spec)
 
 
 def _handler_for(spec: TypeSpec, family: str) -> Handler:

@@ -13,7 +13,13 @@ from sqla_typedpool.mapping.context import Context, Fit, Handler, refused
 from sqla_typedpool.mapping.dbtypes import DbType
 from sqla_typedpool.mapping.rowtype import Field, class_row_type
 from sqla_typedpool.mapping.typespec import TypeSpec
-from sqla_typedpool.mapping.value_error import ConversionError, Convert, converted_part, key_step
+from sqla_typedpool.mapping.value_error import (
+    ConversionError,
+    Convert,
+    converted_part,
+    key_step,
+    refused_by_constructor,
+)
 
 
 def _fit_nested(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
@@ -69,7 +75,10 @@ class _ObjectConverter:
                 raise ConversionError(field.spec.text, "no such key", path=step)
         if values and not options.extra:
             raise self._unknown_key(next(iter(values)))
-        return self._cls(**arguments)
+        try:
+            return self._cls(**arguments)
+        except Exception as error:  # the constructor of the application may raise anything
+            raise refused_by_constructor(self._spec.text, error) from error
 
     def _by_key(self, value: Any) -> dict[str, Any]:
         """Return the values of the fields in a new dict."""

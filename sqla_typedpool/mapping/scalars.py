@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from sqla_typedpool.mapping import coercions
@@ -10,7 +11,7 @@ from sqla_typedpool.mapping.coercions import Action
 from sqla_typedpool.mapping.context import Context, Fit, Handler, accepted, refused
 from sqla_typedpool.mapping.dbtypes import SCALAR_TYPES, DbType
 from sqla_typedpool.mapping.typespec import TypeSpec
-from sqla_typedpool.mapping.value_error import ConversionError, Convert, type_of
+from sqla_typedpool.mapping.value_error import NO_INFINITY, ConversionError, Convert, type_of
 
 
 def _always(action: Action, reason: str) -> Callable[[TypeSpec, DbType, Context], Fit]:
@@ -51,6 +52,8 @@ def _fit_exact(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
 def _exact_converter(spec: TypeSpec, context: Context) -> Convert:
     cls, allows_subclass = spec.annotation, coercions.accepts_subclasses(spec.annotation)
     rules = coercions.conversions_to(cls, context.family)
+    if cls is datetime and context.is_aware:
+        return _aware_converter(spec, context)
 
     def convert(value: Any) -> Any:
         if type(value) is cls or (allows_subclass and isinstance(value, cls)):
@@ -62,6 +65,20 @@ def _exact_converter(spec: TypeSpec, context: Context) -> Convert:
         if converted is None:
             raise ConversionError(spec.text, f"{type_of(value)} that is not {rule.detail}")
         return converted
+
+    return convert
+
+
+def _aware_converter(spec: TypeSpec, context: Context) -> Convert:
+    """Refuse infinity, for which asyncpg delivers ``datetime.max`` and ``.min`` without a zone:
+    Python cannot compare them with the other values of the column."""
+
+    def convert(value: Any) -> Any:
+        if type(value) is not datetime:
+            raise context.error(spec, value)
+        if value.tzinfo is None and value in (datetime.max, datetime.min):
+            raise ConversionError(spec.text, "an infinite date and time", NO_INFINITY)
+        return value
 
     return convert
 

@@ -13,6 +13,13 @@ from sqla_typedpool.mapping.construction import is_name
 # Converts one value, or raises ConversionError.
 Convert = Callable[[Any], Any]
 
+NO_INFINITY = (
+    "replace it in SQL, such as NULLIF(..., 'infinity'), or convert it: Annotated[..., Decode(f)]"
+)
+NO_SUCH_TIME = (
+    "exclude infinity, 24:00, and the years before 1 and after 9999, which Python does not have, "
+    "or select the value as text: CAST(... AS text)"
+)
 _FOR_COLUMNS = re.compile(r", or (CAST\(|compare in SQL|make the column never).*")
 
 
@@ -31,6 +38,19 @@ class ConversionError(Exception):
         whole column."""
         self.hint = _FOR_COLUMNS.sub("", self.hint)
         self.path = f"{step}{self.path}"
+
+
+def refused_by_constructor(text: str, error: Exception) -> ConversionError:
+    """Return the error for values that the constructor of a class does not accept.
+
+    :param text: the class as it is written in Python.
+    :param error: what the constructor raised. Its message may show the values.
+    """
+    return ConversionError(
+        text,
+        f"values for which its constructor raised {type(error).__name__}",
+        "read the cause of this error, and correct the values or the class",
+    )
 
 
 def type_of(value: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from dataclasses import InitVar, dataclass, field, make_dataclass
-from typing import Annotated, Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import attrs
 import msgspec
@@ -355,14 +355,6 @@ def test_post_init_is_run_and_its_fields_need_no_columns() -> None:
 def test_a_custom_new_is_run() -> None:
     mapped(WithNew, "name", ("Ann",))
     assert WithNew.made == 1
-
-
-def test_the_error_of_a_validator_is_raised_unchanged() -> None:
-    class Even(pydantic.BaseModel):
-        number: Annotated[int, pydantic.Field(multiple_of=2)]
-
-    with pytest.raises(pydantic.ValidationError):
-        mapped(Even, "number", (1,))
 
 
 def test_pydantic_coerces_no_values() -> None:
