@@ -15,8 +15,11 @@ from sqlalchemy.engine import URL, make_url
 
 from benchmarks import report
 from benchmarks.interleave import Comparison, Goal, Rounds, Turn
+from benchmarks.one_cpu import use_one_cpu
 from benchmarks.pools import Opener, OpenPool, Sizes
-from sqla_typedpool.embedded import Postgres
+from sqla_typedpool.embedded import EmbeddedServerError, Postgres
+from tests.support.drivers import MARIADB, POSTGRESQL
+from tests.support.servers.mariadb import MariaDB
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 RESULTS_KEY = pytest.StashKey[list[Comparison]]()
@@ -44,10 +47,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="asyncio",
         help="the event loop (default: asyncio)",
     )
+    group.addoption(
+        "--bench-cpu", type=int, default=-1, help="the CPU for all processes; -1: all (default)"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[RESULTS_KEY] = []
+    use_one_cpu(config.getoption("bench_cpu"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -81,6 +88,7 @@ def _settings(config: pytest.Config) -> dict[str, Any]:
         "rounds": config.getoption("bench_rounds"),
         "seed": config.getoption("bench_seed"),
         "loop": config.getoption("bench_loop"),
+        "cpu": config.getoption("bench_cpu"),
     }
 
 
@@ -98,6 +106,29 @@ def server() -> Iterator[URL]:
     """The address of a PostgreSQL server started for this session."""
     with Postgres.start(settings=SERVER_SETTINGS) as postgres:
         yield make_url(postgres.url("asyncpg"))
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    """A MariaDB server started for this session; benchmarks that need it are skipped without it."""
+    try:
+        started = MariaDB.start()
+    except EmbeddedServerError as error:
+        pytest.skip(f"MariaDB cannot be started: {error}")
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest, driver: str, tmp_path: Path) -> URL:
+    """The database of the parameter `driver`, on the session's server or in a new file."""
+    pytest.importorskip(driver)
+    if driver in POSTGRESQL:
+        server: URL = request.getfixturevalue("server")
+        return server.set(drivername=f"postgresql+{driver}")
+    if driver in MARIADB:
+        return make_url(request.getfixturevalue("mariadb").url(driver))
+    return make_url(f"sqlite+{driver}:///{tmp_path / 'file.db'}")
 
 
 @pytest.fixture

@@ -14,7 +14,12 @@ from typing import Any
 
 from benchmarks.interleave import Comparison, Outcome
 
-PACKAGES = ("SQLAlchemy", "greenlet", "asyncpg", "psycopg", "psycopg-pool", "uvloop")
+PACKAGES = (
+    *("SQLAlchemy", "greenlet", "asyncpg", "psycopg", "psycopg-pool", "aiosqlite", "aiomysql"),
+    *("asyncmy", "uvloop"),
+)
+
+MOST_METRICS = 4  # in the table with a line for each figure
 
 Row = Sequence[str]
 Rows = list[tuple[str, ...]]
@@ -25,12 +30,34 @@ def table(comparisons: Iterable[Comparison]) -> list[str]:
     lines: list[str] = []
     for comparison in comparisons:
         lines += ["", f"{comparison.title}   [{comparison.rounds} rounds]"]
-        lines += aligned([("", "", "median", "min", "max"), *_figures(comparison)])
+        lines += _summaries(comparison)
         if comparison.goals:
             lines += aligned(
                 [("goal", "", "medians", "minima", "paired", "limit"), *_goals(comparison)]
             )
     return lines
+
+
+def _summaries(comparison: Comparison) -> list[str]:
+    """A line for each figure; with many of them, a line for each metric."""
+    if any(len(comparison.metrics(subject)) > MOST_METRICS for subject in comparison.readings):
+        return aligned([("median (min)", "", *comparison.readings), *_by_metric(comparison)])
+    return aligned([("", "", "median", "min", "max"), *_figures(comparison)])
+
+
+def _by_metric(comparison: Comparison) -> Iterable[Row]:
+    subjects = list(comparison.readings)
+    every = dict.fromkeys(each for subject in subjects for each in comparison.metrics(subject))
+    for metric in every:
+        yield metric, "", *(_of_subject(comparison, subject, metric) for subject in subjects)
+
+
+def _of_subject(comparison: Comparison, subject: str, metric: str) -> str:
+    """Median and minimum; nothing if the subject does not have this metric."""
+    if metric not in comparison.metrics(subject):
+        return ""
+    summary = comparison.summary(subject, metric)
+    return f"{_figure(summary.median)} ({_figure(summary.minimum)})"
 
 
 def _figures(comparison: Comparison) -> Iterable[Row]:

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.version_cases import BOUND, BOUNDS, CASES, Bound
 from benchmarks.version_results import AGAIN, NEW, OLD, Calls, Ratio, Result, results_of, spread
+from benchmarks.versions import bound_of
 
 ROOT = Path(__file__).resolve().parent.parent
 STEADY = [100.0] * 30
@@ -63,6 +64,11 @@ def test_a_result_for_each_metric() -> None:
 
 def test_bounds_are_those_of_cases() -> None:
     assert set(BOUNDS) <= set(CASES)
+
+
+def test_a_limit_replaces_the_ratio_of_a_bound_and_keeps_its_calls() -> None:
+    assert bound_of("spike", 0.85) == Bound(0.85, BOUNDS["spike"].calls)
+    assert bound_of("spike", None) is BOUNDS["spike"]
 
 
 def test_a_short_run(tmp_path: Path) -> None:

@@ -17,17 +17,19 @@ from time import perf_counter
 from typing import Any, cast
 
 from sqlalchemy import text
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import Pool
 from sqlalchemy.util import greenlet_spawn
 
 import sqla_typedpool
-from benchmarks import checking, mapper, stub_driver, workloads
+from benchmarks import checking, mapper, people, stub_driver, workloads
 from benchmarks.interleave import Reading, Turn
 from benchmarks.pools import TYPED_OPTIONS, OpenPool, Sizes, open_engine, stub_pool
-from sqla_typedpool import TypedPool, fetch_all, fetch_one
+from sqla_typedpool import TypedPool, execute, fetch_all, fetch_one
 
+DRIVERS = ("asyncpg", "psycopg", "aiosqlite")
+"""Those of the cases that run on several drivers."""
 COUNTED = 100
 """Operations during which function calls are counted."""
 
@@ -145,6 +147,67 @@ async def opened_items(server: URL) -> AsyncIterator[AsyncEngine]:
         await connection.execute(text(INDEX))
     yield engine
     await engine.dispose()
+
+
+@asynccontextmanager
+async def driver_engine(server: URL, driver: str) -> AsyncIterator[AsyncEngine]:
+    """An engine with the tables of `people`: on the PostgreSQL server, or on a new SQLite file."""
+    with TemporaryDirectory() as folder:
+        if driver == "aiosqlite":
+            url = make_url(f"sqlite+aiosqlite:///{Path(folder) / 'file.db'}")
+        else:
+            url = server.set(drivername=f"postgresql+{driver}")
+        engine = people.make_engine(url, TYPED_OPTIONS)
+        await people.make_tables(engine)
+        yield engine
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def typed_calls(
+    server: URL, *, driver: str, work: Callable[[Any], Awaitable[Any]], on_engine: bool
+) -> AsyncIterator[OpenCase]:
+    """A typed call on an engine, or in a transaction that is open for all calls of a turn."""
+    async with driver_engine(server, driver) as engine:
+        if on_engine:
+            yield calls(partial(work, engine), times=300)
+            return
+        yield in_transactions(engine, work, times=300)
+
+
+def in_transactions(
+    engine: AsyncEngine, work: Callable[[Any], Awaitable[Any]], *, times: int
+) -> OpenCase:
+    """Calls in one transaction for each turn, which is rolled back."""
+
+    async def run() -> None:
+        async with engine.connect() as connection:
+            await calls(partial(work, connection), times=times).run()
+
+    async def turn() -> Reading:
+        async with engine.connect() as connection:
+            return await calls(partial(work, connection), times=times).turn()
+
+    return OpenCase(turn, run, COUNTED)
+
+
+def fetch_a_person(db: Any) -> Awaitable[people.Name]:
+    return fetch_one(db, people.Name, f"{people.TWO} WHERE id = :id", {"id": 7})
+
+
+def update_an_account(db: Any) -> Awaitable[int | None]:
+    return execute(db, people.UPDATE, {"amount": 1, "id": 1})
+
+
+async def connect_and_select(engine: AsyncEngine) -> None:
+    """SQLAlchemy's own calls, without any function of this package."""
+    async with engine.connect() as connection:
+        (await connection.execute(text(f"{people.TWO} WHERE id = :id"), {"id": 7})).one()
+
+
+async def begin_and_update(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text(people.UPDATE), {"amount": 1, "id": 1})
 
 
 def calls(call: Callable[[], Awaitable[Any]], *, times: int) -> OpenCase:
@@ -295,6 +358,23 @@ CASES: dict[str, Case] = {
     "fetch_one, engine": fetches_on_engine,
     "fetch_one, connection": fetches_on_connection,
     "fetch_all, 100 rows": fetches_of_many,
+    **{
+        f"{name}, {place}, {driver}": partial(
+            typed_calls, driver=driver, work=work, on_engine=place == "engine"
+        )
+        for driver in DRIVERS
+        for name, work in (("fetch_one", fetch_a_person), ("execute", update_an_account))
+        for place in ("engine", "transaction")
+        if (name, driver) != ("fetch_one", "asyncpg")  # those above
+    },
+    **{
+        f"{name}, {driver}": partial(typed_calls, driver=driver, work=work, on_engine=True)
+        for driver in DRIVERS
+        for name, work in (
+            ("connect and SELECT", connect_and_select),
+            ("begin and UPDATE", begin_and_update),
+        )
+    },
     "mapper, slots": partial(mapped_rows, row_type=mapper.Order),
     "mapper, frozen": partial(mapped_rows, row_type=mapper.FrozenOrder),
     "mapper, conversions": converted_rows,

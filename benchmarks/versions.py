@@ -15,13 +15,14 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.interleave import Reading
+from benchmarks.one_cpu import use_one_cpu
 from benchmarks.report import headline, machine
-from benchmarks.version_cases import BOUND, BOUNDS, CASES
+from benchmarks.version_cases import BOUND, BOUNDS, CASES, Bound
 from benchmarks.version_results import (
     AGAIN,
     FEWEST_ROUNDS,
@@ -147,14 +148,20 @@ class Measurement:
     def _shuffled(self, names: Mapping[str, Any]) -> list[str]:
         return self._random.sample(list(names), len(names))
 
-    def results(self) -> list[Result]:
+    def results(self, limit: float | None = None) -> list[Result]:
+        """The result of each metric of each case; `limit` replaces the ratio of its bound."""
         return [
             result
             for case in self._cases
             for result in results_of(
-                case, BOUNDS.get(case, BOUND), self.readings[case], self.calls[case]
+                case, bound_of(case, limit), self.readings[case], self.calls[case]
             )
         ]
+
+
+def bound_of(case: str, limit: float | None) -> Bound:
+    bound = BOUNDS.get(case, BOUND)
+    return bound if limit is None else replace(bound, ratio=limit)
 
 
 def as_json(results: Sequence[Result], settings: Mapping[str, Any]) -> str:
@@ -183,6 +190,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("-k", dest="name", default="", help="only cases with NAME in their name")
     parser.add_argument("--seed", type=int, default=1, help="for the order (default: 1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all readings to FILE")
+    parser.add_argument("--limit", type=float, metavar="RATIO", help="in place of each case's own")
     parser.add_argument("--cpu", type=int, help="the CPU for all processes; -1: all CPUs")
     given = parser.parse_args()
     given.cases = [case for case in CASES if given.name in case]
@@ -195,22 +203,6 @@ def arguments() -> argparse.Namespace:
     return given
 
 
-def use_one_cpu(number: int | None) -> int | None:
-    """Run this process and those it starts on one CPU.
-
-    :param number: the CPU; None = the last one, -1 = all.
-    :return: the number of the CPU; None if this is not possible.
-
-    On several CPUs, the time of a round trip to the server depends on where the scheduler puts the
-    two processes, which changes from turn to turn.
-    """
-    if number == -1 or not hasattr(os, "sched_setaffinity"):
-        return None
-    cpu = max(os.sched_getaffinity(0)) if number is None else number
-    os.sched_setaffinity(0, {cpu})
-    return cpu
-
-
 def main() -> None:
     given = arguments()
     cpu = use_one_cpu(given.cpu)
@@ -219,7 +211,7 @@ def main() -> None:
     print(headline(machine()), flush=True)
     with Postgres.start(settings=SERVER_SETTINGS) as postgres:
         measurement.run(postgres.url("asyncpg"), given.rounds)
-    results = measurement.results()
+    results = measurement.results(given.limit)
     settings = {"rounds": given.rounds, "seed": given.seed, "cpu": cpu}
     print(", ".join(f"{name} {value}" for name, value in settings.items()))
     if given.rounds < FEWEST_ROUNDS:
