@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Engine, Executable, TextClause, text
+from sqlalchemy import Executable, TextClause, text
 
-from sqla_typedpool._sqlalchemy.driver_statement import DriverStatement, compile_for_driver
+if TYPE_CHECKING:
+    from sqla_typedpool._sqlalchemy.driver_statement import DriverStatement
 
 _CACHE_SIZE = 500  # statements; SQLAlchemy's compiled cache has the same size
 
@@ -53,8 +54,13 @@ def may_set_session(sql: str) -> bool:
 class StatementCache:
     """The statements that were compiled for one engine."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = weakref.ref(engine)
+    def __init__(
+        self, compile_: Callable[[Executable, tuple[str, ...]], DriverStatement | None]
+    ) -> None:
+        """
+        :param compile_: compiles a statement with parameters of these names.
+        """
+        self._compile = compile_
         self._texts: dict[str, DriverStatement | None] = {}
         self._objects: dict[
             int, tuple[weakref.ref[Any], tuple[str, ...], DriverStatement | None]
@@ -91,10 +97,6 @@ class StatementCache:
         reference = weakref.ref(statement, lambda _: objects.pop(key, None))
         objects[key] = reference, keys, compiled
         return compiled
-
-    def _compile(self, statement: Any, keys: tuple[str, ...]) -> DriverStatement | None:
-        engine = self._engine()
-        return None if engine is None else compile_for_driver(engine, statement, keys)
 
 
 def _clear_if_full(cache: dict[Any, Any]) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
 from sqlalchemy.util import LRUCache
 
 from sqla_typedpool._sqlalchemy.record import HookedRecord
+
+T = TypeVar("T")
 
 _AUTOCOMMIT = "autocommit"
 _COPIED = ("isolation_level", "_isolation_setting", "readonly", "deferrable")
@@ -185,16 +186,15 @@ def is_prepared(adapted: Any, sql: str) -> bool:
     return sql in adapted._prepared_statement_cache
 
 
-def execute_lock(adapted: Any) -> AbstractAsyncContextManager[Any]:
-    """Return the lock that SQLAlchemy's cursors hold while a statement runs."""
-    lock: AbstractAsyncContextManager[Any] = adapted._execute_mutex
-    return lock
+async def in_transaction(adapted: Any, run: Callable[[T], Awaitable[Any]], argument: T) -> Any:
+    """Run something in the adapter's transaction, begun if needed, as SQLAlchemy's cursors do.
 
-
-async def send_begin_if_needed(adapted: Any) -> None:
-    """Begin the driver's transaction, if it has not been begun."""
-    if adapted._transaction is None:
-        await adapted._start_transaction()
+    They hold the same lock meanwhile.
+    """
+    async with adapted._execute_mutex:
+        if adapted._transaction is None:
+            await adapted._start_transaction()
+        return await run(argument)
 
 
 def forget_transaction(adapted: Any) -> None:
@@ -216,9 +216,9 @@ def is_default_connection(adapted: Any, dialect: Any) -> bool:
 
     :param adapted: SQLAlchemy's adapter of an asyncpg connection.
     """
-    cache = adapted._prepared_statement_cache
+    cache, level = adapted._prepared_statement_cache, adapted.isolation_level
     return (
-        _is_default_level(adapted.isolation_level, dialect)
+        (level is None or _is_default_level(level, dialect))
         and not adapted.readonly
         and not adapted.deferrable
         # left open by a BEGIN in the application's SQL, in a pool that does not reset
@@ -229,9 +229,7 @@ def is_default_connection(adapted: Any, dialect: Any) -> bool:
     )
 
 
-def _is_default_level(level: str | None, dialect: Any) -> bool:
-    if level is None:
-        return True
+def _is_default_level(level: str, dialect: Any) -> bool:
     # A reset after a change of the level sets the default level by name, not None.
     name = dialect.default_isolation_level
     is_servers = dialect._on_connect_isolation_level is None

@@ -11,6 +11,7 @@ import weakref
 from typing import Any, NoReturn
 
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import NotSupportedError
 from sqlalchemy.pool.base import _ConnectionFairy
 
 
@@ -80,3 +81,11 @@ def raise_connect_error(dialect: Any, engine: Engine | None, error: BaseExceptio
     if driver is not None and isinstance(error, driver.Error):
         Connection._handle_dbapi_exception_noconnection(error, dialect, engine)
     raise error
+
+
+def is_stale_plan(error: Exception) -> bool:
+    """Return whether a migration has made a prepared statement invalid. It has not been run."""
+    return (
+        isinstance(error, NotSupportedError)
+        and type(error.orig).__name__ == "InvalidCachedStatementError"
+    )

@@ -8,7 +8,8 @@ statement to SQLAlchemy that needs more than one plain string of SQL.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from sqlalchemy.engine import Engine
@@ -17,8 +18,10 @@ from sqlalchemy.sql.elements import ClauseElement, TextClause
 
 # a tuple, or a dict for a driver that takes parameters by name
 Arguments: TypeAlias = "tuple[Any, ...] | dict[str, Any]"
-MakeArguments: TypeAlias = "Callable[[Mapping[str, Any] | None], Arguments]"
+Parameters: TypeAlias = Any  # a dict, or None
+MakeArguments: TypeAlias = "Callable[[Parameters], Arguments]"
 
+_MAX_ROW_TYPES = 100  # of one statement; more only if an application makes them in a loop
 _RETURNING = re.compile(r"\breturning\b", re.IGNORECASE)
 
 
@@ -31,14 +34,19 @@ class DriverStatement:
         "mappers",
         "may_execute",
         "may_fetch",
-        "may_fetch_undescribed",
+        "may_run_alone",
         "may_write",
         "result_columns",
         "sql",
     )
 
     def __init__(
-        self, compiled: Any, arguments: MakeArguments, result_columns: Sequence[Any]
+        self,
+        compiled: Any,
+        arguments: MakeArguments,
+        result_columns: Sequence[Any],
+        *,
+        describes_first: bool,
     ) -> None:
         self.sql: str = compiled.string
         # SQLAlchemy does not report whether a common table expression writes
@@ -56,47 +64,68 @@ class DriverStatement:
         self.arguments = arguments
         # SQLAlchemy's entries (keyname, name, objects, type); empty for text.
         self.result_columns = result_columns
-        # Whether ``fetch_*`` may run it; SQLAlchemy discards the rows of implicit RETURNING.
-        self.may_fetch = not compiled.implicit_returning
-        # The same on a driver that reports the columns only when the statement has been executed.
-        self.may_fetch_undescribed = self.may_fetch and _has_certain_columns(
-            compiled, result_columns, may_write=self.may_write
+        # Whether ``fetch_*`` may run it.
+        self.may_fetch = not compiled.implicit_returning and (
+            describes_first or self._has_certain_columns(compiled.dialect)
         )
-        # Whether ``execute`` may run it; the row count of RETURNING depends on the driver.
-        self.may_execute = bool(compiled.implicit_returning) or not _RETURNING.search(self.sql)
+        # Whether ``execute`` may run it.
+        self.may_execute = _discards_rows(compiled)
+        # Whether it may run in a transaction that the driver makes. The driver decides.
+        self.may_run_alone = False
 
-    def fits(self, *, wants_rows: bool, describes_first: bool) -> bool:
-        """Return whether the fast path may run it.
+    def add_row_type(self, row_type: Any) -> dict[Any, Any]:
+        """Return a new dict for the mappers of a row type."""
+        if len(self.mappers) >= _MAX_ROW_TYPES:
+            self.mappers.clear()
+        added: dict[Any, Any] = {}
+        self.mappers[row_type] = added
+        return added
 
-        :param wants_rows: False = the row count only.
-        :param describes_first: whether the driver reports the columns before it executes.
+    def _has_certain_columns(self, dialect: Any) -> bool:
+        """Return whether the columns that SQLAlchemy expects are those that the database returns.
+
+        On a driver that reports them only afterwards, a statement must not be executed, refused,
+        and executed again by SQLAlchemy. So those with a literal column, which may be ``*``, are
+        not executed at all, nor those that write and return values that SQLAlchemy converts, as
+        an error of a conversion undoes them there.
         """
-        if not wants_rows:
-            return self.may_execute
-        return self.may_fetch if describes_first else self.may_fetch_undescribed
+        for entry in self.result_columns:
+            if any(getattr(each, "is_literal", False) for each in entry.objects or ()):
+                return False
+            if self.may_write and _may_be_converted(entry.type, dialect):
+                return False
+        return True
 
 
-def _has_certain_columns(compiled: Any, columns: Sequence[Any], *, may_write: bool) -> bool:
-    """Return whether the columns that SQLAlchemy expects are those that the database returns.
+def _discards_rows(compiled: Any) -> bool:
+    """Return whether nothing but the row count is wanted of this statement.
 
-    A statement must not be executed, refused and then executed again by SQLAlchemy. So those
-    with a literal column, which may be ``*``, are not executed at all, nor those that write and
-    return values that SQLAlchemy converts, as an error of a conversion undoes them there.
+    The row count of RETURNING depends on the driver. SQLAlchemy adds one itself to the INSERT of
+    one row; it discards the values, but only after their conversion, which may raise an error.
     """
-    for entry in columns:
-        if any(getattr(each, "is_literal", False) for each in entry.objects or ()):
-            return False
-        if may_write and entry.type._cached_result_processor(compiled.dialect, None):
-            return False
-    return True
+    if compiled.implicit_returning:
+        return not any(
+            _may_be_converted(column.type, compiled.dialect)
+            for column in compiled.implicit_returning
+        )
+    return not _RETURNING.search(compiled.string)
+
+
+def _may_be_converted(column_type: Any, dialect: Any) -> bool:
+    """Return whether SQLAlchemy converts the values of a type, if the driver's code is unknown."""
+    try:
+        return column_type._cached_result_processor(dialect, None) is not None
+    except Exception:  # noqa: BLE001 - Numeric on PostgreSQL: it depends on the code
+        return True
 
 
 def compile_for_driver(
-    engine: Engine, statement: Any, keys: Sequence[str]
+    engine: Engine, statement: Any, keys: Sequence[str], *, describes_first: bool
 ) -> DriverStatement | None:
     """Compile a statement through SQLAlchemy's cache.
 
     :param keys: the names of the parameters.
+    :param describes_first: whether the driver reports the columns before it executes.
     :return: None if SQLAlchemy would not execute it as one plain string of SQL.
     """
     if not _is_executed_directly(statement):
@@ -115,16 +144,17 @@ def compile_for_driver(
     )
     if not _is_plain_string(compiled):
         return None
-    if isinstance(statement, TextClause):
-        columns: Sequence[Any] = ()
-        if not compiled._bind_processors and all(
-            bind.required for bind in statement._bindparams.values()
-        ):
-            return DriverStatement(compiled, _given(compiled), columns)
+    make = partial(DriverStatement, compiled, describes_first=describes_first)
+    if not isinstance(statement, TextClause):
+        columns: Sequence[Any] = compiled._result_columns
+    elif compiled._bind_processors or not all(
+        bind.required for bind in statement._bindparams.values()
+    ):
+        columns = ()
     else:
-        columns = compiled._result_columns
+        return make(_as_given(compiled), ())
     collected = {"_collected_params": rest[0]} if len(rest) == 2 else {}
-    return DriverStatement(compiled, _by_sqlalchemy(compiled, extracted, collected), columns)
+    return make(_by_sqlalchemy(compiled, extracted, collected), columns)
 
 
 def _is_executed_directly(statement: Any) -> bool:
@@ -148,64 +178,57 @@ def _is_plain_string(compiled: Any) -> bool:
     )
 
 
-def _given(compiled: Any) -> MakeArguments:
+def _as_given(compiled: Any) -> MakeArguments:
     """For text whose parameters are all required and have no type."""
     if compiled.positional:
-        return _by_position(tuple(compiled.positiontup))
-    return _by_name(_names(compiled))
+        names = tuple(compiled.positiontup)
 
+        def by_position(parameters: Parameters) -> tuple[Any, ...]:
+            return tuple(map(parameters.__getitem__, names)) if names else ()
 
-def _by_position(names: tuple[str, ...]) -> MakeArguments:
-    def arguments(parameters: Mapping[str, Any] | None) -> tuple[Any, ...]:
-        return tuple([parameters[name] for name in names]) if names else ()  # type: ignore[index]
+        return by_position
 
-    return arguments
+    escaped = _escaped_names(compiled)
 
+    def by_name(parameters: Parameters) -> dict[str, Any]:
+        return {key: parameters[name] for name, key in escaped} if escaped else {}
 
-def _by_name(names: Mapping[str, str]) -> MakeArguments:
-    def arguments(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
-        if not names:
-            return {}
-        return {key: parameters[name] for name, key in names.items()}  # type: ignore[index]
-
-    return arguments
-
-
-def _names(compiled: Any) -> dict[str, str]:
-    """Return the names of the bind parameters, and those that the SQL has for them."""
-    escaped = compiled.escaped_bind_names
-    return {name: escaped.get(name, name) for name in compiled.bind_names.values()}
+    return by_name
 
 
 def _by_sqlalchemy(compiled: Any, extracted: Any, collected: dict[str, Any]) -> MakeArguments:
     """For a statement that contains values, or whose parameters have types."""
+    values = partial(
+        compiled.construct_params, extracted_parameters=extracted, escape_names=False, **collected
+    )
     processors = compiled._bind_processors
+    if compiled.positional:
+        names = tuple(compiled.positiontup)
 
-    def values(parameters: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = compiled.construct_params(
-            parameters, extracted_parameters=extracted, escape_names=False, **collected
-        )
-        return found
+        def by_position(parameters: Parameters) -> tuple[Any, ...]:
+            given = values(parameters)
+            return tuple(
+                [
+                    processors[name](given[name]) if name in processors else given[name]
+                    for name in names
+                ]
+            )
 
-    def converted(name: str, value: Any) -> Any:
-        return processors[name](value) if name in processors else value
+        return by_position
 
-    if not compiled.positional:
-        keys = _names(compiled)
+    escaped = _escaped_names(compiled)
 
-        def by_name(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
-            return {
-                keys[name]: converted(name, value) for name, value in values(parameters).items()
-            }
-
-        return by_name
-
-    names = tuple(compiled.positiontup)
-
-    def by_position(parameters: Mapping[str, Any] | None) -> tuple[Any, ...]:
+    def by_name(parameters: Parameters) -> dict[str, Any]:
         given = values(parameters)
-        return tuple(
-            [processors[name](given[name]) if name in processors else given[name] for name in names]
-        )
+        return {
+            key: processors[name](given[name]) if name in processors else given[name]
+            for name, key in escaped
+        }
 
-    return by_position
+    return by_name
+
+
+def _escaped_names(compiled: Any) -> list[tuple[str, str]]:
+    """Return each name of a bind parameter, with the name that the SQL has for it."""
+    escaped = compiled.escaped_bind_names
+    return [(name, escaped.get(name, name)) for name in compiled.bind_names.values()]

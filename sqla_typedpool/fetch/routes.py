@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
-from contextlib import (
-    AbstractAsyncContextManager,
-    asynccontextmanager,
-    contextmanager,
-    nullcontext,
-)
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.exc import NotSupportedError
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
     AsyncEngine,
@@ -20,12 +15,14 @@ from sqlalchemy.ext.asyncio import (
     async_scoped_session,
 )
 
+from sqla_typedpool._sqlalchemy.driver_errors import is_stale_plan
 from sqla_typedpool._sqlalchemy.eligibility import connection_of
 from sqla_typedpool.errors import RowShapeError, RowValueError
 from sqla_typedpool.fetch.columns import mapper_for_result
 from sqla_typedpool.fetch.deadline import within
 from sqla_typedpool.fetch.decoding_errors import raise_if_undecodable
-from sqla_typedpool.fetch.fast.path import FastPath, fast_path_of
+from sqla_typedpool.fetch.fast.path import fast_path_of, known_count
+from sqla_typedpool.fetch.fast.refusals import NeedsSlowPath
 from sqla_typedpool.statement import as_executable
 
 if TYPE_CHECKING:
@@ -41,74 +38,127 @@ def fetch(
     db: Any, row_type: Any, statement: str | Executable, parameters: Any
 ) -> Coroutine[Any, Any, list[Any]]:
     """Run a statement and return all its rows, mapped to ``row_type``."""
-    return _fetch(_resolved(db), row_type, statement, parameters)
+    return _run(db, statement, parameters, row_type, wants_rows=True)
 
 
-def _resolved(db: Any) -> Any:
-    """Return the current session of an ``async_scoped_session``; any other ``db`` unchanged.
+def execute(
+    db: Any, statement: str | Executable, parameters: Any
+) -> Coroutine[Any, Any, int | None]:
+    """Run a statement and return its row count; None if the driver does not report it."""
+    return _run(db, statement, parameters, None, wants_rows=False)
 
-    Call it in the caller's task: with a timeout the rest may run in another task, which has
-    another current session.
+
+def _run(
+    db: Any, statement: str | Executable, parameters: Any, row_type: Any, *, wants_rows: bool
+) -> Coroutine[Any, Any, Any]:
+    """Run a statement.
+
+    Call it in the caller's task: with a timeout the rest may run in another task, in which an
+    ``async_scoped_session`` is another session.
+
+    :return: its rows, mapped to ``row_type``, or its row count.
     """
-    return db() if isinstance(db, async_scoped_session) else db
+    if isinstance(db, AsyncEngine):
+        return _run_alone(db, statement, parameters, row_type, wants_rows=wants_rows)
+    return _run_on(_executor(db), statement, parameters, row_type, wants_rows=wants_rows)
 
 
-async def _fetch(db: Any, row_type: Any, statement: str | Executable, parameters: Any) -> list[Any]:
+async def _run_alone(
+    engine: AsyncEngine,
+    statement: str | Executable,
+    parameters: Any,
+    row_type: Any,
+    *,
+    wants_rows: bool,
+    is_retry: bool = False,
+) -> Any:
+    """Run a statement in its own transaction."""
     try:
-        if isinstance(db, AsyncEngine):
-            try:
-                return await _fetch_on_engine(db, row_type, statement, parameters)
-            except NotSupportedError as error:
-                # A migration has made the prepared statement invalid. It has not been run.
-                if type(error.orig).__name__ != "InvalidCachedStatementError":
-                    raise
-                return await _fetch_on_engine(db, row_type, statement, parameters)
-        db = _executor(db)
-        connection, fast_path = _fast_path_on(db, statement)
-        if connection is not None and fast_path is not None:
-            rows = await fast_path.fetch_on_connection(connection, row_type, statement, parameters)
-            if rows is not None:
-                return rows
-        _log.debug("slow path: %s", statement)
-        result = await db.execute(as_executable(statement), parameters)
-        mapper = mapper_for_result(result, row_type)
-        return mapper.map_rows(result.fetchall(), 0)
+        return await _try_alone(engine, statement, parameters, row_type, wants_rows=wants_rows)
     except Exception as error:
-        raise_if_undecodable(error, row_type)
+        if is_retry or not is_stale_plan(error):
+            if wants_rows:
+                raise_if_undecodable(error, row_type)
+            raise
+    return await _run_alone(
+        engine, statement, parameters, row_type, wants_rows=wants_rows, is_retry=True
+    )
+
+
+async def _try_alone(
+    engine: AsyncEngine,
+    statement: str | Executable,
+    parameters: Any,
+    row_type: Any,
+    *,
+    wants_rows: bool,
+) -> Any:
+    try:
+        if type(engine) is not AsyncEngine:
+            raise NeedsSlowPath("a subclass may do more than to run the statement")
+        fast_path = fast_path_of(engine.sync_engine)
+        return await fast_path.run_alone(statement, parameters, row_type, wants_rows=wants_rows)
+    except NeedsSlowPath as reason:
+        _log.debug("slow path (%s): %s", reason, statement)
+    async with engine.begin() as connection:
+        result = await connection.execute(as_executable(statement), parameters)
+        read = _read(result, row_type, wants_rows=wants_rows)
+    return read()  # a wrong value is found after the commit, as on the fast path
+
+
+async def _run_on(
+    db: AsyncConnection | AsyncSession,
+    statement: str | Executable,
+    parameters: Any,
+    row_type: Any,
+    *,
+    wants_rows: bool,
+) -> Any:
+    """Run a statement in the transaction of a connection or session, begun if needed."""
+    try:
+        try:
+            connection = _connection_of(db, statement)
+            fast_path = fast_path_of(connection.engine)
+            return await fast_path.run_on(
+                connection, statement, parameters, row_type, wants_rows=wants_rows
+            )
+        except NeedsSlowPath as reason:
+            _log.debug("slow path (%s): %s", reason, statement)
+        result = await db.execute(as_executable(statement), parameters)
+        return _read(result, row_type, wants_rows=wants_rows)()
+    except Exception as error:
+        if wants_rows:
+            raise_if_undecodable(error, row_type)
         raise
 
 
-async def _fetch_on_engine(
-    engine: AsyncEngine, row_type: Any, statement: str | Executable, parameters: Any
-) -> list[Any]:
-    fast_path = fast_path_of(engine.sync_engine) if type(engine) is AsyncEngine else None
-    if fast_path is not None:
-        rows = await fast_path.fetch_on_engine(row_type, statement, parameters)
-        if rows is not None:
-            return rows
-    _log.debug("slow path: %s", statement)
-    async with engine.begin() as connection:
-        result = await connection.execute(as_executable(statement), parameters)
-        mapper = mapper_for_result(result, row_type)
-        fetched = result.fetchall()
-    # A wrong value is found after the commit, as on the fast path.
-    return mapper.map_rows(fetched, 0)
+def _connection_of(db: Any, statement: str | Executable) -> Connection:
+    """Return the connection that a connection or session would use.
 
-
-def _fast_path_on(
-    db: Any, statement: str | Executable
-) -> tuple[Connection | None, FastPath | None]:
-    """Return the connection that a connection or session would use, and its fast path.
-
-    :return: None for the connection if only SQLAlchemy can run the statement.
+    :raises NeedsSlowPath: the session would do more than to run the statement there.
     """
     if type(db) is AsyncConnection:
         connection = db.sync_connection
     elif type(db).execute is _EXECUTE and "execute" not in db.__dict__:
         connection = connection_of(db.sync_session, as_executable(statement))
     else:
-        connection = None  # a subclass may do more than execute the statement
-    return connection, None if connection is None else fast_path_of(connection.engine)
+        connection = None
+    if connection is None:
+        raise NeedsSlowPath("the connection or session may do more than to run the statement")
+    return connection
+
+
+def _read(result: Any, row_type: Any, *, wants_rows: bool) -> Callable[[], Any]:
+    """Read a result of SQLAlchemy.
+
+    :return: a function that returns what the fast path returns. Call it after the commit.
+    """
+    if wants_rows:
+        mapper = mapper_for_result(result, row_type)
+        return partial(mapper.map_rows, result.fetchall(), 0)
+    count = known_count(getattr(result, "rowcount", -1))
+    result.close()
+    return lambda: count
 
 
 def _executor(db: Any) -> Any:
@@ -124,44 +174,6 @@ def _executor(db: Any) -> Any:
         f"db must be an AsyncEngine, AsyncConnection or AsyncSession, not {type(db).__name__}"
         + ("; next: pass the async one" if type(db).__module__.startswith("sqlalchemy") else "")
     )
-
-
-def execute(
-    db: Any, statement: str | Executable, parameters: Any
-) -> Coroutine[Any, Any, int | None]:
-    """Run a statement and return its row count; None if the driver does not report it."""
-    return _execute(_resolved(db), statement, parameters)
-
-
-async def _execute(db: Any, statement: str | Executable, parameters: Any) -> int | None:
-    count = await _execute_fast(db, statement, parameters)
-    if count is None:
-        _log.debug("slow path: %s", statement)
-        async with _opened(db) as executor:
-            result = await executor.execute(as_executable(statement), parameters)
-            count = getattr(result, "rowcount", -1)
-            result.close()
-    return count if count >= 0 else None
-
-
-async def _execute_fast(db: Any, statement: str | Executable, parameters: Any) -> int | None:
-    """Run a statement on the fast path; return its row count, -1 if it is unknown.
-
-    :return: None if the slow path has to run it.
-    """
-    if isinstance(db, AsyncEngine):
-        fast_path = fast_path_of(db.sync_engine) if type(db) is AsyncEngine else None
-        if fast_path is None:
-            return None
-        return await fast_path.execute_on_engine(statement, parameters)
-    connection, fast_path = _fast_path_on(_executor(db), statement)
-    if connection is None or fast_path is None:
-        return None
-    return await fast_path.execute_on_connection(connection, statement, parameters)
-
-
-def _opened(db: Any) -> AbstractAsyncContextManager[Any]:
-    return db.begin() if isinstance(db, AsyncEngine) else nullcontext(_executor(db))
 
 
 async def stream(

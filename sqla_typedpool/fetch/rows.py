@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_SEVERAL = "Multiple rows were found when exactly one was required"
+
 _BATCH = 1000  # rows mapped at a time
 
 
@@ -27,9 +29,11 @@ def exactly_one(rows: list[T]) -> T:
     :raises sqlalchemy.exc.NoResultFound: there is no row.
     :raises sqlalchemy.exc.MultipleResultsFound: there are several rows.
     """
-    if not rows:
-        raise NoResultFound("No row was found when one was required")
-    return _single(rows)
+    if len(rows) == 1:
+        return rows[0]
+    if rows:
+        raise MultipleResultsFound(_SEVERAL)
+    raise NoResultFound("No row was found when one was required")
 
 
 def at_most_one(rows: list[T]) -> T | None:
@@ -37,13 +41,7 @@ def at_most_one(rows: list[T]) -> T | None:
 
     :raises sqlalchemy.exc.MultipleResultsFound: there are several rows.
     """
-    return _single(rows) if rows else None
-
-
-def _single(rows: list[T]) -> T:
-    if len(rows) > 1:
-        raise MultipleResultsFound("Multiple rows were found when exactly one was required")
-    return rows[0]
+    return exactly_one(rows) if rows else None
 
 
 class _BatchMapper(Generic[T]):

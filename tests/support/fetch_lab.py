@@ -189,7 +189,7 @@ class Paths:
         self._caplog = caplog
 
     def slow(self) -> int:
-        return sum(each.getMessage().startswith("slow path: ") for each in self._caplog.records)
+        return sum(each.getMessage().startswith("slow path ") for each in self._caplog.records)
 
 
 ALL = "SELECT id, name, nick FROM people ORDER BY id"

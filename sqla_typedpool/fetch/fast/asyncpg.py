@@ -5,17 +5,16 @@ Alone, a statement runs without a transaction block, in one round trip.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqla_typedpool._sqlalchemy.asyncpg_adapter import (
-    execute_lock,
+    in_transaction,
     is_default_connection,
     is_prepared,
     prepare,
     prepare_again,
     row_count,
-    send_begin_if_needed,
 )
 from sqla_typedpool.errors import RowShapeError
 from sqla_typedpool.fetch.columns import columns_of_prepared
@@ -41,19 +40,18 @@ class AsyncpgFast:
     def is_default(self, call: Call) -> bool:
         return not call.is_alone or is_default_connection(call.adapted, self.dialect)
 
-    async def run(self, call: Call) -> Any:
-        if call.is_alone:
-            return await self._run(call)
-        async with execute_lock(call.adapted):
-            await send_begin_if_needed(call.adapted)
-            return await self._run(call)
+    def run(self, call: Call) -> Awaitable[Any]:
+        return self._run(call) if call.is_alone else in_transaction(call.adapted, self._run, call)
 
     async def _run(self, call: Call) -> Any:
         prepared, attributes = await prepare(call.adapted, self.dialect, call.statement.sql)
         if not call.wants_rows:
             await prepared.fetch(*call.arguments)
             return row_count(prepared)
-        if not call.find_mapper(id(attributes)):
+        mapper = call.mappers.get(id(attributes))
+        if mapper is not None:
+            call.mapper = mapper
+        else:
             current = await self._accept(call, prepared, attributes)
             # A migration may have made `prepared` invalid. In a transaction it is run all the
             # same, to raise the error that SQLAlchemy raises for it.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
 from sqla_typedpool._sqlalchemy.driver_statement import DriverStatement
-from sqla_typedpool.fetch.fast.row_mappers import RowMapper, make_row_mapper
+from sqla_typedpool.fetch.fast.row_mappers import RowMapper, make_map_rows
 from sqla_typedpool.mapping.plan import Column
 
-_MAX_MAPPERS = 200  # for one statement and row type
+_MAX_MAPPERS = 200  # for one statement and row type: each connection may need its own
 
 
 class Call:
@@ -21,6 +21,7 @@ class Call:
         "is_alone",
         "is_committing",
         "mapper",
+        "mappers",
         "row_type",
         "statement",
         "wants_rows",
@@ -43,6 +44,11 @@ class Call:
         self.statement = statement
         # A tuple, or a dict if the driver takes parameters by name.
         self.arguments = arguments
+        # The mappers of the rows, by what identifies their columns: names and codes, or an id.
+        try:
+            self.mappers = statement.mappers[row_type]
+        except KeyError:
+            self.mappers = statement.add_row_type(row_type)
         self.row_type = row_type
         # False for ``execute``, which returns the row count only.
         self.wants_rows = wants_rows
@@ -54,7 +60,7 @@ class Call:
     @property
     def is_known(self) -> bool:
         """Whether columns of this statement have been accepted before for the row type."""
-        return bool(self.statement.mappers.get(self.row_type))
+        return bool(self.mappers)
 
     def find_mapper(self, key: Any) -> bool:
         """Find the mapper that was made for these columns.
@@ -62,7 +68,7 @@ class Call:
         :param key: identifies the columns: their names and codes, or what implies them.
         """
         try:
-            self.mapper = self.statement.mappers[self.row_type][key]
+            self.mapper = self.mappers[key]
         except KeyError:
             return False
         return True
@@ -83,14 +89,12 @@ class Call:
         :raises RowShapeError: the columns do not fit the row type.
         :raises NeedsSlowPath: only SQLAlchemy can convert the rows.
         """
-        mapper = make_row_mapper(
+        map_rows = make_map_rows(
             driver.dialect, self.statement, self.row_type, columns, codes, driver.family
         )
-        mapper.keep = keep
-        mappers = self.statement.mappers.setdefault(self.row_type, {})
-        if len(mappers) >= _MAX_MAPPERS:
-            mappers.clear()
-        self.mapper = mappers[key] = mapper
+        if len(self.mappers) >= _MAX_MAPPERS:
+            self.mappers.clear()
+        self.mapper = self.mappers[key] = RowMapper(map_rows, keep)
 
 
 class FastDriver(Protocol):
@@ -104,14 +108,17 @@ class FastDriver(Protocol):
     describes_first: bool
 
     def may_run_alone(self, statement: DriverStatement) -> bool:
-        """Whether this statement may run in a transaction of its own as the driver makes it."""
+        """Whether this statement may run in a transaction of its own as the driver makes it.
+
+        The answer must not change: it is asked once for each statement.
+        """
         ...
 
     def is_default(self, call: Call) -> bool:
         """Whether the state and the settings of ``call.adapted`` are those the driver expects."""
         ...
 
-    async def run(self, call: Call) -> Any:
+    def run(self, call: Call) -> Awaitable[Any]:
         """Run the statement; alone, commit it.
 
         Columns that do not fit the row type are refused before anything is final: alone, the
