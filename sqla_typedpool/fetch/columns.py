@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
+
+from sqlalchemy import JSON
 
 from sqla_typedpool._sqlalchemy.results import DECODED_JSON, shape_of
 from sqla_typedpool.errors import RowShapeError
@@ -42,15 +44,19 @@ def with_sqlalchemy_names(
 
     :param entries: the ``result_columns`` of a compiled statement.
     :param processors: SQLAlchemy's result processors. A column that has one gets an
-        unknown type.
+        unknown type, or that of decoded JSON.
     """
     processors = processors or (None,) * len(columns)
     return tuple(
         [
-            Column(entry.keyname, None if processor else column.db_type)
+            Column(entry.keyname, _processed(entry.type) if processor else column.db_type)
             for column, entry, processor in zip(columns, entries, processors, strict=True)
         ]
     )
+
+
+def _processed(column_type: Any) -> DbType | None:
+    return _DECODED if isinstance(column_type, JSON) else None
 
 
 def mapper_for_result(result: Any, row_type: Any) -> Mapper[Any]:
@@ -73,14 +79,17 @@ def _make_mapper(
     row_type: Any, names: tuple[str, ...], codes: tuple[Any, ...], family: str
 ) -> Mapper[Any]:
     codes = codes or (None,) * len(names)
-    columns = [
-        Column(name, _by_code(code, family)) for name, code in zip(names, codes, strict=True)
-    ]
-    return mapper_for(row_type, tuple(columns), family)
+    columns = columns_of_codes(zip(names, codes, strict=True), family)
+    return mapper_for(row_type, columns, family)
 
 
 # mapper_for() has a cache too, but the columns that are its key cost more than mapping one row.
 _cached_mapper = lru_cache(_MAX_MAPPERS)(_make_mapper)
+
+
+def columns_of_codes(described: Iterable[tuple[str, Any]], family: str) -> tuple[Column, ...]:
+    """Return the columns of which a driver reports the names and the type codes."""
+    return tuple([Column(name, _by_code(code, family)) for name, code in described])
 
 
 def _by_code(code: Any, family: str) -> DbType | None:

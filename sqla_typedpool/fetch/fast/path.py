@@ -17,11 +17,17 @@ from sqla_typedpool._sqlalchemy.driver_errors import (
     raise_execute_error,
 )
 from sqla_typedpool._sqlalchemy.driver_statement import compile_for_driver
-from sqla_typedpool._sqlalchemy.eligibility import begin_if_needed, driver_name, has_observers
+from sqla_typedpool._sqlalchemy.eligibility import (
+    begin_if_needed,
+    driver_name,
+    has_observers,
+    is_initialized,
+)
 from sqla_typedpool._sqlalchemy.greenlets import greenlet_spawn
 from sqla_typedpool.errors import RowShapeError
 from sqla_typedpool.fetch.fast.asyncpg import AsyncpgFast
 from sqla_typedpool.fetch.fast.call import Call, FastDriver
+from sqla_typedpool.fetch.fast.mysql import MysqlFast
 from sqla_typedpool.fetch.fast.refusals import NeedsSlowPath
 from sqla_typedpool.pool.pool import TypedPool
 from sqla_typedpool.statement import StatementCache
@@ -37,17 +43,23 @@ if TYPE_CHECKING:
 _log = logging.getLogger("sqla_typedpool.fetch")
 
 _ATTRIBUTE = "_typedpool_fast_path"  # of the engine
-_DRIVERS: dict[str, Callable[[Any], FastDriver]] = {"asyncpg": AsyncpgFast}
+_DRIVERS: dict[str, Callable[[Any], FastDriver]] = {
+    "asyncpg": AsyncpgFast,
+    "aiomysql": MysqlFast,
+    "asyncmy": MysqlFast,
+}
 
 
 def fast_path_of(engine: Engine) -> FastPath:
     """Return the fast path of an engine.
 
-    :raises NeedsSlowPath: it has none.
+    :raises NeedsSlowPath: it has none, or has not connected yet.
     """
     try:
         cached: FastPath | None = engine.__dict__[_ATTRIBUTE]
     except KeyError:
+        if not is_initialized(engine.dialect):
+            raise NeedsSlowPath("the engine has not connected yet") from None
         make_driver = _DRIVERS.get(driver_name(engine) or "")
         cached = None if make_driver is None else FastPath(engine, make_driver(engine.dialect))
         engine.__dict__[_ATTRIBUTE] = cached
