@@ -20,11 +20,11 @@ _CACHE_SIZE = 500  # statements; SQLAlchemy's compiled cache has the same size
 
 # Statements that have the same effect with and without a transaction block. CALL is not one
 # of them: a procedure may commit. BEGIN, SET and LISTEN have effects beyond the statement.
+_START = r"(?:\s|\(|--[^\n]*\n|/\*(?:[^*/]|\*(?!/)|/(?!\*))*\*/)*"  # blanks, "(", comments
 _SAFE_WITHOUT_TRANSACTION = re.compile(
-    r"(?:\s|\(|--[^\n]*\n|/\*(?:[^*/]|\*(?!/)|/(?!\*))*\*/)*"  # blanks, parentheses, comments
-    r"(?:SELECT|WITH|VALUES|TABLE|INSERT|UPDATE|DELETE|MERGE)\b",
-    re.IGNORECASE,
+    _START + r"(?:SELECT|WITH|VALUES|TABLE|INSERT|UPDATE|DELETE|MERGE)\b", re.IGNORECASE
 )
+_READ = re.compile(_START + r"(?:SELECT|VALUES|TABLE)\b", re.IGNORECASE)
 
 
 @lru_cache(_CACHE_SIZE)
@@ -41,6 +41,21 @@ def as_executable(statement: str | Executable) -> Executable:
 def is_safe_without_transaction(sql: str) -> bool:
     """Return whether this SQL does the same with and without a transaction block."""
     return _SAFE_WITHOUT_TRANSACTION.match(sql) is not None
+
+
+@lru_cache(_CACHE_SIZE)
+def is_read(sql: str) -> bool:
+    """Return whether this SQL writes nothing, unless it calls a function that does.
+
+    A common table expression may write.
+    """
+    return _READ.match(sql) is not None
+
+
+@lru_cache(_CACHE_SIZE)
+def is_one_statement(sql: str) -> bool:
+    """Return False if this SQL may be several statements."""
+    return ";" not in sql.rstrip("; \t\r\n")
 
 
 def may_set_session(sql: str) -> bool:

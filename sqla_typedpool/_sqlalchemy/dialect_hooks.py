@@ -15,6 +15,10 @@ from sqlalchemy.engine.default import DefaultDialect
 
 from sqla_typedpool._sqlalchemy.asyncpg_adapter import AsyncpgAdapter
 from sqla_typedpool._sqlalchemy.greenlets import in_greenlet
+from sqla_typedpool._sqlalchemy.psycopg_adapter import (
+    PsycopgConnections,
+    psycopg_connections,
+)
 
 
 class Cancellable(Protocol):
@@ -26,6 +30,7 @@ class Cancellable(Protocol):
 def limit_resets(dialect: Any, start_timer: Callable[[Any], Cancellable]) -> None:
     """Give a dialect's rollback, and the commit that resets a connection, a time limit.
 
+    Where psycopg reports that no transaction is open, both end at once, without a greenlet.
     A dialect that has a limit already gets the new one.
 
     :param start_timer: called in the event loop with the adapted connection; starts a
@@ -38,11 +43,27 @@ def limit_resets(dialect: Any, start_timer: Callable[[Any], Cancellable]) -> Non
     limits = dialect._typedpool_limits = _Limits(start_timer)
     is_default = getattr(dialect.do_rollback, "__func__", None) is DefaultDialect.do_rollback
     is_plain = is_default and not getattr(dialect, "skip_autocommit_rollback", False)
+    is_plain_commit = getattr(dialect.do_commit, "__func__", None) is DefaultDialect.do_commit
     dialect.do_rollback = limits.around_rollback(dialect.do_rollback, is_plain=is_plain)
     dialect.do_commit = limits.around_commit(dialect.do_commit)
+    connections = psycopg_connections(dialect)
+    if connections is not None and is_plain:
+        dialect.do_rollback = _at_once(dialect.do_rollback, connections, "rollback")
+    if connections is not None and is_plain_commit:
+        dialect.do_commit = _at_once(dialect.do_commit, connections, "commit")
 
 
 _Operation = Callable[[Any], None]
+
+
+def _at_once(operation: _Operation, connections: PsycopgConnections, ending: str) -> _Operation:
+    """Wrap psycopg's rollback or commit: without a greenlet and a timer if nothing is open."""
+
+    def end_transaction(subject: Any) -> None:
+        if not connections.end_at_once(getattr(subject, "dbapi_connection", subject), ending):
+            operation(subject)
+
+    return end_transaction
 
 
 class _Limits:

@@ -28,6 +28,7 @@ from sqla_typedpool.errors import RowShapeError
 from sqla_typedpool.fetch.fast.asyncpg import AsyncpgFast
 from sqla_typedpool.fetch.fast.call import Call, FastDriver
 from sqla_typedpool.fetch.fast.mysql import MysqlFast
+from sqla_typedpool.fetch.fast.psycopg import PsycopgFast
 from sqla_typedpool.fetch.fast.refusals import NeedsSlowPath
 from sqla_typedpool.pool.pool import TypedPool
 from sqla_typedpool.statement import StatementCache
@@ -47,6 +48,7 @@ _DRIVERS: dict[str, Callable[[Any], FastDriver]] = {
     "asyncpg": AsyncpgFast,
     "aiomysql": MysqlFast,
     "asyncmy": MysqlFast,
+    "psycopg": PsycopgFast,
 }
 
 
