@@ -21,7 +21,8 @@ from sqla_typedpool.describe.base import DatabaseReport, Describer, described_co
 from sqla_typedpool.describe.model import ColumnDescription
 from sqla_typedpool.describe.mysql import packets
 from sqla_typedpool.describe.mysql.packets import ColumnDefinition
-from sqla_typedpool.describe.mysql.trust import FlagTrust, Schema, words_of
+from sqla_typedpool.describe.mysql.trust import FlagTrust, Schema
+from sqla_typedpool.describe.mysql.words import words_of
 from sqla_typedpool.errors import CannotRun, Refused
 from sqla_typedpool.mapping.dbtypes import DbType, mysql_type
 from sqla_typedpool.secrets import mask_secrets

@@ -15,54 +15,28 @@ trusted only if the shape is known; a function that is not listed may be an aggr
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import pairwise
 
+from sqla_typedpool.describe.mysql.narrowing import NotNullColumn, not_null_columns
 from sqla_typedpool.describe.mysql.packets import ColumnDefinition
+from sqla_typedpool.describe.mysql.subqueries import without_aggregates
+from sqla_typedpool.describe.mysql.words import (
+    AGGREGATES,
+    FUNCTIONS,
+    LIST_WORDS,
+    OTHER_WORDS,
+    STATEMENTS,
+    UNRELIABLE,
+    functions_of,
+    standard,
+    words_of,
+)
 from sqla_typedpool.describe.nullability import Nullability, maybe, never
 from sqla_typedpool.tokens import TokenKind, output_items, tokens
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_AGGREGATES = _words("""
-    any_value avg bit_and bit_or bit_xor count group_concat json_arrayagg json_objectagg max min std
-    stddev stddev_pop stddev_samp sum var_pop var_samp variance
-""")
-# Neither aggregates nor functions whose flags are wrong.
-_FUNCTIONS = _words("""
-    ascii bin bit_count bit_length char char_length character_length concat concat_ws elt field
-    find_in_set format from_base64 hex insert instr lcase left length locate lower lpad ltrim md5
-    mid oct octet_length ord position quote regexp_instr regexp_replace regexp_substr repeat replace
-    reverse right rpad rtrim sha1 sha2 space strcmp substr substring substring_index to_base64 trim
-    ucase unhex upper
-    abs acos asin atan atan2 ceil ceiling conv cos cot crc32 degrees exp floor ln log log10 log2 mod
-    pi pow power radians rand round sign sin sqrt tan truncate
-    adddate addtime curdate current_date current_time current_timestamp curtime date date_add
-    date_format date_sub datediff day dayname dayofmonth dayofweek dayofyear extract from_days
-    from_unixtime hour last_day localtime localtimestamp makedate maketime microsecond minute month
-    monthname now period_add period_diff quarter sec_to_time second str_to_date subdate subtime
-    sysdate time time_format time_to_sec timediff timestamp timestampadd timestampdiff to_days
-    to_seconds unix_timestamp utc_date utc_time utc_timestamp week weekday weekofyear year yearweek
-    cast coalesce convert greatest if ifnull interval isnull least nullif
-    connection_id current_user database last_insert_id schema user uuid version
-    cume_dist dense_rank first_value lag last_value lead nth_value ntile percent_rank rank
-    row_number
-""")
-# Not aggregates either, but some of their flags are wrong; so are those of JSON functions.
-_UNRELIABLE = _words("against all any match row some")
-# Words that may stand before a parenthesis and are no functions. After the first ones, commas
-# separate values or names; after the others they make a row: (1, 2) = (SELECT ...).
-_LIST_WORDS = _words("as by decimal from in index join key over partition using value values")
-_OTHER_WORDS = _words("""
-    and between binary case distinct div else except exists having intersect is like limit not on or
-    regexp rlike select set then union when where xor
-""")
-_STATEMENTS = _words("( delete insert replace select update values with")
 # What only MySQL reads in this way: \' in strings; executable comments, -- that is no comment,
 # comments that begin with /* /* and end with the first */.
 _ESCAPED_QUOTE = re.compile(r"\\['\"]")
@@ -87,10 +61,18 @@ class FlagTrust:
     trust: Trust
     # The columns, from 0, that are a COUNT and nothing else.
     counts: frozenset[int]
+    # The columns, from 0, that are a scalar subquery with a COUNT. The server has no flag for them.
+    subquery_counts: frozenset[int] = frozenset()
+    # The columns that the WHERE proves to be not NULL. The server does not consider it.
+    narrowed: frozenset[NotNullColumn] = frozenset()
 
     def nullability(self, index: int, column: ColumnDefinition) -> Nullability:
         """Return the nullability of the column with this index."""
         name = f"{column.table}.{column.org_name}" if column.org_name else "the expression"
+        if index in self.subquery_counts:
+            return never("count(...) of a subquery is never NULL")
+        if self._is_narrowed(column):
+            return never(f"WHERE excludes NULL in {name}")
         if not column.is_not_null:
             return maybe(f"the server reports that {name} may be NULL")
         if self._is_trusted(index, column):
@@ -98,6 +80,12 @@ class FlagTrust:
         if self.trust is Trust.COLUMNS:
             return maybe(f"{name} may be NULL: an outer join, or an unknown expression")
         return maybe(f"{name} may be NULL: an aggregate, ROLLUP, an outer join or unknown syntax")
+
+    def _is_narrowed(self, column: ColumnDefinition) -> bool:
+        if not (column.schema and column.org_name) or self.trust < Trust.COLUMNS:
+            return False
+        named = (NotNullColumn(table, column.org_name.lower()) for table in ("", column.table))
+        return not self.narrowed.isdisjoint(named)
 
     def _is_trusted(self, index: int, column: ColumnDefinition) -> bool:
         if index in self.counts or self.trust is Trust.ALL:
@@ -122,13 +110,25 @@ class Schema:
 
         :param count: the number of its columns.
         """
-        texts = self._texts(sql)
+        if _has_other_syntax(sql):
+            return FlagTrust(Trust.NOTHING, frozenset())
+        reduced = without_aggregates(sql, self._stored)
+        texts, words = self._texts(reduced.sql), words_of(reduced.sql)
         trust = min(map(self._trust_in, texts))
-        reads_queries = len(texts) > 1 or words_of(sql).count("select") > 1
+        reads_queries = len(texts) > 1 or words.count("select") > 1
         if trust is Trust.COLUMNS and reads_queries:
             trust = Trust.COUNTS
         has_counts = trust in (Trust.COUNTS, Trust.COLUMNS)
-        return FlagTrust(trust, _counts(sql, count) if has_counts else frozenset())
+        counts = _counts(sql, count) if has_counts else frozenset()
+        if len(texts) > 1 or trust is Trust.NOTHING:
+            return FlagTrust(trust, counts)
+        is_one_query = words[:1] == ["select"] and not reads_queries and not _has_rollup(words)
+        return FlagTrust(
+            trust,
+            counts,
+            reduced.counts if is_one_query else frozenset(),
+            not_null_columns(reduced.sql),
+        )
 
     def _texts(self, sql: str) -> set[str]:
         """Return the statement and the texts of all views that it may read."""
@@ -146,11 +146,11 @@ class Schema:
         words = words_of(text)
         if _has_other_syntax(text) or any(word.startswith(("#", "$")) for word in words):
             return Trust.NOTHING
-        if not words or words[0] not in _STATEMENTS or _has_rollup(words):
+        if not words or words[0] not in STATEMENTS or _has_rollup(words):
             return Trust.COUNTS
-        functions = set(_functions_of(words))
-        aggregates = functions & _AGGREGATES - self._stored
-        unlisted = functions - aggregates - (_FUNCTIONS - self._stored)
+        functions = set(functions_of(words))
+        aggregates = functions & AGGREGATES - self._stored
+        unlisted = functions - aggregates - (FUNCTIONS - self._stored)
         is_grouped = list(pairwise(words)).count(("group", "by")) >= words.count("select")
         if any(map(self._may_aggregate, unlisted)) or (aggregates and not is_grouped):
             return Trust.COUNTS
@@ -159,7 +159,7 @@ class Schema:
 
     def _may_aggregate(self, function: str) -> bool:
         """Return whether a function that is not listed may be an aggregate."""
-        is_known = function in _UNRELIABLE or function.startswith("json_")
+        is_known = function in UNRELIABLE or function.startswith("json_")
         return not is_known or function in self._stored
 
 
@@ -168,7 +168,7 @@ def _has_other_syntax(text: str) -> bool:
     if _ESCAPED_QUOTE.search(text):
         return True
     outside, end = "", 0
-    for token in tokens(_standard(text)):
+    for token in tokens(standard(text)):
         if token.kind in (TokenKind.STRING, TokenKind.NAME):
             if token.kind is TokenKind.NAME and {'"', "`"} <= set(text[token.start : token.end]):
                 return True  # in MySQL, one of them does not end what the other one begins
@@ -180,25 +180,6 @@ def _has_other_syntax(text: str) -> bool:
 def _has_rollup(words: Sequence[str]) -> bool:
     """Return whether there is a WITH that does not begin a common table expression."""
     return any(word == "with" and before != "(" for before, word in pairwise(words))
-
-
-def _functions_of(words: Sequence[str]) -> Iterator[str]:
-    """Yield each name before a parenthesis, unless it is a keyword, a table or a type.
-
-    A qualified name is of a stored function. It is yielded as ".", which no list contains.
-    """
-    for index, word in enumerate(words):
-        if word != "(" or index == 0 or not re.match(r'[\w"]', words[index - 1]):
-            continue
-        start = index - 1
-        while start > 1 and words[start - 1] == ".":
-            start -= 2
-        name = "." if start < index - 1 else words[start]
-        before = words[start - 1] if start else ""
-        is_set_operation = name == "all" and before in ("union", "except", "intersect")
-        is_table_or_type = before in ("into", "as", "with", "recursive")
-        if not (name in _LIST_WORDS | _OTHER_WORDS or is_set_operation or is_table_or_type):
-            yield name
 
 
 def _has_row(words: Sequence[str]) -> bool:
@@ -216,12 +197,12 @@ def _has_row(words: Sequence[str]) -> bool:
 
 def _opens_row(words: Sequence[str], index: int) -> bool:
     before = words[index - 1] if index else ""
-    is_list = before in _LIST_WORDS or words[index + 1] in ("select", "with", "values")
-    return not is_list and (before in _OTHER_WORDS or not re.match(r'[\w"]', before))
+    is_list = before in LIST_WORDS or words[index + 1] in ("select", "with", "values")
+    return not is_list and (before in OTHER_WORDS or not re.match(r'[\w"]', before))
 
 
 def _counts(sql: str, count: int) -> frozenset[int]:
-    items = output_items(_standard(sql))
+    items = output_items(standard(sql))
     if len(items) != count:
         return frozenset()
     texts = [sql[start:end].strip().lower() for start, end in items]
@@ -232,17 +213,7 @@ def _counts(sql: str, count: int) -> frozenset[int]:
     )
 
 
-def words_of(sql: str) -> list[str]:
-    """Return the tokens of a statement in lower case."""
-    return [token.text.lower() for token in tokens(_standard(sql))]
-
-
 def _names(sql: str) -> set[str]:
     kinds = (TokenKind.WORD, TokenKind.NAME, TokenKind.STRING)
-    found = [each.text.strip('"') for each in tokens(_standard(sql)) if each.kind in kinds]
+    found = [each.text.strip('"') for each in tokens(standard(sql)) if each.kind in kinds]
     return {part.lower() for each in found for part in each.split(".")}
-
-
-def _standard(sql: str) -> str:
-    """Return a statement with names quoted as in standard SQL."""
-    return sql.replace("`", '"')

@@ -58,10 +58,15 @@ SQLITE = Dialect(
 MARIADB = Dialect(
     tables={**_TABLES, "vk": ("id", "k")},
     joins=("JOIN", "LEFT JOIN", "LEFT JOIN", "RIGHT JOIN"),
-    conditions=_CONDITIONS,
+    conditions=(
+        *_CONDITIONS, "{0} BETWEEN 0 AND 9 AND {1} LIKE '%'", "{0} <=> {1}", "{0} IN (1, 2)",
+        "{0} = {1} AND {1} IS NOT NULL",
+    ),
     expressions=(
         *_EXPRESSIONS, "concat({0}, {1})", "if({0} > 0, {0}, {1})", "greatest({0}, {1})",
-        "cast({0} AS char)", "now()",
+        "cast({0} AS char)", "now()", "(SELECT max(p.id) FROM p WHERE p.uid = {0})",
+        "(SELECT max({0}) FROM p LIMIT 1)", "(SELECT count({0}) FROM p LIMIT 1)",
+        "coalesce((SELECT sum(p.score) FROM p), {0})",
     ),
     rollups=("", " WITH ROLLUP"),
 )  # fmt: skip
