@@ -120,7 +120,7 @@ class _ParameterChecks:
             yield from self.check_literal(declared, db_type)
         elif declared.kind is Kind.EXACT:
             yield from self.check_exact(declared.annotation, db_type)
-        elif declared.kind in (Kind.NESTED, Kind.MAPPING, Kind.ARRAY, Kind.TUPLE):
+        elif declared.kind in _STRUCTURES:
             yield from self.check_structure(declared, db_type)
 
     def check_exact(self, python: type, db_type: DbType | None) -> Iterator[Finding]:
@@ -231,6 +231,7 @@ class _ParameterChecks:
 
 # -------------------------------------------------------------------- annotations
 
+_STRUCTURES = (Kind.NESTED, Kind.TAGGED, Kind.MAPPING, Kind.ARRAY, Kind.TUPLE)
 _ANNOTATED: Any = Annotated
 _UNION: Any = Union
 _LIST: Any = list

@@ -101,13 +101,16 @@ def _union(annotation: Any, bindings: Bindings) -> TypeSpec:
     members = tuple(each for each in specs if each.kind is not Kind.NULL)
     if len(members) == 1:
         return replace(members[0], optional=True)
-    if any(each.is_marked or each.kind is Kind.NESTED for each in members):
+    is_nested = [each.kind is Kind.NESTED for each in members]
+    is_tagged = bool(members) and all(is_nested)
+    if any(each.is_marked for each in members) or (any(is_nested) and not is_tagged):
         raise AnnotationError(
             f"{type_name(annotation)} is a union of more than plain types; "
             "next: convert it with Annotated[..., Decode(function)]"
         )
     plain = _UNION[tuple(each.annotation for each in members)]
-    return TypeSpec(Kind.UNION, plain, of=members, optional=any(each.optional for each in specs))
+    kind = Kind.TAGGED if is_tagged else Kind.UNION
+    return TypeSpec(kind, plain, of=members, optional=any(each.optional for each in specs))
 
 
 def _literal(annotation: Any) -> TypeSpec:

@@ -71,6 +71,7 @@ RULES: tuple[Coercion, ...] = (
     Coercion(int, Decimal, "any", ("sqlite",), parsers.decimal_of_number),
     Coercion(float, Decimal, "any, by its shortest form", ("sqlite",), parsers.decimal_of_number),
     Coercion(str, Decimal, "a decimal number", ("json",), parsers.decimal_of_text),
+    Coercion(int, Decimal, "any", ("json",), Decimal),
     Coercion(str, datetime, "an ISO date and time", ("sqlite", "json"), parsers.datetime_of_text),
     Coercion(str, date, "an ISO date", ("sqlite", "json"), parsers.date_of_text),
     Coercion(str, time, "an ISO time", ("sqlite", "json"), parsers.time_of_text),
@@ -81,6 +82,7 @@ RULES: tuple[Coercion, ...] = (
         for ip in _IPS
     ),
     Coercion(int, float, "a number that a float can hold", ("json",), parsers.float_of_int),
+    Coercion(Decimal, float, "any, to the nearest float", ("json",), float),
     Coercion(bool, int, "declare it bool"),
     Coercion(int, bool, "declare it int, or compare in SQL: x <> 0"),
     Coercion(int, float, "declare it int, or CAST(... AS double precision)"),
@@ -88,7 +90,13 @@ RULES: tuple[Coercion, ...] = (
     Coercion(Decimal, float, "declare it Decimal, or CAST(... AS double precision)"),
     Coercion(Decimal, int, "declare it Decimal, or CAST(... AS bigint)"),
     Coercion(int, Decimal, "declare it int, or CAST(... AS numeric)"),
-    Coercion(float, Decimal, "write it as a string in JSON, or declare it float", ("json",)),
+    Coercion(
+        float,
+        Decimal,
+        "give create_async_engine json_deserializer=partial(json.loads, parse_float=Decimal), "
+        "write it as a string in JSON, or declare it float",
+        ("json",),
+    ),
     Coercion(float, Decimal, "declare it float, or CAST(... AS numeric)"),
     Coercion(datetime, date, "declare it datetime, or CAST(... AS date)"),
     Coercion(date, datetime, "declare it date, or CAST(... AS timestamp)"),

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from sqla_typedpool.mapping.coercions import JSON, Action, advice
 from sqla_typedpool.mapping.dbtypes import UNKNOWN, DbType
+from sqla_typedpool.mapping.json_numbers import after_floats, takes_decimals
 from sqla_typedpool.mapping.markers import Json
 from sqla_typedpool.mapping.typespec import Kind, TypeSpec
 from sqla_typedpool.mapping.value_error import ConversionError, Convert, type_of
@@ -73,15 +74,23 @@ class Context:
     # Whether every datetime of the column has a time zone.
     is_aware: bool = False
 
+    # Whether numbers with a fraction arrive as Decimals, in a document.
+    floats_are_decimals: bool = False
+
     json_options: Json = field(default_factory=Json)
 
     # The annotations of classes and their converters: a class may contain itself. It is a list,
     # because metadata in ``Annotated`` may have no hash.
     object_converters: list[tuple[Any, Convert]] = field(default_factory=list)
 
-    def inside_json(self, options: Json | None) -> Context:
+    def inside_json(self, options: Json | None, *, floats_are_decimals: bool = False) -> Context:
         """Return the context of values inside a JSON document."""
-        return Context(JSON, self.handler_for, json_options=options or Json())
+        return Context(
+            JSON,
+            self.handler_for,
+            floats_are_decimals=floats_are_decimals,
+            json_options=options or Json(),
+        )
 
     def fit(self, spec: TypeSpec, db_type: DbType = UNKNOWN) -> Fit:
         """Return whether values of a database type can have a declared type."""
@@ -92,6 +101,8 @@ class Context:
     def converter(self, spec: TypeSpec) -> Convert:
         """Return the function that converts a value to a declared type."""
         convert = self.handler_for(spec, self.family).converter(spec, self)
+        if self.floats_are_decimals and not takes_decimals(spec):
+            convert = after_floats(convert)
         if not spec.optional:
             return convert
         return lambda value: None if value is None else convert(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sqla_typedpool.errors import RowShapeError
-from sqla_typedpool.mapping import containers, documents, enums, objects, scalars
+from sqla_typedpool.mapping import containers, documents, enums, objects, scalars, tagged
 from sqla_typedpool.mapping.coercions import JSON, Action
 from sqla_typedpool.mapping.context import Context, Fit, Handler
 from sqla_typedpool.mapping.dbtypes import UNKNOWN, DbType, is_aware
@@ -24,6 +24,7 @@ HANDLERS: Mapping[Kind, Handler] = {
     Kind.MAPPING: containers.MAPPING,
     Kind.RANGE: containers.RANGE,
     Kind.NESTED: objects.NESTED,
+    Kind.TAGGED: tagged.TAGGED,
 }
 
 

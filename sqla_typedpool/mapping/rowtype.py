@@ -95,6 +95,11 @@ def _check_row_type(spec: TypeSpec) -> None:
             f"{spec.text} as a row type: a row is never None; "
             f"next: declare {type_name(spec.annotation)}, or call fetch_optional()"
         )
+    if spec.kind is Kind.TAGGED:
+        raise RowShapeError(
+            f"{spec.text} as a row type is a union of classes; "
+            "next: declare one class, or annotate it with Json() if it is JSON"
+        )
     if spec.kind is Kind.MAPPING or (spec.kind in (Kind.ARRAY, Kind.TUPLE) and not spec.of):
         raise RowShapeError(
             f"{spec.text} as a row type does not declare the columns; "

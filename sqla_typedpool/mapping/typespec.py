@@ -31,6 +31,8 @@ class Kind(Enum):
     RANGE = "range"
     # A class with fields, built from JSON or from a composite value.
     NESTED = "nested"
+    # A union of classes with fields, built from JSON.
+    TAGGED = "tagged"
 
 
 @dataclass(frozen=True)

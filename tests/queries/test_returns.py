@@ -119,7 +119,7 @@ def test_each_supported_return_annotation_is_read(
         ("list[User] | None", "includes None, but no rows are an empty list"),
         ("RowCount | None", "never None"),
         ("list[User | None]", "a row is never None"),
-        ("User | Pair", "a union of more than plain types"),
+        ("User | Pair", "a union of classes; next: declare one class"),
         ("list[T]", "type variable"),
         ("tuple[int, T]", "type variable"),
         ("7", "type"),

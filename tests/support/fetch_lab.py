@@ -45,12 +45,12 @@ class Lab:
     def __init__(self, driver: str, url: str, *, is_slow: bool) -> None:
         self.driver = driver
         self.family = DRIVERS[driver]
-        self._url = url
+        self.url = url
         self.is_slow = is_slow
 
     def engine(self) -> AsyncEngine:
         """Return an engine with two connections at most: the tests run one statement at a time."""
-        engine = make_engine(self._url, pool_size=2, max_overflow=0)
+        engine = make_engine(self.url, pool_size=2, max_overflow=0)
         if self.is_slow:
             event.listen(engine.sync_engine, "before_cursor_execute", no_listener)
         return engine
