@@ -9,9 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import JSON, Dialect, Executable
+from sqlalchemy import ARRAY, JSON, Dialect, Executable, PickleType
 from sqlalchemy.dialects.mysql import aiomysql
-from sqlalchemy.dialects.postgresql import asyncpg
+from sqlalchemy.dialects.postgresql import HSTORE, Range, asyncpg
+from sqlalchemy.dialects.postgresql.ranges import (
+    AbstractMultiRange,
+    AbstractSingleRange,
+    MultiRange,
+)
 from sqlalchemy.dialects.sqlite import aiosqlite
 from sqlalchemy.exc import CompileError
 from sqlalchemy.schema import ExecutableDDLElement
@@ -66,6 +71,17 @@ class ResultColumn:
         """The function of an application's type that converts the values, if there is one."""
         return result_hook(self.kind, self.dialect)
 
+    @property
+    def python_type(self) -> type | None:
+        """The class of the values that SQLAlchemy's own type makes; None for any other type."""
+        return None if self.hook is not None else _python_type(self.kind)
+
+    @property
+    def element(self) -> ResultColumn | None:
+        """The elements of an array; None for other types."""
+        item = self.kind.item_type if isinstance(self.kind, ARRAY) else None
+        return None if item is None else ResultColumn(self.name, item, self.dialect)
+
     def is_processed(self, code: Any) -> bool:
         """Return whether SQLAlchemy converts values of this type code (PostgreSQL: OID)."""
         return self.kind._cached_result_processor(self.dialect, code) is not None
@@ -92,6 +108,31 @@ class CompiledStatement:
     def own_types(self) -> frozenset[str]:
         """The names of the parameters that an application's own type may send as NULL."""
         return frozenset(each.name for each in self.placeholders if each.has_own_type)
+
+
+# SQLAlchemy's types whose `python_type` is missing, or is not that of the result.
+_RESULT_TYPES: tuple[tuple[Any, type | None], ...] = (
+    (PickleType, None),
+    (AbstractSingleRange, Range),
+    (AbstractMultiRange, MultiRange),
+    (HSTORE, dict),
+)
+
+
+def _python_type(kind: Any) -> type | None:
+    """Return the class of the values of a SQLAlchemy type; None if it is not always the same."""
+    if not type(kind).__module__.startswith("sqlalchemy."):
+        return None
+    for each, python in _RESULT_TYPES:
+        if isinstance(kind, each):
+            return python
+    if isinstance(kind, ARRAY) and kind.as_tuple:
+        return tuple
+    try:
+        found: type = kind.python_type
+    except NotImplementedError:
+        return None
+    return None if found is object else found
 
 
 def dialect_of(family: str) -> Dialect:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from sqla_typedpool.check import rules
 from sqla_typedpool.check.casts import cast_for_message
+from sqla_typedpool.check.core_types import with_core_types
 from sqla_typedpool.check.locations import (
     location_in_sql,
     location_of_column,
@@ -116,7 +117,8 @@ def _compare_rows(info: QueryInfo, description: Description) -> Iterator[Finding
         yield from _compare_columns(info, description)
 
 
-def _compare_columns(info: QueryInfo, description: Description) -> Iterator[Finding]:
+def _compare_columns(info: QueryInfo, described: Description) -> Iterator[Finding]:
+    description = with_core_types(info, described)
     columns = tuple(Column(each.name, each.db_type) for each in description.columns)
     try:
         plan = partial_plan(info.row_type, columns, description.family)

@@ -12,10 +12,19 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from hashlib import sha256
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from typing import Annotated, Any
 from uuid import UUID
 
 from sqla_typedpool.describe.model import ColumnDescription, Description, ParameterDescription
+from sqla_typedpool.describe.postgres.driver_types import DRIVER_CLASSES, class_named, name_of
 from sqla_typedpool.errors import RowValueError, SnapshotError
 from sqla_typedpool.mapping.dbtypes import DbType
 from sqla_typedpool.mapping.mapper import mapper_for
@@ -29,6 +38,7 @@ _PYTHON_TYPES: dict[str, type] = {
     for each in (
         *(bool, int, float, str, bytes, list, dict, tuple),
         *(Decimal, datetime, date, time, timedelta, UUID),
+        *(IPv4Address, IPv6Address, IPv4Interface, IPv6Interface, IPv4Network, IPv6Network),
     )
 }
 
@@ -72,12 +82,14 @@ def _attributes(each: object, *names: str) -> dict[str, Any]:
 def _type_document(each: DbType) -> dict[str, Any]:
     """Return a type without the properties that have their default values."""
     properties = {
-        "python": each.python and each.python.__name__,
+        "python": each.python and name_of(each.python),
         "element": each.element and _type_document(each.element),
         "labels": each.labels,
         "fields": [(name, _type_document(part)) for name, part in each.fields],
         "json": each.json,
         "is_range": each.is_range,
+        "usual": [*map(name_of, each.usual)],
+        "driver": each.driver,
     }
     document = {"name": each.name} | {key: value for key, value in properties.items() if value}
     return document if each.aware is None else document | {"aware": each.aware}
@@ -101,15 +113,31 @@ class TypeDocument:
     aware: bool | None = None
     json: bool = False
     is_range: bool = False
+    usual: tuple[str, ...] = ()
+    driver: str = ""
 
     def db_type(self) -> DbType:
-        if self.python is not None and self.python not in _PYTHON_TYPES:
-            raise SnapshotError(f"{self.python} is not the type of a column's values")
-        python = None if self.python is None else _PYTHON_TYPES[self.python]
-        element = None if self.element is None else self.element.db_type()
-        fields = tuple((name, part.db_type()) for name, part in self.fields)
-        flags = (self.aware, self.json, self.is_range)
-        return DbType(self.name, python, element, self.labels, fields, *flags)
+        return DbType(
+            self.name,
+            None if self.python is None else _python_type(self.python),
+            None if self.element is None else self.element.db_type(),
+            self.labels,
+            tuple((name, part.db_type()) for name, part in self.fields),
+            self.aware,
+            self.json,
+            self.is_range,
+            tuple(cls for cls in map(_python_type, self.usual) if cls is not None),
+            self.driver,
+        )
+
+
+def _python_type(name: str) -> type | None:
+    """Return a class by its name; None if it belongs to a driver that is not installed."""
+    if name in DRIVER_CLASSES:
+        return class_named(name)
+    if name not in _PYTHON_TYPES:
+        raise SnapshotError(f"{name} is not the type of a column's values")
+    return _PYTHON_TYPES[name]
 
 
 @dataclass(frozen=True)

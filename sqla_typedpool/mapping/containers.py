@@ -99,7 +99,9 @@ def _tuple_converter(spec: TypeSpec, context: Context) -> Convert:
 
 
 def _fit_mapping(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
-    if context.family == JSON or db_type.python is dict:
+    # psycopg delivers hstore, whose OID is not fixed, as a dict
+    may_be_hstore = context.family == "postgresql" and db_type.python is None
+    if context.family == JSON or db_type.python is dict or may_be_hstore:
         return fit_of_parts([context.fit(each) for each in spec.of])
     return refused(db_type, "annotate it with Json() if it is JSON")
 
@@ -136,13 +138,17 @@ def _fit_range(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
             "JSON cannot hold a range",
             "convert it: Annotated[..., Decode(function)]",
         )
-    if db_type.python is None:
+    if db_type.python in (None, _range_class(spec)):
         return accepted(db_type)
     return refused(db_type, f"declare it {db_type.python.__name__}")
 
 
+def _range_class(spec: TypeSpec) -> Any:
+    return spec.annotation.__origin__ if spec.of else spec.annotation
+
+
 def _range_converter(spec: TypeSpec, context: Context) -> Convert:
-    cls = spec.annotation.__origin__ if spec.of else spec.annotation
+    cls = _range_class(spec)
     bound = context.converter(replace(spec.of[0], optional=True)) if spec.of else None
 
     def convert(value: Any) -> Any:

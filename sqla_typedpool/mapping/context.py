@@ -43,7 +43,8 @@ def accepted(db_type: DbType) -> Fit:
 
 def refused(db_type: DbType, hint: str) -> Fit:
     """Return the fit of a column whose values cannot have the declared type."""
-    reason = "" if db_type.python is None else f"it arrives as {db_type.python.__name__}"
+    driver = f" on {db_type.driver}" if db_type.driver else ""
+    reason = "" if db_type.python is None else f"it arrives as {db_type.python.__name__}{driver}"
     return Fit(Action.REFUSE, reason, hint)
 
 

@@ -1,7 +1,8 @@
 """Database type -> the Python type that SQLAlchemy's drivers deliver.
 
-``python`` is None where it depends on the driver (asyncpg's bit strings and ranges) or on
-the value (``inet``), or where the database does not enforce declared types (SQLite).
+``python`` is None where it depends on the driver (bit strings and ranges; for these see
+`describe.postgres.driver_types`) or on the value (``inet``), or where the database does not
+enforce declared types (SQLite).
 """
 
 from __future__ import annotations
@@ -9,6 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from uuid import UUID
 
 
@@ -39,6 +48,21 @@ class DbType:
 
     # Whether the value is an instance of the driver's range class.
     is_range: bool = False
+
+    # The types in which values arrive unless the application has changed it, where `python` is
+    # None: the four classes of ``inet``, the text of an extension's type.
+    usual: tuple[type, ...] = ()
+
+    # The driver that `python` is true of; "" = all drivers.
+    driver: str = ""
+
+    @property
+    def is_address(self) -> bool:
+        """Whether it is ``inet`` or ``cidr``.
+
+        With the engine's option ``native_inet_types=False`` their values are text.
+        """
+        return self.name in _USUAL
 
     def __str__(self) -> str:
         zone = {None: "", True: " (aware)", False: " (naive)"}[self.aware]
@@ -96,9 +120,11 @@ _POSTGRESQL: tuple[tuple[int, int, str, tuple[str, ...], type | None], ...] = (
     (1184, 1185, "timestamptz", ("timestamp with time zone",), datetime),
     (1186, 1187, "interval", (), timedelta),
     (1266, 1270, "timetz", ("time with time zone",), time),
+    (1033, 1034, "aclitem", (), str),
     (1560, 1561, "bit", (), None),
     (1562, 1563, "varbit", ("bit varying",), None),
     (1700, 1231, "numeric", ("decimal",), Decimal),
+    (2249, 2287, "record", (), tuple),
     (2950, 2951, "uuid", (), UUID),
     (3802, 3807, "jsonb", (), None),
     (3904, 3905, "int4range", (), None),
@@ -107,6 +133,29 @@ _POSTGRESQL: tuple[tuple[int, int, str, tuple[str, ...], type | None], ...] = (
     (3910, 3911, "tstzrange", (), None),
     (3912, 3913, "daterange", (), None),
     (3926, 3927, "int8range", (), None),
+)
+# (OID, OID of its array, name). asyncpg has classes or numbers for these types, psycopg text.
+_POSTGRESQL_BY_DRIVER: tuple[tuple[int, int, str], ...] = (
+    (27, 1010, "tid"),
+    (28, 1011, "xid"),
+    (29, 1012, "cid"),
+    (600, 1017, "point"),
+    (601, 1018, "lseg"),
+    (602, 1019, "path"),
+    (603, 1020, "box"),
+    (604, 1027, "polygon"),
+    (628, 629, "line"),
+    (718, 719, "circle"),
+    (2970, 2949, "txid_snapshot"),
+    (3220, 3221, "pg_lsn"),
+    (4451, 6150, "int4multirange"),
+    (4532, 6151, "nummultirange"),
+    (4533, 6152, "tsmultirange"),
+    (4534, 6153, "tstzmultirange"),
+    (4535, 6155, "datemultirange"),
+    (4536, 6157, "int8multirange"),
+    (5038, 5039, "pg_snapshot"),
+    (5069, 271, "xid8"),
 )
 # (OID, OID of its array, name). Both drivers deliver these types as text.
 _POSTGRESQL_TEXTS: tuple[tuple[int, int, str], ...] = (
@@ -130,17 +179,31 @@ _POSTGRESQL_TEXTS: tuple[tuple[int, int, str], ...] = (
 # Types of extensions, which have no fixed OIDs, and arrive as text too.
 EXTENSION_TEXTS = frozenset({"citext", "ltree", "lquery", "ltxtquery"})
 # The Python types in which the values of scalar types arrive.
-SCALAR_TYPES = frozenset({python for *_, python in _POSTGRESQL} - {None})
+SCALAR_TYPES = frozenset({python for *_, python in _POSTGRESQL} - {None, tuple})
+_USUAL: dict[str, tuple[type, ...]] = {
+    "inet": (IPv4Address, IPv6Address, IPv4Interface, IPv6Interface),
+    "cidr": (IPv4Network, IPv6Network),
+}
 
 _AWARE = {"timestamp": False, "time": False, "timestamptz": True, "timetz": True}
 
 
 def _by_name_and_oid() -> dict[str | int, DbType]:
     known: dict[str | int, DbType] = {}
-    texts = ((oid, array_oid, name, (), str) for oid, array_oid, name in _POSTGRESQL_TEXTS)
-    for oid, array_oid, name, other_names, python in (*_POSTGRESQL, *texts):
-        aware, json, is_range = _AWARE.get(name), name in ("json", "jsonb"), name.endswith("range")
-        db_type = DbType(name, python, aware=aware, json=json, is_range=is_range)
+    rows: list[tuple[int, int, str, tuple[str, ...], type | None]] = [
+        *_POSTGRESQL,
+        *((oid, array_oid, name, (), str) for oid, array_oid, name in _POSTGRESQL_TEXTS),
+        *((oid, array_oid, name, (), None) for oid, array_oid, name in _POSTGRESQL_BY_DRIVER),
+    ]
+    for oid, array_oid, name, other_names, python in rows:
+        db_type = DbType(
+            name,
+            python,
+            aware=_AWARE.get(name),
+            json=name in ("json", "jsonb"),
+            is_range=name.endswith("range") and "multi" not in name,
+            usual=_USUAL.get(name, ()),
+        )
         known.update(dict.fromkeys((oid, name, *other_names), db_type))
         known[array_oid] = _array_of(db_type)
     known.update({name: DbType(name, str) for name in EXTENSION_TEXTS})

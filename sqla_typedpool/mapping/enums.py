@@ -7,7 +7,7 @@ from enum import Enum, Flag
 from typing import Any
 
 from sqla_typedpool.mapping.coercions import Action
-from sqla_typedpool.mapping.context import Context, Fit, Handler, refused
+from sqla_typedpool.mapping.context import Context, Fit, Handler, accepted, refused
 from sqla_typedpool.mapping.dbtypes import DbType
 from sqla_typedpool.mapping.typespec import TypeSpec
 from sqla_typedpool.mapping.value_error import ConversionError, Convert, type_of
@@ -30,6 +30,8 @@ def member_keys(cls: type[Enum]) -> Keys:
 def _fit_enum(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
     cls, source = spec.annotation, db_type.python
     key = "name" if spec.by_name else "value"
+    if source is cls:
+        return accepted(db_type)
     types = {str} if spec.by_name else {python for python, _ in member_keys(cls)}
     if source is None or source in types or (source is int and issubclass(cls, Flag)):
         return Fit(Action.CONVERT, f"to the member by its {key}")

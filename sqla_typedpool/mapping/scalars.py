@@ -41,11 +41,16 @@ def _fit_exact(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
         return Fit(Action.REFUSE, f"JSON cannot hold {cls.__name__}", hint)
     if db_type.is_range and cls in SCALAR_TYPES:
         return Fit(Action.REFUSE, "it arrives as a range", "cast it in SQL: CAST(x AS text)")
+    if db_type.is_address and cls in SCALAR_TYPES and cls is not str:
+        usual = " | ".join(each.__name__ for each in db_type.usual)
+        return Fit(Action.REFUSE, f"it arrives as {usual}", f"declare it {usual}")
     if source is None or source is cls:
         return accepted(db_type)
     rule = coercions.conversions_to(cls, context.family).get(source)
     if rule is not None:
         return Fit(Action.CONVERT, f"from {source.__name__}: {rule.detail}")
+    if db_type.driver:  # the advice of the table has casts that PostgreSQL lacks for these types
+        return refused(db_type, f"declare it {source.__name__}")
     return refused(db_type, coercions.advice(source, cls, context.family))
 
 

@@ -407,11 +407,21 @@ def test_a_dict_or_list_without_json_is_refused(annotation: Any) -> None:
     assert "Json()" in refusal(list[annotation], [{"a": 1}])
 
 
-@pytest.mark.parametrize("family", ["postgresql", "sqlite", "mysql"])
+@pytest.mark.parametrize(
+    ("family", "db_type"),
+    [("postgresql", postgresql_type("jsonb")), ("sqlite", None), ("mysql", None)],
+)
 @pytest.mark.parametrize("annotation", [dict, dict[str, int]])
-def test_a_dict_needs_json_in_every_database(annotation: Any, family: str) -> None:
+def test_a_dict_needs_json_in_every_database(
+    annotation: Any, family: str, db_type: DbType | None
+) -> None:
     with pytest.raises(RowShapeError, match=r'column "field".*Json\(\)'):
-        mapper_for(tuple[annotation, ...], (Column("field"),), family)
+        mapper_for(tuple[annotation, ...], (Column("field", db_type),), family)
+
+
+def test_a_dict_of_psycopg_is_hstore() -> None:
+    mapper = mapper_for(tuple[dict[str, str | None]], (Column("h", DbType("16385")),), "postgresql")
+    assert mapper.map_rows([({"a": "1", "b": None},)]) == [({"a": "1", "b": None},)]
 
 
 @pytest.mark.parametrize("element", [int, list[int], Point])

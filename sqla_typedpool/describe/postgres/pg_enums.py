@@ -119,4 +119,4 @@ class RelationKind:
 class TypeKind:
     """``TYPTYPE_``, catalog/pg_type.h."""
 
-    COMPOSITE, DOMAIN, ENUM = "c", "d", "e"
+    COMPOSITE, DOMAIN, ENUM, RANGE, MULTIRANGE = "c", "d", "e", "r", "m"

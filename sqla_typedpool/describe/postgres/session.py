@@ -41,6 +41,8 @@ class PreparedStatement:
 class Session(ABC):
     """One connection of one driver."""
 
+    # The name of the driver.
+    name: ClassVar[str]
     # Whether arrays of the application's own types are returned as lists.
     has_lists: ClassVar[bool]
 
@@ -125,6 +127,7 @@ async def session_for(connection: AsyncConnection, timeout: float) -> Session:
 class AsyncpgSession(Session):
     """asyncpg. Its prepared statements have names, and are closed by the garbage collector."""
 
+    name = "asyncpg"
     has_lists = True
 
     def __init__(self, connection: AsyncConnection, driver: Any, timeout: float) -> None:
@@ -162,6 +165,7 @@ class AsyncpgSession(Session):
 class PsycopgSession(Session):
     """psycopg. It uses the unnamed statement, through the generators that psycopg runs on."""
 
+    name = "psycopg"
     has_lists = False
 
     async def prepare(self, sql: str) -> PreparedStatement:

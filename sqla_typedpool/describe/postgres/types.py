@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from sqla_typedpool.describe.postgres import pg_enums as pg
 from sqla_typedpool.describe.postgres.catalog import BUILT_IN, oid_array
+from sqla_typedpool.describe.postgres.driver_types import delivered_by, of_extension
 from sqla_typedpool.describe.postgres.session import Session
 from sqla_typedpool.mapping.dbtypes import EXTENSION_TEXTS, DbType, postgresql_type
 
@@ -82,7 +83,7 @@ class Types:
     def _make(self, oid: int) -> DbType:
         known, row = postgresql_type(oid), self._rows.get(oid)
         if known.name != str(oid) or row is None:
-            return known
+            return delivered_by(self.session.name, known)
         if row.kind == pg.TypeKind.DOMAIN:
             return self.db_type(row.base)
         if row.kind == pg.TypeKind.ENUM:
@@ -95,7 +96,16 @@ class Types:
             self._db_types[oid] = DbType(row.name)  # its fields may be arrays of the type itself
             fields = zip(row.field_names, map(self.db_type, row.field_types), strict=True)
             return DbType(row.name, fields=tuple(fields))
-        return postgresql_type(row.name) if row.name in EXTENSION_TEXTS else DbType(row.name)
+        return self._of_application(row)
+
+    def _of_application(self, row: _TypeRow) -> DbType:
+        """Return a range, a multirange or a base type that is not built in."""
+        if row.kind in (pg.TypeKind.RANGE, pg.TypeKind.MULTIRANGE):
+            is_range = row.kind == pg.TypeKind.RANGE and self.session.has_lists
+            return DbType(row.name, is_range=is_range)
+        if row.name in EXTENSION_TEXTS:
+            return postgresql_type(row.name)
+        return of_extension(self.session.name, row.name)
 
     def facts(self, oids: Iterable[int]) -> list[str]:
         """Return what these types, and the types that they consist of, add to a fingerprint."""

@@ -1,0 +1,100 @@
+"""The words of findings, compared with reviewed ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from sqla_typedpool import RowCount
+from sqla_typedpool.check.compare import compare
+from sqla_typedpool.check.model import Finding
+from sqla_typedpool.describe.postgres.driver_types import delivered_by, of_extension
+from sqla_typedpool.errors import Refused
+from sqla_typedpool.mapping.dbtypes import DbType, postgresql_type, sqlite_type
+from tests.support.check_lab import declare, described, maybe, never, refused, takes
+
+GOLDEN = Path(__file__).parent / "golden" / "messages.txt"
+
+
+class Money(sa.types.TypeDecorator[str]):
+    """A type of the application."""
+
+    impl = sa.Numeric
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> Any:
+        return f"{value} EUR"
+
+
+def _types() -> Iterator[Finding]:
+    """Yield the findings about types that were not compared, or differ between drivers."""
+    mood = DbType("mood[]", element=postgresql_type("mood", labels=("a",)))
+    kinds: list[tuple[DbType, Any]] = [
+        *((postgresql_type("inet"), IPv4Address), (postgresql_type("inet"), str)),
+        *((postgresql_type("inet"), int), (postgresql_type("cidr[]"), list[str])),
+        *((of_extension("asyncpg", "hstore"), dict[str, str]), (mood, list[str])),
+        *((of_extension("psycopg", "geometry"), bytes), (postgresql_type("record"), tuple[int])),
+        *((delivered_by("asyncpg", postgresql_type("char")), str), (DbType("span"), str)),
+        (delivered_by("psycopg", postgresql_type("xid")), int),
+    ]
+    for kind, returns in kinds:
+        yield from compare(
+            declare("SELECT a FROM t", list[tuple[returns]]), described(never("a", kind))
+        )
+
+
+def _families() -> Iterator[Finding]:
+    """Yield the notes that SQLite and Core statements have once for all columns."""
+    columns = [never(name, sqlite_type("INTEGER")) for name in "abcdefgh"]
+    query = declare("SELECT a, b FROM t", list[tuple[int, int]])
+    yield from compare(query, described(*columns[:2], family="sqlite"))
+    names = ", ".join(each.name for each in columns)
+    query = declare(f"SELECT {names} FROM t", list[tuple[int, ...]])
+    yield from compare(query, described(*columns, family="sqlite"))
+    core = declare(sa.select(sa.column("a", Money())), list[str])
+    yield from compare(core, described(never("a", DbType("numeric"))))
+    own = declare(sa.select(sa.column("a", sa.Integer)), list[int])
+    yield from compare(own, described(columns[0], family="sqlite"))
+
+
+def _rows() -> Iterator[Finding]:
+    """Yield the findings about statements with and without rows."""
+    notify = "SELECT pg_notify('a', 'b')"
+    yield from compare(declare(notify, RowCount), described(maybe("pg_notify", DbType("void"))))
+    yield from compare(declare("CALL work()", int), described())
+    yield from compare(declare("SELECT 1 AS a", None), described(never("a", "int4")))
+
+
+def _converted() -> Iterator[Finding]:
+    column = replace(never("a", "text"), converted_by="Money.process_result_value()")
+    yield from compare(declare("SELECT a FROM t", list[str]), described(column))
+
+
+def _refused() -> Iterator[Finding]:
+    """Yield the findings about statements that PostgreSQL refuses, or cannot infer."""
+    unknown = Refused("could not determine data type of parameter $1", code="42P18")
+    for returns in (int, list[int], list[list[int]], object):
+        yield refused(declare("SELECT :a IS NULL", bool, a=returns), unknown)
+    takes_unknown = declare("SELECT :a", list[str], a=list[int])
+    yield from compare(takes_unknown, described(never("a", "text"), takes("a", None)))
+    yield refused(declare("SELECT 1 AS a WHERE 1 IN :ids", int, ids=list[int]), Refused("syntax"))
+
+
+def _lines(found: Finding) -> Iterator[str]:
+    yield f"{found.severity.value}[{found.code}] {found.message}"
+    for label, text in (("because", found.reason), ("next", found.hint)):
+        if text:
+            yield f"   = {label}: {text}"
+
+
+def test_the_messages_are_the_reviewed_ones() -> None:
+    parts = (_types(), _families(), _rows(), _converted(), _refused())
+    shown = "\n".join(line for part in parts for found in part for line in _lines(found))
+    assert shown + "\n" == GOLDEN.read_text(encoding="utf-8"), (
+        "review it, and write it to tests/check/golden/messages.txt"
+    )
