@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
+from sqla_typedpool._sqlalchemy.aiosqlite_adapter import sparing
 from sqla_typedpool._sqlalchemy.asyncpg_adapter import watching
 
 
@@ -32,7 +33,7 @@ class QueuePoolApi(AsyncAdaptedQueuePool):
         raise NotImplementedError
 
     def _should_wrap_creator(self, creator: Any) -> Any:
-        return watching(super()._should_wrap_creator(creator))
+        return sparing(watching(super()._should_wrap_creator(creator)))
 
     @property
     def _overflow(self) -> int:  # type: ignore[override]

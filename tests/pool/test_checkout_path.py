@@ -108,16 +108,17 @@ def test_a_cold_checkout_goes_through_few_files(tmp_path: Path) -> None:
     calls = asyncio.run(cold_checkout(tmp_path))
     assert "pool/pool.py" in calls.files
     # with the driver and the dialect, for the probe that reads the state of the transaction, and
-    # with what a new event loop needs to notice an overload, and with the adapter of a connection
-    assert len(calls.files) <= 20, str(calls)
-    assert calls.changes <= 78, str(calls)
+    # with what a new event loop needs to notice an overload, and with the adapters of connections
+    assert len(calls.files) <= 21, str(calls)
+    assert calls.changes <= 83, str(calls)
 
 
-def test_a_warm_checkout_and_its_return_go_through_five_files_at_most(tmp_path: Path) -> None:
+def test_a_warm_checkout_and_its_return_go_through_six_files_at_most(tmp_path: Path) -> None:
     calls = asyncio.run(warm_checkout(tmp_path))
     assert "pool/pool.py" in calls.files
     assert "pool/drivers/sqlite.py" in calls.files, "the state of the transaction is read there"
-    assert len(calls.files) <= 5, str(calls)
+    # the adapter of SQLite finds that there is nothing to roll back
+    assert len(calls.files) <= 6, str(calls)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from sqla_typedpool.pool.drivers.base import Driver, Probe, always_alive, never_
 class Aiosqlite(Driver):
     """SQLite through aiosqlite, which has a thread for each connection."""
 
-    adapter = "AsyncAdapt_aiosqlite_connection"
+    adapter = "AiosqliteAdapter"
     needs_ping = False
     terminates_gracefully = False
     connects_in_thread = True

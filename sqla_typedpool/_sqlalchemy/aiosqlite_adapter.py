@@ -1,0 +1,90 @@
+"""SQLAlchemy's adapter of an aiosqlite connection: its end of a transaction, and its lock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from sqlalchemy.dialects.sqlite.aiosqlite import AsyncAdapt_aiosqlite_connection
+
+from sqla_typedpool._sqlalchemy.record import HookedRecord
+
+# Whether SQLAlchemy reports the row count of a statement that returns rows: not in 2.0.
+COUNTS_RETURNED_ROWS = hasattr(AsyncAdapt_aiosqlite_connection, "_execute_mutex")
+
+
+class AiosqliteAdapter(AsyncAdapt_aiosqlite_connection):
+    """SQLAlchemy's adapter. It sends no COMMIT and no ROLLBACK that would do nothing.
+
+    Each of them takes a hop into the connection's thread and back.
+    """
+
+    __slots__ = ()
+
+    def commit(self) -> None:
+        if _may_be_in_transaction(self._connection):
+            super().commit()
+
+    def rollback(self) -> None:
+        if _may_be_in_transaction(self._connection):
+            super().rollback()
+
+
+def _may_be_in_transaction(connection: Any) -> bool:
+    """Whether a transaction may be open, or a call may be running or queued that begins one."""
+    try:
+        return bool(connection._tx.may_run() or connection._connection.in_transaction)
+    except Exception:  # noqa: BLE001 - the pool does not watch its queue, or it is closed
+        return True
+
+
+def sparing(create: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Let a pool's function that opens a connection return an ``AiosqliteAdapter``.
+
+    Connections of other drivers, of an application's own classes, and those that are not pooled
+    are returned as they are.
+    """
+
+    def create_sparing(record: Any) -> Any:
+        adapted = create(record)
+        is_pooled = isinstance(record, HookedRecord)
+        return (
+            AiosqliteAdapter(adapted.dbapi, adapted._connection)
+            if is_pooled and raw_connection(adapted) is not None
+            else adapted
+        )
+
+    return create_sparing
+
+
+def raw_connection(adapted: Any) -> Any:
+    """Return the connection of ``sqlite3`` behind an adapter.
+
+    :return: None if it is closed, or if it or an object around it is of a class that may do more
+        than SQLAlchemy's, aiosqlite's and sqlite3's own.
+    """
+    if type(adapted) is AiosqliteAdapter:
+        return adapted._connection._connection  # its classes were tested when it was made
+    if type(adapted) is not AsyncAdapt_aiosqlite_connection:
+        return None
+    raw = getattr(adapted._connection, "_connection", None)
+    is_plain = _is_plain(adapted._connection, "aiosqlite") and _is_plain(raw, "sqlite3")
+    return raw if is_plain else None
+
+
+def _is_plain(connection: Any, package: str) -> bool:
+    """Whether its class is ``Connection`` of a package, and not a subclass of it."""
+    kind = type(connection)
+    return kind.__name__ == "Connection" and kind.__module__.partition(".")[0] == package
+
+
+def driver_connection(adapted: Any) -> Any:
+    """Return aiosqlite's connection."""
+    return adapted._connection
+
+
+def execute_lock(adapted: Any) -> AbstractAsyncContextManager[Any] | None:
+    """Return the lock that SQLAlchemy's cursors hold while a statement runs; 2.0 has none."""
+    lock: AbstractAsyncContextManager[Any] | None = getattr(adapted, "_execute_mutex", None)
+    return lock
