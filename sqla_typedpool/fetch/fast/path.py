@@ -25,6 +25,7 @@ from sqla_typedpool._sqlalchemy.eligibility import (
 )
 from sqla_typedpool._sqlalchemy.greenlets import greenlet_spawn
 from sqla_typedpool.errors import RowShapeError
+from sqla_typedpool.fetch.fast.aiosqlite import AiosqliteFast
 from sqla_typedpool.fetch.fast.asyncpg import AsyncpgFast
 from sqla_typedpool.fetch.fast.call import Call, FastDriver
 from sqla_typedpool.fetch.fast.mysql import MysqlFast
@@ -46,6 +47,7 @@ _log = logging.getLogger("sqla_typedpool.fetch")
 _ATTRIBUTE = "_typedpool_fast_path"  # of the engine
 _DRIVERS: dict[str, Callable[[Any], FastDriver]] = {
     "asyncpg": AsyncpgFast,
+    "aiosqlite": AiosqliteFast,
     "aiomysql": MysqlFast,
     "asyncmy": MysqlFast,
     "psycopg": PsycopgFast,

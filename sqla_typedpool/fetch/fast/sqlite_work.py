@@ -1,0 +1,117 @@
+"""What runs in the thread of a SQLite connection: one statement, and the end of its transaction."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from sqla_typedpool._sqlalchemy.aiosqlite_adapter import COUNTS_RETURNED_ROWS
+from sqla_typedpool.fetch.fast.refusals import NeedsSlowPath
+
+if TYPE_CHECKING:
+    from sqla_typedpool.fetch.fast.call import Call
+
+_LEGACY_TRANSACTION_CONTROL = -1  # of ``sqlite3``, which has the constant since Python 3.12
+
+
+class GivenUp(Exception):
+    """The caller was cancelled. Nobody waits for the result, so nobody sees this error."""
+
+
+class ThreadWork:
+    """The work of one call.
+
+    ``run``, ``commit`` and ``roll_back`` are called in the connection's thread, ``give_up`` in
+    that of the event loop.
+    """
+
+    __slots__ = ("_call", "_is_executing", "_is_given_up", "_lock", "_raw", "new_columns")
+
+    def __init__(self, raw: Any, call: Call) -> None:
+        self._raw = raw
+        self._call = call
+        # Guards the two flags below.
+        self._lock = Lock()
+        self._is_given_up = self._is_executing = False
+        # DB-API's description of columns that have not been accepted before. A transaction is
+        # left open until the caller accepts or refuses them. None = there is nothing to decide.
+        self.new_columns: tuple[Any, ...] | None = None
+
+    def run(self) -> Any:
+        """Run the statement; alone, commit it, unless its columns have to be accepted first.
+
+        :return: the rows, or the row count for ``execute``.
+        """
+        is_alone = self._call.is_alone
+        if is_alone and not self._begins_transactions():
+            raise NeedsSlowPath("sqlite3 begins no transactions with `autocommit`")
+        try:
+            result = self._execute()
+            if is_alone and self.new_columns is None:
+                self._commit()
+        except BaseException:
+            if is_alone:
+                self.roll_back()
+            raise
+        return result
+
+    def commit(self) -> None:
+        """End the transaction after the columns have been accepted."""
+        try:
+            self._commit()
+        except BaseException:
+            self.roll_back()
+            raise
+
+    def roll_back(self) -> None:
+        """End the transaction. If that fails, the pool finds it open."""
+        with suppress(Exception):
+            self._raw.rollback()  # does nothing if no transaction is open
+
+    def give_up(self) -> None:
+        """Interrupt the statement, and commit nothing from now on. The caller was cancelled."""
+        with self._lock:
+            self._is_given_up = True
+            if self._is_executing:
+                self._raw.interrupt()
+
+    def _begins_transactions(self) -> bool:
+        """Whether ``sqlite3`` begins and ends transactions; only this thread may ask."""
+        mode = getattr(self._raw, "autocommit", _LEGACY_TRANSACTION_CONTROL)
+        return bool(mode == _LEGACY_TRANSACTION_CONTROL)
+
+    def _execute(self) -> Any:
+        cursor = self._raw.cursor()
+        self._start()
+        try:
+            cursor.execute(self._call.statement.sql, self._call.arguments)
+            description = cursor.description
+            # a statement has ended when its rows have been read, for ``execute`` too
+            rows = cursor.fetchall() if description else None
+            count = cursor.rowcount if COUNTS_RETURNED_ROWS or not description else -1
+        finally:
+            with self._lock:  # an interrupt in progress must not meet the next statement
+                self._is_executing = False
+            cursor.close()  # what a traceback refers to would keep the statement active
+        self._raise_if_given_up()
+        if not self._call.wants_rows:
+            return count
+        if description is None or not self._call.find_mapper(description):
+            self.new_columns = description or ()
+        return rows
+
+    def _start(self) -> None:
+        with self._lock:
+            self._raise_if_given_up()
+            self._is_executing = True
+
+    def _commit(self) -> None:
+        with self._lock:  # a cancellation from now on is too late
+            self._raise_if_given_up()
+            self._call.is_committing = True
+        self._raw.commit()
+
+    def _raise_if_given_up(self) -> None:
+        if self._is_given_up:
+            raise GivenUp
