@@ -181,6 +181,26 @@ def prepare_again(adapted: Any, dialect: Any, sql: str) -> Awaitable[tuple[Any, 
     return prepare(adapted, dialect, sql)
 
 
+async def end_preparation(
+    adapted: Any, error: Exception, refusals: tuple[type[Exception], ...]
+) -> None:
+    """End the message exchange of a preparation, if the statement was not executed.
+
+    asyncpg ends the exchange (Sync) only when it executes. Until then the server holds the locks
+    of the preparation and counts ``statement_timeout``, also while the connection is idle.
+
+    :param error: why the statement was not executed, or the error of its execution, which ended
+        the exchange.
+    :param refusals: the types of errors that are raised before the execution.
+    """
+    connection, driver = adapted._connection, adapted.dbapi.asyncpg
+    # asyncpg raises these for arguments that it cannot convert; those of the server have a severity
+    before_execution = (*refusals, driver.InterfaceError, driver.DataError)
+    is_open = isinstance(error, before_execution) and not getattr(error, "severity", None)
+    if is_open and not connection.is_closed():
+        await connection.execute("SELECT 1")  # asyncpg fails on an empty statement
+
+
 def is_prepared(adapted: Any, sql: str) -> bool:
     """Whether the preparation of a statement has been completed, and SQLAlchemy caches it."""
     return sql in adapted._prepared_statement_cache

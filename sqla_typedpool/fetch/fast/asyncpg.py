@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqla_typedpool._sqlalchemy.asyncpg_adapter import (
+    end_preparation,
     in_transaction,
     is_default_connection,
     is_prepared,
@@ -18,6 +19,7 @@ from sqla_typedpool._sqlalchemy.asyncpg_adapter import (
 )
 from sqla_typedpool.errors import RowShapeError
 from sqla_typedpool.fetch.columns import columns_of_prepared
+from sqla_typedpool.fetch.fast.refusals import NeedsSlowPath
 from sqla_typedpool.statement import is_safe_without_transaction, may_set_session
 
 if TYPE_CHECKING:
@@ -45,18 +47,22 @@ class AsyncpgFast:
 
     async def _run(self, call: Call) -> Any:
         prepared, attributes = await prepare(call.adapted, self.dialect, call.statement.sql)
-        if not call.wants_rows:
-            await prepared.fetch(*call.arguments)
-            return row_count(prepared)
-        mapper = call.mappers.get(id(attributes))
-        if mapper is not None:
-            call.mapper = mapper
-        else:
-            current = await self._accept(call, prepared, attributes)
-            # A migration may have made `prepared` invalid. In a transaction it is run all the
-            # same, to raise the error that SQLAlchemy raises for it.
-            prepared = current if call.is_alone else prepared
-        return await prepared.fetch(*call.arguments)
+        try:
+            if not call.wants_rows:
+                await prepared.fetch(*call.arguments)
+                return row_count(prepared)
+            mapper = call.mappers.get(id(attributes))
+            if mapper is not None:
+                call.mapper = mapper
+            else:
+                current = await self._accept(call, prepared, attributes)
+                # A migration may have made `prepared` invalid. In a transaction it is run all the
+                # same, to raise the error that SQLAlchemy raises for it.
+                prepared = current if call.is_alone else prepared
+            return await prepared.fetch(*call.arguments)
+        except Exception as error:
+            await end_preparation(call.adapted, error, (RowShapeError, NeedsSlowPath))
+            raise
 
     async def _accept(self, call: Call, prepared: Any, attributes: Sequence[Any]) -> Any:
         """Check columns that are new.
@@ -70,13 +76,12 @@ class AsyncpgFast:
         try:
             self._add_mapper(call, attributes)
         except RowShapeError:
-            old = columns_of_prepared(attributes)
-            prepared, attributes = await prepare_again(
-                call.adapted, self.dialect, call.statement.sql
-            )
-            if columns_of_prepared(attributes) == old:
+            prepared, current = await prepare_again(call.adapted, self.dialect, call.statement.sql)
+            if current == attributes:
                 raise
-            self._add_mapper(call, attributes)
+        else:
+            return prepared
+        self._add_mapper(call, current)
         return prepared
 
     def _add_mapper(self, call: Call, attributes: Sequence[Any]) -> None:
