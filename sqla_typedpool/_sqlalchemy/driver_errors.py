@@ -14,6 +14,8 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import NotSupportedError
 from sqlalchemy.pool.base import _ConnectionFairy
 
+from sqla_typedpool._sqlalchemy.psycopg_adapter import is_stale_on_psycopg
+
 
 class _ErrorContext:
     """The part of an execution context that ``_handle_dbapi_exception`` uses."""
@@ -85,7 +87,7 @@ def raise_connect_error(dialect: Any, engine: Engine | None, error: BaseExceptio
 
 def is_stale_plan(error: Exception) -> bool:
     """Return whether a migration has made a prepared statement invalid. It has not been run."""
-    return (
-        isinstance(error, NotSupportedError)
-        and type(error.orig).__name__ == "InvalidCachedStatementError"
+    return isinstance(error, NotSupportedError) and (
+        type(error.orig).__name__ == "InvalidCachedStatementError"
+        or is_stale_on_psycopg(error.orig)
     )

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from sqlalchemy.engine import Engine
+from sqlalchemy.sql import visitors
 from sqlalchemy.sql.compiler import WARN_LINTING, SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement, TextClause
 
@@ -90,11 +91,20 @@ class DriverStatement:
         an error of a conversion undoes them there.
         """
         for entry in self.result_columns:
-            if any(getattr(each, "is_literal", False) for each in entry.objects or ()):
+            if any(_may_be_several(each) for each in entry.objects or ()):
                 return False
             if self.may_write and _may_be_converted(entry.type, dialect):
                 return False
         return True
+
+
+def _may_be_several(element: Any) -> bool:
+    """Return whether an object of a result column may be several columns: literal SQL."""
+    if getattr(element, "is_literal", False):
+        return True
+    parts: Any = visitors.iterate(element) if isinstance(element, ClauseElement) else ()
+    # within another element, as in literal_column("a, b").label("c")
+    return any(getattr(part, "is_literal", False) and "," in part.name for part in parts)
 
 
 def _discards_rows(compiled: Any) -> bool:

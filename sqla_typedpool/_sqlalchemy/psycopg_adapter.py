@@ -124,7 +124,7 @@ def end_autocommit(connection: Any) -> None:
         connection.pgconn.finish()
 
 
-def is_stale_plan(error: Any) -> bool:
+def is_stale_on_psycopg(error: Any) -> bool:
     """Return whether a prepared statement was not run because a migration has changed its columns.
 
     The text of the server's message depends on its language.

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("sqla_typedpool.fetch")
 
 _EXECUTE = AsyncSession.execute  # stored at import, to detect a patch made later
+_MAX_RETRIES = 20  # on psycopg each connection of a pool may fail once after a migration
 _BATCH = 1000  # rows of a stream that are fetched and mapped at a time
 
 
@@ -70,18 +71,21 @@ async def _run_alone(
     row_type: Any,
     *,
     wants_rows: bool,
-    is_retry: bool = False,
+    retries: int = 0,
 ) -> Any:
-    """Run a statement in its own transaction."""
+    """Run a statement in its own transaction.
+
+    :param retries: how often a migration has made it invalid on a connection.
+    """
     try:
         return await _try_alone(engine, statement, parameters, row_type, wants_rows=wants_rows)
     except Exception as error:
-        if is_retry or not is_stale_plan(error):
+        if retries == _MAX_RETRIES or not is_stale_plan(error):
             if wants_rows:
                 raise_if_undecodable(error, row_type)
             raise
     return await _run_alone(
-        engine, statement, parameters, row_type, wants_rows=wants_rows, is_retry=True
+        engine, statement, parameters, row_type, wants_rows=wants_rows, retries=retries + 1
     )
 
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import bindparam, event, exc, select, text
+from sqlalchemy import bindparam, event, exc, literal_column, select, text
 
 from sqla_typedpool import RowShapeError, TypedPool, execute, fetch_all, fetch_one
 from tests.support.cancellation import cancel_at_await
@@ -252,6 +252,19 @@ def test_what_is_unsafe_without_a_transaction_takes_the_slow_path(
 
     run(main())
     assert paths.slow() == 1
+
+
+def test_literal_sql_with_a_label_that_is_two_columns_is_run_once(postgres: Postgres) -> None:
+    """SQLAlchemy matches such columns by name, so it must run the statement itself."""
+    two = literal_column("id, name").label("nick")
+    add = people.insert().values(id=5, name="Eve").returning(two)
+
+    async def main() -> None:
+        async with psycopg_engine(postgres) as engine, engine.connect() as connection:
+            assert await fetch_one(connection, tuple[int, str], add) == (5, "Eve")
+            assert await fetch_one(connection, int, "SELECT count(*) FROM people") == 3
+
+    run(main())
 
 
 # ------------------------------------------------------------------- how a connection is left

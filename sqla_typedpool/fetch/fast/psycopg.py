@@ -15,7 +15,7 @@ from sqla_typedpool._sqlalchemy.psycopg_adapter import (
     PsycopgConnections,
     begin_autocommit,
     end_autocommit,
-    is_stale_plan,
+    is_stale_on_psycopg,
 )
 from sqla_typedpool.errors import RowShapeError
 from sqla_typedpool.fetch.columns import columns_of_codes
@@ -69,7 +69,7 @@ class PsycopgFast:
             finally:
                 end_autocommit(connection)
         except self.dialect.dbapi.NotSupportedError as error:
-            if not is_stale_plan(error):
+            if not is_stale_on_psycopg(error):
                 raise
             # The statement has not been run.
             await self._forget_prepared(call)
