@@ -93,10 +93,12 @@ class BarePsycopg:
         return cursor
 
     async def begin(self) -> None:
-        await self.connection.execute("BEGIN")
+        await self.connection.set_autocommit(False)
 
     async def roll_back(self) -> None:
-        await self.connection.execute("ROLLBACK")
+        """Roll back as SQLAlchemy does: psycopg then forgets what it has prepared."""
+        await self.connection.rollback()
+        await self.connection.set_autocommit(True)
 
     async def close(self) -> None:
         await self.connection.close()

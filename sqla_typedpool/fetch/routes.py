@@ -200,6 +200,7 @@ async def stream(
             return await work
         return await within(timeout, statement, work, declared_query)
 
+    _log.debug("slow path (a stream needs a cursor): %s", statement)
     with _named_errors(row_type, declared_query):
         async with _streaming(db, bounded) as executor:
             options = {"yield_per": _BATCH}

@@ -182,14 +182,23 @@ async def db_of(engine: AsyncEngine, kind: str) -> AsyncIterator[Any]:
             await scoped.remove()
 
 
+_LOGGER = "sqla_typedpool.fetch"
+
+
 class Paths:
-    """Counts the statements that took the slow path, by their log records."""
+    """Which path statements took, by their log records."""
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         self._caplog = caplog
 
     def slow(self) -> int:
         return sum(each.getMessage().startswith("slow path ") for each in self._caplog.records)
+
+    def last(self) -> str:
+        """Return the path of the last statement, "fast" or "slow"; forget all of them."""
+        messages = [each.getMessage() for each in self._caplog.records if each.name == _LOGGER]
+        self._caplog.clear()
+        return messages[-1].partition(" path")[0]
 
 
 ALL = "SELECT id, name, nick FROM people ORDER BY id"

@@ -102,7 +102,7 @@ class FastPath:
         call = self._call(statement, parameters, row_type, wants_rows=wants_rows, is_alone=True)
         pool = self._engine.pool
         if not isinstance(pool, TypedPool):
-            raise NeedsSlowPath("the pool is another one")
+            raise NeedsSlowPath("the pool is not a TypedPool")
         entry = pool.take() or await self._wait_and_take(pool)
         if entry is None:
             raise NeedsSlowPath("the pool has listeners")
