@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from sqlalchemy.dialects.sqlite.aiosqlite import AsyncAdapt_aiosqlite_connection
-
-from sqla_typedpool._sqlalchemy.record import HookedRecord
 
 # Whether SQLAlchemy reports the row count of a statement that returns rows: not in 2.0.
 COUNTS_RETURNED_ROWS = hasattr(AsyncAdapt_aiosqlite_connection, "_execute_mutex")
@@ -39,23 +36,14 @@ def _may_be_in_transaction(connection: Any) -> bool:
         return True
 
 
-def sparing(create: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Let a pool's function that opens a connection return an ``AiosqliteAdapter``.
+def sparing(adapted: Any, _: object) -> Any:
+    """Return an ``AiosqliteAdapter`` in place of SQLAlchemy's adapter.
 
-    Connections of other drivers, of an application's own classes, and those that are not pooled
-    are returned as they are.
+    A connection of an application's own class, or around one, keeps its adapter.
     """
-
-    def create_sparing(record: Any) -> Any:
-        adapted = create(record)
-        is_pooled = isinstance(record, HookedRecord)
-        return (
-            AiosqliteAdapter(adapted.dbapi, adapted._connection)
-            if is_pooled and raw_connection(adapted) is not None
-            else adapted
-        )
-
-    return create_sparing
+    if raw_connection(adapted) is None:
+        return adapted
+    return AiosqliteAdapter(adapted.dbapi, adapted._connection)
 
 
 def raw_connection(adapted: Any) -> Any:

@@ -80,22 +80,12 @@ class AsyncpgAdapter(AsyncAdapt_asyncpg_connection):
         return super().run_async(fn)
 
 
-def watching(create: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Let a pool's function that opens a connection return an ``AsyncpgAdapter``.
-
-    Connections of other drivers, and those that are not pooled, are returned as they are.
-    """
-
-    def create_watched(record: Any) -> Any:
-        adapted = create(record)
-        if type(adapted) is AsyncAdapt_asyncpg_connection and isinstance(record, HookedRecord):
-            new = renewed(adapted, record)
-            # of size 0 if statements are not to be cached
-            new._prepared_statement_cache = WatchedStatements(cache_size(adapted), record)
-            return new
-        return adapted
-
-    return create_watched
+def watched(adapted: Any, record: HookedRecord) -> AsyncpgAdapter:
+    """Return an ``AsyncpgAdapter`` of a new connection, in place of SQLAlchemy's adapter."""
+    new = renewed(adapted, record)
+    # of size 0 if statements are not to be cached
+    new._prepared_statement_cache = WatchedStatements(cache_size(adapted), record)
+    return new
 
 
 def renewed(adapted: Any, record: HookedRecord) -> AsyncpgAdapter:

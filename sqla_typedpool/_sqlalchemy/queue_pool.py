@@ -6,8 +6,7 @@ from typing import Any, cast
 
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from sqla_typedpool._sqlalchemy.aiosqlite_adapter import sparing
-from sqla_typedpool._sqlalchemy.asyncpg_adapter import watching
+from sqla_typedpool._sqlalchemy.adapters import with_own_adapters
 
 
 class QueuePoolApi(AsyncAdaptedQueuePool):
@@ -33,7 +32,7 @@ class QueuePoolApi(AsyncAdaptedQueuePool):
         raise NotImplementedError
 
     def _should_wrap_creator(self, creator: Any) -> Any:
-        return sparing(watching(super()._should_wrap_creator(creator)))
+        return with_own_adapters(super()._should_wrap_creator(creator))
 
     @property
     def _overflow(self) -> int:  # type: ignore[override]

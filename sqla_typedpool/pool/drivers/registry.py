@@ -16,7 +16,7 @@ _DRIVERS: dict[str, Driver] = {
     "psycopg": Psycopg(),
     "aiosqlite": Aiosqlite(),
     "aiomysql": Mysql("AsyncAdapt_aiomysql_connection"),
-    "asyncmy": Mysql("AsyncAdapt_asyncmy_connection"),
+    "asyncmy": Mysql("AsyncmyAdapter"),
 }
 
 
