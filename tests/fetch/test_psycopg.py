@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,8 @@ import pytest
 from sqlalchemy import bindparam, event, exc, literal_column, select, text
 
 from sqla_typedpool import RowShapeError, TypedPool, execute, fetch_all, fetch_one
-from tests.support.cancellation import cancel_at_await
-from tests.support.engines import admin_of, engine_on, run, until
+from tests.support.cancellation import cancel_at_await, check_nothing_lost, run_and_cancel
+from tests.support.engines import admin_of, engine_on, open_all, return_all, run, until
 from tests.support.fetch_lab import error_of, no_listener, people
 from tests.support.psycopg_trace import Sent, sent_by
 
@@ -348,6 +349,38 @@ def test_transactions_work_after_a_cancellation_at_any_await(
                 if not reached:
                     return
             raise AssertionError("the call has no end")
+
+    run(main())
+
+
+def test_after_many_cancellations_each_acknowledged_write_is_stored_once(
+    postgres: Postgres,
+) -> None:
+    acknowledged: list[int] = []
+    numbers = itertools.count(1000)
+
+    async def request(engine: AsyncEngine) -> None:
+        number = next(numbers)
+        await slow_read(engine, 0.001)
+        if number % 2:
+            await execute(engine, ADD, {"id": number})
+        else:
+            await fetch_one(engine, int, ADD_AND_RETURN, {"id": number})
+        acknowledged.append(number)
+        await slow_read(engine, 0.001)
+
+    async def main() -> None:
+        async with psycopg_engine(postgres, pool_size=4) as engine:
+            await known_read(engine)
+            await run_and_cancel(engine, request, tasks=200, at_once=8, longest=0.03)
+            await check_nothing_lost(engine, 4)
+            held = await open_all(engine, 4)
+            for connection in held:
+                proxied = await connection.get_raw_connection()
+                assert proxied.driver_connection is not None
+                assert not proxied.driver_connection.autocommit
+            await return_all(held)
+            assert set(acknowledged) <= set(await ids(postgres))
 
     run(main())
 
