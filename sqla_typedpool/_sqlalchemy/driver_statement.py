@@ -26,6 +26,16 @@ _MAX_ROW_TYPES = 100  # of one statement; more only if an application makes them
 _RETURNING = re.compile(r"\breturning\b", re.IGNORECASE)
 
 
+class Mappers(dict[Any, dict[Any, Any]]):
+    """The mappers of a statement's rows: by row type, and then by what identifies the columns."""
+
+    def __missing__(self, row_type: Any) -> dict[Any, Any]:
+        if len(self) >= _MAX_ROW_TYPES:
+            self.clear()
+        added = self[row_type] = {}
+        return added
+
+
 class DriverStatement:
     """A compiled statement, and the function that makes the driver's arguments for it."""
 
@@ -55,10 +65,8 @@ class DriverStatement:
             compiled.isinsert or compiled.isupdate or compiled.isdelete or compiled.ctes
         )
         self.is_cached: bool = compiled.cache_key is not None
-        # The mappers of its rows, by row type. They live as long as SQLAlchemy keeps the statement.
-        self.mappers: dict[Any, dict[Any, Any]] = compiled.__dict__.setdefault(
-            "_typedpool_mappers", {}
-        )
+        # They live as long as SQLAlchemy keeps the statement.
+        self.mappers: Mappers = compiled.__dict__.setdefault("_typedpool_mappers", Mappers())
         # parameters -> the arguments for the driver. It raises an exception of any type if a
         # parameter is missing or wrong. SQLAlchemy then has to run the statement, so that its
         # own error is raised.
@@ -73,14 +81,6 @@ class DriverStatement:
         self.may_execute = _discards_rows(compiled)
         # Whether it may run in a transaction that the driver makes. The driver decides.
         self.may_run_alone = False
-
-    def add_row_type(self, row_type: Any) -> dict[Any, Any]:
-        """Return a new dict for the mappers of a row type."""
-        if len(self.mappers) >= _MAX_ROW_TYPES:
-            self.mappers.clear()
-        added: dict[Any, Any] = {}
-        self.mappers[row_type] = added
-        return added
 
     def _has_certain_columns(self, dialect: Any) -> bool:
         """Return whether the columns that SQLAlchemy expects are those that the database returns.

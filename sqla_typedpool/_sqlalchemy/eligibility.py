@@ -37,15 +37,6 @@ def driver_name(engine: Engine) -> str | None:
     return _DIALECTS.get((dialect.__module__, dialect.__name__)) if type(engine) is Engine else None
 
 
-def is_initialized(dialect: Any) -> bool:
-    """Return whether SQLAlchemy has read the server's version and settings.
-
-    It does so at the first connection. A statement that is compiled before may have SQL and
-    conversions for another server, such as those of MySQL for MariaDB.
-    """
-    return getattr(dialect, "server_version_info", None) is not None
-
-
 def has_observers(engine: Engine) -> bool:
     """Return whether the engine has listeners, logs its statements, or has execution options."""
     return bool(

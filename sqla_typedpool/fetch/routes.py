@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.ext.asyncio import (
@@ -21,6 +22,7 @@ from sqla_typedpool.errors import RowShapeError, RowValueError
 from sqla_typedpool.fetch.columns import mapper_for_result
 from sqla_typedpool.fetch.deadline import within
 from sqla_typedpool.fetch.decoding_errors import raise_if_undecodable
+from sqla_typedpool.fetch.fast.call import Call
 from sqla_typedpool.fetch.fast.path import fast_path_of, known_count
 from sqla_typedpool.fetch.fast.refusals import NeedsSlowPath
 from sqla_typedpool.statement import as_executable
@@ -32,6 +34,7 @@ _log = logging.getLogger("sqla_typedpool.fetch")
 
 _EXECUTE = AsyncSession.execute  # stored at import, to detect a patch made later
 _MAX_RETRIES = 20  # on psycopg each connection of a pool may fail once after a migration
+_SLOW = "slow path (%s): %s"
 _BATCH = 1000  # rows of a stream that are fetched and mapped at a time
 
 
@@ -39,100 +42,62 @@ def fetch(
     db: Any, row_type: Any, statement: str | Executable, parameters: Any
 ) -> Coroutine[Any, Any, list[Any]]:
     """Run a statement and return all its rows, mapped to ``row_type``."""
-    return _run(db, statement, parameters, row_type, wants_rows=True)
+    return _run(db, Call(statement, parameters, row_type, wants_rows=True))
 
 
 def execute(
     db: Any, statement: str | Executable, parameters: Any
 ) -> Coroutine[Any, Any, int | None]:
     """Run a statement and return its row count; None if the driver does not report it."""
-    return _run(db, statement, parameters, None, wants_rows=False)
+    return _run(db, Call(statement, parameters, None, wants_rows=False))
 
 
-def _run(
-    db: Any, statement: str | Executable, parameters: Any, row_type: Any, *, wants_rows: bool
-) -> Coroutine[Any, Any, Any]:
-    """Run a statement.
+def _run(db: Any, call: Call) -> Coroutine[Any, Any, Any]:
+    """Run a statement, and return its mapped rows or its row count.
 
     Call it in the caller's task: with a timeout the rest may run in another task, in which an
     ``async_scoped_session`` is another session.
-
-    :return: its rows, mapped to ``row_type``, or its row count.
     """
-    if isinstance(db, AsyncEngine):
-        return _run_alone(db, statement, parameters, row_type, wants_rows=wants_rows)
-    return _run_on(_executor(db), statement, parameters, row_type, wants_rows=wants_rows)
+    return _run_alone(db, call) if isinstance(db, AsyncEngine) else _run_on(_executor(db), call)
 
 
-async def _run_alone(
-    engine: AsyncEngine,
-    statement: str | Executable,
-    parameters: Any,
-    row_type: Any,
-    *,
-    wants_rows: bool,
-    retries: int = 0,
-) -> Any:
-    """Run a statement in its own transaction.
-
-    :param retries: how often a migration has made it invalid on a connection.
-    """
-    try:
-        return await _try_alone(engine, statement, parameters, row_type, wants_rows=wants_rows)
-    except Exception as error:
-        if retries == _MAX_RETRIES or not is_stale_plan(error):
-            if wants_rows:
-                raise_if_undecodable(error, row_type)
-            raise
-    return await _run_alone(
-        engine, statement, parameters, row_type, wants_rows=wants_rows, retries=retries + 1
-    )
+async def _run_alone(engine: AsyncEngine, call: Call) -> Any:
+    """Run a statement in its own transaction; again, if a migration has made it invalid."""
+    for retries in count():
+        try:
+            return await _try_alone(engine, call)
+        except Exception as error:
+            if retries == _MAX_RETRIES or not is_stale_plan(error):
+                if call.wants_rows:
+                    raise_if_undecodable(error, call.row_type)
+                raise
+    raise AssertionError("unreachable")
 
 
-async def _try_alone(
-    engine: AsyncEngine,
-    statement: str | Executable,
-    parameters: Any,
-    row_type: Any,
-    *,
-    wants_rows: bool,
-) -> Any:
+async def _try_alone(engine: AsyncEngine, call: Call) -> Any:
     try:
         if type(engine) is not AsyncEngine:
             raise NeedsSlowPath("a subclass may do more than to run the statement")
-        fast_path = fast_path_of(engine.sync_engine)
-        return await fast_path.run_alone(statement, parameters, row_type, wants_rows=wants_rows)
+        return await fast_path_of(engine.sync_engine).run_alone(call)
     except NeedsSlowPath as reason:
-        _log.debug("slow path (%s): %s", reason, statement)
+        _log.debug(_SLOW, reason, call.given)
     async with engine.begin() as connection:
-        result = await connection.execute(as_executable(statement), parameters)
-        read = _read(result, row_type, wants_rows=wants_rows)
+        read = _read(await connection.execute(as_executable(call.given), call.parameters), call)
     return read()  # a wrong value is found after the commit, as on the fast path
 
 
-async def _run_on(
-    db: AsyncConnection | AsyncSession,
-    statement: str | Executable,
-    parameters: Any,
-    row_type: Any,
-    *,
-    wants_rows: bool,
-) -> Any:
+async def _run_on(db: AsyncConnection | AsyncSession, call: Call) -> Any:
     """Run a statement in the transaction of a connection or session, begun if needed."""
     try:
         try:
-            connection = _connection_of(db, statement)
-            fast_path = fast_path_of(connection.engine)
-            return await fast_path.run_on(
-                connection, statement, parameters, row_type, wants_rows=wants_rows
-            )
+            connection = _connection_of(db, call.given)
+            return await fast_path_of(connection.engine).run_on(connection, call)
         except NeedsSlowPath as reason:
-            _log.debug("slow path (%s): %s", reason, statement)
-        result = await db.execute(as_executable(statement), parameters)
-        return _read(result, row_type, wants_rows=wants_rows)()
+            _log.debug(_SLOW, reason, call.given)
+        return _read(await db.execute(as_executable(call.given), call.parameters), call)()
     except Exception as error:
-        if wants_rows:
-            raise_if_undecodable(error, row_type)
+        if call.wants_rows:
+            raise_if_undecodable(error, call.row_type)
         raise
 
 
@@ -152,17 +117,17 @@ def _connection_of(db: Any, statement: str | Executable) -> Connection:
     return connection
 
 
-def _read(result: Any, row_type: Any, *, wants_rows: bool) -> Callable[[], Any]:
+def _read(result: Any, call: Call) -> Callable[[], Any]:
     """Read a result of SQLAlchemy.
 
     :return: a function that returns what the fast path returns. Call it after the commit.
     """
-    if wants_rows:
-        mapper = mapper_for_result(result, row_type)
+    if call.wants_rows:
+        mapper = mapper_for_result(result, call.row_type)
         return partial(mapper.map_rows, result.fetchall(), 0)
-    count = known_count(getattr(result, "rowcount", -1))
+    changed = known_count(getattr(result, "rowcount", -1))
     result.close()
-    return lambda: count
+    return lambda: changed
 
 
 def _executor(db: Any) -> Any:

@@ -24,14 +24,14 @@ class FirstConnectLock:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._is_open = False  # a connection has been opened: no attempt waits any more
+        self.is_open = False  # a connection has been opened: no attempt waits any more
         self._owner: asyncio.AbstractEventLoop | None = None
         self._attempts = 0  # of the owner
         self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
 
     async def acquire(self, loop: asyncio.AbstractEventLoop) -> None:
         """Return when this loop may connect."""
-        while not self._is_open:
+        while not self.is_open:
             with self._lock:
                 if self._may_connect(loop):
                     self._owner = loop
@@ -43,13 +43,13 @@ class FirstConnectLock:
 
     def release(self, loop: asyncio.AbstractEventLoop, *, connected: bool) -> None:
         """An attempt has ended."""
-        if self._is_open:
+        if self.is_open:
             return
         with self._lock:
             if self._owner is not loop:
                 return
             self._attempts -= 1
-            self._is_open = connected
+            self.is_open = connected
             if connected or self._attempts == 0:
                 self._owner = None
                 self._attempts = 0

@@ -316,6 +316,11 @@ class TypedPool(QueuePoolApi):
 
     # ------------------------------------------------ for the typed layer: no proxy
 
+    @property
+    def has_connected(self) -> bool:
+        """Whether a connection has been opened, and SQLAlchemy has read the server's settings."""
+        return self.shared.first_connect.is_open
+
     def take(self) -> PoolEntry | None:
         """Check out an entry that needs no waiting, without a greenlet and without a proxy.
 

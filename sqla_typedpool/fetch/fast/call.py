@@ -18,44 +18,40 @@ class Call:
     __slots__ = (
         "adapted",
         "arguments",
+        "given",
         "is_alone",
         "is_committing",
         "mapper",
         "mappers",
+        "parameters",
         "row_type",
         "statement",
         "wants_rows",
     )
 
-    # Maps the rows; set by ``find_mapper`` and ``add_mapper``.
-    mapper: RowMapper
+    # The fast path sets these:
+    # The statement, compiled.
+    statement: DriverStatement
+    # A tuple, or a dict if the driver takes parameters by name.
+    arguments: Any
+    # Whether the statement runs in its own transaction, which the driver commits.
+    is_alone: bool
+    # Whether the statement has ended, and an error is one of its COMMIT.
+    is_committing: bool
     # SQLAlchemy's adapter of the connection.
     adapted: Any
+    # The mappers of the rows, by what identifies their columns: names and codes, or an id.
+    mappers: dict[Any, RowMapper]
+    # Maps the rows; set by ``find_mapper`` and ``add_mapper``.
+    mapper: RowMapper
 
-    def __init__(
-        self,
-        statement: DriverStatement,
-        arguments: Any,
-        row_type: Any,
-        *,
-        wants_rows: bool,
-        is_alone: bool,
-    ) -> None:
-        self.statement = statement
-        # A tuple, or a dict if the driver takes parameters by name.
-        self.arguments = arguments
-        # The mappers of the rows, by what identifies their columns: names and codes, or an id.
-        try:
-            self.mappers = statement.mappers[row_type]
-        except KeyError:
-            self.mappers = statement.add_row_type(row_type)
+    def __init__(self, statement: Any, parameters: Any, row_type: Any, *, wants_rows: bool) -> None:
+        # What the application gave.
+        self.given = statement
+        self.parameters = parameters
         self.row_type = row_type
         # False for ``execute``, which returns the row count only.
         self.wants_rows = wants_rows
-        # Whether the statement runs in its own transaction, which the driver commits.
-        self.is_alone = is_alone
-        # Whether the statement has ended, and an error is one of its COMMIT.
-        self.is_committing = False
 
     @property
     def is_known(self) -> bool:

@@ -21,7 +21,6 @@ from sqla_typedpool._sqlalchemy.eligibility import (
     begin_if_needed,
     driver_name,
     has_observers,
-    is_initialized,
 )
 from sqla_typedpool._sqlalchemy.greenlets import greenlet_spawn
 from sqla_typedpool.errors import RowShapeError
@@ -62,7 +61,8 @@ def fast_path_of(engine: Engine) -> FastPath:
     try:
         cached: FastPath | None = engine.__dict__[_ATTRIBUTE]
     except KeyError:
-        if not is_initialized(engine.dialect):
+        if isinstance(engine.pool, TypedPool) and not engine.pool.has_connected:
+            # a statement may be compiled for a server with other settings
             raise NeedsSlowPath("the engine has not connected yet") from None
         make_driver = _DRIVERS.get(driver_name(engine) or "")
         cached = None if make_driver is None else FastPath(engine, make_driver(engine.dialect))
@@ -92,14 +92,12 @@ class FastPath:
             compiled.may_run_alone = driver.may_run_alone(compiled)
         return compiled
 
-    async def run_alone(
-        self, statement: str | Executable, parameters: Any, row_type: Any, *, wants_rows: bool
-    ) -> Any:
+    async def run_alone(self, call: Call) -> Any:
         """Run a statement in its own transaction.
 
-        :return: its rows, mapped to ``row_type``, or its row count.
+        :return: the mapped rows, or the row count.
         """
-        call = self._call(statement, parameters, row_type, wants_rows=wants_rows, is_alone=True)
+        self._prepare(call, is_alone=True)
         pool = self._engine.pool
         if not isinstance(pool, TypedPool):
             raise NeedsSlowPath("the pool is not a TypedPool")
@@ -120,22 +118,14 @@ class FastPath:
             )
         pool.give_back(entry)
         # a wrong value is found after the commit, and when the connection has been returned
-        return call.mapper.map(result) if wants_rows else known_count(result)
+        return call.mapper.map(result) if call.wants_rows else known_count(result)
 
-    async def run_on(
-        self,
-        connection: Connection,
-        statement: str | Executable,
-        parameters: Any,
-        row_type: Any,
-        *,
-        wants_rows: bool,
-    ) -> Any:
+    async def run_on(self, connection: Connection, call: Call) -> Any:
         """Run a statement in the connection's transaction, begun if needed.
 
-        :return: its rows, mapped to ``row_type``, or its row count.
+        :return: the mapped rows, or the row count.
         """
-        call = self._call(statement, parameters, row_type, wants_rows=wants_rows, is_alone=False)
+        self._prepare(call, is_alone=False)
         if not begin_if_needed(connection):
             raise NeedsSlowPath("the connection has listeners or options, or is not usable")
         call.adapted = connection.connection.dbapi_connection
@@ -145,45 +135,37 @@ class FastPath:
             raise
         except BaseException as error:  # noqa: BLE001 - SQLAlchemy raises it again
             return await greenlet_spawn(raise_execute_error, connection, error, *_shown(call))
-        return call.mapper.map(result) if wants_rows else known_count(result)
+        return call.mapper.map(result) if call.wants_rows else known_count(result)
 
-    def _call(
-        self,
-        statement: str | Executable,
-        parameters: Any,
-        row_type: Any,
-        *,
-        wants_rows: bool,
-        is_alone: bool,
-    ) -> Call:
-        """Compile a statement and its arguments.
+    def _prepare(self, call: Call, *, is_alone: bool) -> None:
+        """Compile the statement and its arguments.
 
         :raises NeedsSlowPath: only SQLAlchemy can run it; or it or its parameters are wrong, and
             SQLAlchemy raises its error.
         """
         if has_observers(self._engine):
             raise NeedsSlowPath("the engine has listeners or options, or logs statements")
+        parameters = call.parameters
         if parameters is not None and type(parameters) is not dict:
             if not isinstance(parameters, Mapping):
                 raise NeedsSlowPath("it runs once for each of a list of parameters")
             parameters = dict(parameters)  # a defaultdict would supply missing parameters
         try:
-            compiled = self._statements.get(statement, parameters)
-            if compiled is None or not (compiled.may_fetch if wants_rows else compiled.may_execute):
-                raise NeedsSlowPath("SQLAlchemy does more than to send the statement")
-            if is_alone and not compiled.may_run_alone:
-                raise NeedsSlowPath("it may need a transaction block")
-            return Call(
-                compiled,
-                compiled.arguments(parameters),
-                row_type,
-                wants_rows=wants_rows,
-                is_alone=is_alone,
-            )
-        except NeedsSlowPath:
-            raise
-        except Exception:  # noqa: BLE001 - a row type with Annotated may have no hash
-            raise NeedsSlowPath("the parameters or the row type need it") from None
+            statement = self._statements.get(call.given, parameters)
+        except Exception:  # noqa: BLE001
+            raise NeedsSlowPath("it cannot be compiled") from None
+        if statement is None or not (
+            statement.may_fetch if call.wants_rows else statement.may_execute
+        ):
+            raise NeedsSlowPath("SQLAlchemy does more than to send it")
+        if is_alone and not statement.may_run_alone:
+            raise NeedsSlowPath("it may need a transaction block")
+        try:
+            call.arguments = statement.arguments(parameters)
+            call.mappers = statement.mappers[call.row_type]
+        except Exception:  # noqa: BLE001 - metadata in Annotated may have no hash
+            raise NeedsSlowPath("its parameters or its row type need it") from None
+        call.statement, call.is_alone, call.is_committing = statement, is_alone, False
 
     def _run(self, call: Call) -> Awaitable[Any]:
         if not self._driver.is_default(call):
