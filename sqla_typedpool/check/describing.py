@@ -21,6 +21,7 @@ from sqla_typedpool.check.database import (
 )
 from sqla_typedpool.check.locations import location_of_query, offset_as_written, token_length
 from sqla_typedpool.check.model import Finding
+from sqla_typedpool.check.parameters import has_no_none
 from sqla_typedpool.check.rules import REFUSED_STATEMENT, finding
 from sqla_typedpool.check.syntax_hints import syntax_hint
 from sqla_typedpool.check.terminal import underlined
@@ -44,7 +45,7 @@ class CompiledQuery:
     compiled: CompiledStatement
 
     # The parameters that are never sent as NULL: those whose annotation does not allow None, and
-    # the values that a Core statement contains.
+    # the values that a Core statement contains. ``ids[]`` stands for the elements of ``ids``.
     never_null: tuple[str, ...]
 
 
@@ -56,7 +57,10 @@ def compile_query(info: QueryInfo, family: str) -> CompiledQuery:
     """
     declared = {bind.name for bind in info.binds if not bind.is_optional}
     compiled = compile_statement(info.statement, family, info.bind_names)
-    never_null = (declared - compiled.own_types) | compiled.never_null
+    declared -= compiled.own_types
+    lists = {bind.name for bind in info.binds if info.is_text and has_no_none(bind.annotation)}
+    elements = {f"{name}[]" for name in lists - compiled.own_types}
+    never_null = declared | elements | compiled.never_null
     return CompiledQuery(info, family, compiled, tuple(sorted(never_null)))
 
 

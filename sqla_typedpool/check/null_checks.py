@@ -12,7 +12,7 @@ from sqla_typedpool.check.rules import Rule, finding
 from sqla_typedpool.describe.model import ColumnDescription, Description
 from sqla_typedpool.mapping.enums import literal_keys, member_keys
 from sqla_typedpool.mapping.plan import ColumnPlan, ObjectPlan, PartialPlan, mark_of
-from sqla_typedpool.mapping.rowtype import RowType
+from sqla_typedpool.mapping.rowtype import RowType, class_row_type
 from sqla_typedpool.mapping.typespec import Kind, TypeSpec
 from sqla_typedpool.queries import Cardinality, QueryInfo
 
@@ -53,6 +53,7 @@ class _NullChecks:
             return
         column = self.column(plan)
         yield from self.check_labels(plan)
+        yield from self.check_fields(plan)
         if mark_of(column.name):
             yield from self.check_marked(plan, owner)
         elif plan.spec.kind is Kind.NULL and not may_be_none(column):
@@ -74,6 +75,23 @@ class _NullChecks:
             message = f'"{column.name}" is never NULL, but {_declared(plan, owner.row_type)}'
             hint = f"declare it {plan.spec.text.removesuffix(' | None')}"
             yield self.finding(rules.NEEDLESS_OPTIONAL, plan, message, hint)
+
+    def check_fields(self, plan: ColumnPlan) -> Iterator[Finding]:
+        """Compare the fields of a composite value with those of its class."""
+        column, spec = self.column(plan), plan.spec
+        if not column.nullable_fields or spec.kind is not Kind.NESTED or spec.is_marked:
+            return
+        for field in class_row_type(spec.annotation).fields:
+            if field.column in column.nullable_fields and not field.spec.optional:
+                message = (
+                    f'the field {field.column} of "{column.name}" may be NULL, but '
+                    f"{spec.text.removesuffix(' | None')}.{field.name} is {field.spec.text}"
+                )
+                reason = f"the fields of {column.type}, a composite type, cannot be NOT NULL"
+                hint = f"nothing, if it never is; otherwise declare it {field.spec.text} | None"
+                yield self.finding(
+                    rules.NULLABLE_COLUMN, plan, message, hint, reason, Severity.NOTE
+                )
 
     def conversion_finding(self, plan: ColumnPlan, owner: ObjectPlan) -> Finding:
         """Return a note for a value that an application's type may convert to None."""
@@ -104,7 +122,8 @@ class _NullChecks:
         is_single = (
             owner.row_type.kind == "scalar" and self.info.cardinality is Cardinality.OPTIONAL
         )
-        return is_single or self.column(plan).db_type.json
+        is_document = self.column(plan).db_type.json or plan.spec.json is not None
+        return is_single or is_document
 
     def check_marked(self, plan: ColumnPlan, owner: ObjectPlan) -> Iterator[Finding]:
         """Check a column whose name ends with ``!`` or ``?``."""

@@ -249,6 +249,17 @@ def _declared_type(annotation: Any) -> TypeSpec | None:
         return None
 
 
+def has_no_none(annotation: Any) -> bool:
+    """Return whether this is a list of which no element can be None: ``list[int] | None``."""
+    spec = _declared_type(annotation)
+    if spec is None or spec.kind is not Kind.ARRAY or not spec.of or spec.is_marked:
+        return False
+    (element,) = spec.of
+    while element.kind is Kind.ARRAY and element.of and not element.optional:
+        (element,) = element.of
+    return element.kind not in (Kind.ARRAY, Kind.ANYTHING, Kind.NULL) and not element.optional
+
+
 def _as_list(annotation: Any) -> Any:
     """Replace ``Sequence[int]`` and the like by ``list[int]``; drivers treat both alike."""
     arguments = typing.get_args(annotation)

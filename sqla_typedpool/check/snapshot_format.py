@@ -71,8 +71,8 @@ def _parameter_document(each: ParameterDescription) -> dict[str, Any]:
 
 def _column_document(each: ColumnDescription) -> dict[str, Any]:
     names = ("name", "nullable", "why", "origin", "missing_with")
-    converted = {} if each.converted_by is None else _attributes(each, "converted_by")
-    return {"type": _type_document(each.db_type), **_attributes(each, *names), **converted}
+    rare = [name for name in ("converted_by", "nullable_fields") if getattr(each, name)]
+    return {"type": _type_document(each.db_type), **_attributes(each, *names, *rare)}
 
 
 def _attributes(each: object, *names: str) -> dict[str, Any]:
@@ -161,10 +161,19 @@ class ColumnDocument:
     origin: str | None = None
     missing_with: str | None = None
     converted_by: str | None = None
+    nullable_fields: tuple[str, ...] = ()
 
     def description(self) -> ColumnDescription:
-        db_type, extra = self.type.db_type(), (self.origin, self.missing_with, self.converted_by)
-        return ColumnDescription(self.name, db_type, self.nullable, self.why, *extra)
+        return ColumnDescription(
+            self.name,
+            self.type.db_type(),
+            self.nullable,
+            self.why,
+            self.origin,
+            self.missing_with,
+            self.converted_by,
+            self.nullable_fields,
+        )
 
 
 @dataclass(frozen=True)

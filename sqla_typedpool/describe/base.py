@@ -71,7 +71,8 @@ class Describer(ABC):
         :param statement: SQL text with ``:name`` parameters, or any Core statement.
         :param keys: the names of the parameters that a call passes. They decide which columns
             a bare ``insert(table)`` sets.
-        :param never_null: the names of parameters whose values are never None.
+        :param never_null: the names of parameters whose values are never None. ``ids[]`` stands
+            for the elements of the list ``ids``.
         :raises Refused: the database does not accept the statement.
         :raises DescribeTimeout: there was no answer within the describer's ``timeout``.
         :raises CannotRun: no further statement can be described.

@@ -64,6 +64,9 @@ class ColumnDescription:
     Such as ``Money.process_result_value()``. It is not set for a column that may be NULL anyway.
     """
 
+    nullable_fields: tuple[str, ...] = ()
+    """The fields of a composite value that may be NULL where the value itself is not."""
+
     @property
     def type(self) -> str:
         """The name of the database type: ``text[]``."""

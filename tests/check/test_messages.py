@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,12 @@ from sqla_typedpool.mapping.dbtypes import DbType, postgresql_type, sqlite_type
 from tests.support.check_lab import declare, described, maybe, never, refused, takes
 
 GOLDEN = Path(__file__).parent / "golden" / "messages.txt"
+
+
+@dataclass
+class Pair:
+    x: int
+    y: str | None
 
 
 class Money(sa.types.TypeDecorator[str]):
@@ -70,9 +76,13 @@ def _rows() -> Iterator[Finding]:
     yield from compare(declare("SELECT 1 AS a", None), described(never("a", "int4")))
 
 
-def _converted() -> Iterator[Finding]:
+def _nulls() -> Iterator[Finding]:
+    """Yield the findings about values that are not NULL, and may be None or contain NULL."""
     column = replace(never("a", "text"), converted_by="Money.process_result_value()")
     yield from compare(declare("SELECT a FROM t", list[str]), described(column))
+    pair = DbType("pair", fields=(("x", postgresql_type("int4")), ("y", postgresql_type("text"))))
+    column = replace(never("at", pair), nullable_fields=("x", "y"))
+    yield from compare(declare("SELECT at FROM t", list[tuple[Pair]]), described(column))
 
 
 def _refused() -> Iterator[Finding]:
@@ -93,7 +103,7 @@ def _lines(found: Finding) -> Iterator[str]:
 
 
 def test_the_messages_are_the_reviewed_ones() -> None:
-    parts = (_types(), _families(), _rows(), _converted(), _refused())
+    parts = (_types(), _families(), _rows(), _nulls(), _refused())
     shown = "\n".join(line for part in parts for found in part for line in _lines(found))
     assert shown + "\n" == GOLDEN.read_text(encoding="utf-8"), (
         "review it, and write it to tests/check/golden/messages.txt"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import Enum
 from ipaddress import (
@@ -23,7 +23,7 @@ from psycopg.types.multirange import Multirange
 from psycopg.types.range import Range
 from sqlalchemy.dialects import postgresql as pg
 
-from sqla_typedpool import Decode
+from sqla_typedpool import Decode, Json
 from sqla_typedpool.check.compare import compare
 from sqla_typedpool.check.model import Severity
 from sqla_typedpool.check.snapshot_format import document_text, parse_document
@@ -201,3 +201,34 @@ def test_types_of_sqlalchemy_are_used_only_where_it_converts_the_values(family: 
     info = declare(statement, list[tuple[int, Mood]])
     (found,) = compare(info, described(*columns, family=family))
     assert found.message.startswith('"a" was not compared')
+
+
+# ------------------------------------------------------------------------- composite values
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "found"),
+    [
+        *(("a", ("x",), ["TP101 a"]), ("a", (), []), ("a", ("y",), [])),
+        *(("a!", ("x",), ["TP101 a!", "TP109 a!"]),),
+    ],
+)
+def test_a_field_of_a_composite_value_that_may_be_null_is_a_note(
+    name: str, fields: tuple[str, ...], found: list[str]
+) -> None:
+    kind = DbType("pair", fields=(("x", postgresql_type("int4")),))
+    column = replace(never(name, kind), nullable_fields=fields)
+    findings = compared(f'SELECT a AS "{name}" FROM t', list[tuple[Pair]], column)
+    assert codes(findings) == found
+    assert all(each.severity in (Severity.NOTE, Severity.WARNING) for each in findings)
+    snapshot = document_text("q", (), described(column))
+    assert parse_document(snapshot).columns == (column,)
+
+
+@pytest.mark.parametrize("family", ["postgresql", "sqlite", "mysql"])
+@pytest.mark.parametrize("kind", [DbType("json", json=True), DbType("JSON"), DbType("text", str)])
+def test_none_stands_for_the_null_of_json(kind: DbType, family: str) -> None:
+    if family == "postgresql" and not kind.json:
+        return
+    info = declare("SELECT a FROM t", list[tuple[Annotated[Pair | None, Json()]]])
+    assert codes(compare(info, described(never("a", kind), family=family))) == []

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sqla_typedpool.describe.deadline import TIME_LIMIT_CODES
-from sqla_typedpool.describe.postgres.nodes import Node, parse_nodes
+from sqla_typedpool.describe.postgres.nodes import Node, only_query
 from sqla_typedpool.describe.postgres.session import PreparedStatement, Session
 from sqla_typedpool.describe.postgres.types import Types
 from sqla_typedpool.errors import Refused
@@ -32,8 +32,6 @@ SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
      WHERE e.evtenabled <> 'D' AND e.evtevent IN ('ddl_command_start', 'ddl_command_end')
      AND (e.evttags IS NULL OR 'CREATE FUNCTION' = ANY (e.evttags)))
 """
-# nodes/nodes.h, CmdType: SELECT, UPDATE, INSERT, DELETE, MERGE; not utility statements
-_COMMANDS = frozenset("12345")
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ class Analyzer:
                 f"LANGUAGE sql BEGIN ATOMIC {sql}\n; END"
             )
             ((text,),) = await self.session.fetch(_TREE, _NAME)
-            return Analysis(_only_query(text))
+            return Analysis(only_query(text))
         except Refused as error:
             if error.code in TIME_LIMIT_CODES:
                 raise
@@ -123,13 +121,3 @@ async def _create_schema(session: Session) -> str:
 
 def _unknown(reason: str) -> Analysis:
     return Analysis(None, f"nullability is unknown: {reason}")
-
-
-def _only_query(text: str | None) -> Node | None:
-    """Return the tree of the only statement, which may be inside lists."""
-    tree = parse_nodes(text or "<>")
-    while isinstance(tree, list):
-        if len(tree) != 1:
-            raise ValueError(f"the server's analysis has {len(tree)} statements and not one")
-        (tree,) = tree
-    return tree if isinstance(tree, Node) and tree.commandType in _COMMANDS else None

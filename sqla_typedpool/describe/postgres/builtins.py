@@ -129,6 +129,11 @@ def is_set_column_not_null(function: Function, column: int) -> bool:
     return function.name in _BOTH_COLUMNS or (column == 1 and function.name in _FIRST_COLUMN)
 
 
+def is_unnest(function: Function) -> bool:
+    """Return whether this is ``unnest`` of an array."""
+    return function.is_built_in and (function.name, function.arguments) == ("unnest", (_ANYARRAY,))
+
+
 def function_keeps_not_null(function: Function) -> bool:
     """Return whether ``f(a, b)`` is never NULL if neither a nor b is."""
     if not _may_keep_not_null(function):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
 from sqla_typedpool.describe.nullability import Nullability, maybe, never, strict, without_relation
 from sqla_typedpool.describe.postgres import builtins, grouping
 from sqla_typedpool.describe.postgres import pg_enums as pg
+from sqla_typedpool.describe.postgres.arrays import elements
 from sqla_typedpool.describe.postgres.catalog import BUILT_IN, Function
+from sqla_typedpool.describe.postgres.function_bodies import FunctionBody
 from sqla_typedpool.describe.postgres.nodes import Datum, Node, type_oid
-from sqla_typedpool.describe.postgres.scope import Scope
+from sqla_typedpool.describe.postgres.outputs import output
+from sqla_typedpool.describe.postgres.scope import Inference, Scope
 
 _CONCATENATION = frozenset({2003, 2004})  # text || anynonarray: the value is cast to text
 _AGGREGATES = builtins.AGGREGATES | builtins.COLLECTING
@@ -25,14 +29,40 @@ def function(node: Node, scope: Scope) -> Nullability:
         return maybe("the function is unknown")
     if node.flag("funcretset"):
         if grouping.count_set_functions(scope.query) == 1:
-            return set_column(called, 1)
+            return set_column(called, 1, node.nodes("args"), scope)
         return maybe("the shorter of two set-returning functions is padded with NULL")
     parts = scope.infer_all(node.nodes("args"))
     if node.funcformat in (pg.CoercionForm.EXPLICIT_CAST, pg.CoercionForm.IMPLICIT_CAST):
         if builtins.cast_keeps_not_null(called, int(node.funcresulttype)):
             return strict(parts, "a cast")
         return maybe(f"the cast by {called.name}() may return NULL")
+    if called.body is not None:
+        if any(each.kind == "NAMEDARGEXPR" for each in node.nodes("args")):
+            return maybe(f"{called.name}() has arguments by name")
+        return _own_function(called, called.body, parts, scope.inference)
     return _call(called, node, parts)
+
+
+def _own_function(
+    called: Function, body: FunctionBody, parts: list[Nullability], inference: Inference
+) -> Nullability:
+    """Infer a function of the application by its body: a query that returns one row."""
+    unknown = maybe(f"{called.name}() may return NULL")
+    if called.oid in inference.calling or len(parts) != len(called.arguments):
+        return unknown  # it is recursive, or its default arguments are not known
+    names = [str(number + 1) for number in range(len(parts))]
+    is_given = [called.is_strict or not part.nullable for part in parts]
+    inner = Inference(
+        inference.catalog,
+        inference.rules,
+        names,
+        frozenset(itertools.compress(names, is_given)),
+        calling=inference.calling | {called.oid},
+    )
+    if not grouping.has_one_row(body.query) or output(Scope(inner, body.query), 1).nullable:
+        return unknown
+    reason = f"the body of {called.name}() is never NULL"
+    return without_relation(strict(parts, reason)) if called.is_strict else never(reason)
 
 
 def _call(called: Function, node: Node, parts: list[Nullability]) -> Nullability:
@@ -64,10 +94,14 @@ def _extract(node: Node, parts: list[Nullability], called: Function) -> Nullabil
     return maybe("infinity has no such field")
 
 
-def set_column(called: Function | None, number: int) -> Nullability:
+def set_column(
+    called: Function | None, number: int, arguments: Sequence[Node], scope: Scope
+) -> Nullability:
     """Infer a column of a set-returning function, counted from 1."""
     if called is None:
         return maybe("the function is unknown")
+    if builtins.is_unnest(called):
+        return without_relation(elements(arguments[0], scope))
     if builtins.is_set_column_not_null(called, number):
         return never(f"{called.name}() never returns NULL")
     return maybe(f"{called.name}() may return NULL")

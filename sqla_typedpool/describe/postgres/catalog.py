@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sqla_typedpool.describe.postgres import pg_enums as pg
+from sqla_typedpool.describe.postgres.function_bodies import FunctionBody, function_bodies
 from sqla_typedpool.describe.postgres.nodes import Node, nodes_in, parse_nodes
 from sqla_typedpool.describe.postgres.session import Session
 
@@ -75,6 +76,8 @@ class Function:
     may_be_simplified: bool = False
     # The signature, for the fingerprint.
     facts: str = ""
+    # The only query of a function of the application, if it is in SQL.
+    body: FunctionBody | None = None
 
     @property
     def is_built_in(self) -> bool:
@@ -162,24 +165,46 @@ class Catalog:
     operators: dict[int, tuple[int, str]] = field(default_factory=dict)
 
     async def learn(self, tree: Node | None) -> References:
-        """Fetch and return everything that a statement uses, in its views too."""
-        trees, seen, new = [tree], set[int](), _oids([tree], _RELATION_FIELDS)
+        """Fetch and return everything that a statement uses, in its views and functions too."""
+        relations, functions = set[int](), set[int]()
+        new: list[Node | None] = [tree]
+        while new:
+            trees = await self._learn_relations(new, relations)
+            used = await self._learn_functions(trees) - functions
+            functions |= used
+            bodies = (self.functions[oid].body for oid in used if oid in self.functions)
+            new = [body.query for body in bodies if body is not None]
+        return References(
+            {oid: self.relations[oid] for oid in relations if oid in self.relations},
+            [self.functions[oid] for oid in functions if oid in self.functions],
+        )
+
+    async def _learn_relations(
+        self, trees: Sequence[Node | None], seen: set[int]
+    ) -> list[Node | None]:
+        """Fetch the relations of trees, and return the trees and those of their views.
+
+        :param seen: the OIDs of the relations, to which new ones are added.
+        """
+        found: list[Node | None] = list(trees)
+        new = _oids(trees, _RELATION_FIELDS) - seen
         while new:
             seen |= new
             await self._fetch_relations(new - set(self.relations))
-            found = [self.relations[oid] for oid in new if oid in self.relations]
-            views = [relation.view for relation in found if relation.view is not None]
-            trees += views
+            relations = [self.relations[oid] for oid in new if oid in self.relations]
+            views = [relation.view for relation in relations if relation.view is not None]
+            found += views
             new = _oids(views, _RELATION_FIELDS) - seen
+        return found
+
+    async def _learn_functions(self, trees: Sequence[Node | None]) -> set[int]:
+        """Fetch the operators and functions of trees, and return the OIDs of the functions."""
         operators = _oids(trees, _OPERATOR_FIELDS)
         await self._fetch_operators(operators - set(self.operators))
         functions = _oids(trees, _FUNCTION_FIELDS)
         functions |= {self.operators[oid][0] for oid in operators if oid in self.operators}
         await self._fetch_functions(functions - set(self.functions))
-        return References(
-            {oid: self.relations[oid] for oid in seen if oid in self.relations},
-            [self.functions[oid] for oid in functions if oid in self.functions],
-        )
+        return functions
 
     async def _fetch_relations(self, oids: set[int]) -> None:
         rows = await self.session.fetch(_RELATIONS, oid_array(oids)) if oids else []
@@ -201,9 +226,12 @@ class Catalog:
 
     async def _fetch_functions(self, oids: set[int]) -> None:
         rows = await self.session.fetch(_FUNCTIONS, oid_array(oids)) if oids else []
-        for oid, schema, name, arguments, *rest in rows:
-            types = tuple(map(int, arguments.split()))
-            self.functions[oid] = Function(oid, schema, name, types, *rest)
+        own = {oid for oid, *_ in rows if oid >= BUILT_IN}
+        bodies = await function_bodies(self.session, oid_array(own)) if own else {}
+        for oid, schema, name, arguments, is_strict, is_simplified, facts in rows:
+            types, body = tuple(map(int, arguments.split())), bodies.get(oid)
+            found = Function(oid, schema, name, types, is_strict, is_simplified, facts, body)
+            self.functions[oid] = found
 
 
 _RELATION_FIELDS = ("relid", "resorigtbl")

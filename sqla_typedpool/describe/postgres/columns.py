@@ -190,7 +190,8 @@ def _of_function(scope: Scope, entry: Node, number: int) -> Nullability:
     called = functions[0].funcexpr
     if not called.flag("funcretset"):
         return scope.infer(called) if total == 1 else maybe("the function may return NULL")
-    return set_column(scope.function(called.number("funcid")), number)
+    function = scope.function(called.number("funcid"))
+    return set_column(function, number, called.nodes("args"), scope)
 
 
 # ---------------------------------------------------------------------------------- CTEs

@@ -12,14 +12,17 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import chain, repeat
 from math import ceil
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sqla_typedpool._sqlalchemy.compiling import CompiledStatement
 from sqla_typedpool.describe.base import DatabaseReport, Describer, described_column
+from sqla_typedpool.describe.model import ColumnDescription
 from sqla_typedpool.describe.nullability import Nullability, maybe
 from sqla_typedpool.describe.postgres.analysis import Analysis, Analyzer
 from sqla_typedpool.describe.postgres.catalog import Catalog
+from sqla_typedpool.describe.postgres.composites import nullable_fields
 from sqla_typedpool.describe.postgres.fingerprint import facts_of
 from sqla_typedpool.describe.postgres.inference import RULES
 from sqla_typedpool.describe.postgres.nodes import Node
@@ -89,11 +92,12 @@ class PostgresDescriber(Describer):
         origins = chain((_origin(entry, self._catalog) for entry in listed), repeat(None))
         columns = zip(prepared.columns, nullability, origins, strict=False)
         facts = facts_of(analysis.query, references)
+        described = [
+            described_column(name, self._types.db_type(oid), found, origin)
+            for (name, oid), found, origin in columns
+        ]
         return DatabaseReport(
-            columns=[
-                described_column(name, self._types.db_type(oid), found, origin)
-                for (name, oid), found, origin in columns
-            ],
+            columns=_with_fields(described, analysis, inference),
             catalog_facts=facts + self._types.facts((*prepared.parameters, *type_codes)),
             type_codes=type_codes,
             parameter_types=list(map(self._types.db_type, prepared.parameters)),
@@ -126,6 +130,23 @@ def _nullability(
         note = f"nullability is unknown: {reason}"
         return replace(analysis, note=note), unknown
     return analysis, inferred if len(inferred) == count else unknown
+
+
+def _with_fields(
+    columns: list[ColumnDescription], analysis: Analysis, inference: Inference
+) -> list[ColumnDescription]:
+    """Add the fields of composite values that may be NULL."""
+    query = None if analysis.note else analysis.query
+    expressions: list[Any] = [None] * len(columns)
+    if query is not None and query.setOperations is None:
+        expressions = [entry.expr for entry in entries(query)]
+    pairs = zip(columns, expressions, strict=False)
+    return [
+        replace(each, nullable_fields=nullable_fields(expression, each.db_type, query, inference))
+        if each.db_type.fields
+        else each
+        for each, expression in pairs
+    ]
 
 
 def _origin(entry: Node, catalog: Catalog) -> str | None:

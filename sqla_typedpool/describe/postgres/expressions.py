@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import replace
 
 from sqla_typedpool.describe.nullability import (
@@ -16,10 +15,11 @@ from sqla_typedpool.describe.nullability import (
     without_relation,
 )
 from sqla_typedpool.describe.postgres import pg_enums as pg
+from sqla_typedpool.describe.postgres.arrays import elements
 from sqla_typedpool.describe.postgres.calls import call_operator
 from sqla_typedpool.describe.postgres.catalog import BUILT_IN
 from sqla_typedpool.describe.postgres.grouping import has_one_row
-from sqla_typedpool.describe.postgres.nodes import Datum, Node
+from sqla_typedpool.describe.postgres.nodes import Node
 from sqla_typedpool.describe.postgres.outputs import output
 from sqla_typedpool.describe.postgres.scope import Rule, Scope
 
@@ -98,23 +98,9 @@ def array_comparison(node: Node, scope: Scope) -> Nullability:
     """Infer ``x = ANY (array)`` and ``x = ALL (array)``."""
     function, name = scope.operator(node)
     value, array = node.nodes("args")
-    parts = [*scope.infer_all([value, array]), _elements(array, scope)]
+    parts = [*scope.infer_all([value, array]), elements(array, scope)]
     whole = strict(parts, "no element is NULL")
     return without_relation(call_operator(function, name, [whole]))
-
-
-def _elements(array: Node, scope: Scope) -> Nullability:
-    """Infer whether an element of an array may be NULL."""
-    if array.kind == "ARRAYEXPR":
-        return strict(scope.infer_all(array.nodes("elements")), "no element is NULL")
-    if array.kind in ("ARRAYCOERCEEXPR", "RELABELTYPE"):
-        return _elements(array.arg, scope)
-    if array.kind == "CONST" and isinstance(array.constvalue, Datum):
-        # ArrayType, utils/array.h: size, number of dimensions, offset of the data (0 = no NULLs)
-        size, _, offset = struct.unpack_from("<iii", array.constvalue.ljust(12, b"\xff"))
-        if size == len(array.constvalue) << 2 and offset == 0:
-            return CONSTANT
-    return maybe("the array may contain NULL")
 
 
 def sublink(node: Node, scope: Scope) -> Nullability:

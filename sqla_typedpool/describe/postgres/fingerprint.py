@@ -21,7 +21,9 @@ def facts_of(query: Node | None, references: References) -> list[str]:
     :param references: those of the query.
     """
     relations = references.relations
-    columns = _columns_used([query, *(relation.view for relation in relations.values())])
+    bodies = [each.body.query for each in references.functions if each.body is not None]
+    views = [relation.view for relation in relations.values()]
+    columns = _columns_used([query, *views, *bodies])
     return [
         *(
             fact
@@ -31,6 +33,7 @@ def facts_of(query: Node | None, references: References) -> list[str]:
         ),
         *(
             f"function {each.schema}.{each.name} {each.facts} {each.is_strict}"
+            + (f" {each.body.text}" if each.body is not None else "")
             for each in references.functions
             if not each.is_built_in
         ),

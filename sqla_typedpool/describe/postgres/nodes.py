@@ -22,6 +22,8 @@ _RENAMED = {
     name: f"{name}EXPR" for name in ("ARRAY", "CASE", "COALESCE", "COLLATE", "MINMAX", "ROW")
 }
 _POSITIONS = frozenset({"location", "stmt_location", "stmt_len", "list_start", "list_end"})
+# nodes/nodes.h, CmdType: SELECT, UPDATE, INSERT, DELETE, MERGE; not utility statements
+_COMMANDS = frozenset("12345")
 _TYPE_FIELDS = (
     "vartype", "consttype", "paramtype", "funcresulttype", "opresulttype", "resulttype",
     "casetype", "coalescetype", "minmaxtype", "aggtype", "wintype", "array_typeid", "row_typeid",
@@ -64,6 +66,20 @@ class Datum(bytes):
 def type_oid(node: Node) -> int:
     """Return the OID of an expression's type; 0 if it is unknown."""
     return next((node.number(name) for name in _TYPE_FIELDS if node.fields.get(name)), 0)
+
+
+def only_query(text: str | None) -> Node | None:
+    """Return the tree of the only statement, which may be inside lists.
+
+    :return: None if it is a utility statement, or there is no text.
+    :raises ValueError: it is not the text of a tree, or not of one statement.
+    """
+    tree = parse_nodes(text or "<>")
+    while isinstance(tree, list):
+        if len(tree) != 1:
+            raise ValueError(f"the server's analysis has {len(tree)} statements and not one")
+        (tree,) = tree
+    return tree if isinstance(tree, Node) and tree.commandType in _COMMANDS else None
 
 
 def nodes_in(tree: object, *, subqueries: bool = True) -> Iterator[Node]:

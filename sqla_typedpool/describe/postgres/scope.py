@@ -56,6 +56,8 @@ class Inference:
     assumed: dict[int, dict[int, Nullability]] = field(default_factory=dict)
     # By `id` of the query.
     joins: dict[int, Joins] = field(default_factory=dict)
+    # The OIDs of the application's functions whose bodies are being inferred.
+    calling: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)

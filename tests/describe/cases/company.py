@@ -118,6 +118,17 @@ create aggregate last_of(int) (sfunc = keep_last, stype = int);
 create function to_nothing(int) returns int immutable language sql as 'select null::int';
 create aggregate count_not(int) (sfunc = keep_last, stype = int, finalfunc = to_nothing,
     initcond = '0');
+create function next_of(x int) returns int language sql as 'select x + 1;';
+create function strict_next(x int) returns int strict language sql as 'select next_of(x)';
+create function second(x int, y int default 2) returns int language sql as 'select y';
+create function first_word(text) returns text language sql return coalesce($1, 'none');
+create function team_count() returns bigint language sql
+    begin atomic select count(*) from team; end;
+create function team_name(x int) returns text language sql as
+    'select name from team where id = x';
+create function two_statements(x int) returns int language sql as 'select x; select null::int';
+create function on_its_path(x int) returns int language sql set search_path to shadow
+    as 'select x + 1';
 
 create schema shadow;
 create function shadow.lower(text) returns text strict immutable language sql

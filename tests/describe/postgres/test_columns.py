@@ -141,3 +141,13 @@ def test_types_that_arrive_as_text_are_known_to(people_by_driver: People, value:
             return [type(each) for each in (await connection.execute(text(sql))).one()]
 
     assert types == people_by_driver.run(rows) == [str, list]
+
+
+def test_fields_of_composite_values_may_be_null(people_by_driver: People) -> None:
+    sql = """SELECT p.at, t, ROW(t.id, p.nick)::pair, COALESCE(p.at, p.at), ROW(1, 'a')::pair
+             FROM person p LEFT JOIN team t ON t.id = p.team_id"""
+    found = people_by_driver.describe(sql.replace("t.id, p.nick", "1, p.nick"))
+    fields = [each.nullable_fields for each in found.columns]
+    assert fields == [("x", "y"), (), ("y",), ("x", "y"), ()]
+    union = people_by_driver.describe("SELECT at FROM person UNION SELECT at FROM person")
+    assert union.columns[0].nullable_fields == ("x", "y")
