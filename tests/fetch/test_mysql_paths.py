@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+import warnings
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
@@ -295,6 +296,25 @@ def test_values_are_the_same_on_both_paths(mariadb: MariaDB, driver: str, kind: 
                     except Exception as error:
                         found[-1].append((type(error), str(error)))
         assert found[0] == found[1]
+
+    run(main())
+
+
+@by_driver
+@by_kind
+def test_the_warnings_of_the_server_are_the_same_on_both_paths(
+    mariadb: MariaDB, driver: str, kind: str
+) -> None:
+    async def main() -> None:
+        seen: list[list[str]] = []
+        for path in PATHS:
+            async with engine_of(mariadb, driver, path) as engine, db_of(engine, kind) as db:
+                with warnings.catch_warnings(record=True) as caught:
+                    warnings.simplefilter("always")
+                    assert await fetch_one(db, int, "SELECT CAST('one' AS int)") == 0
+                    await execute(db, "INSERT IGNORE INTO paths VALUES (1, 'again')")
+                seen.append([str(each.message) for each in caught])
+        assert seen[0] == seen[1]
 
     run(main())
 

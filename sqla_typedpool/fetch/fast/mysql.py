@@ -22,7 +22,7 @@ from sqla_typedpool.fetch.columns import columns_of_codes
 from sqla_typedpool.fetch.fast.refusals import NeedsSlowPath
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from sqla_typedpool._sqlalchemy.driver_statement import DriverStatement
     from sqla_typedpool.fetch.fast.call import Call
@@ -59,13 +59,10 @@ class MysqlFast:
             return False
         if call.is_alone:
             return not commits_each_statement(call.adapted)
-        return call.statement.may_run_alone
+        return call.statement.may_run_alone  # a procedure may commit and have several results
 
-    async def run(self, call: Call) -> Any:
-        if call.is_alone:
-            return await self._run_and_commit(call)
-        async with execute_lock(call.adapted):
-            return await self._run(call)
+    def run(self, call: Call) -> Awaitable[Any]:
+        return self._run_and_commit(call) if call.is_alone else self._run(call)
 
     async def _run_and_commit(self, call: Call) -> Any:
         try:
@@ -80,15 +77,16 @@ class MysqlFast:
         return result
 
     async def _run(self, call: Call) -> Any:
-        cursor = new_cursor(call.adapted)
-        await cursor.execute(call.statement.sql, call.arguments)
-        if not call.wants_rows:
-            return cursor.rowcount
-        key = tuple([column[:2] for column in _description(call, cursor)])
-        if not call.find_mapper(key):
-            codes = [code for _, code in key]
-            call.add_mapper(key, columns_of_codes(key, self.family), codes, self)
-        return await cursor.fetchall()
+        async with execute_lock(call.adapted):
+            cursor = new_cursor(call.adapted)
+            await cursor.execute(call.statement.sql, call.arguments)
+            if not call.wants_rows:
+                return cursor.rowcount
+            key = tuple([column[:2] for column in _description(call, cursor)])
+            if not call.find_mapper(key):
+                codes = [code for _, code in key]
+                call.add_mapper(key, columns_of_codes(key, self.family), codes, self)
+            return await cursor.fetchall()
 
     def may_keep_settings(self, call: Call) -> bool:
         return True  # SQL may set a variable anywhere: `SELECT @x := 1`

@@ -186,6 +186,31 @@ def test_the_next_borrower_gets_a_connection_without_a_transaction(
     run(main())
 
 
+def test_a_statement_that_asyncmy_has_prepared_is_rolled_back(mariadb: MariaDB) -> None:
+    """asyncmy sends prepared statements in another way."""
+
+    async def main() -> None:
+        options = {"connect_args": {"stmt_cache_size": 10}}
+        async with engine_of(mariadb, "asyncmy", **options) as engine:
+
+            async def work() -> None:
+                async with engine.connect() as connection:
+                    for name in ("Bob", "Cy"):
+                        await connection.commit()
+                        update = text("UPDATE paths SET name = :name WHERE id = :id")
+                        await connection.execute(update, {"name": name, "id": 1})
+                        named = text("SELECT name FROM paths WHERE id = :id")
+                        assert await connection.scalar(named, {"id": 1}) == name
+                        await connection.rollback()
+
+            for _ in range(2):
+                await work()
+            assert await fetch_all(engine, str, NAMES) == ["Ada"]
+            assert (await sent(mariadb, engine, work)).count("ROLLBACK") == 2
+
+    run(main())
+
+
 def test_an_error_of_a_commit_in_an_xa_transaction_is_raised(mariadb: MariaDB) -> None:
     async def main() -> None:
         async with engine_of(mariadb, "asyncmy") as engine:
