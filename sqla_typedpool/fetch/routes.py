@@ -107,13 +107,14 @@ def _connection_of(db: Any, statement: str | Executable) -> Connection:
     :raises NeedsSlowPath: the session would do more than to run the statement there.
     """
     if type(db) is AsyncConnection:
-        connection = db.sync_connection
+        connection, reason = db.sync_connection, "the connection is not open"
     elif type(db).execute is _EXECUTE and "execute" not in db.__dict__:
         connection = connection_of(db.sync_session, as_executable(statement))
+        reason = "the session has no connection yet, objects to flush, listeners or options"
     else:
-        connection = None
+        connection, reason = None, "a subclass may do more than to run the statement"
     if connection is None:
-        raise NeedsSlowPath("the connection or session may do more than to run the statement")
+        raise NeedsSlowPath(reason)
     return connection
 
 

@@ -626,10 +626,14 @@ class Engine(AsyncEngine):
     ("reason", "statement", "options"),
     [
         ("the engine has listeners or options, or logs statements", "SELECT 1", {"listener": True}),
-        ("SQLAlchemy does more than to send it", "DELETE FROM people RETURNING id", {}),
+        ("only SQLAlchemy can read what it returns", "DELETE FROM people RETURNING id", {}),
         ("it runs once for each of a list of parameters", "SELECT 1", {"parameters": [{}]}),
         ("it may need a transaction block", "SET work_mem = '7MB'", {}),
-        ("its parameters or its row type need it", "DELETE FROM people WHERE id = :id", {}),
+        (
+            "a parameter is missing or wrong, or the row type has no hash",
+            "DELETE FROM people WHERE id = :id",
+            {},
+        ),
         ("a subclass may do more than to run the statement", "SELECT 1", {"subclass": True}),
         (
             "the connection is not in its default state",

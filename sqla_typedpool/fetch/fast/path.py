@@ -154,17 +154,19 @@ class FastPath:
             statement = self._statements.get(call.given, parameters)
         except Exception:  # noqa: BLE001
             raise NeedsSlowPath("it cannot be compiled") from None
-        if statement is None or not (
-            statement.may_fetch if call.wants_rows else statement.may_execute
-        ):
+        if statement is None:
             raise NeedsSlowPath("SQLAlchemy does more than to send it")
+        if not (statement.may_fetch if call.wants_rows else statement.may_execute):
+            raise NeedsSlowPath("only SQLAlchemy can read what it returns")
         if is_alone and not statement.may_run_alone:
             raise NeedsSlowPath("it may need a transaction block")
         try:
             call.arguments = statement.arguments(parameters)
             call.mappers = statement.mappers[call.row_type]
         except Exception:  # noqa: BLE001 - metadata in Annotated may have no hash
-            raise NeedsSlowPath("its parameters or its row type need it") from None
+            raise NeedsSlowPath(
+                "a parameter is missing or wrong, or the row type has no hash"
+            ) from None
         call.statement, call.is_alone, call.is_committing = statement, is_alone, False
 
     def _run(self, call: Call) -> Awaitable[Any]:
