@@ -35,6 +35,7 @@ class Settings:
     metadata: str | None = None
     alembic: str | None = None
     schema: str | None = None
+    search_path: str | None = None
 
 
 _EXPECTED = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
@@ -15,6 +16,13 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from sqla_typedpool.check.libpq_options import (
+    dsn_of,
+    refuse_ignored,
+    with_environment,
+    with_search_path,
+    without_libpq_options,
+)
 from sqla_typedpool.describe.families import FAMILIES
 from sqla_typedpool.errors import CannotRun
 from sqla_typedpool.secrets import known_secrets, mask_secrets
@@ -23,9 +31,6 @@ T = TypeVar("T")
 
 CONNECT_SECONDS = 10.0
 _CLOSE_SECONDS = 5.0
-
-# Options of libpq that hosting providers put into their URLs. The check does not need them.
-_LIBPQ_OPTIONS = ("application_name", "channel_binding", "connect_timeout", "gssencmode")
 
 
 def database_url(given: str) -> URL:
@@ -48,8 +53,9 @@ def database_url(given: str) -> URL:
             f"{shown(url)}: this database is not supported; next: use one of {', '.join(FAMILIES)}"
         )
     driver = _installed_driver(url, family.drivers)
-    named = url.set(drivername=f"{url.get_backend_name()}+{driver}")
-    return _for_asyncpg(named) if driver == "asyncpg" else named
+    if driver == "asyncpg":
+        url = _for_asyncpg(url)
+    return url.set(drivername=f"{url.get_backend_name()}+{driver}")
 
 
 def _with_known_scheme(given: str) -> str:
@@ -71,10 +77,11 @@ def _installed_driver(url: URL, drivers: tuple[str, ...]) -> str:
 
 
 def _for_asyncpg(url: URL) -> URL:
-    """Rename libpq's TLS option for asyncpg, and remove the options that asyncpg refuses."""
-    names = {"sslmode": "ssl"} | dict.fromkeys(_LIBPQ_OPTIONS, "")
-    renamed = {key: names.get(key, key) for key in url.query}
-    return url.set(query={name: url.query[key] for key, name in renamed.items() if name})
+    """Add libpq's options in the environment, unless the application uses asyncpg as well."""
+    if url.drivername.partition("+")[2] != "asyncpg":
+        return with_environment(url)
+    refuse_ignored(url)
+    return url
 
 
 def shown(url: URL) -> str:
@@ -87,15 +94,19 @@ def shown(url: URL) -> str:
 
 @asynccontextmanager
 async def connected(
-    url: URL, seconds: float = CONNECT_SECONDS, timeout_hint: str = ""
+    url: URL,
+    seconds: float = CONNECT_SECONDS,
+    timeout_hint: str = "",
+    search_path: str | None = None,
 ) -> AsyncGenerator[AsyncConnection, None]:
     """Open one connection, and close it at the end.
 
     :param seconds: the time limit for connecting.
     :param timeout_hint: what the user can do to set another limit, for the error.
+    :param search_path: the ``search_path`` of the connection; None = that of the server or URL.
     :raises CannotRun: the connection cannot be opened.
     """
-    engine = _engine(url, seconds)
+    engine = _engine(url, _options(url, seconds, search_path))
     try:
         connection = await _connect(engine, url, seconds, timeout_hint)
         try:
@@ -106,20 +117,36 @@ async def connected(
         await engine.dispose()
 
 
-def _engine(url: URL, seconds: float) -> AsyncEngine:
+def _engine(url: URL, options: dict[str, Any]) -> AsyncEngine:
     _require_file(url)
+    if url.get_driver_name() == "asyncpg":
+        url = without_libpq_options(url)
     try:
-        return create_async_engine(url, poolclass=NullPool, connect_args=_options(url, seconds))
+        return create_async_engine(url, poolclass=NullPool, connect_args=options)
     except (ArgumentError, NoSuchModuleError, ImportError, TypeError, ValueError) as error:
         raise CannotRun(f"{shown(url)} cannot be used: {driver_message(error, url)}") from error
 
 
-def _options(url: URL, seconds: float) -> dict[str, Any]:
-    """Return the name of the session and, if the driver supports it, the time limit."""
-    name: dict[str, Any] = {"application_name": "sqla-typedpool check"}
+def _options(url: URL, seconds: float, search_path: str | None) -> dict[str, Any]:
+    """Return the arguments of the driver: the name of the session, the time limit if the driver
+    supports it, the ``search_path``, and the options of a URL that SQLAlchemy does not pass on."""
+    settings: dict[str, Any] = {"application_name": "sqla-typedpool check"}
     if url.get_driver_name() == "asyncpg":
-        return {"server_settings": name, "command_timeout": seconds}
-    return name if url.get_driver_name() == "psycopg" else {}
+        if search_path is not None:
+            settings["search_path"] = search_path
+        options = {"server_settings": settings, "command_timeout": seconds}
+        dsn = dsn_of(url)
+        return options if dsn is None else {**options, "dsn": dsn}
+    if search_path is not None and url.get_backend_name() != "postgresql":
+        raise CannotRun(
+            f"{shown(url)} has no search_path; next: remove --search-path and the setting"
+        )
+    if url.get_driver_name() != "psycopg":
+        return {}
+    if search_path is not None:
+        given = url.query.get("options") or os.environ.get("PGOPTIONS", "")
+        settings["options"] = with_search_path(str(given), search_path)
+    return settings
 
 
 def _require_file(url: URL) -> None:

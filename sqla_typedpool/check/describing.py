@@ -104,6 +104,9 @@ class DatabaseTarget:
 
     # The option that sets ``seconds``, for errors; "" if the user cannot set it.
     timeout_option: str = ""
+
+    # The ``search_path`` on PostgreSQL; None = that of the server or URL.
+    search_path: str | None = None
     progress: Progress = field(default=lambda done, total: None)
 
     def named(self, server: str) -> str:
@@ -207,7 +210,9 @@ async def _description_of(database: Describer, query: CompiledQuery) -> Descript
 
 @asynccontextmanager
 async def _describer_of(target: DatabaseTarget) -> AsyncGenerator[Describer, None]:
-    async with connected(target.url, target.seconds, target.timeout_hint) as connection:
+    async with connected(
+        target.url, target.seconds, target.timeout_hint, target.search_path
+    ) as connection:
         try:
             async with describer(connection, timeout=target.seconds) as database:
                 yield database

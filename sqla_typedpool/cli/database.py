@@ -9,11 +9,15 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqla_typedpool.check.config import Settings
 from sqla_typedpool.check.database import database_url
 from sqla_typedpool.check.describing import DatabaseTarget
 from sqla_typedpool.errors import CannotRun
+
+if TYPE_CHECKING:
+    from sqla_typedpool.ephemeral.server import StartedDatabase
 
 VARIABLE = "DATABASE_URL"
 TIMEOUT = "--timeout"
@@ -22,8 +26,9 @@ _SHOW_PROGRESS_AFTER = 1.0  # seconds
 
 
 def names_database(arguments: argparse.Namespace) -> bool:
-    """Return whether an option, and not only the environment, names a database."""
-    given = (arguments.database_url, arguments.env_file, *_schemas(arguments).values())
+    """Return whether an option, and not only the environment, is about a database."""
+    schemas = _schemas(arguments).values()
+    given = (arguments.database_url, arguments.env_file, arguments.search_path, *schemas)
     return arguments.ephemeral or any(each is not None for each in given)
 
 
@@ -41,16 +46,26 @@ def database(arguments: argparse.Namespace, settings: Settings) -> Iterator[Data
     with contextlib.ExitStack() as stack:
         stack.callback(progress.clear)
         if arguments.ephemeral:
-            url, name = stack.enter_context(_ephemeral(arguments, settings)), "ephemeral"
+            found = stack.enter_context(_ephemeral(arguments, settings))
+            url, name = found.url, f"ephemeral, {found.source}"
         else:
             url, name = _given_url(arguments), ""
-        yield DatabaseTarget(database_url(url), name, arguments.timeout, TIMEOUT, progress)
+        yield DatabaseTarget(
+            database_url(url),
+            name,
+            seconds=arguments.timeout,
+            timeout_option=TIMEOUT,
+            search_path=arguments.search_path or settings.search_path,
+            progress=progress,
+        )
 
 
 def _given_url(arguments: argparse.Namespace) -> str:
-    if any(each is not None for each in _schemas(arguments).values()):
+    given = (*_schemas(arguments).values(), arguments.postgres)
+    if any(each is not None for each in given):
         raise CannotRun(
-            "--metadata, --alembic and --schema need --ephemeral; next: add it, or drop them"
+            "--metadata, --alembic, --schema and --postgres need --ephemeral; next: add it, or "
+            "drop them"
         )
     if arguments.database_url is not None:
         return _not_empty(arguments.database_url, "--database-url is empty")
@@ -88,8 +103,8 @@ def read_env_file(path: Path, name: str) -> str:
 
 def _ephemeral(
     arguments: argparse.Namespace, settings: Settings
-) -> contextlib.AbstractContextManager[str]:
-    from sqla_typedpool import ephemeral
+) -> contextlib.AbstractContextManager[StartedDatabase]:
+    from sqla_typedpool.ephemeral import server as ephemeral
 
     if arguments.database_url is not None or arguments.env_file is not None:
         raise CannotRun("--ephemeral and --database-url exclude each other; next: drop one of them")
@@ -101,7 +116,7 @@ def _ephemeral(
             "--ephemeral needs a schema; next: give --metadata, --alembic or --schema, or set one"
             " of them in [tool.sqla_typedpool] of pyproject.toml"
         )
-    return ephemeral.database(**given)
+    return ephemeral.started(**given, postgres=arguments.postgres)
 
 
 class _Progress:

@@ -61,7 +61,14 @@ def add_database(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="the time limit for connecting and for each statement (default: %(default)g)",
     )
+    add("--search-path", metavar="SCHEMAS", help="the search_path on PostgreSQL: app,public")
     add("--ephemeral", action="store_true", help="use a temporary PostgreSQL server")
+    add(
+        "--postgres",
+        type=int,
+        metavar="VERSION",
+        help="the major version for --ephemeral: 18 (default: the newest that is installed)",
+    )
     add("--metadata", metavar="M:ATTR", help="tables for --ephemeral: app.models:Base.metadata")
     add("--alembic", metavar="INI", help="Alembic migrations for --ephemeral: alembic.ini")
     add("--schema", metavar="FILE", help="an SQL file for --ephemeral: schema.sql")

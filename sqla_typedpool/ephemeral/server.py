@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any, NamedTuple
 
 from sqlalchemy import MetaData
 
@@ -18,12 +19,21 @@ from sqla_typedpool.errors import CannotRun
 _SIGNALS = {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
 
 
+class StartedDatabase(NamedTuple):
+    """A database on a server that was started for it."""
+
+    url: str
+    # The folder of the server's programs, or the name of the wheel.
+    source: str
+
+
 @contextmanager
 def database(
     *,
     metadata: str | MetaData | None = None,
     alembic: str | os.PathLike[str] | None = None,
     schema: str | os.PathLike[str] | None = None,
+    postgres: int | None = None,
 ) -> Iterator[str]:
     """Start an embedded PostgreSQL, build a schema in it, and yield its URL.
 
@@ -33,6 +43,7 @@ def database(
     :param metadata: a MetaData, or its name such as ``"app.models:Base.metadata"``; see `build`.
     :param alembic: the path of an ``alembic.ini``. All its migrations are run.
     :param schema: the path of a SQL file, such as `pg_dump --schema-only` writes.
+    :param postgres: the major version of PostgreSQL; None = the newest that is installed.
     :raises CannotRun: no server could be started, or the schema could not be built.
 
     Example::
@@ -41,16 +52,30 @@ def database(
         ...     print(url)
         postgresql+asyncpg://postgres@127.0.0.1:40123/postgres
     """
+    given: dict[str, Any] = {"metadata": metadata, "alembic": alembic, "schema": schema}
+    with started(**given, postgres=postgres) as found:
+        yield found.url
+
+
+@contextmanager
+def started(
+    *,
+    metadata: str | MetaData | None = None,
+    alembic: str | os.PathLike[str] | None = None,
+    schema: str | os.PathLike[str] | None = None,
+    postgres: int | None = None,
+) -> Iterator[StartedDatabase]:
+    """Do the same as `database`, and yield where the server comes from as well."""
     # Check the arguments before a server is started.
     exactly_one_source(metadata=metadata, alembic=alembic, schema=schema)
     try:
-        server = Postgres.start()
+        server = Postgres.start(version=postgres or "newest")
     except EmbeddedServerError as error:
         raise CannotRun(f"no PostgreSQL server could be started: {error}") from None
     with signals_unwind(SystemExit), server:
         url = server.url("asyncpg")
         build(url, metadata=metadata, alembic=alembic, schema=schema)
-        yield url
+        yield StartedDatabase(url, server.source)
 
 
 @contextmanager

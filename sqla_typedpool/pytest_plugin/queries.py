@@ -81,7 +81,7 @@ class QueryCollector(pytest.Collector):
         try:
             selection = Selection.of(self.settings.select, self.settings.ignore)
             if url:
-                source = DatabaseTarget(database_url(url))
+                source = DatabaseTarget(database_url(url), search_path=self.settings.search_path)
                 return run_in_thread(lambda: check_database(self.found, source, selection))
             folder = self.config.getini("typedpool_snapshots") or self.settings.snapshots
             snapshots = Snapshots(self.config.rootpath / folder)

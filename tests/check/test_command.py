@@ -211,6 +211,13 @@ def test_without_database_and_snapshots_the_error_names_three_ways(tmp_path: Pat
         (["check"], "no modules; next: name them"),
         (["check", "app", "--ephemeral", "--database-url", "x://"], "drop one of them"),
         (["check", "app", "--metadata", "a:b", "--database-url", "x://"], "need --ephemeral"),
+        (["check", "app", "--postgres", "16", "--database-url", "x://"], "need --ephemeral"),
+        (["check", "app", "--search-path", "app"], "there is no database; next: give"),
+        (["check", "app", "--offline", "--search-path", "app"], "drop the options of the database"),
+        (
+            ["describe", "SELECT 1", "--search-path", "app", "--database-url", "sqlite://"],
+            "has no search_path; next: remove --search-path and the setting",
+        ),
         (["prepare", "app"], "no database; next: give --database-url, set $DATABASE_URL"),
         (["describe"], "describe takes one statement"),
         (["describe", "SELECT 1", "--ephemeral"], "--ephemeral needs a schema; next: give"),

@@ -309,11 +309,6 @@ def test_a_url_of_an_unsupported_database_is_refused_without_its_password() -> N
     assert "s3cret" not in str(raised.value)
 
 
-def test_the_option_for_tls_is_renamed_for_asyncpg() -> None:
-    url = database_url("postgres://h/d?sslmode=require&channel_binding=require&x=1")
-    assert url.query == {"ssl": "require", "x": "1"}
-
-
 def test_the_message_of_a_driver_is_shown_without_the_password() -> None:
     url = make_url("postgresql://me:s3cret@h/d?password=other")
     assert "s3cret" not in driver_message(OSError("cannot use postgresql://me:s3cret@h/d"), url)

