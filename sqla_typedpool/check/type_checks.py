@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from sqla_typedpool.check import rules
 from sqla_typedpool.check.locations import location_of_column, location_of_query
 from sqla_typedpool.check.model import Finding
+from sqla_typedpool.check.registration import registration_hint
 from sqla_typedpool.check.rules import finding
 from sqla_typedpool.describe.model import ColumnDescription, Description
 from sqla_typedpool.mapping.dbtypes import UNKNOWN, DbType
@@ -44,6 +45,8 @@ def _is_compared(spec: TypeSpec, db_type: DbType) -> bool:
     """Return whether a type was compared, and the types of its parts."""
     if spec.kind in (Kind.ANYTHING, Kind.NULL) or spec.is_marked:
         return True  # the type of the column does not matter
+    if db_type.usual:
+        return all(_is_accepted(spec, each) for each in db_type.usual)
     if spec.kind is Kind.ARRAY and db_type.python is list:
         return not spec.of or _is_compared(_innermost(spec), db_type.element or UNKNOWN)
     if spec.kind is Kind.TUPLE and db_type.python is tuple:
@@ -54,9 +57,7 @@ def _is_compared(spec: TypeSpec, db_type: DbType) -> bool:
         return all(_is_compared(each.spec, types.get(each.column, UNKNOWN)) for each in fields)
     if spec.kind is Kind.RANGE and db_type.is_range:
         return True
-    if db_type.python is not None or db_type.json:
-        return True
-    return bool(db_type.usual) and all(_is_accepted(spec, each) for each in db_type.usual)
+    return db_type.python is not None or db_type.json
 
 
 def _innermost(spec: TypeSpec) -> TypeSpec:
@@ -110,6 +111,8 @@ def _reason(db_type: DbType) -> str:
 
 def _hint(spec: TypeSpec, db_type: DbType) -> str:
     cast = "cast the column in SQL: CAST(... AS text)"
+    if registration := registration_hint(spec, db_type):
+        return registration
     if db_type.is_address:
         usual = " | ".join(each.__name__ for each in db_type.usual)
         declared = spec.annotation if spec.kind is Kind.EXACT else None

@@ -17,6 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from sqla_typedpool.mapping import parsers
+from sqla_typedpool.mapping.typespec import class_name
 
 # The family of values inside a JSON document.
 JSON = "json"
@@ -137,7 +138,7 @@ def advice(source: type, target: type, family: str) -> str:
             return rule.detail
     if source in (dict, list) and family != JSON:
         return "annotate it with Json() if it is JSON"
-    return f"declare it {source.__name__}, or convert it: Annotated[..., Decode(function)]"
+    return f"declare it {class_name(source)}, or convert it: Annotated[..., Decode(function)]"
 
 
 def accepts_subclasses(cls: type) -> bool:

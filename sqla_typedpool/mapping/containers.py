@@ -8,7 +8,7 @@ from typing import Any
 from sqla_typedpool.mapping.coercions import JSON, Action
 from sqla_typedpool.mapping.context import Context, Fit, Handler, accepted, refused
 from sqla_typedpool.mapping.dbtypes import UNKNOWN, DbType
-from sqla_typedpool.mapping.typespec import Kind, TypeSpec
+from sqla_typedpool.mapping.typespec import Kind, TypeSpec, class_name
 from sqla_typedpool.mapping.value_error import (
     ConversionError,
     Convert,
@@ -29,7 +29,7 @@ def fit_of_parts(fits: list[Fit]) -> Fit:
 
 def _fit_array(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
     if db_type.python not in (None, list):
-        return refused(db_type, f"declare it {db_type.python.__name__}")
+        return refused(db_type, f"declare it {class_name(db_type.python)}")
     innermost = spec
     while innermost.kind is Kind.ARRAY and innermost.of and not innermost.is_marked:
         (innermost,) = innermost.of  # the database type has no number of dimensions
@@ -140,7 +140,8 @@ def _fit_range(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
         )
     if db_type.python in (None, _range_class(spec)):
         return accepted(db_type)
-    return refused(db_type, f"declare it {db_type.python.__name__}")
+    assert db_type.python is not None
+    return refused(db_type, f"declare it {class_name(db_type.python)}")
 
 
 def _range_class(spec: TypeSpec) -> Any:

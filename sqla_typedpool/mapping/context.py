@@ -7,6 +7,7 @@ the handlers of those from the context, and do not import them.
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from sqla_typedpool.mapping.coercions import JSON, Action, advice
 from sqla_typedpool.mapping.dbtypes import UNKNOWN, DbType
 from sqla_typedpool.mapping.json_numbers import after_floats, takes_decimals
 from sqla_typedpool.mapping.markers import Json
-from sqla_typedpool.mapping.typespec import Kind, TypeSpec
+from sqla_typedpool.mapping.typespec import Kind, TypeSpec, class_name, qualified_name
 from sqla_typedpool.mapping.value_error import ConversionError, Convert, type_of
 
 
@@ -44,7 +45,7 @@ def accepted(db_type: DbType) -> Fit:
 def refused(db_type: DbType, hint: str) -> Fit:
     """Return the fit of a column whose values cannot have the declared type."""
     driver = f" on {db_type.driver}" if db_type.driver else ""
-    reason = "" if db_type.python is None else f"it arrives as {db_type.python.__name__}{driver}"
+    reason = "" if db_type.python is None else f"it arrives as {class_name(db_type.python)}{driver}"
     return Fit(Action.REFUSE, reason, hint)
 
 
@@ -114,9 +115,20 @@ class Context:
         if value is not None:
             cls = spec.annotation if spec.kind is Kind.EXACT else object
             hint = advice(type(value), cls, self.family)
-            return ConversionError(expected, type_of(value), hint)
+            return ConversionError(*_told_apart(spec, value), hint)
         hint = f"declare it {expected} | None"
         if spec.json is not None and not is_json:  # both are None after decoding
             return ConversionError(expected, "NULL or JSON's null", hint)
         null = "null" if is_json else "NULL"
         return ConversionError(expected, null, f"{hint}, or make the column never {null}")
+
+
+def _told_apart(spec: TypeSpec, value: object) -> tuple[str, str]:
+    """Return the expected and the found type. Classes of one name are qualified."""
+    expected, found, cls = spec.text, type_of(value), typing.get_origin(spec.annotation)
+    declared = cls or spec.annotation
+    if not isinstance(declared, type) or declared.__name__ != type(value).__name__:
+        return expected, found
+    name = qualified_name(declared)
+    qualified = expected if name in expected else expected.replace(declared.__name__, name, 1)
+    return qualified, qualified_name(type(value))

@@ -94,7 +94,23 @@ def type_name(annotation: Any) -> str:
         return " | ".join(map(type_name, arguments))
     if arguments:
         return f"{type_name(typing.get_origin(annotation))}[{', '.join(map(type_name, arguments))}]"
+    if isinstance(annotation, type):
+        return class_name(annotation)
     return getattr(annotation, "__name__", None) or str(annotation)
+
+
+def class_name(cls: type) -> str:
+    """Return a class for a message. Those of the drivers are qualified: applications and other
+    drivers have classes of the same names, such as Range or Point."""
+    is_of_driver = cls.__module__.partition(".")[0] in ("asyncpg", "psycopg")
+    return qualified_name(cls) if is_of_driver else cls.__name__
+
+
+def qualified_name(cls: type) -> str:
+    """Return the name of a class with its module, or with the package that exports it."""
+    if cls.__module__.startswith("asyncpg."):
+        return f"asyncpg.{cls.__name__}"
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def is_union(annotation: Any) -> bool:

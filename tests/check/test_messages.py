@@ -8,6 +8,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
+import asyncpg
+import psycopg.types.range as psycopg_range
 import sqlalchemy as sa
 
 from sqla_typedpool import RowCount
@@ -37,9 +39,19 @@ class Money(sa.types.TypeDecorator[str]):
         return f"{value} EUR"
 
 
+@dataclass
+class Couple:
+    x: int
+
+
 def _types() -> Iterator[Finding]:
     """Yield the findings about types that were not compared, or differ between drivers."""
-    mood = DbType("mood[]", element=postgresql_type("mood", labels=("a",)))
+    psycopg = {"usual": (str,), "driver": "psycopg"}
+    enum = postgresql_type("mood", labels=("a",))
+    mood = DbType("mood[]", element=enum, **psycopg)
+    point = DbType("pair", fields=(("x", postgresql_type("int4")),), **psycopg)
+    number = DbType("int4[]", element=postgresql_type("int4"), **psycopg)
+    int4range = postgresql_type("int4range")
     kinds: list[tuple[DbType, Any]] = [
         *((postgresql_type("inet"), IPv4Address), (postgresql_type("inet"), str)),
         *((postgresql_type("inet"), int), (postgresql_type("cidr[]"), list[str])),
@@ -47,6 +59,10 @@ def _types() -> Iterator[Finding]:
         *((of_extension("psycopg", "geometry"), bytes), (postgresql_type("record"), tuple[int])),
         *((delivered_by("asyncpg", postgresql_type("char")), str), (DbType("span"), str)),
         (delivered_by("psycopg", postgresql_type("xid")), int),
+        *((point, Couple), (DbType("pair[]", element=point, **psycopg), list[Couple])),
+        *((number, list[int]), (DbType("span", **psycopg), psycopg_range.Range)),
+        (delivered_by("psycopg", int4range), asyncpg.Range),
+        (delivered_by("asyncpg", int4range), psycopg_range.Range),
     ]
     for kind, returns in kinds:
         yield from compare(

@@ -54,7 +54,7 @@ def test_a_range_and_its_bounds_are_checked() -> None:
     assert converted(asyncpg.Range, whole) is whole
     assert converted(Range[int], Range(1, None)) == Range(1, None)
     assert "at .upper: expected int | None, found str" in refusal(Range[int], Range(1, "5"))
-    assert "expected Range, found list" in refusal(asyncpg.Range, [1, 5])
+    assert "expected asyncpg.Range, found list" in refusal(asyncpg.Range, [1, 5])
 
 
 def test_a_union_accepts_a_value_of_one_of_its_members() -> None:

@@ -36,9 +36,14 @@ _RANGES: Mapping[str, str] = {
 # Types whose arrays psycopg does not know.
 _TEXT_ARRAYS = frozenset({"pg_snapshot"})
 _MULTIRANGE = "psycopg.types.multirange.Multirange"
+_RANGE_CLASSES = {"asyncpg": "asyncpg.Range", "psycopg": "psycopg.types.range.Range"}
 # The classes of drivers, by name; the driver need not be installed.
 DRIVER_CLASSES = frozenset(
-    {_MULTIRANGE, *(name for names in BY_DRIVER.values() for name in names if "." in name)}
+    {
+        _MULTIRANGE,
+        *_RANGE_CLASSES.values(),
+        *(name for names in BY_DRIVER.values() for name in names if "." in name),
+    }
 )
 # SQLAlchemy registers hstore on psycopg where the extension exists.
 _HSTORE: Mapping[str, type] = {"asyncpg": str, "psycopg": dict}
@@ -53,6 +58,8 @@ def delivered_by(driver: str, db_type: DbType) -> DbType:
         is_text = driver == "psycopg" and db_type.element.name in _TEXT_ARRAYS
         element = delivered_by(driver, db_type.element)
         return replace(db_type, python=None if is_text else db_type.python, element=element)
+    if db_type.is_range:
+        return replace(db_type, python=class_named(_RANGE_CLASSES[driver]), driver=driver)
     if db_type.name in _RANGES:
         return _multirange(driver, db_type.name, postgresql_type(_RANGES[db_type.name]))
     if db_type.name not in BY_DRIVER:
@@ -64,7 +71,7 @@ def delivered_by(driver: str, db_type: DbType) -> DbType:
 def _multirange(driver: str, name: str, element: DbType) -> DbType:
     if driver == "psycopg":
         return DbType(name, class_named(_MULTIRANGE), driver=driver)
-    return DbType(name, list, element=element, driver=driver)
+    return DbType(name, list, element=delivered_by(driver, element), driver=driver)
 
 
 def of_extension(driver: str, name: str) -> DbType:
@@ -78,7 +85,8 @@ def name_of(cls: type) -> str:
     package = cls.__module__.partition(".")[0]
     if package not in _HSTORE:
         return cls.__name__
-    return _MULTIRANGE if package == "psycopg" else f"{package}.{cls.__name__}"
+    module = cls.__module__ if package == "psycopg" else package
+    return f"{module}.{cls.__name__}"
 
 
 def class_named(name: str) -> type | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqla_typedpool.describe.postgres import pg_enums as pg
 from sqla_typedpool.describe.postgres.catalog import BUILT_IN, oid_array
@@ -90,22 +90,31 @@ class Types:
             return postgresql_type(row.name, labels=tuple(row.labels))
         if row.element:
             element = self.db_type(row.element)
-            python = list if self.session.has_lists else None
-            return DbType(f"{element.name}[]", python, element=element)
+            # SQLAlchemy registers hstore on psycopg, and its array
+            if self.session.has_lists or element.usual == (dict,):
+                return DbType(f"{element.name}[]", list, element=element)
+            return self._unregistered(DbType(f"{element.name}[]", element=element))
         if row.kind == pg.TypeKind.COMPOSITE:
             self._db_types[oid] = DbType(row.name)  # its fields may be arrays of the type itself
             fields = zip(row.field_names, map(self.db_type, row.field_types), strict=True)
-            return DbType(row.name, fields=tuple(fields))
+            return self._unregistered(DbType(row.name, fields=tuple(fields)))
         return self._of_application(row)
 
     def _of_application(self, row: _TypeRow) -> DbType:
         """Return a range, a multirange or a base type that is not built in."""
+        name = self.session.name
         if row.kind in (pg.TypeKind.RANGE, pg.TypeKind.MULTIRANGE):
             is_range = row.kind == pg.TypeKind.RANGE and self.session.has_lists
-            return DbType(row.name, is_range=is_range)
+            return self._unregistered(delivered_by(name, DbType(row.name, is_range=is_range)))
         if row.name in EXTENSION_TEXTS:
             return postgresql_type(row.name)
-        return of_extension(self.session.name, row.name)
+        return of_extension(name, row.name)
+
+    def _unregistered(self, db_type: DbType) -> DbType:
+        """Return a type of the application: psycopg delivers text until it is registered."""
+        if self.session.has_lists:
+            return db_type
+        return replace(db_type, usual=(str,), driver=self.session.name)
 
     def facts(self, oids: Iterable[int]) -> list[str]:
         """Return what these types, and the types that they consist of, add to a fingerprint."""
