@@ -562,8 +562,8 @@ async def end_early(admin: Any, db: Any, end: str) -> None:
             await execute(db, sql, timeout=0.2)
         return
     task = asyncio.ensure_future(execute(db, sql))
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query = $1"
-    while not await admin.connection.fetchval(waiting, sql):
+    # in a transaction pg_stat_activity would always show the same
+    while not await admin.connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
         assert not task.done()
         await asyncio.sleep(0.01)
     task.cancel()
