@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -48,11 +49,27 @@ class Aiosqlite(Driver):
         # Its thread reports its end to the event loop; one that has ended never answers.
         if not connection._running:
             return None
-        stop = connection.stop  # aiosqlite 0.22; the dialect closes an older one
+        if not hasattr(connection, "stop"):
+            return _stop(connection)
         if connection._connection is not None:
             connection._tx.put_nowait((None, partial(_roll_back, connection._connection)))
-        end: Awaitable[object] | None = stop()
+        end: Awaitable[object] | None = connection.stop()
         return end
+
+
+def _stop(connection: Any) -> Awaitable[object]:
+    """Close a connection of aiosqlite 0.21 or older, and end its thread."""
+    raw, connection._connection = connection._connection, None
+    end = asyncio.get_running_loop().create_future()  # this thread needs one for each call
+    connection._tx.put_nowait((end, partial(_close, raw)))
+    connection._stop_running()
+    return end
+
+
+def _close(raw: Any) -> None:
+    if raw is not None:
+        _roll_back(raw)
+        raw.close()
 
 
 def _roll_back(raw: Any) -> None:
@@ -79,9 +96,14 @@ class _Calls:
         # the thread of aiosqlite 0.21 and older reads the connection's attribute
         self.get, self.get_nowait = queue.get, queue.get_nowait
 
-    def put_nowait(self, call: tuple[Any, Callable[[], object]]) -> None:
-        """Queue a call; its first part is the future, its second the function."""
-        self._latest = call[0]
+    def put_nowait(self, call: Any) -> None:
+        """Queue a call; its first part is the future, its second the function.
+
+        A call without a future begins no transaction. aiosqlite 0.21 queues an object that is no
+        call to end its thread.
+        """
+        if isinstance(call, tuple) and call[0] is not None:
+            self._latest = call[0]
         self._put(call)
 
     def may_run(self) -> bool:
