@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ class RawConnection:
     rowcount = 1
     description: Any = None
     autocommit = -1
+    in_transaction = True
 
     def __init__(
         self, while_executing: Callable[[], None] = nothing, commit_error: Exception | None = None
@@ -148,6 +150,7 @@ def test_a_failed_commit_is_rolled_back() -> None:
     assert call.is_committing
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="sqlite3's `autocommit` came with 3.12")
 def test_with_autocommit_a_statement_alone_is_not_executed() -> None:
     raw = RawConnection()
     raw.autocommit = 1

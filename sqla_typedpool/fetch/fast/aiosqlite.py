@@ -7,6 +7,7 @@ back.
 
 from __future__ import annotations
 
+from asyncio import get_running_loop
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,8 @@ class AiosqliteFast:
             return await self._run(call)
 
     async def _run(self, call: Call) -> Any:
-        raw, connection = raw_connection(call.adapted), driver_connection(call.adapted)
+        connection = driver_connection(call.adapted)
+        raw = connection._connection
         work = ThreadWork(raw, call)
         result = await _in_thread(connection, work, work.run)
         if work.new_columns is not None:
@@ -95,8 +97,12 @@ class AiosqliteFast:
 
 async def _in_thread(connection: Any, work: ThreadWork, function: Callable[[], Any]) -> Any:
     """Call a function in the thread of an aiosqlite connection."""
+    if not connection._running:
+        raise ValueError("no active connection")  # aiosqlite's error, which SQLAlchemy knows
+    future = get_running_loop().create_future()
+    connection._tx.put_nowait((future, function))
     try:
-        return await connection._execute(function)
+        return await future
     except BaseException:
         work.give_up()
         raise

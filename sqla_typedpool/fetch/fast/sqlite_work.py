@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,9 @@ from sqla_typedpool.fetch.fast.refusals import NeedsSlowPath
 if TYPE_CHECKING:
     from sqla_typedpool.fetch.fast.call import Call
 
-_LEGACY_TRANSACTION_CONTROL = -1  # of ``sqlite3``, which has the constant since Python 3.12
+# of ``sqlite3`` since Python 3.12; only the connection's thread may read the attribute
+_HAS_AUTOCOMMIT = sys.version_info >= (3, 12)
+_LEGACY_TRANSACTION_CONTROL = -1
 
 
 class GivenUp(Exception):
@@ -44,11 +47,11 @@ class ThreadWork:
         :return: the rows, or the row count for ``execute``.
         """
         is_alone = self._call.is_alone
-        if is_alone and not self._begins_transactions():
+        if is_alone and _HAS_AUTOCOMMIT and self._raw.autocommit != _LEGACY_TRANSACTION_CONTROL:
             raise NeedsSlowPath("sqlite3 begins no transactions with `autocommit`")
         try:
             result = self._execute()
-            if is_alone and self.new_columns is None:
+            if is_alone and self.new_columns is None and self._raw.in_transaction:
                 self._commit()
         except BaseException:
             if is_alone:
@@ -76,35 +79,27 @@ class ThreadWork:
             if self._is_executing:
                 self._raw.interrupt()
 
-    def _begins_transactions(self) -> bool:
-        """Whether ``sqlite3`` begins and ends transactions; only this thread may ask."""
-        mode = getattr(self._raw, "autocommit", _LEGACY_TRANSACTION_CONTROL)
-        return bool(mode == _LEGACY_TRANSACTION_CONTROL)
-
     def _execute(self) -> Any:
-        cursor = self._raw.cursor()
-        self._start()
+        call, cursor, lock = self._call, self._raw.cursor(), self._lock
+        with lock:
+            self._raise_if_given_up()
+            self._is_executing = True
         try:
-            cursor.execute(self._call.statement.sql, self._call.arguments)
+            cursor.execute(call.statement.sql, call.arguments)
             description = cursor.description
             # a statement has ended when its rows have been read, for ``execute`` too
             rows = cursor.fetchall() if description else None
             count = cursor.rowcount if COUNTS_RETURNED_ROWS or not description else -1
         finally:
-            with self._lock:  # an interrupt in progress must not meet the next statement
+            with lock:  # an interrupt in progress must not meet the next statement
                 self._is_executing = False
             cursor.close()  # what a traceback refers to would keep the statement active
         self._raise_if_given_up()
-        if not self._call.wants_rows:
+        if not call.wants_rows:
             return count
-        if description is None or not self._call.find_mapper(description):
+        if description is None or not call.find_mapper(description):
             self.new_columns = description or ()
         return rows
-
-    def _start(self) -> None:
-        with self._lock:
-            self._raise_if_given_up()
-            self._is_executing = True
 
     def _commit(self) -> None:
         with self._lock:  # a cancellation from now on is too late
