@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
-from sqlalchemy.dialects.sqlite.aiosqlite import AsyncAdapt_aiosqlite_connection
+from sqlalchemy.dialects.sqlite.aiosqlite import (
+    AsyncAdapt_aiosqlite_connection,
+    AsyncAdapt_aiosqlite_cursor,
+)
 
 # Whether SQLAlchemy reports the row count of a statement that returns rows: not in 2.0.
 COUNTS_RETURNED_ROWS = hasattr(AsyncAdapt_aiosqlite_connection, "_execute_mutex")
+
+
+class AiosqliteCursor(AsyncAdapt_aiosqlite_cursor):
+    """SQLAlchemy's cursor. Nothing waits until it is closed, as its rows have been read.
+
+    SQLAlchemy 2.0 does not use it, and aiosqlite 0.21 has to be waited for.
+    """
+
+    __slots__ = ()
+
+    def _aenter_cursor(self, cursor: Any) -> Any:
+        entered: Any = super()._aenter_cursor(cursor)
+        if self._adapt_connection.dbapi.has_stop:
+            entered.close = partial(_close_soon, self._connection, entered._cursor)
+        return entered
+
+
+async def _close_soon(connection: Any, cursor: Any) -> None:
+    connection._tx.put_nowait((None, cursor.close))  # before the next call
 
 
 class AiosqliteAdapter(AsyncAdapt_aiosqlite_connection):
@@ -18,6 +41,8 @@ class AiosqliteAdapter(AsyncAdapt_aiosqlite_connection):
     """
 
     __slots__ = ()
+
+    _cursor_cls = AiosqliteCursor
 
     def commit(self) -> None:
         if _may_be_in_transaction(self._connection):

@@ -110,7 +110,7 @@ def test_a_cold_checkout_goes_through_few_files(tmp_path: Path) -> None:
     # with the driver and the dialect, for the probe that reads the state of the transaction, and
     # with what a new event loop needs to notice an overload, and with the adapters of connections
     assert len(calls.files) <= 21, str(calls)
-    assert calls.changes <= 83, str(calls)
+    assert calls.changes <= 84, str(calls)
 
 
 def test_a_warm_checkout_and_its_return_go_through_six_files_at_most(tmp_path: Path) -> None:

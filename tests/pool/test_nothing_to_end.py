@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import event, text
+from sqlalchemy.exc import OperationalError
 
+from sqla_typedpool._sqlalchemy.aiosqlite_adapter import COUNTS_RETURNED_ROWS
 from tests.support.engines import run
 from tests.support.sqlite_lab import Blocker, Hops, driver_of, people_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 pytest.importorskip("aiosqlite")
 
@@ -36,6 +40,41 @@ def test_neither_commit_nor_rollback_is_sent_when_nothing_is_open(tmp_path: Path
             assert "rollback" not in names
 
     run(main())
+
+
+@pytest.mark.skipif(not COUNTS_RETURNED_ROWS, reason="SQLAlchemy 2.0 has another cursor")
+def test_a_select_takes_three_hops_that_are_awaited(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with people_on(tmp_path) as engine:
+            hops = Hops(await driver_of(engine))
+            async with engine.connect() as connection:
+                result = await connection.execute(text("SELECT name FROM people"))
+                assert result.all() == [("Ada",)]
+            assert hops.taken() == ["cursor", "execute", "fetchall", "close later"]
+            async with engine.connect() as connection:
+                with pytest.raises(OperationalError, match="no such table"):
+                    await connection.execute(text("SELECT name FROM missing"))
+            assert hops.taken() == ["cursor", "execute", "close later"]
+            await execute_many(engine)
+            assert hops.taken() == ["cursor", "executemany", "close later", "commit"]
+            async with engine.connect() as connection:
+                await stream_one(connection)
+            assert "close" in hops.taken(), "the rows of a stream may not all have been read"
+
+    run(main())
+
+
+async def execute_many(engine: AsyncEngine) -> None:
+    """Add two rows in one statement of DB-API."""
+    async with engine.begin() as connection:
+        add = text("INSERT INTO people VALUES (:id, 'new')")
+        await connection.execute(add, [{"id": 2}, {"id": 3}])
+
+
+async def stream_one(connection: AsyncConnection) -> None:
+    """Read the first row of a stream."""
+    result = await connection.stream(text("SELECT id FROM people"))
+    assert await result.first() == (1,)
 
 
 @pytest.mark.parametrize(

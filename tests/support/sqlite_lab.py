@@ -41,7 +41,10 @@ async def driver_of(engine: AsyncEngine) -> Any:
 
 
 class Hops:
-    """The functions that have been queued for the connection's thread."""
+    """The functions that have been queued for the connection's thread.
+
+    "later" follows the name of one whose end is not awaited.
+    """
 
     def __init__(self, connection: Any) -> None:
         self._names: list[str] = []
@@ -49,7 +52,7 @@ class Hops:
 
         def note_and_put(call: Any) -> None:
             function = getattr(call[1], "func", call[1])
-            self._names.append(function.__name__)
+            self._names.append(function.__name__ if call[0] else f"{function.__name__} later")
             put(call)
 
         connection._tx._put = note_and_put
