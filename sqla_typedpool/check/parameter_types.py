@@ -34,7 +34,7 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from sqla_typedpool.mapping.dbtypes import DbType
+from sqla_typedpool.mapping.dbtypes import EXTENSION_TEXTS, DbType
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,8 @@ _POSTGRESQL: Mapping[str, tuple[type, ...]] = {
     "numeric": (Decimal, int, str),
     **dict.fromkeys(("text", "varchar", "bpchar", "name", "xml", "money", "macaddr"), _TEXT),
     **dict.fromkeys(("json", "jsonb"), _TEXT),
+    **dict.fromkeys(("tsvector", "tsquery", "jsonpath", "macaddr8", "refcursor"), _TEXT),
+    **dict.fromkeys(("aclitem", *EXTENSION_TEXTS), _TEXT),
     "bytea": (bytes, bytearray, memoryview),
     "date": (date,),
     **dict.fromkeys(("timestamp", "timestamptz"), _MOMENT),
@@ -109,6 +111,15 @@ def accepted_by(db_type: DbType | None, family: str) -> tuple[type, ...] | None:
     if db_type.labels:
         return _TEXT
     return _POSTGRESQL.get(db_type.name)
+
+
+def is_compared(python: Any, db_type: DbType, family: str) -> bool:
+    """Return whether it is known if values of a Python type can be passed."""
+    if accepted_by(db_type, family) is not None:
+        return True
+    # both drivers accept str for regclass (psycopg accepts int as well) and for extensions' types
+    is_text = db_type.python is str and not db_type.driver
+    return python is str and (is_text or bool(db_type.usual))
 
 
 def unsupported(python: Any, db_type: DbType | None, family: str) -> Unsupported | None:

@@ -14,7 +14,12 @@ from sqla_typedpool.check.locations import location_of_bind
 from sqla_typedpool.check.model import Finding, Severity
 from sqla_typedpool.check.null_checks import labels_of
 from sqla_typedpool.check.null_comparisons import never_true_for_null
-from sqla_typedpool.check.parameter_types import Unsupported, enum_base, unsupported
+from sqla_typedpool.check.parameter_types import (
+    Unsupported,
+    enum_base,
+    is_compared,
+    unsupported,
+)
 from sqla_typedpool.check.rules import Rule, finding
 from sqla_typedpool.describe.model import Description, ParameterDescription
 from sqla_typedpool.mapping.annotations import AnnotationError, spec_of
@@ -127,6 +132,8 @@ class _ParameterChecks:
         reason = unsupported(python, db_type, self.family)
         if reason is not None:
             yield self.unsupported(reason)
+        elif db_type is not None and not is_compared(python, db_type, self.family):
+            yield self.uncompared(db_type)
 
     def check_enum(self, declared: TypeSpec, db_type: DbType | None) -> Iterator[Finding]:
         base = enum_base(declared.annotation, self.family)
@@ -181,6 +188,15 @@ class _ParameterChecks:
             )
 
     # ---------------------------------------------------------------------- findings
+
+    def uncompared(self, db_type: DbType) -> Finding:
+        return self.finding(
+            rules.INCOMPLETE_DESCRIPTION,
+            f"{self.declared()}, which was not compared with {db_type.name}: which Python types "
+            "are accepted depends on the driver",
+            hint=f"run the query in a test, or declare it str and write "
+            f"CAST(CAST(:{self.bind.name} AS text) AS {db_type.name})",
+        )
 
     def unsupported(self, why: Unsupported) -> Finding:
         if self.family != "postgresql":

@@ -42,9 +42,13 @@ def _parameter(each: ParameterDescription) -> tuple[str, ...]:
 
 def _annotation(db_type: DbType) -> str:
     """Return the annotation of a column, without None; "?" if its type is not known."""
-    element = None if db_type.element is None else db_type.element.python
-    if db_type.python is list and element is not None:
-        return f"list[{element.__name__}]"
+    if db_type.json:
+        return "Annotated[Any, Json()]"
+    if db_type.usual:
+        return " | ".join(each.__name__ for each in db_type.usual)
+    element = "?" if db_type.element is None else _annotation(db_type.element)
+    if db_type.python is list and element != "?":
+        return f"list[{element}]"
     return _python(db_type.python)
 
 

@@ -49,7 +49,7 @@ def either(parts: Sequence[Nullability], reason: str) -> Nullability:
     for part in parts:
         if not part.nullable:
             return never(f"{reason}: {part.reason}")
-    return _null_together(parts) if parts else maybe("it has no parts")
+    return _null_together(parts) if parts else maybe("there is no value")
 
 
 def any_of(branches: Sequence[Nullability], reason: str) -> Nullability:
@@ -57,7 +57,7 @@ def any_of(branches: Sequence[Nullability], reason: str) -> Nullability:
     for branch in branches:
         if branch.nullable:  # without missing_with: other rows come from other branches
             return maybe(branch.reason)
-    return never(reason) if branches else maybe("it has no parts")
+    return never(reason) if branches else maybe("there is no value")
 
 
 def without_relation(answer: Nullability) -> Nullability:

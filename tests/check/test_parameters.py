@@ -17,6 +17,7 @@ from sqla_typedpool import Json
 from sqla_typedpool.check.model import Finding, Severity
 from sqla_typedpool.check.null_comparisons import never_true_for_null
 from sqla_typedpool.check.parameters import compare_parameters
+from sqla_typedpool.describe.postgres.driver_types import of_extension
 from sqla_typedpool.mapping.dbtypes import DbType, postgresql_type
 from tests.support.check_lab import codes, declare, described, takes
 
@@ -127,7 +128,6 @@ def found_for(
         (Any, "int4"),
         (object, "int4"),
         (Unheard, "int4"),
-        (int, "geometry"),
         (Item, postgresql_type("item", fields=(("price", postgresql_type("int8")),))),
     ],
 )
@@ -301,3 +301,23 @@ def test_a_comparison_with_an_optional_parameter_is_a_note() -> None:
     assert (found.code, found.severity) == ("TP203", Severity.NOTE)
     assert "IS NOT DISTINCT FROM" in found.hint
     assert codes(found_for(int, "int4", sql)) == []
+
+
+@pytest.mark.parametrize(
+    ("annotation", "kind", "found"),
+    [
+        *((str, "tsvector", []), (str, "citext", []), (str, "regclass", [])),
+        *((int, "tsvector", ["TP201 x"]), (int, "regclass", ["TP304 x"])),
+        *((str, "point", ["TP304 x"]), (int, "pg_lsn", ["TP304 x"])),
+        *((list[str], "point[]", ["TP304 x"]), (str, of_extension("asyncpg", "geometry"), [])),
+        (bytes, of_extension("asyncpg", "geometry"), ["TP304 x"]),
+    ],
+)
+def test_a_parameter_of_a_type_that_was_not_measured_is_told(
+    annotation: Any, kind: str | DbType, found: list[str]
+) -> None:
+    findings = found_for(annotation, kind)
+    assert codes(findings) == found
+    if found == ["TP304 x"]:
+        assert findings[0].severity is Severity.NOTE
+        assert "was not compared with" in findings[0].message

@@ -12,6 +12,9 @@ from sqla_typedpool.embedded import EmbeddedServerError, Postgres
 from tests.conftest import no_server
 from tests.describe.databases import TARGETS, Database, Target
 from tests.support.servers.mariadb import MariaDB
+from tests.support.words import checked_words
+
+__all__ = ["checked_words"]
 
 
 @pytest.fixture(scope="session")

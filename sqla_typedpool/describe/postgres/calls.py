@@ -138,7 +138,7 @@ def aggregate(node: Node, scope: Scope) -> Nullability:
     called = scope.function(node.number("aggfnoid"))
     owner = scope.enclosing(node.number("agglevelsup"))
     if called is None or not called.is_built_in or owner is None:
-        return maybe("there is no rule for the aggregate")
+        return maybe(f"the aggregate{_name(called)} may return NULL")
     is_hypothetical = node.aggkind == pg.AggregateKind.HYPOTHETICAL
     if called.name in builtins.COUNTS or (is_hypothetical and called.name in builtins.RANKS):
         return never(f"{called.name}() is never NULL")
@@ -152,6 +152,10 @@ def aggregate(node: Node, scope: Scope) -> Nullability:
     values = [each.expr for each in node.nodes("args") if not each.flag("resjunk")]
     found = _of_rows(called, values, node.nodes("aggdirectargs"), before)
     return without_relation(found) if found.nullable else never(_of_some_rows(called))
+
+
+def _name(called: Function | None) -> str:
+    return "" if called is None else f" {called.name}()"
 
 
 def _of_rows(
@@ -180,7 +184,7 @@ def window(node: Node, scope: Scope) -> Nullability:
 def _window(node: Node, scope: Scope) -> Nullability:
     called = scope.function(node.number("winfnoid"))
     if called is None or not called.is_built_in:
-        return maybe("there is no rule for the window function")
+        return maybe(f"the window function{_name(called)} may return NULL")
     name, arguments = called.name, node.nodes("args")
     if name == "ntile":  # NULL for a NULL number of buckets
         return strict(scope.infer_all(arguments), "ntile() is never NULL")

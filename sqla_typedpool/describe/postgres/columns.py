@@ -151,7 +151,7 @@ def _of_table(scope: Scope, entry: Node, number: int) -> Nullability:
         return never(f"{name} is a row") if relation.is_stored else _UNKNOWN
     column = relation.columns.get(number)
     if column is None or column.is_virtual:
-        return maybe(f"{name} is computed when it is read")
+        return maybe(f"{name} is a virtual generated column")
     has_children = entry.flag("inh") or relation.kind == pg.RelationKind.PARTITIONED
     if column.not_null if has_children else column.not_null_only:
         return never(f"{name} is NOT NULL")

@@ -117,7 +117,7 @@ def sublink(node: Node, scope: Scope) -> Nullability:
         return without_relation(output(query, 1))
     if kind in (pg.SubLinkType.ANY, pg.SubLinkType.ALL) and node.testexpr is not None:
         return without_relation(replace(scope, compared=query).infer(node.testexpr))
-    return maybe("there is no rule for this kind of subquery")
+    return maybe("a comparison with a subquery may be NULL")
 
 
 def json_constructor(node: Node, scope: Scope) -> Nullability:

@@ -195,7 +195,7 @@ class SQLiteDescriber(Describer):
         blank = _BLANK.match(rest)
         position = len(sql) - len(rest) + (blank.end() if blank else 0)
         if position < len(sql):
-            raise Refused("it is more than one statement", position=position)
+            raise Refused("there is more than one statement", position=position)
         return info
 
     def _definitions_used(self, sql: str) -> list[str]:

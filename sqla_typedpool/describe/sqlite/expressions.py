@@ -102,7 +102,7 @@ class Expressions:
         if isinstance(node, exp.Boolean) and any(
             item.find(str(node.this).lower()) for item in scope.items
         ):
-            return maybe("in SQLite it may be the name of a column")
+            return maybe(f"{_shown(node)} may be the name of a column in SQLite")
         if isinstance(node, _NEVER_NULL) or is_count(node):
             return never(f"{_shown(node)} is never NULL")
         if isinstance(node, exp.Placeholder):
@@ -153,7 +153,7 @@ class Expressions:
     def _column(self, node: exp.Column, scope: SelectScope) -> Nullability:
         name, table = node.name.lower(), node.table.lower()
         if node.this.args.get("quoted") and not table:
-            return maybe("in SQLite it may be a string")
+            return maybe(f"{_shown(node)} may be a string in SQLite")
         items = [item for item in scope.items if table in ("", item.alias)]
         found = [(item.alias, each) for item in items if (each := item.find(name)) is not None]
         if not found:

@@ -54,6 +54,8 @@ SETS = [
     ("generate_series(1, <int> % 3) as {0}(c1)", ["int"]),
     ("generate_series(1, 2) as {0}(c1)", ["int"]),
     ("unnest(<texts>) as {0}(c1)", ["text"]),
+    ("unnest(array[<int>, 1]) as {0}(c1)", ["int"]),
+    ("unnest(array[array[<int>, 1], array[2, <int>]]) as {0}(c1)", ["int"]),
     ("unnest(<ints>) with ordinality as {0}(c1, c2)", ["int", "other"]),
     ("unnest(<texts>, <ints>) as {0}(c1, c2)", ["text", "int"]),
     ("rows from (generate_series(1, 2), unnest(<texts>)) as {0}(c1, c2)", ["int", "text"]),

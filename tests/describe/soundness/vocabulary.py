@@ -48,6 +48,7 @@ _EXPRESSIONS = {
         | !@ <int> | scale(<num>) | min_scale(<num>) | gcd(<int>, <int>)
         | bit_length(<text>) | hashtext(<text>) | extract(day from <ts>)::int
         | (jsonb_build_object('k', <int>) ->> 'k')::int | (<team>).id | div(<int>, 2)::int
+        | next_of(<int>) | strict_next(<int>) | second(<int>, <int>) | second(<int>)
         | <bool>::int | char_length(<text>) | width_bucket(<int>, 0, 5, 3) | mod(<int>, 2)""",
     "text": """lower(<text>) | upper(<text>) | trim(<text>) | initcap(<text>) | left(<text>, 2)
         | substring(<text> from 1 for 2) | substring(<text> from 'a') | <text> || <text>
@@ -56,7 +57,8 @@ _EXPRESSIONS = {
         | format(<text>) | split_part(<text>, ',', 1) | md5(<text>) | <int>::text
         | <mood>::text | <json>::text | <json> ->> 'k' | <json> #>> '{a,0}' | (<texts>)[1]
         | array_to_string(<texts>, ',') | array_to_string(<texts>, ',', <text>)
-        | quote_nullable(<text>) | quote_literal(<text>) | to_char(<ts>, 'YYYY')
+        | first_word(<text>) | quote_nullable(<text>) | quote_literal(<text>)
+        | to_char(<ts>, 'YYYY')
         | to_char(<int>, '999') | jsonb_typeof(<json>) | (<pair>).b | <date>::text
         | <span>::text | pg_typeof(<int>)::text | regexp_replace(<text>, 'a', 'b')
         | (regexp_match(<text>, 'a'))[1] | add_text(<text>, <text>)
@@ -68,7 +70,8 @@ _EXPRESSIONS = {
         | jsonb_pretty(<json>) | row(<int>, <text>)::text | <text>::varchar(2)
         | concat(variadic <texts>) | <text> || <int>
         | jsonb_extract_path_text(<json>, 'k')""",
-    "bool": """<int> = <int> | <int> < <int> | <text> = <text> | <text> like '%' | <text> ~ 'a'
+    "bool": """<int> = any (array[array[<int>, 1], array[2, <int>]])
+        | <int> = <int> | <int> < <int> | <text> = <text> | <text> like '%' | <text> ~ 'a'
         | <int> is null | <text> is not null | <json> is not null | <date> is null
         | <text> is distinct from <text> | <int> is not distinct from <int>
         | <bool> and <bool> | <bool> or <bool> | not <bool> | (<bool>) is true
