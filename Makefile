@@ -42,7 +42,8 @@ soak: $(VENV)/.test ## load with injected faults for SECONDS (600); SEED repeats
 
 cancellations: $(VENV)/.test ## cancel COUNT (10000) requests at random moments; SEED repeats a run
 	SQLA_TYPEDPOOL_CANCELLATIONS=$(COUNT) SQLA_TYPEDPOOL_CANCELLATIONS_SEED=$(SEED) \
-		$(BIN)/python -m pytest tests/chaos/test_cancellations.py -s -k carries $(ARGS)
+		$(BIN)/python -m pytest tests/chaos/test_cancellations.py tests/chaos/test_fetch_ledger.py \
+		-s -k "carries or ledger_of" $(ARGS)
 
 fuzz: $(VENV)/.test ## check random statements for SECONDS (600); SEED repeats a run
 	SQLA_TYPEDPOOL_FUZZ_SECONDS=$(SECONDS) SQLA_TYPEDPOOL_FUZZ_SEED=$(SEED) \

@@ -8,4 +8,7 @@ stores which rows must be in the database, `expected_errors` lists the errors th
 
 The test of cancellations cancels requests on asyncpg. `cancelled_work` contains the requests,
 `clean_session` the query that shows what is left in a session, and `cancellation_run` cancels them.
+
+The test of typed writes cancels and refuses calls of `execute` and `fetch_*` on each driver, while
+the table changes: `fetch_ledger_run`.
 """
