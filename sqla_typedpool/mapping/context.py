@@ -19,6 +19,10 @@ from sqla_typedpool.mapping.markers import Json
 from sqla_typedpool.mapping.typespec import Kind, TypeSpec, class_name, qualified_name
 from sqla_typedpool.mapping.value_error import ConversionError, Convert, type_of
 
+# Types of the application that psycopg delivers as text until they are registered.
+_REGISTERED = (Kind.ARRAY, Kind.NESTED, Kind.RANGE)
+_REGISTER = "register the type with psycopg (docs/reference/drivers.md), or declare it str"
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -115,6 +119,8 @@ class Context:
         if value is not None:
             cls = spec.annotation if spec.kind is Kind.EXACT else object
             hint = advice(type(value), cls, self.family)
+            if self.family == "postgresql" and type(value) is str and spec.kind in _REGISTERED:
+                hint = _REGISTER
             return ConversionError(*_told_apart(spec, value), hint)
         hint = f"declare it {expected} | None"
         if spec.json is not None and not is_json:  # both are None after decoding

@@ -89,7 +89,7 @@ def test_the_check_of_psycopg_has_the_registration_which_works(
         engine = make_engine(postgres.url("psycopg"))
         try:
             await with_types(engine)
-            with pytest.raises(RowValueError, match="found str"):
+            with pytest.raises(RowValueError, match="found str; next: register the type with psy"):
                 await fetch_all(engine, tuple[annotation], sql)
             (found,) = type_findings(await findings(engine, sql, annotation))
             assert (found.code, found.severity.value) == ("TP304", "note")
