@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any
 
+import aiosqlite
+import pytest
+
 from sqla_typedpool.pool.drivers.sqlite import Aiosqlite
 
+ENDLESS = """
+    WITH RECURSIVE t(n) AS (SELECT begun() IS NULL UNION ALL SELECT n + 1 FROM t WHERE n < 9e9)
+    SELECT sum(n) FROM t
+"""
 STOP = object()  # what aiosqlite 0.21 queues to end its thread
 
 
@@ -62,5 +70,24 @@ def test_an_old_connection_is_closed_and_its_transaction_ended() -> None:
         except sqlite3.ProgrammingError:
             return
         raise AssertionError("it is open")
+
+    asyncio.run(main())
+
+
+@pytest.mark.timeout(60)
+def test_closing_a_connection_interrupts_its_statement() -> None:
+    """The statement would run for minutes; the connection would be closed after it only."""
+
+    async def main() -> None:
+        connection = await aiosqlite.connect(":memory:")
+        has_begun = threading.Event()
+        await connection.create_function("begun", 0, has_begun.set)
+        running = asyncio.ensure_future(connection.execute(ENDLESS))
+        await asyncio.to_thread(has_begun.wait)
+        end = Aiosqlite().force_close(connection)
+        with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+            await running
+        assert end is not None
+        await end
 
     asyncio.run(main())

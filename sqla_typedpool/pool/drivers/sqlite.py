@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -49,12 +50,19 @@ class Aiosqlite(Driver):
         # Its thread reports its end to the event loop; one that has ended never answers.
         if not connection._running:
             return None
+        _interrupt(connection._connection)
         if not hasattr(connection, "stop"):
             return _stop(connection)
         if connection._connection is not None:
             connection._tx.put_nowait((None, partial(_roll_back, connection._connection)))
         end: Awaitable[object] | None = connection.stop()
         return end
+
+
+def _interrupt(raw: Any) -> None:
+    """End a running statement: the thread would close the connection after it only."""
+    with suppress(Exception):  # it is closed
+        raw.interrupt()
 
 
 def _stop(connection: Any) -> Awaitable[object]:
