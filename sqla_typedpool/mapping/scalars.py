@@ -50,7 +50,8 @@ def _fit_exact(spec: TypeSpec, db_type: DbType, context: Context) -> Fit:
     if rule is not None:
         return Fit(Action.CONVERT, f"from {source.__name__}: {rule.detail}")
     if db_type.driver:  # the advice of the table has casts that PostgreSQL lacks for these types
-        return refused(db_type, f"declare it {source.__name__}")
+        own = "check with the driver that the application uses"
+        return refused(db_type, f"declare it {source.__name__}, or {own}")
     return refused(db_type, coercions.advice(source, cls, context.family))
 
 
