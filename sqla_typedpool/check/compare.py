@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from sqla_typedpool.check import rules
-from sqla_typedpool.check.casts import cast_for_message
+from sqla_typedpool.check.casts import cast_for_message, is_unknown_type
 from sqla_typedpool.check.core_types import with_core_types
 from sqla_typedpool.check.locations import (
     location_in_sql,
@@ -46,9 +46,6 @@ _RULES = {
     ShapeIssueKind.AMBIGUOUS: rules.AMBIGUOUS_FLATTEN,
     ShapeIssueKind.ROW_TYPE: rules.WRONG_DECLARATION,
 }
-# PostgreSQL's codes for a parameter whose type it cannot infer: 42P18 indeterminate_datatype,
-# 42P08 ambiguous_parameter.
-_UNKNOWN_TYPE_CODES = ("42P18", "42P08")
 
 
 def compare(info: QueryInfo, description: Description) -> list[Finding]:
@@ -181,11 +178,11 @@ def refused(info: QueryInfo, error: Refused, family: str, sql: str) -> Finding:
 
     :param sql: the SQL as it was sent. The position of the error refers to it.
     """
-    is_unknown_type = error.code in _UNKNOWN_TYPE_CODES
+    has_unknown_type = is_unknown_type(error, has_parameters=bool(info.binds))
     location = _location_in_sent(info, sql, error.position)
     details = {} if error.code is None else {"sqlstate": error.code}
     hint = error.hint
-    if is_unknown_type and not hint:
+    if has_unknown_type and not hint:
         hint = cast_for_message(info, error.message, family)
     elif info.is_text and not hint:
         hint = syntax_hint(info.sql)
@@ -194,7 +191,7 @@ def refused(info: QueryInfo, error: Refused, family: str, sql: str) -> Finding:
         if error.position is not None:
             details |= sent_span(error.position, token_length(sql, error.position))
     return finding(
-        rules.UNKNOWN_PARAMETER_TYPE if is_unknown_type else rules.REFUSED_STATEMENT,
+        rules.UNKNOWN_PARAMETER_TYPE if has_unknown_type else rules.REFUSED_STATEMENT,
         f"{FAMILIES[family].label} refuses the statement: {error.message}",
         location or location_of_query(info),
         query=info.name,

@@ -11,6 +11,11 @@ from sqlalchemy import URL, text
 from sqlalchemy.exc import CompileError
 
 from sqla_typedpool._sqlalchemy.compiling import CompiledStatement, compile_statement
+from sqla_typedpool.check.casts import (
+    cast_without_type,
+    is_unknown_type,
+    parameter_in_message,
+)
 from sqla_typedpool.check.compare import misdeclared, refused
 from sqla_typedpool.check.database import (
     CONNECT_SECONDS,
@@ -29,6 +34,7 @@ from sqla_typedpool.describe import Describer, describer
 from sqla_typedpool.describe.model import Description
 from sqla_typedpool.errors import CannotRun, DeclarationError, DescribeTimeout, Refused
 from sqla_typedpool.queries import QueryInfo
+from sqla_typedpool.tokens import binds
 
 _WIDTH = 100  # columns of a line in an error message
 
@@ -148,10 +154,16 @@ async def describe_one(sql: str, target: DatabaseTarget) -> Description:
         try:
             return await database.describe(text(sql))
         except Refused as error:
-            given = error.hint or syntax_hint(sql)
+            given = error.hint or _hint(sql, error, database.family)
             hint = f"; next: {given}" if given else ""
             message = f"{database.server} refuses the statement: {error.message}{hint}"
             raise CannotRun(f"{message}{_underlined(sql, error, database.family)}") from error
+
+
+def _hint(sql: str, error: Refused, family: str) -> str:
+    if not is_unknown_type(error, has_parameters=bool(binds(sql))):
+        return syntax_hint(sql)
+    return cast_without_type(parameter_in_message(text(sql), error.message, family))
 
 
 def _underlined(sql: str, error: Refused, family: str) -> str:

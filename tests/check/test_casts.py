@@ -35,3 +35,12 @@ def test_the_cast_has_the_name_and_the_type_of_the_parameter(
 def test_an_unnamed_parameter_has_a_cast_without_a_type(message: str) -> None:
     info = declare("SELECT :x IS NULL", bool, x=int)
     assert refused(info, Refused(message, code="42P18")).hint == "add a cast: CAST(:name AS ...)"
+
+
+def test_a_call_whose_argument_has_no_type_has_the_advice() -> None:
+    message = "could not determine polymorphic type because input has type unknown"
+    info = declare("SELECT cardinality(:ids)", int, ids=list[int])
+    found = refused(info, Refused(message, code="42804"))
+    assert (found.code, found.hint) == ("TP202", "add a cast: CAST(:name AS ...)")
+    literal = declare("SELECT cardinality('{}')", int)
+    assert refused(literal, Refused(message, code="42804")).code == "TP301"
