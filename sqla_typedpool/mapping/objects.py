@@ -87,8 +87,8 @@ class _ObjectConverter:
                 return dict(value)
         elif type(value) is not dict and hasattr(value, "keys"):
             return {key: value[key] for key in value.keys()}  # noqa: SIM118 - not a mapping
-        elif isinstance(value, tuple) and hasattr(value, "_asdict"):
-            return dict(value._asdict())  # psycopg's class for a registered type
+        elif isinstance(value, tuple) and (as_dict := getattr(value, "_asdict", None)):
+            return dict(as_dict())  # psycopg's class for a registered type
         raise self._context.error(self._spec, value)
 
     def _unknown_key(self, key: str) -> ConversionError:
