@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ARRAY, JSON, Dialect, Executable, PickleType
+from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects.mysql import aiomysql
 from sqlalchemy.dialects.postgresql import HSTORE, Range, asyncpg
 from sqlalchemy.dialects.postgresql.ranges import (
@@ -116,6 +117,8 @@ _RESULT_TYPES: tuple[tuple[Any, type | None], ...] = (
     (AbstractSingleRange, Range),
     (AbstractMultiRange, MultiRange),
     (HSTORE, dict),
+    (mysql.BIT, int),
+    (mysql.SET, set),
 )
 
 
@@ -160,7 +163,10 @@ def compile_statement(
         raise CompileError(f"{type(statement).__name__} has neither parameters nor rows")
     element: Any = statement
     keys = frozenset(keys)
-    compiled = element.compile(dialect=dialect, column_keys=sorted(keys) or None)
+    try:
+        compiled = element.compile(dialect=dialect, column_keys=sorted(keys) or None)
+    except TypeError as error:  # mysql.SET raises it for the dialects of other databases
+        raise CompileError(f"a type is not one of {dialect.name}: {error}") from error
     state = compiled.construct_expanded_state(
         {name: [None] if bind.expanding else None for name, bind in compiled.binds.items()}
     )

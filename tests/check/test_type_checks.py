@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import time, timedelta
 from decimal import Decimal
 from enum import Enum
 from ipaddress import (
@@ -21,6 +22,7 @@ import pytest
 import sqlalchemy as sa
 from psycopg.types.multirange import Multirange
 from psycopg.types.range import Range
+from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects import postgresql as pg
 
 from sqla_typedpool import Decode, Json
@@ -192,6 +194,19 @@ def test_a_type_of_the_application_is_not_compared(kind: Any) -> None:
             '"a" was not compared with the declared type: the application\'s own column types '
             "convert the values"
         )
+
+
+@pytest.mark.parametrize(
+    ("kind", "right", "wrong"),
+    [(mysql.SET("a"), set, str), (mysql.BIT(3), int, bytes), (mysql.TIME(), time, timedelta)],
+)
+def test_the_values_of_mysql_that_sqlalchemy_makes_are_compared(
+    kind: Any, right: Any, wrong: Any
+) -> None:
+    info, other = (declare(sa.select(sa.column("a", kind)), list[each]) for each in (right, wrong))
+    description = described(never("a", DbType("set")), family="mysql")
+    assert codes(compare(info, description)) == []
+    assert codes(compare(other, description)) == ["TP105 a"]
 
 
 @pytest.mark.parametrize("family", ["sqlite", "mysql"])

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import bindparam, delete, insert, select, text, update
+from sqlalchemy import bindparam, column, delete, insert, select, text, update
 from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -75,6 +75,11 @@ def test_a_core_statement_is_compared_with_the_signature(
 )
 def test_a_statement_that_only_one_database_supports_can_be_declared(statement: Any) -> None:
     assert not query_info(declare(statement, "(db, id: int) -> None")).is_text
+
+
+def test_a_type_that_only_one_database_has_can_be_declared() -> None:
+    statement = select(users.c.id, column("tags", mysql.SET("a", "b")))
+    assert query_info(declare(statement, "(db) -> list[tuple[int, set]]")).statement is statement
 
 
 def test_text_with_columns_can_be_declared() -> None:

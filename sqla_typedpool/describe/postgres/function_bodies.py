@@ -24,6 +24,8 @@ FROM pg_catalog.pg_proc p
 JOIN pg_catalog.pg_language l ON l.oid = p.prolang AND l.lanname = 'sql'
 JOIN pg_catalog.pg_type t ON t.oid = p.prorettype AND t.typtype <> 'p'
 WHERE p.oid = ANY ($1::pg_catalog.text::pg_catalog.oid[]) AND p.prokind = 'f' AND NOT p.proretset
+AND NOT EXISTS (SELECT FROM pg_catalog.pg_type a
+                WHERE a.oid = ANY (p.proargtypes::pg_catalog.oid[]) AND a.typtype = 'p')
 AND p.proargmodes IS NULL AND (p.proconfig IS NULL OR p.prosqlbody IS NOT NULL)
 """
 _TREE = """

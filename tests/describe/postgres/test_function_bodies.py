@@ -50,6 +50,16 @@ def test_a_function_that_calls_itself_may_return_null(own_people: People) -> Non
     assert nullability(own_people.describe("SELECT again(1)")) == "1"
 
 
+def test_a_function_of_any_type_may_return_null(own_people: People) -> None:
+    create = (
+        "CREATE FUNCTION {}({}) RETURNS text LANGUAGE sql AS $$ SELECT COALESCE($1::text, '') $$"
+    )
+    asyncio.run(
+        own_people.execute(create.format("one", "int"), create.format("any_one", "anyelement"))
+    )
+    assert nullability(own_people.describe("SELECT one(1), any_one(1)")) == "01"
+
+
 @pytest.mark.parametrize(
     ("annotation", "is_known"),
     [
