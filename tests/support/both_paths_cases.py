@@ -1313,7 +1313,7 @@ STATES = [
         {"postgresql": "SELECT 1 FROM pg_sleep(5)", "mysql": "SELECT SLEEP(5)"},
         None,
         object,
-        timeout=0.05,
+        timeout=0.3,
         functions=("fetch_all",),
     ),
     Case("time enough", ONE_ROW, None, Item, timeout=30, functions=ALL_FUNCTIONS),
