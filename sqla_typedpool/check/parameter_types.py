@@ -117,6 +117,8 @@ def is_compared(python: Any, db_type: DbType, family: str) -> bool:
     """Return whether it is known if values of a Python type can be passed."""
     if accepted_by(db_type, family) is not None:
         return True
+    if db_type.driver and python is db_type.python:
+        return True  # a driver accepts the class that it delivers
     # both drivers accept str for regclass (psycopg accepts int as well) and for extensions' types
     is_text = db_type.python is str and not db_type.driver
     return python is str and (is_text or bool(db_type.usual))

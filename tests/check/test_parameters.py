@@ -11,13 +11,14 @@ from ipaddress import IPv4Address, IPv6Network
 from typing import Annotated, Any, Literal, NewType, Optional, TypedDict
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from sqla_typedpool import Json
 from sqla_typedpool.check.model import Finding, Severity
 from sqla_typedpool.check.null_comparisons import never_true_for_null
 from sqla_typedpool.check.parameters import compare_parameters
-from sqla_typedpool.describe.postgres.driver_types import of_extension
+from sqla_typedpool.describe.postgres.driver_types import delivered_by, of_extension
 from sqla_typedpool.mapping.dbtypes import DbType, postgresql_type
 from tests.support.check_lab import codes, declare, described, takes
 
@@ -311,6 +312,9 @@ def test_a_comparison_with_an_optional_parameter_is_a_note() -> None:
         *((str, "point", ["TP304 x"]), (int, "pg_lsn", ["TP304 x"])),
         *((list[str], "point[]", ["TP304 x"]), (str, of_extension("asyncpg", "geometry"), [])),
         (bytes, of_extension("asyncpg", "geometry"), ["TP304 x"]),
+        (int, delivered_by("asyncpg", postgresql_type("xid")), []),
+        (asyncpg.BitString, delivered_by("asyncpg", postgresql_type("bit")), []),
+        (str, delivered_by("asyncpg", postgresql_type("bit")), ["TP304 x"]),
     ],
 )
 def test_a_parameter_of_a_type_that_was_not_measured_is_told(

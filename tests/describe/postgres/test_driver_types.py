@@ -8,7 +8,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sqla_typedpool import fetch_all
@@ -182,3 +183,23 @@ def test_the_classes_of_drivers_have_names_for_snapshots() -> None:
     }
     assert class_named("asyncpg.Nothing") is None
     assert class_named("no_such_driver.Range") is None
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_the_drivers_accept_the_classes_that_they_deliver(typed: People, driver: str) -> None:
+    async def refused(engine: AsyncEngine) -> list[str]:
+        wrong = []
+        for name in BY_DRIVER:
+            cast = '"char"' if name == "char" else name
+            async with engine.connect() as connection:
+                literal = VALUES[name][0].replace(":", r"\:")
+                sql = text(f"SELECT CAST('{literal}' AS {cast})")
+                value = (await connection.execute(sql)).scalar_one()
+                sql = text(f"SELECT CAST(CAST(:value AS {cast}) AS text)")
+                try:
+                    await connection.execute(sql, {"value": value})
+                except DBAPIError as error:
+                    wrong.append(f"{name}: {error}")
+        return wrong
+
+    assert typed.using(driver).run(refused) == []
