@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -87,8 +89,17 @@ def _roll_back(raw: Any) -> None:
     collected, which may be late: the traceback of a cancellation refers to its cursor. Until
     then the transaction would keep its locks.
     """
-    if raw.in_transaction:
+    if not raw.in_transaction:
+        return
+    try:
         raw.execute("ROLLBACK")  # ``rollback()`` does nothing with ``autocommit=True``
+    except sqlite3.OperationalError:
+        # SQLite forgets an interruption only when no statement is unfinished, such as an
+        # INSERT ... RETURNING whose rows have not been read.
+        for each in gc.get_referrers(raw):
+            if isinstance(each, sqlite3.Cursor):
+                each.close()
+        raw.execute("ROLLBACK")
 
 
 class _Calls:
