@@ -92,6 +92,8 @@ class LedgerRun:
         """
         self._admin: RawConnection = await connect_raw(DRIVERS[self._driver], self._url)
         try:
+            if DRIVERS[self._driver] == "sqlite":
+                await self._administer("PRAGMA journal_mode = WAL")  # readers block no writers
             # no unique constraint: a row that was written twice must become visible
             await self._administer(
                 f"CREATE TABLE {self._table} (id bigint NOT NULL, amount int NOT NULL)"
