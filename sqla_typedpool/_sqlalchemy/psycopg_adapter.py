@@ -107,8 +107,14 @@ def run_at_once(work: Coroutine[Any, Any, object]) -> None:
 
 
 def begin_autocommit(connection: Any) -> None:
-    """Let psycopg send no BEGIN before the next statements; nothing is sent."""
-    run_at_once(connection.set_autocommit(True))
+    """Let psycopg send no BEGIN before the next statements; nothing is sent.
+
+    ``PsycopgConnections.is_default`` has shown that no transaction is open and that no other task
+    uses the connection. ``set_autocommit`` tests the same, with ten function calls.
+    """
+    connection._autocommit = True
+    if not connection.autocommit:  # this psycopg has another attribute
+        run_at_once(connection.set_autocommit(True))
 
 
 def end_autocommit(connection: Any) -> None:
@@ -116,6 +122,10 @@ def end_autocommit(connection: Any) -> None:
 
     A connection on which that is impossible, because its statement has not ended, is closed.
     """
+    if connection.pgconn.transaction_status == _IDLE and not connection.lock.locked():
+        connection._autocommit = False  # as in begin_autocommit
+    if not connection.autocommit:
+        return
     try:
         run_at_once(connection.set_autocommit(False))
     except Exception:  # noqa: BLE001 - psycopg's error would hide that of the statement
