@@ -7,6 +7,7 @@ SQLAlchemy 2.0.58 and 2.1.9.
 
 from __future__ import annotations
 
+from logging import DEBUG, INFO
 from typing import Any
 
 from sqlalchemy.engine import Connection, Engine
@@ -43,8 +44,8 @@ def has_observers(engine: Engine) -> bool:
         engine._has_events
         or engine.dialect._has_events
         or engine._execution_options
-        or engine.pool._should_log_debug()
-        or engine._should_log_info()
+        or engine.pool.logger.isEnabledFor(DEBUG)
+        or engine.logger.isEnabledFor(INFO)
     )
 
 
@@ -78,24 +79,27 @@ def _has_plain_execute(session: Session) -> bool:
     )
 
 
-def begin_if_needed(connection: Connection) -> bool:
+def begin_if_needed(connection: Connection) -> Any:
     """Begin SQLAlchemy's transaction on a connection, as ``execute()`` does.
 
-    :return: False if only ``execute()`` may run a statement here: the connection has
-        listeners or options, or it is in a state in which ``execute()`` raises an error.
+    :return: SQLAlchemy's adapter of the driver's connection. None if only ``execute()`` may run
+        a statement here: the connection has listeners or options, or it is in a state in which
+        ``execute()`` raises an error.
     :raises sqlalchemy.exc.InvalidRequestError: the ``begin()`` block around it has ended.
     """
     if connection._has_events or connection._execution_options:
-        return False
-    if connection.closed or connection.invalidated:
-        return False
+        return None
+    proxied = connection._dbapi_connection
+    if proxied is None:  # closed or invalidated
+        return None
     transaction, nested = connection._transaction, connection._nested_transaction
     if transaction is not None and not transaction.is_active:
-        return False
+        return None
     if nested is not None and not nested.is_active:
-        return False
-    if connection._trans_context_manager:
+        return None
+    manager = connection._trans_context_manager
+    if manager is not None and manager is not transaction:  # which has just been tested
         TransactionalContext._trans_ctx_check(connection)
     if transaction is None:
         connection._autobegin()
-    return True
+    return proxied.dbapi_connection

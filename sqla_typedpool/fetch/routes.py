@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("sqla_typedpool.fetch")
 
 _EXECUTE = AsyncSession.execute  # stored at import, to detect a patch made later
+_EXECUTORS = (AsyncConnection, AsyncSession)
 _MAX_RETRIES = 20  # on psycopg each connection of a pool may fail once after a migration
 _SLOW = "slow path (%s): %s"
 _BATCH = 1000  # rows of a stream that are fetched and mapped at a time
@@ -58,14 +59,22 @@ def _run(db: Any, call: Call) -> Coroutine[Any, Any, Any]:
     Call it in the caller's task: with a timeout the rest may run in another task, in which an
     ``async_scoped_session`` is another session.
     """
-    return _run_alone(db, call) if isinstance(db, AsyncEngine) else _run_on(_executor(db), call)
+    if isinstance(db, AsyncEngine):
+        return _run_alone(db, call)
+    return _run_on(db if type(db) in _EXECUTORS else _executor(db), call)
 
 
 async def _run_alone(engine: AsyncEngine, call: Call) -> Any:
     """Run a statement in its own transaction; again, if a migration has made it invalid."""
     for retries in count():
         try:
-            return await _try_alone(engine, call)
+            try:
+                if type(engine) is not AsyncEngine:
+                    raise NeedsSlowPath("a subclass may do more than to run the statement")
+                return await fast_path_of(engine.sync_engine).run_alone(call)
+            except NeedsSlowPath as reason:
+                _log.debug(_SLOW, reason, call.given)
+            return await _begin_and_run(engine, call)
         except Exception as error:
             if retries == _MAX_RETRIES or not is_stale_plan(error):
                 if call.wants_rows:
@@ -74,13 +83,8 @@ async def _run_alone(engine: AsyncEngine, call: Call) -> Any:
     raise AssertionError("unreachable")
 
 
-async def _try_alone(engine: AsyncEngine, call: Call) -> Any:
-    try:
-        if type(engine) is not AsyncEngine:
-            raise NeedsSlowPath("a subclass may do more than to run the statement")
-        return await fast_path_of(engine.sync_engine).run_alone(call)
-    except NeedsSlowPath as reason:
-        _log.debug(_SLOW, reason, call.given)
+async def _begin_and_run(engine: AsyncEngine, call: Call) -> Any:
+    """Run a statement through SQLAlchemy in its own transaction."""
     async with engine.begin() as connection:
         read = _read(await connection.execute(as_executable(call.given), call.parameters), call)
     return read()  # a wrong value is found after the commit, as on the fast path
@@ -138,7 +142,7 @@ def _executor(db: Any) -> Any:
     """
     if isinstance(db, async_scoped_session):
         return db()
-    if isinstance(db, (AsyncConnection, AsyncSession)):
+    if isinstance(db, _EXECUTORS):
         return db
     raise TypeError(
         f"db must be an AsyncEngine, AsyncConnection or AsyncSession, not {type(db).__name__}"

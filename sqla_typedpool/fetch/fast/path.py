@@ -126,9 +126,9 @@ class FastPath:
         :return: the mapped rows, or the row count.
         """
         self._prepare(call, is_alone=False)
-        if not begin_if_needed(connection):
+        call.adapted = begin_if_needed(connection)
+        if call.adapted is None:
             raise NeedsSlowPath("the connection has listeners or options, or is not usable")
-        call.adapted = connection.connection.dbapi_connection
         try:
             result = await self._run(call)
         except (NeedsSlowPath, RowShapeError):
