@@ -71,7 +71,7 @@ def call_of(*, wants_rows: bool = False, is_alone: bool = True, is_known: bool =
         wants_rows=wants_rows,
         is_alone=is_alone,
         is_committing=False,
-        find_mapper=lambda _: is_known,
+        mappers={NAMES: object()} if is_known else {},
     )
 
 

@@ -7,7 +7,7 @@ back.
 
 from __future__ import annotations
 
-from asyncio import get_running_loop
+from asyncio import Future, get_running_loop
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -62,10 +62,14 @@ class AiosqliteFast:
         connection = driver_connection(call.adapted)
         raw = connection._connection
         work = ThreadWork(raw, call)
-        result = await _in_thread(connection, work, work.run)
-        if work.new_columns is not None:
-            may_commit = call.is_alone and raw.in_transaction
-            await self._accept(call, connection, work, may_commit=may_commit)
+        try:
+            result = await _in_thread(connection, work.run)
+            if work.new_columns is not None:
+                may_commit = call.is_alone and raw.in_transaction
+                await self._accept(call, connection, work, may_commit=may_commit)
+        except BaseException:
+            work.give_up()
+            raise
         return result
 
     async def _accept(
@@ -76,10 +80,10 @@ class AiosqliteFast:
             self._add_mapper(call, work.new_columns)
         except BaseException:
             if may_commit:
-                await _in_thread(connection, work, work.roll_back)
+                await _in_thread(connection, work.roll_back)
             raise
         if may_commit:
-            await _in_thread(connection, work, work.commit)
+            await _in_thread(connection, work.commit)
 
     def _add_mapper(self, call: Call, description: Any) -> None:
         columns = tuple([Column(name, None) for name, *_ in description])
@@ -95,14 +99,13 @@ class AiosqliteFast:
         return False  # the connection of a cancelled statement is closed
 
 
-async def _in_thread(connection: Any, work: ThreadWork, function: Callable[[], Any]) -> Any:
-    """Call a function in the thread of an aiosqlite connection."""
+def _in_thread(connection: Any, function: Callable[[], Any]) -> Future[Any]:
+    """Call a function in the thread of an aiosqlite connection.
+
+    :return: its result, to be awaited.
+    """
     if not connection._running:
         raise ValueError("no active connection")  # aiosqlite's error, which SQLAlchemy knows
     future = get_running_loop().create_future()
     connection._tx.put_nowait((future, function))
-    try:
-        return await future
-    except BaseException:
-        work.give_up()
-        raise
+    return future

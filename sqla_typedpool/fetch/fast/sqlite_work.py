@@ -82,7 +82,8 @@ class ThreadWork:
     def _execute(self) -> Any:
         call, cursor, lock = self._call, self._raw.cursor(), self._lock
         with lock:
-            self._raise_if_given_up()
+            if self._is_given_up:
+                raise GivenUp
             self._is_executing = True
         try:
             cursor.execute(call.statement.sql, call.arguments)
@@ -94,19 +95,20 @@ class ThreadWork:
             with lock:  # an interrupt in progress must not meet the next statement
                 self._is_executing = False
             cursor.close()  # what a traceback refers to would keep the statement active
-        self._raise_if_given_up()
+        if self._is_given_up:
+            raise GivenUp
         if not call.wants_rows:
             return count
-        if description is None or not call.find_mapper(description):
+        mapper = call.mappers.get(description)
+        if mapper is not None:
+            call.mapper = mapper
+        else:
             self.new_columns = description or ()
         return rows
 
     def _commit(self) -> None:
         with self._lock:  # a cancellation from now on is too late
-            self._raise_if_given_up()
+            if self._is_given_up:
+                raise GivenUp
             self._call.is_committing = True
         self._raw.commit()
-
-    def _raise_if_given_up(self) -> None:
-        if self._is_given_up:
-            raise GivenUp
