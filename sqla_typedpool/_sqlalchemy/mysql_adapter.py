@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from asyncio import Lock
 from collections.abc import Awaitable
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from sqlalchemy.dialects.mysql.aiomysql import AsyncAdapt_aiomysql_connection
@@ -87,12 +87,10 @@ def is_plain_connection(adapted: Any) -> bool:
         is_plain = is_plain and connection._cursor_cls is adapted.dbapi.asyncmy.cursors.Cursor
     else:
         return False
-    return is_plain and not _has_unread_rows(connection) and not adapted._execute_mutex.locked()
-
-
-def _has_unread_rows(connection: Any) -> bool:
+    if not is_plain or adapted._execute_mutex.locked():
+        return False
     result = connection._result
-    return result is not None and bool(result.unbuffered_active)
+    return result is None or not result.unbuffered_active  # a stream's, with unread rows
 
 
 def commits_each_statement(adapted: Any) -> bool:
@@ -108,9 +106,9 @@ def new_cursor(adapted: Any) -> Any:
     return adapted._connection.cursor()
 
 
-def execute_lock(adapted: Any) -> AbstractAsyncContextManager[Any]:
+def execute_lock(adapted: Any) -> Lock:
     """Return the lock that SQLAlchemy's cursors hold while a statement runs."""
-    lock: AbstractAsyncContextManager[Any] = adapted._execute_mutex
+    lock: Lock = adapted._execute_mutex
     return lock
 
 

@@ -42,7 +42,7 @@ class Call:
     adapted: Any
     # The mappers of the rows, by what identifies their columns: names and codes, or an id.
     mappers: dict[Any, RowMapper]
-    # Maps the rows; set by ``find_mapper`` and ``add_mapper``.
+    # Maps the rows. The driver sets it: one of ``mappers``, or by ``add_mapper``.
     mapper: RowMapper
 
     def __init__(self, statement: Any, parameters: Any, row_type: Any, *, wants_rows: bool) -> None:
@@ -52,22 +52,6 @@ class Call:
         self.row_type = row_type
         # False for ``execute``, which returns the row count only.
         self.wants_rows = wants_rows
-
-    @property
-    def is_known(self) -> bool:
-        """Whether columns of this statement have been accepted before for the row type."""
-        return bool(self.mappers)
-
-    def find_mapper(self, key: Any) -> bool:
-        """Find the mapper that was made for these columns.
-
-        :param key: identifies the columns: their names and codes, or what implies them.
-        """
-        try:
-            self.mapper = self.mappers[key]
-        except KeyError:
-            return False
-        return True
 
     def add_mapper(
         self,
@@ -79,6 +63,7 @@ class Call:
     ) -> None:
         """Make the mapper for columns that are new, before anything is final.
 
+        :param key: identifies the columns: their names and codes, or what implies them.
         :param columns: their names and types, as the driver reports them.
         :param codes: the driver's type codes, for SQLAlchemy's conversions.
         :param keep: an object that lives as long as the mapper, because its id is the key.

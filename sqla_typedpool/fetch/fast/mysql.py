@@ -22,7 +22,7 @@ from sqla_typedpool.fetch.columns import columns_of_codes
 from sqla_typedpool.fetch.fast.refusals import NeedsSlowPath
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable
 
     from sqla_typedpool._sqlalchemy.driver_statement import DriverStatement
     from sqla_typedpool.fetch.fast.call import Call
@@ -77,28 +77,33 @@ class MysqlFast:
         return result
 
     async def _run(self, call: Call) -> Any:
-        async with execute_lock(call.adapted):
+        lock = execute_lock(call.adapted)
+        await lock.acquire()  # `async with` would add two coroutines
+        try:
             cursor = new_cursor(call.adapted)
             await cursor.execute(call.statement.sql, call.arguments)
             if not call.wants_rows:
                 return cursor.rowcount
-            key = tuple([column[:2] for column in _description(call, cursor)])
-            if not call.find_mapper(key):
+            description = cursor.description
+            key = _assumed(call) if description is None else tuple([c[:2] for c in description])
+            mapper = call.mappers.get(key)
+            if mapper is not None:
+                call.mapper = mapper
+            else:
                 codes = [code for _, code in key]
                 call.add_mapper(key, columns_of_codes(key, self.family), codes, self)
             return await cursor.fetchall()
+        finally:
+            lock.release()
 
     def may_keep_settings(self, call: Call) -> bool:
         return True  # SQL may set a variable anywhere: `SELECT @x := 1`
 
 
-def _description(call: Call, cursor: Any) -> Sequence[tuple[Any, ...]]:
-    """Return the name, the type code and more of each column; () if there are none.
+def _assumed(call: Call) -> tuple[tuple[str, None], ...]:
+    """Return the names of the statement's columns, without type codes; () if there are none.
 
     The server may not describe a DELETE with RETURNING whose condition is never true. SQLAlchemy
     then assumes the columns of the statement.
     """
-    if cursor.description is not None:
-        description: Sequence[tuple[Any, ...]] = cursor.description
-        return description
-    return [(entry.keyname, None) for entry in call.statement.result_columns]
+    return tuple([(entry.keyname, None) for entry in call.statement.result_columns])

@@ -58,7 +58,7 @@ class PsycopgFast:
         return self._run_alone(call) if call.is_alone else self._run(call)
 
     async def _run_alone(self, call: Call) -> Any:
-        is_accepted = call.is_known and is_read(call.statement.sql)
+        is_accepted = call.mappers and is_read(call.statement.sql)
         try:
             if call.wants_rows and not is_accepted:
                 return await self._run_and_commit(call)
