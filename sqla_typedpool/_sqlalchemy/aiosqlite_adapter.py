@@ -64,9 +64,12 @@ def _may_be_in_transaction(connection: Any) -> bool:
 def sparing(adapted: Any, _: object) -> Any:
     """Return an ``AiosqliteAdapter`` in place of SQLAlchemy's adapter.
 
-    A connection of an application's own class, or around one, keeps its adapter.
+    A connection of an application's own class, or around one, keeps its adapter. So does one
+    with ``autocommit=False``, which is always inside a transaction: if SQLite ends that because
+    of an error, only a failed ROLLBACK tells that later statements would not be undone.
     """
-    if raw_connection(adapted) is None:
+    raw = raw_connection(adapted)
+    if raw is None or raw.in_transaction:
         return adapted
     return AiosqliteAdapter(adapted.dbapi, adapted._connection)
 
