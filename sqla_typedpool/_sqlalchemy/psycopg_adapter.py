@@ -39,7 +39,9 @@ class PsycopgConnections:
         return type(connection) is self._class and not connection.pgconn.pipeline_status
 
     def returns_tuples(self, adapted: Any) -> bool:
-        """Return whether the cursors of a plain connection are psycopg's own."""
+        """Return whether it is a plain connection, and its cursors are psycopg's own."""
+        if not self.is_plain(adapted):
+            return False
         connection = adapted._connection
         return (
             connection.cursor_factory is self._cursor_class
@@ -58,8 +60,11 @@ class PsycopgConnections:
             and not connection.autocommit
             and connection.read_only is None
             and connection.deferrable is None
-            and _is_default_level(connection.isolation_level, self._dialect)
             and not connection.lock.locked()
+            and (
+                connection.isolation_level is None
+                or _is_servers_level(connection.isolation_level, self._dialect)
+            )
         )
 
     def end_at_once(self, adapted: Any, ending: str) -> bool:
@@ -85,9 +90,7 @@ def psycopg_connections(dialect: Any) -> PsycopgConnections | None:
     return None
 
 
-def _is_default_level(level: Any, dialect: Any) -> bool:
-    if level is None:
-        return True
+def _is_servers_level(level: Any, dialect: Any) -> bool:
     # A reset after a change of the level sets the default level by name, not None.
     name = dialect.default_isolation_level
     is_servers = dialect._on_connect_isolation_level is None

@@ -48,46 +48,44 @@ class PsycopgFast:
 
     def is_default(self, call: Call) -> bool:
         connections, adapted = self._connections, call.adapted
-        return (
-            connections.is_plain(adapted)
-            and connections.returns_tuples(adapted)
-            and (not call.is_alone or connections.is_default(adapted))
+        return connections.returns_tuples(adapted) and (
+            not call.is_alone or connections.is_default(adapted)
         )
 
     def run(self, call: Call) -> Awaitable[Any]:
-        return self._run_alone(call) if call.is_alone else self._run(call)
+        connection = call.adapted.driver_connection
+        return self._run_alone(call, connection) if call.is_alone else self._run(call, connection)
 
-    async def _run_alone(self, call: Call) -> Any:
+    async def _run_alone(self, call: Call, connection: Any) -> Any:
         is_accepted = call.mappers and is_read(call.statement.sql)
         try:
             if call.wants_rows and not is_accepted:
-                return await self._run_and_commit(call)
-            connection = call.adapted.driver_connection
+                return await self._run_and_commit(call, connection)
             try:
                 begin_autocommit(connection)
-                return await self._run(call)
+                return await self._run(call, connection)
             finally:
                 end_autocommit(connection)
         except self.dialect.dbapi.NotSupportedError as error:
             if not is_stale_on_psycopg(error):
                 raise
             # The statement has not been run.
-            await self._forget_prepared(call)
-            return await self._run_and_commit(call)
+            await self._forget_prepared(call, connection)
+            return await self._run_and_commit(call, connection)
 
-    async def _run_and_commit(self, call: Call) -> Any:
+    async def _run_and_commit(self, call: Call, connection: Any) -> Any:
         try:
-            rows = await self._run(call)
+            rows = await self._run(call, connection)
         except (RowShapeError, NeedsSlowPath):
             await self._roll_back(call)
             raise
         call.is_committing = True
-        await call.adapted.driver_connection.commit()
+        await connection.commit()
         return rows
 
-    async def _run(self, call: Call) -> Any:
+    async def _run(self, call: Call, connection: Any) -> Any:
         """Execute the statement; psycopg begins a transaction before, if none is open."""
-        cursor = call.adapted.driver_connection.cursor()
+        cursor = connection.cursor()
         await cursor.execute(call.statement.sql, call.arguments)
         if not call.wants_rows:
             return cursor.rowcount
@@ -109,9 +107,8 @@ class PsycopgFast:
         """Roll back within the time limit of the pool."""
         await greenlet_spawn(self.dialect.do_rollback, call.adapted)
 
-    async def _forget_prepared(self, call: Call) -> None:
+    async def _forget_prepared(self, call: Call, connection: Any) -> None:
         """Remove the prepared statements, as psycopg does when it has sent a ROLLBACK."""
-        connection = call.adapted.driver_connection
         if not connection.pgconn.transaction_status:
             await connection.execute("")  # begins a transaction
         await self._roll_back(call)
