@@ -98,18 +98,17 @@ def commits_each_statement(adapted: Any) -> bool:
     return bool(adapted._connection.get_autocommit())
 
 
-def new_cursor(adapted: Any) -> Any:
-    """Return a cursor of the driver, of the class that SQLAlchemy uses."""
+def lock_and_cursor(adapted: Any) -> tuple[Lock, Any]:
+    """Return the lock that SQLAlchemy's cursors hold while a statement runs, and a new cursor.
+
+    The cursor is the driver's, of the class that SQLAlchemy uses.
+    """
     if type(adapted) is AsyncAdapt_aiomysql_connection:
         # a subclass that does not convert the server's warnings
-        return adapted.dbapi.Cursor(adapted._connection, adapted._connection.echo)
-    return adapted._connection.cursor()
-
-
-def execute_lock(adapted: Any) -> Lock:
-    """Return the lock that SQLAlchemy's cursors hold while a statement runs."""
-    lock: Lock = adapted._execute_mutex
-    return lock
+        cursor = adapted.dbapi.Cursor(adapted._connection, adapted._connection.echo)
+    else:
+        cursor = adapted._connection.cursor()
+    return adapted._execute_mutex, cursor
 
 
 def commit(adapted: Any) -> Awaitable[object]:

@@ -13,9 +13,8 @@ from sqla_typedpool._sqlalchemy.greenlets import greenlet_spawn
 from sqla_typedpool._sqlalchemy.mysql_adapter import (
     commit,
     commits_each_statement,
-    execute_lock,
     is_plain_connection,
-    new_cursor,
+    lock_and_cursor,
 )
 from sqla_typedpool.errors import RowShapeError
 from sqla_typedpool.fetch.columns import columns_of_codes
@@ -77,10 +76,9 @@ class MysqlFast:
         return result
 
     async def _run(self, call: Call) -> Any:
-        lock = execute_lock(call.adapted)
+        lock, cursor = lock_and_cursor(call.adapted)
         await lock.acquire()  # `async with` would add two coroutines
         try:
-            cursor = new_cursor(call.adapted)
             await cursor.execute(call.statement.sql, call.arguments)
             if not call.wants_rows:
                 return cursor.rowcount
