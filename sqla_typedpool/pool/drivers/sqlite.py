@@ -52,7 +52,8 @@ class Aiosqlite(Driver):
         # Its thread reports its end to the event loop; one that has ended never answers.
         if not connection._running:
             return None
-        _interrupt(connection._connection)
+        if not isinstance(connection._tx, _Calls) or connection._tx.may_run():
+            _interrupt(connection._connection)
         if not hasattr(connection, "stop"):
             return _stop(connection)
         if connection._connection is not None:
