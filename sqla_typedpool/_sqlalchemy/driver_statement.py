@@ -24,6 +24,8 @@ MakeArguments: TypeAlias = "Callable[[Parameters], Arguments]"
 
 _MAX_ROW_TYPES = 100  # of one statement; more only if an application makes them in a loop
 _RETURNING = re.compile(r"\breturning\b", re.IGNORECASE)
+# the packages of the classes that SQLAlchemy's elements have as bases
+_SQLALCHEMYS = {"sqlalchemy", "builtins", "typing", "typing_extensions"}
 
 
 class Mappers(dict[Any, dict[Any, Any]]):
@@ -75,36 +77,53 @@ class DriverStatement:
         self.result_columns = result_columns
         # Whether ``fetch_*`` may run it.
         self.may_fetch = not compiled.implicit_returning and (
-            describes_first or self._has_certain_columns(compiled.dialect)
+            describes_first or self._has_certain_columns(compiled)
         )
         # Whether ``execute`` may run it.
         self.may_execute = _discards_rows(compiled)
         # Whether it may run in a transaction that the driver makes. The driver decides.
         self.may_run_alone = False
 
-    def _has_certain_columns(self, dialect: Any) -> bool:
+    def _has_certain_columns(self, compiled: Any) -> bool:
         """Return whether the columns that SQLAlchemy expects are those that the database returns.
 
         On a driver that reports them only afterwards, a statement must not be executed, refused,
-        and executed again by SQLAlchemy. So those with a literal column, which may be ``*``, are
-        not executed at all, nor those that write and return values that SQLAlchemy converts, as
-        an error of a conversion undoes them there.
+        and executed again by SQLAlchemy. So those with a literal column, which may be ``*``, or
+        with SQL that an application compiles are not executed at all, nor those that write and
+        return values that SQLAlchemy converts, as an error of a conversion undoes them there.
         """
+        if self.result_columns and _is_compiled_by_application(compiled.statement):
+            return False
         for entry in self.result_columns:
             if any(_may_be_several(each) for each in entry.objects or ()):
                 return False
-            if self.may_write and _may_be_converted(entry.type, dialect):
+            if self.may_write and _may_be_converted(entry.type, compiled.dialect):
                 return False
         return True
 
 
 def _may_be_several(element: Any) -> bool:
-    """Return whether an object of a result column may be several columns: literal SQL."""
+    """Return whether an object of a result column may be several columns."""
     if getattr(element, "is_literal", False):
         return True
     parts: Any = visitors.iterate(element) if isinstance(element, ClauseElement) else ()
     # within another element, as in literal_column("a, b").label("c")
-    return any(getattr(part, "is_literal", False) and "," in part.name for part in parts)
+    return any(
+        _is_compiled_by_application(part)
+        or (getattr(part, "is_literal", False) and "," in part.name)
+        for part in parts
+    )
+
+
+def _is_compiled_by_application(element: Any) -> bool:
+    """Return whether an application may determine the SQL of an element.
+
+    It does with ``@compiles``, also for a class of SQLAlchemy, or with a class of its own.
+    """
+    kind = type(element)
+    return hasattr(kind, "_compiler_dispatcher") or any(
+        each.__module__.partition(".")[0] not in _SQLALCHEMYS for each in kind.__mro__
+    )
 
 
 def _discards_rows(compiled: Any) -> bool:
@@ -122,11 +141,22 @@ def _discards_rows(compiled: Any) -> bool:
 
 
 def _may_be_converted(column_type: Any, dialect: Any) -> bool:
-    """Return whether SQLAlchemy converts the values of a type, if the driver's code is unknown."""
+    """Return whether values of a type may be converted, for some type code of the driver."""
     try:
-        return column_type._cached_result_processor(dialect, None) is not None
+        if column_type._cached_result_processor(dialect, None) is not None:
+            return True
     except Exception:  # noqa: BLE001 - Numeric on PostgreSQL: it depends on the code
         return True
+    return _has_own_processor(column_type.dialect_impl(dialect))
+
+
+def _has_own_processor(column_type: Any) -> bool:
+    """Return whether an application makes the result processor. It may depend on the code."""
+    inner = [getattr(column_type, name, None) for name in ("impl_instance", "item_type")]
+    method = column_type.result_processor
+    return getattr(method, "__module__", "").partition(".")[0] != "sqlalchemy" or any(
+        _has_own_processor(each) for each in inner if each is not None and each is not column_type
+    )
 
 
 def compile_for_driver(

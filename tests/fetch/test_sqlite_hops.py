@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import Integer, exc, insert, text
+from sqlalchemy import exc, text
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import StaticPool
-from sqlalchemy.sql.elements import ColumnElement
 
 from sqla_typedpool import RowShapeError, execute, fetch_all, fetch_one
 from tests.support.engines import PATIENCE, make_engine, run
-from tests.support.fetch_lab import Paths, people
+from tests.support.fetch_lab import Paths
 from tests.support.sqlite_lab import Blocker, Hops, driver_of, people_on
 
 if TYPE_CHECKING:
@@ -190,35 +188,6 @@ def test_a_call_that_is_cancelled_while_it_is_queued_does_not_run(tmp_path: Path
             await connection.rollback()  # the cancellation has invalidated the connection
             tables = "SELECT name FROM sqlite_master WHERE type = 'table'"
             assert await fetch_all(connection, str, tables) == ["people"]
-
-    run(main())
-
-
-class IdAndName(ColumnElement[int]):
-    """A construct of an application that SQLAlchemy takes for one column."""
-
-    inherit_cache = True
-    type = Integer()
-
-
-@compiles(IdAndName)
-def _two_columns(*_: Any, **__: Any) -> str:
-    return "id, name"
-
-
-def test_an_insert_that_returns_other_columns_than_sqlalchemy_expects_runs_once(
-    tmp_path: Path,
-) -> None:
-    async def main() -> None:
-        async with people_on(tmp_path) as engine:
-            add = insert(people).values(id=2, name="Bob").returning(IdAndName())
-            with pytest.raises(RowShapeError, match="by name"):
-                await fetch_one(engine, Person, add)
-            assert await fetch_one(engine, int, COUNT) == 1
-            async with engine.begin() as connection:
-                with pytest.raises(RowShapeError, match="by name"):
-                    await fetch_one(connection, Person, add)
-                assert await fetch_one(connection, int, COUNT) == 2
 
     run(main())
 

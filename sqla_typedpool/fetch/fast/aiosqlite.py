@@ -16,8 +16,6 @@ from sqla_typedpool._sqlalchemy.aiosqlite_adapter import (
     execute_lock,
     raw_connection,
 )
-from sqla_typedpool.errors import RowShapeError
-from sqla_typedpool.fetch.fast.refusals import NeedsSlowPath
 from sqla_typedpool.fetch.fast.sqlite_work import ThreadWork
 from sqla_typedpool.mapping.plan import Column
 
@@ -87,13 +85,7 @@ class AiosqliteFast:
 
     def _add_mapper(self, call: Call, description: Any) -> None:
         columns = tuple([Column(name, None) for name, *_ in description])
-        try:
-            call.add_mapper(description, columns, (None,) * len(columns), self)
-        except NeedsSlowPath as reason:
-            if not call.statement.may_write:
-                raise
-            # it must not run once more; only an application's own construct can get here
-            raise RowShapeError(f"{reason}; next: execute it, and use rows_as()") from None
+        call.add_mapper(description, columns, (None,) * len(columns), self)
 
     def may_keep_settings(self, call: Call) -> bool:
         return False  # the connection of a cancelled statement is closed

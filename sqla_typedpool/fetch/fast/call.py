@@ -6,9 +6,12 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
 from sqla_typedpool._sqlalchemy.driver_statement import DriverStatement
+from sqla_typedpool.errors import RowShapeError
+from sqla_typedpool.fetch.fast.refusals import NeedsSlowPath
 from sqla_typedpool.fetch.fast.row_mappers import RowMapper, make_map_rows
 from sqla_typedpool.mapping.plan import Column
 
+_READ_WITH_SQLALCHEMY = "next: run it with SQLAlchemy's execute(), and read it with rows_as()"
 _MAX_MAPPERS = 200  # for one statement and row type: each connection may need its own
 
 
@@ -36,7 +39,7 @@ class Call:
     arguments: Any
     # Whether the statement runs in its own transaction, which the driver commits.
     is_alone: bool
-    # Whether the statement has ended, and an error is one of its COMMIT.
+    # Whether the statement has ended, and an error is one of its COMMIT or ROLLBACK.
     is_committing: bool
     # SQLAlchemy's adapter of the connection.
     adapted: Any
@@ -67,12 +70,18 @@ class Call:
         :param columns: their names and types, as the driver reports them.
         :param codes: the driver's type codes, for SQLAlchemy's conversions.
         :param keep: an object that lives as long as the mapper, because its id is the key.
-        :raises RowShapeError: the columns do not fit the row type.
-        :raises NeedsSlowPath: only SQLAlchemy can convert the rows.
+        :raises RowShapeError: the columns do not fit the row type; or only SQLAlchemy can read
+            them, and the statement has been run, so that it must not be run again.
+        :raises NeedsSlowPath: only SQLAlchemy can read them, and the driver describes first.
         """
-        map_rows = make_map_rows(
-            driver.dialect, self.statement, self.row_type, columns, codes, driver.family
-        )
+        try:
+            map_rows = make_map_rows(
+                driver.dialect, self.statement, self.row_type, columns, codes, driver.family
+            )
+        except NeedsSlowPath as reason:
+            if driver.describes_first:
+                raise
+            raise RowShapeError(f"{reason}; {_READ_WITH_SQLALCHEMY}") from None
         if len(self.mappers) >= _MAX_MAPPERS:
             self.mappers.clear()
         self.mapper = self.mappers[key] = RowMapper(map_rows, keep)

@@ -18,7 +18,6 @@ from sqla_typedpool._sqlalchemy.mysql_adapter import (
 )
 from sqla_typedpool.errors import RowShapeError
 from sqla_typedpool.fetch.columns import columns_of_codes
-from sqla_typedpool.fetch.fast.refusals import NeedsSlowPath
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -66,7 +65,7 @@ class MysqlFast:
     async def _run_and_commit(self, call: Call) -> Any:
         try:
             result = await self._run(call)
-        except (RowShapeError, NeedsSlowPath):
+        except RowShapeError:
             call.is_committing = True
             # through the dialect, whose rollbacks have a time limit
             await greenlet_spawn(self.dialect.do_rollback, call.adapted)

@@ -50,11 +50,12 @@ def make_map_rows(
         raise RowShapeError(NO_ROWS)
     processors: Any = ()
     if statement.result_columns:
-        if len(statement.result_columns) != len(columns):  # a literal `*`
-            raise NeedsSlowPath("SQLAlchemy matches its columns by name")
+        expected = len(statement.result_columns)
+        if expected != len(columns):  # a literal `*`
+            raise NeedsSlowPath(f"it returns {len(columns)} columns, SQLAlchemy expects {expected}")
         processors = result_processors(dialect, statement.result_columns, codes)
         if processors and statement.may_write:
-            raise NeedsSlowPath("an error of a result processor rolls the statement back")
+            raise NeedsSlowPath("an error of a result processor would have to undo the statement")
         columns = with_sqlalchemy_names(columns, statement.result_columns, processors)
     map_rows = mapper_for(row_type, columns, family).map_rows
     return partial(_map_processed, map_rows, processors) if processors else map_rows
