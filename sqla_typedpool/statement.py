@@ -20,7 +20,7 @@ _CACHE_SIZE = 500  # statements; SQLAlchemy's compiled cache has the same size
 
 # Statements that have the same effect with and without a transaction block. CALL is not one
 # of them: a procedure may commit. BEGIN, SET and LISTEN have effects beyond the statement.
-_START = r"(?:\s|\(|--[^\n]*\n|/\*(?:[^*/]|\*(?!/)|/(?!\*))*\*/)*"  # blanks, "(", comments
+_START = r"(?:\s|\(|--[^\n\r]*[\n\r]|/\*(?:[^*/]|\*(?!/)|/(?!\*))*\*/)*"  # blanks, "(", comments
 _SAFE_WITHOUT_TRANSACTION = re.compile(
     _START + r"(?:SELECT|WITH|VALUES|TABLE|INSERT|UPDATE|DELETE|MERGE)\b", re.IGNORECASE
 )

@@ -19,7 +19,7 @@ _COPIED = ("isolation_level", "_isolation_setting", "readonly", "deferrable")
 # SQL that begins or ends a transaction. SQLAlchemy sends such SQL itself for a two-phase
 # transaction. A savepoint is not one: ``ROLLBACK TO``.
 _TRANSACTION_CONTROL = re.compile(
-    r"(?:\s|;|--[^\n]*\n|/\*(?:[^*/]|\*(?!/)|/(?!\*))*\*/)*"  # blanks and comments
+    r"(?:\s|;|--[^\n\r]*[\n\r]|/\*(?:[^*/]|\*(?!/)|/(?!\*))*\*/)*"  # blanks and comments
     r"(?:BEGIN|START|COMMIT|END|ABORT|PREPARE\s+TRANSACTION"
     r"|ROLLBACK(?!\s+(?:(?:WORK|TRANSACTION)\s+)?TO\b))\b",
     re.IGNORECASE,
