@@ -25,6 +25,7 @@ from sqla_typedpool.fetch.decoding_errors import raise_if_undecodable
 from sqla_typedpool.fetch.fast.call import Call
 from sqla_typedpool.fetch.fast.path import fast_path_of, known_count
 from sqla_typedpool.fetch.fast.refusals import NeedsSlowPath
+from sqla_typedpool.pool.pool import TypedPool
 from sqla_typedpool.statement import as_executable
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _log = logging.getLogger("sqla_typedpool.fetch")
 
 _EXECUTE = AsyncSession.execute  # stored at import, to detect a patch made later
 _EXECUTORS = (AsyncConnection, AsyncSession)
-_MAX_RETRIES = 20  # on psycopg each connection of a pool may fail once after a migration
+_MIN_RETRIES = 20  # there may be more, as there is no limit to migrations
 _SLOW = "slow path (%s): %s"
 _BATCH = 1000  # rows of a stream that are fetched and mapped at a time
 
@@ -76,11 +77,18 @@ async def _run_alone(engine: AsyncEngine, call: Call) -> Any:
                 _log.debug(_SLOW, reason, call.given)
             return await _begin_and_run(engine, call)
         except Exception as error:
-            if retries == _MAX_RETRIES or not is_stale_plan(error):
+            if not is_stale_plan(error) or retries >= _max_retries(engine):
                 if call.wants_rows:
                     raise_if_undecodable(error, call.row_type)
                 raise
     raise AssertionError("unreachable")
+
+
+def _max_retries(engine: AsyncEngine) -> int:
+    """On psycopg each connection of a pool may fail once after a migration."""
+    pool = engine.pool
+    size = pool.stats().size if isinstance(pool, TypedPool) else 0
+    return max(_MIN_RETRIES, size)
 
 
 async def _begin_and_run(engine: AsyncEngine, call: Call) -> Any:

@@ -10,6 +10,7 @@ from sqlalchemy import event, exc, text
 
 from sqla_typedpool import RowShapeError, TypedPool, execute, fetch_all, fetch_one
 from sqla_typedpool._sqlalchemy.driver_errors import is_stale_plan
+from sqla_typedpool.fetch import routes
 from tests.support.engines import admin_of, engine_on, open_all, return_all, run
 from tests.support.fetch_lab import no_listener
 from tests.support.psycopg_trace import sent_by
@@ -167,5 +168,17 @@ def test_the_language_of_the_server_is_of_no_importance(postgres: Postgres) -> N
             assert caught.value.orig is not None
             caught.value.orig.args = ("zwischengespeicherter Plan",)
             assert is_stale_plan(caught.value)
+
+    run(main())
+
+
+def test_a_pool_may_have_more_stale_connections_than_the_fixed_number_of_retries(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "_MIN_RETRIES", 1)
+
+    async def main() -> None:
+        async with migrated_engine(postgres, "psycopg", MORE, is_slow=True) as engine:
+            assert await fetch_all(engine, tuple[int, int], ALL) == [(1, 5)]
 
     run(main())
