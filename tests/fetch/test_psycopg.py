@@ -601,3 +601,31 @@ def test_behind_pgbouncer_in_transaction_mode_calls_share_few_server_connections
 
     run(main())
     assert paths.slow() == 0
+
+
+# ----------------------------------------------------------- what psycopg may do differently
+
+
+def test_an_error_of_the_rollback_after_a_refused_shape_has_no_statement(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on the slow path."""
+    from psycopg import OperationalError
+
+    async def main() -> None:
+        async with psycopg_engine(postgres) as engine:
+            roll_back = engine.dialect.do_rollback
+            failures = [OperationalError("lost")]
+
+            def do_rollback(connection: Any) -> None:
+                if failures:
+                    raise failures.pop()
+                roll_back(connection)
+
+            monkeypatch.setattr(engine.dialect, "do_rollback", do_rollback)
+            with pytest.raises(exc.OperationalError, match="lost") as caught:
+                await fetch_one(engine, str, ADD_AND_RETURN, {"id": 5})
+            assert caught.value.statement is None
+            assert await ids(postgres) == [1, 2]
+
+    run(main())

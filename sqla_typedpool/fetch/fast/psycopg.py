@@ -19,7 +19,6 @@ from sqla_typedpool._sqlalchemy.psycopg_adapter import (
 )
 from sqla_typedpool.errors import RowShapeError
 from sqla_typedpool.fetch.columns import columns_of_codes
-from sqla_typedpool.fetch.fast.refusals import NeedsSlowPath
 from sqla_typedpool.statement import (
     is_one_statement,
     is_read,
@@ -76,7 +75,8 @@ class PsycopgFast:
     async def _run_and_commit(self, call: Call, connection: Any) -> Any:
         try:
             rows = await self._run(call, connection)
-        except (RowShapeError, NeedsSlowPath):
+        except RowShapeError:
+            call.is_committing = True
             await self._roll_back(call)
             raise
         call.is_committing = True
