@@ -35,7 +35,7 @@ _log = logging.getLogger("sqla_typedpool.fetch")
 
 _EXECUTE = AsyncSession.execute  # stored at import, to detect a patch made later
 _EXECUTORS = (AsyncConnection, AsyncSession)
-_MIN_RETRIES = 20  # there may be more, as there is no limit to migrations
+_MIN_RETRIES = 20  # one migration may follow another
 _SLOW = "slow path (%s): %s"
 _BATCH = 1000  # rows of a stream that are fetched and mapped at a time
 
