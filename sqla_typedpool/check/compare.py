@@ -124,6 +124,8 @@ def _compare_columns(info: QueryInfo, described: Description) -> Iterator[Findin
         return
     for issue in plan.issues:
         yield _shape_finding(info, description, issue)
+    if any(issue.kind is ShapeIssueKind.COUNT for issue in plan.issues):
+        return  # which column belongs to which type is not known
     impossible = {
         position
         for issue in plan.issues

@@ -403,6 +403,12 @@ def test_a_star_is_a_warning_that_names_its_columns() -> None:
     assert codes(compared("SELECT count(*) FROM t", list[int], never("count", "int8"))) == []
 
 
+def test_columns_in_a_wrong_number_are_not_compared() -> None:
+    columns = (maybe("id", "point"), maybe("name", "text"))
+    found = compared("SELECT id, name FROM t", list[tuple[int, str, int]], *columns)
+    assert codes(found) == ["TP106"]
+
+
 def test_a_note_of_the_description_is_a_finding_with_its_hint() -> None:
     info = declare("SELECT id FROM t", list[int | None])
     note = "nullability is unknown: read-only; next: grant TEMP"
