@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 by_path = pytest.mark.parametrize("is_slow", [False, True], ids=["fast path", "slow path"])
 by_driver = pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 
-ALL = "SELECT * FROM migrated"
+ALL = "SELECT * FROM stale_plans"
 CONNECTIONS = 3
 
 
@@ -38,9 +38,9 @@ async def migrated_engine(
         options.setdefault("connect_args", {"prepare_threshold": 0})
     options = {"pool_size": CONNECTIONS, "max_overflow": 0, "pool_use_lifo": False, **options}
     async with admin_of(server) as admin, engine_on(server.url(driver), **options) as engine:
-        await admin.connection.execute("DROP TABLE IF EXISTS migrated")
-        await admin.connection.execute("CREATE TABLE migrated (id int)")
-        await admin.connection.execute("INSERT INTO migrated VALUES (1)")
+        await admin.connection.execute("DROP TABLE IF EXISTS stale_plans")
+        await admin.connection.execute("CREATE TABLE stale_plans (id int)")
+        await admin.connection.execute("INSERT INTO stale_plans VALUES (1)")
         if is_slow:
             event.listen(engine.sync_engine, "before_cursor_execute", no_listener)
         for connection in (held := await open_all(engine, CONNECTIONS)):
@@ -55,8 +55,8 @@ async def migrated_engine(
         assert TypedPool.of(engine).stats().connects <= CONNECTIONS + 1, "none was replaced"
 
 
-MORE = "ALTER TABLE migrated ADD COLUMN more int DEFAULT 5"
-WIDER = "ALTER TABLE migrated ALTER COLUMN id TYPE bigint"
+MORE = "ALTER TABLE stale_plans ADD COLUMN more int DEFAULT 5"
+WIDER = "ALTER TABLE stale_plans ALTER COLUMN id TYPE bigint"
 
 
 @by_path
@@ -130,18 +130,18 @@ def test_in_a_transaction_the_error_is_raised(
 @by_path
 def test_a_writing_statement_is_run_once(postgres: Postgres, is_slow: bool) -> None:
     """psycopg executes before it reports columns."""
-    add = "INSERT INTO migrated (id) VALUES (2) RETURNING *"
+    add = "INSERT INTO stale_plans (id) VALUES (2) RETURNING *"
 
     async def main() -> None:
         async with migrated_engine(postgres, "psycopg", "SELECT 1", is_slow=is_slow) as engine:
             for _ in range(CONNECTIONS):
                 await fetch_one(engine, int, add)
-            await execute(engine, "DELETE FROM migrated WHERE id = 2")
+            await execute(engine, "DELETE FROM stale_plans WHERE id = 2")
             async with admin_of(postgres) as admin:
                 await admin.connection.execute(MORE)
             for _ in range(CONNECTIONS):
                 assert await fetch_one(engine, tuple[int, int], add) == (2, 5)
-            twos = "SELECT count(*) FROM migrated WHERE id = 2"
+            twos = "SELECT count(*) FROM stale_plans WHERE id = 2"
             assert await fetch_one(engine, int, twos) == CONNECTIONS
 
     run(main())
@@ -153,7 +153,7 @@ def test_another_error_of_the_same_class_is_raised_at_once(postgres: Postgres) -
             with sent_by(engine) as sent:
                 await engine.dispose()  # the next connections are traced
                 with pytest.raises(exc.NotSupportedError, match="FOR UPDATE"):
-                    await fetch_all(engine, int, "SELECT count(*) FROM migrated FOR UPDATE")
+                    await fetch_all(engine, int, "SELECT count(*) FROM stale_plans FOR UPDATE")
                 assert len([sql for sql in sent.sql() if "FOR UPDATE" in sql]) == 1
 
     run(main())

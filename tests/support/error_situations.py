@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sqla_typedpool import TypedPool, execute, fetch_all, fetch_one
 from sqla_typedpool.embedded import Postgres
 from tests.support.databases import MariaDBDatabase, PostgresDatabase
-from tests.support.drivers import ALL, SERVERS
+from tests.support.drivers import ALL, POSTGRESQL, SERVERS
 from tests.support.engines import PATIENCE, engine_on, fill, return_all
 from tests.support.error_trials import (
     SHORT,
@@ -303,11 +303,15 @@ async def lost_commit(trial: Trial) -> None:
 async def lose_commit(trial: Trial, statement: str, *, received: bool) -> None:
     """Run a statement, and reset the connection when its COMMIT is sent.
 
+    PostgreSQL commits a statement of ``execute(engine, ...)`` without a COMMIT.
+
     :param received: whether the server receives the COMMIT; its answer is lost.
     """
     async with trial.database.proxy() as proxy, trial.engine(proxy) as engine:
         await fill(engine, 1)  # while a connection is opened, a driver may send AUTOCOMMIT
-        proxy.cut_at(b"COMMIT", received=received)
+        commits_itself = trial.way == "typed engine" and trial.database.driver in POSTGRESQL
+        last = statement if commits_itself else "COMMIT"
+        proxy.cut_at(last.encode(), received=received)
         await trial.run(engine, statement)
 
 
