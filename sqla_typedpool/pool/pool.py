@@ -398,6 +398,10 @@ class TypedPool(QueuePoolApi):
         # From detach() as well. The garbage collector detaches too, in the middle of anything
         # that the pool does, so this always waits for the loop's next turn.
         loop = record.owner.loop if type(record) is PoolEntry else None
+        if loop is not None and loop is not running_loop():
+            # In the collector's thread SQLAlchemy goes on, and returns the record again if it is
+            # in use by then: it must not be that of the next borrower.
+            record.is_reusable = False
         if loop is not None and not call_in_loop(loop, record.owner.checkin, record):
             self.loops.reap(loop)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import logging
 import re
 import threading
 import warnings
@@ -376,6 +377,51 @@ def test_collecting_a_leaked_connection_frees_its_slot_and_serves_the_waiter(
         run(main())
     assert any("garbage collector" in str(each.message) for each in caught)
     assert not any("nclosed" in str(each.message) for each in caught)
+
+
+class BlockingHandler(logging.Handler):
+    """Blocks the thread in which SQLAlchemy logs that the collector has found a connection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_blocking, self.release_it = threading.Event(), threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "garbage collector" in record.getMessage():
+            self.is_blocking.set()
+            self.release_it.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("driver", SERVERS)
+def test_a_leak_collected_on_another_thread_returns_nothing_of_the_next_borrower(
+    database: Database,
+) -> None:
+    handler = BlockingHandler()
+    logger = logging.getLogger("sqlalchemy.pool")
+
+    async def main() -> None:
+        async with database.engine(pool_size=1, max_overflow=0) as engine:
+            with no_gc():
+                connection = await engine.connect()
+                await connection.execute(text("SELECT 1"))
+                make_garbage(connection)
+                del connection
+                collector = asyncio.ensure_future(asyncio.to_thread(gc.collect))
+                assert await until(handler.is_blocking.is_set)
+                async with engine.connect() as next_borrowers:
+                    handler.release_it.set()
+                    await collector
+                    assert TypedPool.of(engine).checkedout() == 1
+                    assert await next_borrowers.scalar(text("SELECT 1")) == 1
+
+    logger.addHandler(handler)
+    try:
+        with warnings.catch_warnings(record=True):
+            warnings.simplefilter("always")
+            run(main())
+    finally:
+        handler.release_it.set()
+        logger.removeHandler(handler)
 
 
 @pytest.mark.parametrize("driver", SERVERS)
