@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ def test_types_that_sqlite_enforces_are_known(
 
 
 def test_a_function_that_only_the_application_s_sqlite_has_is_accepted(file: Path) -> None:
-    with sqlite3.connect(":memory:") as connection:
+    with closing(sqlite3.connect(":memory:")) as connection:
         own = {name for (name,) in connection.execute("SELECT name FROM pragma_function_list")}
     other = apsw.Connection(":memory:")
     own -= {str(name) for (name,) in other.execute("SELECT name FROM pragma_function_list")}
