@@ -559,7 +559,9 @@ SHAPES = [
         tuple[int, int],
     ),
     Case("two columns for one", "SELECT id, name FROM bp_items", None, int),
-    Case("a wrong type", "SELECT name FROM bp_items", None, int, functions=ALL_FUNCTIONS),
+    Case(
+        "a wrong type", "SELECT name FROM bp_items ORDER BY id", None, int, functions=ALL_FUNCTIONS
+    ),
     Case("a wrong literal", "SELECT name FROM bp_items ORDER BY id", None, Literal["Ada"]),
     Case(
         "a wrong value in the last row",
@@ -568,7 +570,7 @@ SHAPES = [
         str,
         functions=ALL_FUNCTIONS,
     ),
-    Case("a wrong type of any row", "SELECT id FROM bp_items", None, datetime.date),
+    Case("a wrong type of any row", "SELECT id FROM bp_items ORDER BY id", None, datetime.date),
     Case("a row type that cannot be planned", "SELECT id FROM bp_items", None, dict[str, set[int]]),
     Case(
         "a row type that cannot be hashed",
@@ -972,7 +974,12 @@ CORE = [
     ),
     Case("core boolean", lambda: sa.select(items.c.is_new).order_by(items.c.id), None, bool | None),
     Case("core bytes", lambda: sa.select(items.c.raw).where(items.c.id == 2), None, bytes),
-    Case("core enum", lambda: sa.select(colored.c.color).where(colored.c.id < 3), None, Color),
+    Case(
+        "core enum",
+        lambda: sa.select(colored.c.color).where(colored.c.id < 3).order_by(colored.c.id),
+        None,
+        Color,
+    ),
     Case(
         "core decorator",
         lambda: sa.select(colored.c.name).where(colored.c.name == "ADA"),
@@ -981,13 +988,15 @@ CORE = [
     ),
     Case(
         "core decorator, used",
-        lambda: sa.select(colored.c.name),
+        lambda: sa.select(colored.c.name).order_by(colored.c.id),
         None,
         str,
         functions=ALL_FUNCTIONS,
     ),
-    Case("core wrong type", lambda: sa.select(colored.c.color), None, int),
-    Case("core refused result", lambda: sa.select(refusing.c.name), None, str),
+    Case("core wrong type", lambda: sa.select(colored.c.color).order_by(colored.c.id), None, int),
+    Case(
+        "core refused result", lambda: sa.select(refusing.c.name).order_by(refusing.c.id), None, str
+    ),
     Case(
         "core refused bind",
         lambda: sa.select(items.c.id).where(refusing.c.name == "x"),
@@ -999,7 +1008,9 @@ CORE = [
     Case("core bare function", sa.func.count, None, int, slow=(ANY,)),
     Case(
         "core label",
-        lambda: sa.select((items.c.id + 1).label("n"), items.c.name.label("100%")),
+        lambda: sa.select((items.c.id + 1).label("n"), items.c.name.label("100%")).order_by(
+            items.c.id
+        ),
         None,
         tuple[int, str],
     ),
@@ -1023,7 +1034,12 @@ CORE = [
         None,
         tuple[str, int, None],
     ),
-    Case("core cast", lambda: sa.select(sa.cast(items.c.id, sa.String(9))), None, str),
+    Case(
+        "core cast",
+        lambda: sa.select(sa.cast(items.c.id, sa.String(9))).order_by(items.c.id),
+        None,
+        str,
+    ),
     Case("core null", lambda: sa.select(sa.null()), None, None),
     Case(
         "core cartesian product",
