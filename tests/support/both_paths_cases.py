@@ -948,7 +948,7 @@ CORE = [
     ),
     Case(
         "core in",
-        lambda: sa.select(items.c.id).where(items.c.id.in_([1, 3])),
+        lambda: sa.select(items.c.id).where(items.c.id.in_([1, 3])).order_by(items.c.id),
         None,
         int,
         slow=(ANY,),
@@ -1023,7 +1023,7 @@ CORE = [
     Case("core literal column", lambda: sa.select(sa.literal_column("7").label("n")), None, int),
     Case(
         "core star",
-        lambda: sa.select(sa.literal_column("*")).select_from(items),
+        lambda: sa.select(sa.literal_column("*")).select_from(items).order_by(items.c.id),
         None,
         tuple[int, str, object, object, object, object, object, object, object],
         slow=(ANY,),
@@ -1049,7 +1049,9 @@ CORE = [
     ),
     Case(
         "core table expression",
-        lambda: sa.select(sa.select(items.c.id).where(items.c.id < 3).cte("some").c.id),
+        lambda: sa.select(sa.select(items.c.id).where(items.c.id < 3).cte("some").c.id).order_by(
+            "id"
+        ),
         None,
         int,
     ),
@@ -1078,7 +1080,7 @@ CORE = [
     ),
     Case(
         "text expanding bind",
-        lambda: sa.text("SELECT id FROM bp_items WHERE id IN :n").bindparams(
+        lambda: sa.text("SELECT id FROM bp_items WHERE id IN :n ORDER BY id").bindparams(
             sa.bindparam("n", expanding=True)
         ),
         {"n": [1, 2]},
