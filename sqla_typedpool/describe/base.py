@@ -17,6 +17,7 @@ from sqla_typedpool._sqlalchemy.compiling import CompiledStatement, ResultColumn
 from sqla_typedpool.describe.deadline import within
 from sqla_typedpool.describe.model import ColumnDescription, Description, ParameterDescription
 from sqla_typedpool.describe.nullability import Nullability
+from sqla_typedpool.describe.writes import ColumnWrite
 from sqla_typedpool.errors import Refused
 from sqla_typedpool.mapping.dbtypes import DbType
 from sqla_typedpool.secrets import mask_secrets
@@ -42,6 +43,9 @@ class DatabaseReport:
     parameter_types: Sequence[DbType] | None = None
 
     notes: tuple[str, ...] = ()
+
+    # See `Description.writes`.
+    writes: tuple[ColumnWrite, ...] | None = None
 
 
 class Describer(ABC):
@@ -108,6 +112,7 @@ class Describer(ABC):
             server=self.server,
             fingerprint=sha256(facts.encode()).hexdigest(),
             notes=report.notes,
+            writes=report.writes,
         )
 
     @abstractmethod

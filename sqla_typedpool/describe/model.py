@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from sqla_typedpool.describe.writes import ColumnWrite
 from sqla_typedpool.mapping.dbtypes import DbType
 
 # A name for annotations: the classes below have a property `type`.
@@ -101,3 +102,11 @@ class Description:
 
     notes: tuple[str, ...] = ()
     """What could not be found out, and why; for example nullability on a read-only server."""
+
+    writes: tuple[ColumnWrite, ...] | None = None
+    """The values that it writes, as far as they matter to a check; None if that is unknown.
+
+    Listed are the parameters that are written to a column, and the values that are or may be NULL
+    in a column that must not be NULL. Values that a trigger, a rule or a foreign table may change
+    are not listed. () if it writes nothing.
+    """
