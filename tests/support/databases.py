@@ -18,7 +18,7 @@ import asyncio
 import itertools
 import os
 from collections.abc import Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
@@ -303,6 +303,27 @@ class MariaDBDatabase(Database):
                 f"SELECT id FROM information_schema.processlist WHERE {killed}"
             ):
                 await asyncio.sleep(0.01)
+
+    @asynccontextmanager
+    async def at_most_sessions(self, most: int) -> AsyncIterator[None]:
+        """Let the server have so many sessions at once; root can have one more.
+
+        Sessions that earlier tests have left are ended first: if one ended later, the server would
+        have a free connection.
+        """
+        async with self.administrator() as run:
+            rows = await run(
+                "SELECT id FROM information_schema.processlist "
+                "WHERE id <> CONNECTION_ID() AND user NOT IN ('system user', 'event_scheduler')"
+            )
+            for row in rows:
+                with suppress(Exception):  # it has ended meanwhile
+                    await self.kill(int(row[0]))
+            await run(f"SET GLOBAL max_connections = {most}")
+            try:
+                yield
+            finally:
+                await run("SET GLOBAL max_connections = 151")
 
     @asynccontextmanager
     async def read_only(self) -> AsyncIterator[None]:

@@ -113,30 +113,26 @@ def test_a_full_server_keeps_waiters_queued_while_a_connection_is_checked_out(
     async def main() -> None:
         options = {"pool_size": 3, "max_overflow": 0, "pool_connect_retry": 0.2}
         async with (
-            database.administrator() as execute,
+            database.at_most_sessions(10),
             other.engine(pool_size=20) as other_engine,
             database.engine(**options) as engine,
         ):
-            await execute("SET GLOBAL max_connections = 10")
-            try:
-                own = await engine.connect()
-                held = await open_until_refused(other_engine)
-                assert len(held) >= 8
-                waiting = asyncio.ensure_future(ask(engine))
-                await asyncio.sleep(0.6)
-                assert not waiting.done()
-                await own.close()
-                assert await asyncio.wait_for(waiting, PATIENCE) == 1
-                own = await engine.connect()
-                waiting = asyncio.ensure_future(ask(engine))
-                await asyncio.sleep(0.1)
-                for connection in held:
-                    await connection.invalidate()
-                await return_all(held)
-                assert await asyncio.wait_for(waiting, PATIENCE) == 1
-                await own.close()
-            finally:
-                await execute("SET GLOBAL max_connections = 151")
+            own = await engine.connect()
+            held = await open_until_refused(other_engine)
+            assert len(held) >= 8
+            waiting = asyncio.ensure_future(ask(engine))
+            await asyncio.sleep(0.6)
+            assert not waiting.done()
+            await own.close()
+            assert await asyncio.wait_for(waiting, PATIENCE) == 1
+            own = await engine.connect()
+            waiting = asyncio.ensure_future(ask(engine))
+            await asyncio.sleep(0.1)
+            for connection in held:
+                await connection.invalidate()
+            await return_all(held)
+            assert await asyncio.wait_for(waiting, PATIENCE) == 1
+            await own.close()
 
     run(main())
 
