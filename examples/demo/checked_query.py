@@ -12,7 +12,8 @@ from examples.demo.database import DemoError
 from sqla_typedpool import Executor, TypedPool, query, query_info
 from sqla_typedpool.check import CannotRun, describe
 from sqla_typedpool.check.compare import compare
-from sqla_typedpool.check.report import Report, as_text
+from sqla_typedpool.check.report import Report
+from sqla_typedpool.check.report_text import as_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,9 @@ from pathlib import Path
 from sqla_typedpool.check import prepare, runner
 from sqla_typedpool.check.config import Settings, read_settings
 from sqla_typedpool.check.discovery import Discovered, discover
-from sqla_typedpool.check.report import Report, as_github, as_json, as_text
+from sqla_typedpool.check.report import Report
+from sqla_typedpool.check.report_formats import FORMATS, TEXT
+from sqla_typedpool.check.report_text import as_text
 from sqla_typedpool.check.rule_docs import explain
 from sqla_typedpool.check.snapshots import Snapshots
 from sqla_typedpool.check.suppressions import Selection
@@ -106,7 +108,7 @@ def _print_prepared(
         _print(result.report, arguments)
         print("no snapshots were written, because of the errors", file=sys.stderr)
         return FOUND
-    if arguments.format != "text":
+    if arguments.format != TEXT:
         return _print(result.report, arguments)
     if not arguments.quiet:
         noun = "snapshot" if result.report.queries == 1 else "snapshots"
@@ -141,11 +143,9 @@ def _discovered(settings: Settings) -> Discovered:
 
 def _print(report: Report, arguments: argparse.Namespace) -> int:
     """Print a report, and return the exit code."""
-    if arguments.format == "json":
-        print(as_json(report))
-    elif arguments.format == "github":
-        if lines := as_github(report):
-            print(lines)
+    if arguments.format != TEXT:
+        if written := FORMATS[arguments.format](report):
+            print(written)
     elif report.findings or not arguments.quiet:
         width = shutil.get_terminal_size((100, 24)).columns
         print(as_text(report, colour=_has_colour(arguments), width=width))

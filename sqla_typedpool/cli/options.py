@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from sqla_typedpool.check.database import CONNECT_SECONDS
+from sqla_typedpool.check.report_formats import FORMATS, TEXT
 from sqla_typedpool.cli.database import TIMEOUT, VARIABLE
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -92,7 +93,7 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("report").add_argument
     add("--select", action="append", metavar="CODES", help="report only these: TP101,TP2xx")
     add("--ignore", action="append", metavar="CODES", help="do not report these")
-    add("--format", choices=("text", "json", "github"), default="text", help="(default: text)")
+    add("--format", choices=tuple(FORMATS), default=TEXT, help="(default: text)")
     add(
         "--colour",
         "--color",

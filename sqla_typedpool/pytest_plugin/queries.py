@@ -16,7 +16,8 @@ from sqla_typedpool.check.database import database_url
 from sqla_typedpool.check.describing import DatabaseTarget
 from sqla_typedpool.check.discovery import Discovered, discover
 from sqla_typedpool.check.model import Finding, Severity
-from sqla_typedpool.check.report import Report, as_text
+from sqla_typedpool.check.report import Report
+from sqla_typedpool.check.report_text import as_text
 from sqla_typedpool.check.runner import check_database, check_snapshots
 from sqla_typedpool.check.snapshots import Snapshots
 from sqla_typedpool.check.suppressions import Selection

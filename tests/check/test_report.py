@@ -12,7 +12,10 @@ import pytest
 
 from sqla_typedpool.check.compare import compare
 from sqla_typedpool.check.model import Finding, Location, Severity
-from sqla_typedpool.check.report import Report, as_github, as_json, as_text
+from sqla_typedpool.check.report import Report
+from sqla_typedpool.check.report_github import as_github
+from sqla_typedpool.check.report_json import as_json
+from sqla_typedpool.check.report_text import as_text
 from sqla_typedpool.check.rule_docs import explain, page, sections
 from sqla_typedpool.check.rules import (
     MISSING_COLUMN,
