@@ -15,16 +15,28 @@ from sqla_typedpool.tokens.reading import (
     second_statement,
     tokens,
 )
+from sqla_typedpool.tokens.writes import (
+    InsertTarget,
+    WrittenValue,
+    insert_targets,
+    writes_rows,
+    written_values,
+)
 
 __all__ = [
+    "InsertTarget",
     "Token",
     "TokenKind",
+    "WrittenValue",
     "binds",
     "has_returning",
     "hidden_binds",
+    "insert_targets",
     "output_items",
     "second_statement",
     "stars",
     "statement_keyword",
     "tokens",
+    "writes_rows",
+    "written_values",
 ]

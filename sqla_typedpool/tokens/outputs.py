@@ -6,7 +6,7 @@ from sqla_typedpool.tokens.reading import Token, TokenKind, tokens
 
 _OPENING, _CLOSING = ("(", "[", "{"), (")", "]", "}")
 _STATEMENTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "VALUES", "TABLE")
-_AFTER_SELECT_LIST = (
+AFTER_SELECT_LIST = (
     *("FROM", "INTO", "WHERE", "GROUP", "HAVING", "WINDOW", "UNION", "INTERSECT", "EXCEPT"),
     *("ORDER", "LIMIT", "OFFSET", "FETCH", "FOR"),
 )
@@ -38,7 +38,7 @@ def statement_keyword(sql: str) -> str:
     :return: the first word if it is another statement (``"CALL"``); "" if there is none.
     """
     found = tokens(sql)
-    main = _main_keyword(found, _depths(found))
+    main = _main_keyword(found, depths_of(found))
     if main is not None:
         return found[main].text.upper()
     return next((token.text.upper() for token in found if token.kind is TokenKind.WORD), "")
@@ -47,7 +47,7 @@ def statement_keyword(sql: str) -> str:
 def has_returning(sql: str) -> bool:
     """Return whether a statement, apart from those inside it, has a ``RETURNING`` list."""
     found = tokens(sql)
-    depths = _depths(found)
+    depths = depths_of(found)
     main = _main_keyword(found, depths)
     if main is None or found[main].is_word("SELECT"):
         return False
@@ -57,20 +57,20 @@ def has_returning(sql: str) -> bool:
 def _items(sql: str) -> list[list[Token]]:
     """Return the tokens of each output column."""
     found = tokens(sql)
-    depths = _depths(found)
+    depths = depths_of(found)
     main = _main_keyword(found, depths)
     if main is None:
         return []
     if found[main].is_word("SELECT"):
-        start = _select_list(found, depths, main)
-        items = _split_list(found, depths, start, depths[main], _AFTER_SELECT_LIST)
+        start = select_list(found, depths, main)
+        items = split_list(found, depths, start, depths[main], AFTER_SELECT_LIST)
     else:
         start = _returning_list(found, depths, main)
-        items = _split_list(found, depths, start, depths[main], ())
+        items = split_list(found, depths, start, depths[main], ())
     return items if all(items) else []
 
 
-def _depths(found: list[Token]) -> list[int]:
+def depths_of(found: list[Token]) -> list[int]:
     """Return how many brackets enclose each token. A bracket does not enclose itself."""
     depths, depth = [], 0
     for token in found:
@@ -112,13 +112,13 @@ def _is_label(found: list[Token], index: int) -> bool:
     return before.is_word("WITH", "RECURSIVE", "SET", "USING", "BY") or before.is_symbol(",")
 
 
-def _select_list(found: list[Token], depths: list[int], main: int) -> int:
+def select_list(found: list[Token], depths: list[int], main: int) -> int:
     """Return the index of the first token of the select list, after ``DISTINCT ON (...)``."""
     start = main + 1
     if start < len(found) and found[start].is_word("ALL", "DISTINCT"):
         start += 1
         if start < len(found) and found[start].is_word("ON"):
-            return _after_brackets(depths, start + 1)
+            return after_brackets(depths, start + 1)
     return start
 
 
@@ -130,11 +130,11 @@ def _returning_list(found: list[Token], depths: list[int], main: int) -> int:
     for index in range(main, len(found)):
         if depths[index] == depths[main] and found[index].is_word("RETURNING"):
             has_aliases = index + 1 < len(found) and found[index + 1].is_word("WITH")
-            return _after_brackets(depths, index + 2) if has_aliases else index + 1
+            return after_brackets(depths, index + 2) if has_aliases else index + 1
     return len(found)
 
 
-def _after_brackets(depths: list[int], opening: int) -> int:
+def after_brackets(depths: list[int], opening: int) -> int:
     """Return the index after the bracket that closes the one at ``opening``."""
     for index in range(opening + 1, len(depths)):
         if depths[index] == depths[opening]:
@@ -142,7 +142,7 @@ def _after_brackets(depths: list[int], opening: int) -> int:
     return len(depths)
 
 
-def _split_list(
+def split_list(
     found: list[Token], depths: list[int], start: int, depth: int, ends: tuple[str, ...]
 ) -> list[list[Token]]:
     """Split a list at its commas.
