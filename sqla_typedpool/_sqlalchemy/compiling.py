@@ -53,6 +53,17 @@ class Placeholder:
     # Whether an application's own type converts the value, which may then be sent as NULL.
     has_own_type: bool
 
+    # Whether None is sent as NULL. False for JSON, which sends it as ``'null'`` unless the column
+    # is declared otherwise, and for an application's own type, for which it is not known.
+    none_is_null: bool
+
+    # Whether the statement contains None as the value.
+    is_none: bool
+
+    # Whether the value is computed when the statement runs: by ``Column(default=...)``,
+    # ``onupdate`` or ``bindparam(callable_=...)``.
+    is_computed: bool
+
 
 @dataclass(frozen=True)
 class ResultColumn:
@@ -172,16 +183,29 @@ def compile_statement(
     )
     origins = {part: name for name, parts in state.parameter_expansion.items() for part in parts}
     names = [origins.get(name, name) for name in state.positiontup or ()]
-    placeholders = (_placeholder(compiled, name, is_given=name in keys) for name in names)
+    computed = _computed(compiled)
+    placeholders = (
+        _placeholder(compiled, name, is_given=name in keys, is_computed=name in computed)
+        for name in names
+    )
     is_text = compiled.isplaintext
     entries = () if is_text else compiled._result_columns
     columns = tuple(ResultColumn(each.keyname, each.type, dialect) for each in entries)
     return CompiledStatement(state.statement, tuple(placeholders), columns, is_text)
 
 
-def _placeholder(compiled: Any, name: str, *, is_given: bool) -> Placeholder:
+def _computed(compiled: Any) -> frozenset[str]:
+    """Return the names of the values that the defaults of columns compute, in Python."""
+    columns = [*compiled.insert_prefetch, *compiled.update_prefetch]
+    if not columns:
+        return frozenset()
+    return frozenset(map(compiled._within_exec_param_key_getter, columns))
+
+
+def _placeholder(compiled: Any, name: str, *, is_given: bool, is_computed: bool) -> Placeholder:
     bind = compiled.binds[name]
-    is_own = not (bind.required or is_given or bind.callable)
+    is_computed = is_computed or bool(bind.callable)
+    is_own = not (bind.required or is_given or is_computed)
     has_own_type = has_bind_hook(bind.type, compiled.dialect)
     return Placeholder(
         name=bind.key if bind.required else name,
@@ -193,7 +217,18 @@ def _placeholder(compiled: Any, name: str, *, is_given: bool) -> Placeholder:
         and _has_no_none(bind.value)
         and not (has_own_type or isinstance(bind.type, JSON)),
         has_own_type=has_own_type,
+        none_is_null=not has_own_type and _sends_null(compiled._bind_processors.get(name)),
+        is_none=is_own and bind.value is None,
+        is_computed=is_computed,
     )
+
+
+def _sends_null(processor: Any) -> bool:
+    """Return whether a conversion of SQLAlchemy sends None as NULL.
+
+    :param processor: its function; for the columns of a list, a tuple of them.
+    """
+    return processor is None or (callable(processor) and processor(None) is None)
 
 
 def _has_no_none(value: Any) -> bool:
