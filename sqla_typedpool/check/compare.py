@@ -29,6 +29,7 @@ from sqla_typedpool.check.row_checks import discarded_rows, missing_rows
 from sqla_typedpool.check.rules import finding
 from sqla_typedpool.check.syntax_hints import syntax_hint
 from sqla_typedpool.check.type_checks import uncompared
+from sqla_typedpool.check.write_checks import write_findings
 from sqla_typedpool.describe.families import FAMILIES
 from sqla_typedpool.describe.model import Description
 from sqla_typedpool.errors import DeclarationError, Refused, RowShapeError
@@ -54,7 +55,7 @@ def compare(info: QueryInfo, description: Description) -> list[Finding]:
     :param description: of the query's statement, from a database or from a snapshot.
     """
     findings = list(_stars(info, description))
-    for part in (_compare_rows, compare_parameters):
+    for part in (_compare_rows, compare_parameters, write_findings):
         try:
             findings += part(info, description)
         except DeclarationError as error:

@@ -212,13 +212,13 @@ class _NullChecks:
         if known is None or not db_type.labels:
             return
         name, text = self.column(plan).name, declared.text
-        reason = f"the labels of {db_type.name} are {_listed(db_type.labels)}"
+        reason = f"the labels of {db_type.name} are {listed(db_type.labels)}"
         if unknown := [label for label in db_type.labels if label not in known]:
-            message = f'"{name}" can be {_listed(unknown)}, but {text} has no such value'
-            hint = f"add {_listed(unknown)} to {text}"
+            message = f'"{name}" can be {listed(unknown)}, but {text} has no such value'
+            hint = f"add {listed(unknown)} to {text}"
             yield self.finding(rules.ENUM_LABELS, plan, message, hint, reason)
         if unused := [label for label in known if label not in db_type.labels]:
-            message = f'"{name}" is never {_listed(unused)}, but {text} has this value'
+            message = f'"{name}" is never {listed(unused)}, but {text} has this value'
             hint = f"remove it, or run ALTER TYPE {db_type.name} ADD VALUE"
             yield self.finding(rules.ENUM_LABELS, plan, message, hint, reason, Severity.WARNING)
 
@@ -322,7 +322,8 @@ def labels_of(declared: TypeSpec) -> list[str] | None:
     return [value for value in values if isinstance(value, str)]
 
 
-def _listed(labels: Sequence[str]) -> str:
+def listed(labels: Sequence[str]) -> str:
+    """Return the first few of many labels, in quotes."""
     more = len(labels) - _MAX_LABELS
     shown = ", ".join(f"'{label}'" for label in labels[:_MAX_LABELS])
     return f"{shown} and {more} more" if more > 0 else shown

@@ -58,7 +58,7 @@ class _ParameterChecks:
         yield from self.check_none()
         if self.described.is_processed:
             return  # SQLAlchemy's type converts the value
-        declared = _declared_type(self.bind.annotation)
+        declared = declared_type(self.bind.annotation)
         if declared is None:
             return
         if self.described.db_type is None and self.family == "postgresql":
@@ -220,7 +220,7 @@ class _ParameterChecks:
         return self.finding(rules.UNSUPPORTED_VALUE, message, reason, hint)
 
     def declared(self) -> str:
-        declared = _declared_type(self.bind.annotation)
+        declared = declared_type(self.bind.annotation)
         text = declared.text if declared else self.bind.annotation
         return f":{self.bind.name} is declared {text}"
 
@@ -257,7 +257,7 @@ _LISTS = (
 )
 
 
-def _declared_type(annotation: Any) -> TypeSpec | None:
+def declared_type(annotation: Any) -> TypeSpec | None:
     """Return the type that is passed; None if the checker does not support the annotation."""
     try:
         return spec_of(_as_list(annotation))
@@ -267,7 +267,7 @@ def _declared_type(annotation: Any) -> TypeSpec | None:
 
 def has_no_none(annotation: Any) -> bool:
     """Return whether this is a list of which no element can be None: ``list[int] | None``."""
-    spec = _declared_type(annotation)
+    spec = declared_type(annotation)
     if spec is None or spec.kind is not Kind.ARRAY or not spec.of or spec.is_marked:
         return False
     (element,) = spec.of

@@ -76,6 +76,14 @@ STALE_SNAPSHOT = Rule("TP402", "a snapshot is out of date", _ERROR)
 DAMAGED_SNAPSHOT = Rule("TP403", "a snapshot is damaged", _ERROR)
 UNUSED_SNAPSHOT = Rule("TP404", "no query uses a snapshot", _WARNING)
 
+# writes
+FORBIDDEN_NULL = Rule("TP501", "a NOT NULL column gets no value", _ERROR)
+NULL_PARAMETER = Rule("TP502", "a parameter that can be None goes into a NOT NULL column", _ERROR)
+NULL_EXPRESSION = Rule(
+    "TP503", "an expression that may be NULL goes into a NOT NULL column", _WARNING
+)
+WIDER_PARAMETER = Rule("TP504", "a parameter can have values that its column cannot store", _NOTE)
+
 # All rules by their codes, in the order of the codes.
 RULES: Mapping[str, Rule] = {
     value.code: value for value in list(globals().values()) if isinstance(value, Rule)

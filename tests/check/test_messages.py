@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import asyncpg
 import psycopg.types.range as psycopg_range
@@ -16,9 +16,10 @@ from sqla_typedpool import RowCount
 from sqla_typedpool.check.compare import compare
 from sqla_typedpool.check.model import Finding
 from sqla_typedpool.describe.postgres.driver_types import delivered_by, of_extension
+from sqla_typedpool.describe.writes import ColumnWrite, ValueSource, WriteAction
 from sqla_typedpool.errors import Refused
 from sqla_typedpool.mapping.dbtypes import DbType, postgresql_type, sqlite_type
-from tests.support.check_lab import declare, described, maybe, never, refused, takes
+from tests.support.check_lab import declare, described, maybe, never, refused, takes, written
 
 GOLDEN = Path(__file__).parent / "golden" / "messages.txt"
 
@@ -111,6 +112,38 @@ def _refused() -> Iterator[Finding]:
     yield refused(declare("SELECT 1 AS a WHERE 1 IN :ids", int, ids=list[int]), Refused("syntax"))
 
 
+def _writes() -> Iterator[Finding]:
+    """Yield the findings about values that a column does not accept."""
+    sql = "INSERT INTO users (name) VALUES (:x)"
+    parameter, expression = ValueSource.PARAMETER, ValueSource.EXPRESSION
+    in_update = {"action": WriteAction.UPDATE}
+    in_conflict = {"action": WriteAction.CONFLICT_UPDATE}
+    wider: dict[str, Any] = {"not_null": False, "accepted": ("a", "b")}
+    shorter: dict[str, Any] = {"not_null": False, "max_length": 1}
+    cases: list[tuple[Any, list[ColumnWrite]]] = [
+        (str, [written("mail", ValueSource.OMITTED)]),
+        (str, [written(name, ValueSource.OMITTED) for name in ("mail", "born", "team_id")]),
+        (str, [written("name", ValueSource.NULL, **in_update)]),
+        (str, [written("name", ValueSource.DEFAULT)]),
+        (str | None, [written("name", parameter, "x")]),
+        (str | None, [written(name, parameter, "x") for name in ("name", "mail")]),
+        (str | None, [written("name", parameter, "x", **in_update)]),
+        (str | None, [written("name", parameter, "x", **in_conflict)]),
+        (object, [written("name", parameter, "x")]),
+        (str, [written("name", expression, why="o.name may be NULL")]),
+        (str, [written("name", parameter, "x", **wider)]),
+        (Literal["a", "c", "d"], [written("name", parameter, "x", **wider)]),
+        (Literal["a", "ab"], [written("name", parameter, "x", **shorter)]),
+    ]
+    for annotation, writes in cases:
+        query = declare(sql, None, x=annotation)
+        yield from compare(query, described(takes("x", "text"), *writes))
+    core = sa.insert(sa.table("users", sa.column("name", sa.Text))).values(name=sa.bindparam("x"))
+    yield from compare(
+        declare(core, None, x=str | None), described(written("name", parameter, "x"))
+    )
+
+
 def _lines(found: Finding) -> Iterator[str]:
     yield f"{found.severity.value}[{found.code}] {found.message}"
     for label, text in (("because", found.reason), ("next", found.hint)):
@@ -119,7 +152,7 @@ def _lines(found: Finding) -> Iterator[str]:
 
 
 def test_the_messages_are_the_reviewed_ones() -> None:
-    parts = (_types(), _families(), _rows(), _nulls(), _refused())
+    parts = (_types(), _families(), _rows(), _nulls(), _refused(), _writes())
     shown = "\n".join(line for part in parts for found in part for line in _lines(found))
     assert shown + "\n" == GOLDEN.read_text(encoding="utf-8"), (
         "review it, and write it to tests/check/golden/messages.txt"

@@ -336,7 +336,7 @@ def test_the_longer_prefix_wins() -> None:
     assert not Selection.of(select=["TP101"], ignore=["TP101"]).includes("TP101")
 
 
-@pytest.mark.parametrize("written", ["TP999", "X", "TP5", "101"])
+@pytest.mark.parametrize("written", ["TP999", "X", "TP6", "101"])
 def test_selecting_an_unknown_code_is_an_error(written: str) -> None:
     with pytest.raises(CannotRun, match=f'"{written}"'):
         Selection.of(select=[written])

@@ -12,6 +12,7 @@ from sqla_typedpool.check.compare import compare
 from sqla_typedpool.check.describing import compile_query
 from sqla_typedpool.check.model import Finding
 from sqla_typedpool.describe.model import ColumnDescription, Description, ParameterDescription
+from sqla_typedpool.describe.writes import ColumnWrite, TargetColumn, ValueSource, WriteAction
 from sqla_typedpool.errors import Refused
 from sqla_typedpool.mapping.dbtypes import DbType, db_type_of
 from sqla_typedpool.queries import QueryInfo, query_info
@@ -58,20 +59,41 @@ def takes(
     return ParameterDescription(name, db_type, is_list, is_processed)
 
 
+def written(
+    column: str,
+    source: ValueSource = ValueSource.PARAMETER,
+    *parameters: str,
+    action: WriteAction = WriteAction.INSERT,
+    nullable: bool = True,
+    why: str = "",
+    **of_column: Any,
+) -> ColumnWrite:
+    """Return a value that is written to a column, which is NOT NULL unless it is told.
+
+    :param column: ``name`` stands for ``public.users.name``.
+    """
+    name = column if "." in column else f"public.users.{column}"
+    target = TargetColumn(name, of_column.pop("not_null", True), **of_column)
+    return ColumnWrite(action, target, source, parameters, nullable, why)
+
+
 def _db_type(kind: str | DbType) -> DbType:
     return db_type_of(kind, "postgresql") if isinstance(kind, str) else kind
 
 
 def described(
-    *parts: ColumnDescription | ParameterDescription,
+    *parts: ColumnDescription | ParameterDescription | ColumnWrite,
     family: str = "postgresql",
     sql: str = "",
     notes: tuple[str, ...] = (),
 ) -> Description:
-    """Return the description of a statement with these columns and parameters."""
+    """Return the description of a statement with these columns, parameters and writes."""
     parameters = tuple(each for each in parts if isinstance(each, ParameterDescription))
     columns = tuple(each for each in parts if isinstance(each, ColumnDescription))
-    return Description(family, sql, parameters, columns, "PostgreSQL 15", notes=notes)
+    writes = tuple(each for each in parts if isinstance(each, ColumnWrite)) or None
+    return Description(
+        family, sql, parameters, columns, "PostgreSQL 15", notes=notes, writes=writes
+    )
 
 
 def codes(findings: Sequence[Finding]) -> list[str]:
