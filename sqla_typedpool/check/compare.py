@@ -23,6 +23,7 @@ from sqla_typedpool.check.locations import (
     token_length,
 )
 from sqla_typedpool.check.model import Finding, Location, Severity
+from sqla_typedpool.check.named_queries import contradicted_suffix
 from sqla_typedpool.check.null_checks import null_findings
 from sqla_typedpool.check.parameters import compare_parameters
 from sqla_typedpool.check.row_checks import discarded_rows, missing_rows
@@ -55,12 +56,16 @@ def compare(info: QueryInfo, description: Description) -> list[Finding]:
     :param description: of the query's statement, from a database or from a snapshot.
     """
     findings = list(_stars(info, description))
-    for part in (_compare_rows, compare_parameters, write_findings):
+    for part in (_compare_rows, compare_parameters, write_findings, _suffix):
         try:
             findings += part(info, description)
         except DeclarationError as error:
             findings += misdeclared(info, error)
     return [*findings, *_notes(info, description)]
+
+
+def _suffix(info: QueryInfo, _: Description) -> Iterator[Finding]:
+    return contradicted_suffix(info)
 
 
 def misdeclared(info: QueryInfo, error: DeclarationError | RowShapeError) -> list[Finding]:

@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from sqla_typedpool.check.model import Location
+from sqla_typedpool.check.named_queries import part_of
 from sqla_typedpool.check.source_files import (
     Position,
     aligned,
@@ -61,6 +62,11 @@ def _positions(info: QueryInfo) -> list[Position] | None:
     origin = info.origin
     if origin.sql_file is None:
         return _in_python(origin.file, origin.line, info.sql, hash(text_of(origin.file)))
+    if origin.sql_name is not None:
+        part = part_of(origin)
+        if part is None:
+            return None
+        return aligned(info.sql, part.text, positions_of(part.text, part.first))
     text = text_of(origin.sql_file).removeprefix("\ufeff")
     return aligned(info.sql, text, positions_of(text))
 

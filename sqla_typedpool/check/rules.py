@@ -31,6 +31,8 @@ _ERROR, _WARNING, _NOTE = (Severity.ERROR,), (Severity.WARNING,), (Severity.NOTE
 UNUSED_SUPPRESSION = Rule("TP001", "an ignore comment that suppresses nothing", _WARNING)
 UNDECLARED_SQL = Rule("TP002", "SQL that is not checked", _NOTE)
 DYNAMIC_SQL = Rule("TP003", "the SQL of a declared query is built at run time", _WARNING)
+UNUSED_NAME = Rule("TP004", "a named query of a .sql file is not used", _NOTE)
+NAME_SUFFIX = Rule("TP005", "the suffix of a named query contradicts the function", _NOTE)
 
 # columns
 NULLABLE_COLUMN = Rule(

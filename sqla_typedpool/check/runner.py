@@ -16,6 +16,7 @@ from sqla_typedpool.check.describing import (
 from sqla_typedpool.check.discovery import Discovered
 from sqla_typedpool.check.locations import location_of_query
 from sqla_typedpool.check.model import Finding, Location
+from sqla_typedpool.check.named_queries import unused_names
 from sqla_typedpool.check.report import Report, shown_path
 from sqla_typedpool.check.rules import finding
 from sqla_typedpool.check.snapshots import Snapshots
@@ -23,7 +24,7 @@ from sqla_typedpool.check.suppressions import Selection, Suppressions
 from sqla_typedpool.check.undeclared_sql import undeclared_sql
 from sqla_typedpool.describe.model import Description
 from sqla_typedpool.errors import CannotRun, SnapshotError
-from sqla_typedpool.queries import QueryInfo
+from sqla_typedpool.queries import QueryInfo, declared
 
 
 async def check_database(found: Discovered, target: DatabaseTarget, selection: Selection) -> Report:
@@ -112,13 +113,15 @@ def make_report(
     :param source: what the queries were compared with.
     :param began: the start of the run, on the monotonic clock.
     :param complete: whether these are all findings of a check. Only then SQL that is not
-        declared and unused comments are reported, and comments suppress findings.
+        declared, unused names and unused comments are reported, and comments suppress findings.
     """
     # without duplicates: a function can declare the same query many times, and several
     # families of databases can have the same finding
     findings = list(dict.fromkeys([*faulty_declarations(found.errors), *findings]))
     if complete:
         findings += undeclared_sql(found.files, found.queries)
+        if not found.errors:  # the name in a faulty declaration is not unused
+            findings += unused_names(found.queries, declared())
         findings = Suppressions(found.queries, found.errors).apply(findings)
     reported = tuple(each for each in findings if selection.includes(each.code))
     checked = len(found.queries) + len(found.errors)

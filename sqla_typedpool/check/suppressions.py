@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sqla_typedpool.check import rules
 from sqla_typedpool.check.model import Finding, Location
+from sqla_typedpool.check.named_queries import part_of
 from sqla_typedpool.check.rules import RULES, finding, unknown_code
 from sqla_typedpool.check.source_files import last_line_of_decorator, text_of
 from sqla_typedpool.errors import CannotRun, DeclarationError
@@ -189,7 +190,8 @@ class Suppressions:
         for comment in self._all_comments(findings):
             reported += _unknown_codes(comment)
             is_incomplete = any(_contains(origin, comment.location) for origin in incomplete)
-            if comment.prefixes and comment not in used and not is_incomplete:
+            is_checked = not is_incomplete and self._is_checked(comment)
+            if comment.prefixes and comment not in used and is_checked:
                 reported.append(_unused(comment))
         return reported
 
@@ -199,13 +201,20 @@ class Suppressions:
         return bool(comments)
 
     def _beside(self, each: Finding) -> Iterator[Comment]:
-        """Yield the comments on the finding's line, and on the decorator's first and last line."""
+        """Yield the comments on the finding's line, and on the decorator's first and last line.
+
+        In a file with named queries, also those from the line of the name to the statement.
+        """
         lines = set()
         if each.location is not None and each.location.line is not None:
             lines.add((each.location.file, each.location.line))
         for origin in self._origins_of(each):
             last = last_line_of_decorator(origin.file, origin.line)
             lines |= {(origin.file, origin.line), (origin.file, last)}
+            part = part_of(origin)
+            if part is not None and origin.sql_file is not None:
+                above = range(part.name_line, part.first.line)
+                lines |= {(origin.sql_file, number) for number in above}
         for file in {file for file, _ in lines}:
             for comment in comments_of(file):
                 if (file, comment.location.line) in lines:
@@ -218,6 +227,15 @@ class Suppressions:
             return named
         return [origin for origin in named if _contains(origin, each.location)] or named
 
+    def _is_checked(self, comment: Comment) -> bool:
+        """Return False if the comment is in a file with named queries, but in no checked one."""
+        everywhere = [each for origins in self._origins.values() for each in origins]
+        named = [each for each in everywhere if each.sql_name is not None]
+        file = comment.location.file
+        return all(each.sql_file != file for each in named) or any(
+            _contains(each, comment.location) for each in everywhere
+        )
+
     def _all_comments(self, findings: list[Finding]) -> Iterator[Comment]:
         files = {each.location.file for each in findings if each.location is not None}
         for origins in self._origins.values():
@@ -229,7 +247,11 @@ class Suppressions:
 
 def _contains(origin: Origin, location: Location) -> bool:
     if location.file == origin.sql_file:
-        return True
+        part = part_of(origin)
+        line = location.line or 0
+        return origin.sql_name is None or (
+            part is not None and part.name_line <= line <= part.last_line
+        )
     last = last_line_of_decorator(origin.file, origin.line)
     return location.file == origin.file and origin.line <= (location.line or 0) <= last
 

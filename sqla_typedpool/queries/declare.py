@@ -22,7 +22,12 @@ from sqla_typedpool.queries.calls import INFO, build_function
 from sqla_typedpool.queries.info import Origin, QueryInfo, name_of
 from sqla_typedpool.queries.returns import Cardinality, NotReturnable, returns_of
 from sqla_typedpool.queries.signature import Signature, signature_errors, signature_of
-from sqla_typedpool.queries.statements import StatementError, query_source, statement_errors
+from sqla_typedpool.queries.statements import (
+    QuerySource,
+    StatementError,
+    query_source,
+    statement_errors,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Executable
@@ -46,6 +51,7 @@ def query(
     statement: LiteralString | Executable | None = None,
     *,
     path: str | os.PathLike[str] | None = None,
+    name: str | None = None,
     timeout: float | None = None,
 ) -> Callable[[F], F]:
     """Declare that a function runs this statement. The body of the function is never run.
@@ -58,6 +64,8 @@ def query(
     :param statement: SQL text with ``:name`` parameters, or any SQLAlchemy statement.
     :param path: the path of a file with the SQL instead. A relative path starts at the folder
         of the Python file.
+    :param name: the name of the query, if the file has several: ``-- name: get_user`` is the
+        line above its statement.
     :param timeout: seconds for each call, as for ``fetch_all``; None = no limit.
     :raises DeclarationError: the declaration is wrong. It is raised by the decorator, and names
         everything that is wrong.
@@ -69,7 +77,8 @@ def query(
             raise NotImplementedError
     """
     caller = sys._getframe(1)
-    arguments = QueryArguments(statement, path, timeout, caller.f_code.co_filename, caller.f_lineno)
+    place = caller.f_code.co_filename, caller.f_lineno
+    arguments = QueryArguments(statement, path, name, timeout, *place)
 
     def decorate(function: F) -> F:
         try:
@@ -89,6 +98,7 @@ class QueryArguments(NamedTuple):
 
     statement: Any
     path: str | os.PathLike[str] | None
+    name: str | None
     timeout: float | None
     file: str
     line: int
@@ -136,7 +146,7 @@ def _declare(
     except NotReturnable as error:
         errors.append(str(error))
     try:
-        source = query_source(arguments.statement, arguments.path, origin.file.parent)
+        source = query_source(*arguments[:3], origin.file.parent)
         errors += statement_errors(source, signature.names, cardinality)
     except StatementError as error:
         errors.append(str(error))
@@ -148,7 +158,7 @@ def _declare(
         statement=source.statement,
         sql=source.sql,
         is_async=is_async,
-        origin=replace(origin, sql_file=source.file),
+        origin=_with_sql_file(origin, source),
         timeout=arguments.timeout,
         annotations=annotations,
     )
@@ -218,6 +228,11 @@ def _origin(function: types.FunctionType, arguments: QueryArguments) -> Origin:
     code = function.__code__
     line = arguments.line if arguments.file == code.co_filename else code.co_firstlineno
     return Origin(_absolute(code.co_filename), line)
+
+
+def _with_sql_file(origin: Origin, source: QuerySource) -> Origin:
+    found = source.file
+    return origin if found is None else replace(origin, sql_file=found.file, sql_name=found.name)
 
 
 def _absolute(file: str) -> Path:

@@ -36,6 +36,8 @@ class Origin:
     """The line of the decorator."""
     sql_file: Path | None = None
     """The file that contains the SQL; None = the SQL is in ``file``."""
+    sql_name: str | None = None
+    """The name of the query in ``sql_file``; None = the whole file is the query."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from difflib import get_close_matches
+from functools import partial
 from itertools import pairwise
 
 from sqla_typedpool.tokens import Token, binds, hidden_binds, second_statement, tokens
 
+# Returns the line of an offset, for a message.
+Line = Callable[[int], str]
 
-def sql_errors(sql: str, parameters: Collection[str], optional: Collection[str] = ()) -> list[str]:
+
+def sql_errors(
+    sql: str,
+    parameters: Collection[str],
+    optional: Collection[str] = (),
+    first_line: int | None = None,
+) -> list[str]:
     """Return everything that is wrong with a SQL text and its parameters.
 
     :param parameters: the names of the function's binds.
     :param optional: binds of the SQL that have a value already and need no parameter.
+    :param first_line: the line of the SQL in a file with several queries.
     """
     found = tokens(sql)
     if not found:
         return ["the SQL is empty; next: write a statement"]
+    line = line_of(sql, first_line)
     return [
-        *_hidden_binds(sql),
+        *_hidden_binds(sql, line),
         *_binds_before_casts(found, parameters),
-        *_undeclared_binds(sql, parameters, optional),
+        *_undeclared_binds(sql, parameters, optional, line),
         *_unused_parameters(sql, found, parameters),
-        *_several_statements(sql),
+        *_several_statements(sql, line),
     ]
 
 
-def _hidden_binds(sql: str) -> Iterator[str]:
+def _hidden_binds(sql: str, line: Line) -> Iterator[str]:
     for bind in hidden_binds(sql):
         yield (
-            f"{bind.text}{_line(sql, bind.start)} is in a string, a quoted name or a comment, "
+            f"{bind.text}{line(bind.start)} is in a string, a quoted name or a comment, "
             f"but SQLAlchemy takes it for a parameter; next: write \\{bind.text} (in a raw "
             "string, or with two backslashes)"
         )
@@ -54,7 +65,7 @@ def names_before_casts(found: list[Token]) -> Iterator[str]:
 
 
 def _undeclared_binds(
-    sql: str, parameters: Collection[str], optional: Collection[str]
+    sql: str, parameters: Collection[str], optional: Collection[str], line: Line
 ) -> Iterator[str]:
     hidden = {bind.start for bind in hidden_binds(sql)}
     known = {*parameters, *optional}
@@ -62,7 +73,7 @@ def _undeclared_binds(
         name = bind.text[1:]
         if name not in known and bind.start not in hidden:
             known.add(name)  # report each name once
-            yield undeclared_bind(name, parameters, _line(sql, bind.start))
+            yield undeclared_bind(name, parameters, line(bind.start))
 
 
 def undeclared_bind(name: str, parameters: Collection[str], line: str = "") -> str:
@@ -86,15 +97,24 @@ def unused_parameter(name: str) -> str:
     return f"the SQL does not use the parameter {name}; next: add :{name} to it, or remove {name}"
 
 
-def _several_statements(sql: str) -> Iterator[str]:
+def _several_statements(sql: str, line: Line) -> Iterator[str]:
     token = second_statement(sql)
     if token is not None:
         yield (
-            f"the SQL has several statements: {token.text}{_line(sql, token.start)} begins the "
+            f"the SQL has several statements: {token.text}{line(token.start)} begins the "
             "second one; next: declare a query for each"
         )
 
 
-def _line(sql: str, offset: int) -> str:
-    """Return the line number of an offset, for a message; "" if the SQL has one line."""
-    return f" (line {sql.count(chr(10), 0, offset) + 1} of the SQL)" if "\n" in sql.strip() else ""
+def line_of(sql: str, first_line: int | None) -> Line:
+    """Return a function that returns the line of an offset; "" if the SQL has one line.
+
+    :param first_line: the line of the SQL in a file with several queries.
+    """
+    place = "the SQL" if first_line is None else "the file"
+    return partial(_line, sql, first_line or 1, place)
+
+
+def _line(sql: str, first: int, place: str, offset: int) -> str:
+    number = first + sql.count("\n", 0, offset)
+    return f" (line {number} of {place})" if "\n" in sql.strip() else ""

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sqla_typedpool.queries.returns import Cardinality
 from sqla_typedpool.queries.sql_checks import sql_errors, undeclared_bind, unused_parameter
+from sqla_typedpool.queries.sql_files import SqlFileError, SqlInFile, named_query, whole_file
 from sqla_typedpool.statement import as_executable
 
 if TYPE_CHECKING:
@@ -35,13 +36,16 @@ class QuerySource:
     sql: str
     # The statement in the form with which the ``fetch_*`` functions are called.
     fetch_argument: str | Executable
-    # The SQL file that it was read from; None = no file.
-    file: Path | None = None
+    # The SQL file that it was read from, with its name and first line there; None = no file.
+    file: SqlInFile | None = None
 
 
-def query_source(statement: Any, path: str | os.PathLike[str] | None, folder: Path) -> QuerySource:
+def query_source(
+    statement: Any, path: str | os.PathLike[str] | None, name: str | None, folder: Path
+) -> QuerySource:
     """Return the statement of a query, which is given itself or as the path of a SQL file.
 
+    :param name: the name of the query in a file with several queries.
     :param folder: the folder of the declaring file; a relative path starts there.
     :raises StatementError: there is no usable statement.
     """
@@ -52,7 +56,13 @@ def query_source(statement: Any, path: str | os.PathLike[str] | None, folder: Pa
         )
     file = None
     if path is not None:
-        statement, file = _read_file(folder, path)
+        file = _read_file(folder, path, name)
+        statement = file.sql
+    elif name is not None:
+        raise StatementError(
+            f"name={name!r} is a name in a SQL file, but there is no path; next: write "
+            f"query(path='file.sql', name={name!r}), or remove the name"
+        )
     if isinstance(statement, str):
         return QuerySource(as_executable(statement), statement, statement, file)
     if isinstance(statement, TextClause):
@@ -65,10 +75,12 @@ def query_source(statement: Any, path: str | os.PathLike[str] | None, folder: Pa
     )
 
 
-def _read_file(folder: Path, path: str | os.PathLike[str]) -> tuple[str, Path]:
+def _read_file(folder: Path, path: str | os.PathLike[str], name: str | None) -> SqlInFile:
     try:
         file = Path(os.path.normpath(folder / path)).absolute()
-        return file.read_text(encoding="utf-8-sig"), file
+        return whole_file(file) if name is None else named_query(file, name)
+    except SqlFileError as error:
+        raise StatementError(str(error)) from error
     except UnicodeDecodeError as error:
         raise StatementError(
             f"{path} is not UTF-8 (byte {error.start} of the file); next: save it as UTF-8"
@@ -105,7 +117,8 @@ def statement_errors(
     if isinstance(source.statement, TextClause):
         is_str = isinstance(source.fetch_argument, str)
         optional = () if is_str else _binds_with_values(source.statement)
-        return sql_errors(source.sql, parameters, optional)
+        first_line = None if source.file is None else source.file.line
+        return sql_errors(source.sql, parameters, optional, first_line)
     compiled = _compile(source.statement, parameters)
     required = {each.name: None for each in compiled.placeholders if each.is_required}
     known = {each.name for each in compiled.placeholders}

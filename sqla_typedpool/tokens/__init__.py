@@ -6,6 +6,7 @@ the text. A part whose position cannot be determined is left out.
 
 from __future__ import annotations
 
+from sqla_typedpool.tokens.named import NamedQuery, hidden_name_line, key_of, named_queries
 from sqla_typedpool.tokens.outputs import has_returning, output_items, stars, statement_keyword
 from sqla_typedpool.tokens.reading import (
     Token,
@@ -25,13 +26,17 @@ from sqla_typedpool.tokens.writes import (
 
 __all__ = [
     "InsertTarget",
+    "NamedQuery",
     "Token",
     "TokenKind",
     "WrittenValue",
     "binds",
     "has_returning",
     "hidden_binds",
+    "hidden_name_line",
     "insert_targets",
+    "key_of",
+    "named_queries",
     "output_items",
     "second_statement",
     "stars",

@@ -50,6 +50,8 @@ class Token:
         return self.kind is TokenKind.SYMBOL and self.text in symbols
 
 
+# The kinds of the parts of a text that are no tokens; groups of the pattern below.
+BLANK, COMMENT = "blank", "comment"
 # The pattern of sqlalchemy.text. A test compares them.
 _BIND = r"(?<![:\w\x5c]):\w+(?![:\w])"
 _BINDS = re.compile(_BIND)
@@ -89,15 +91,25 @@ def _tokens(sql: str) -> tuple[Token, ...]:
 
 
 def _split(sql: str) -> Iterator[Token]:
+    for kind, start, end in pieces(sql):
+        if kind not in (BLANK, COMMENT):
+            yield Token(TokenKind[kind], sql[start:end], start, end)
+
+
+def pieces(sql: str) -> Iterator[tuple[str, int, int]]:
+    """Yield the kind, start and end of each part of a text, which together are the whole text.
+
+    :return: the kind is ``BLANK`` (white space, or a comment from ``--`` to the end of the line),
+        ``COMMENT`` (``/* .. */``) or the name of a `TokenKind`.
+    """
     position = 0
     while found := _TOKEN.match(sql, position):
         kind, end = str(found.lastgroup), found.end()
-        if kind == "comment":
+        if kind == COMMENT:
             end = _end_of_comment(sql, end)
         elif found["quote"]:
             end = _end_of_dollar_quote(sql, found["quote"], end)
-        if kind not in ("blank", "comment"):
-            yield Token(TokenKind[kind], sql[position:end], position, end)
+        yield kind, position, end
         position = end
 
 

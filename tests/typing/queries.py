@@ -38,6 +38,11 @@ async def find_user(db: Executor, name: str = "Ada") -> User | None:
     raise NotImplementedError
 
 
+@query(path="users.sql", name="find_user")
+async def find_user_by_name(db: Executor, name: str) -> User | None:
+    raise NotImplementedError
+
+
 @query("SELECT name FROM users")
 async def names(db: AsyncConnection) -> list[str]:
     raise NotImplementedError
