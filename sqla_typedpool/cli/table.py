@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqla_typedpool.describe.model import ColumnDescription, Description, ParameterDescription
+from sqla_typedpool.describe.writes import ColumnWrite
 from sqla_typedpool.mapping.dbtypes import DbType
 
 
 def as_table(description: Description) -> str:
-    """Return a table with one line for each column and each parameter."""
+    """Return a table with one line for each column, each parameter and each written value."""
     lines = [description.server] if description.server else []
     if description.columns:
         head = ("column", "type", "python", "nullable", "why", "origin")
@@ -21,6 +22,9 @@ def as_table(description: Description) -> str:
     if description.parameters:
         rows = [_parameter(each) for each in description.parameters]
         lines += ["", *_table(("parameter", "type", "python"), rows)]
+    if description.writes:
+        of_write = ("writes to", "not null", "by", "value", "may be NULL because")
+        lines += ["", *_table(of_write, [_write(each) for each in description.writes])]
     lines += [f"\nnote: {note}" for note in description.notes]
     return "\n".join(lines).strip("\n")
 
@@ -38,6 +42,13 @@ def _parameter(each: ParameterDescription) -> tuple[str, ...]:
     if each.is_list:
         return each.name, f"list of {kind}", "?" if python == "?" else f"list[{python}]"
     return each.name, kind, python
+
+
+def _write(each: ColumnWrite) -> tuple[str, ...]:
+    names = ", ".join(f":{name}" for name in each.parameters)
+    value = f"{each.source.value} {names}".strip()
+    not_null = "yes" if each.column.not_null else "no"
+    return each.column.name, not_null, each.action.value, value, each.why
 
 
 def _annotation(db_type: DbType) -> str:
@@ -75,8 +86,26 @@ def as_json(description: Description) -> str:
         "columns": [_object(each, of_column) for each in description.columns],
         "parameters": [_object(each, of_parameter) for each in description.parameters],
         "notes": list(description.notes),
+        "writes": None
+        if description.writes is None
+        else [_write_object(each) for each in description.writes],
     }
     return json.dumps(document, indent=2, ensure_ascii=False, default=_python)
+
+
+def _write_object(each: ColumnWrite) -> dict[str, Any]:
+    column = each.column
+    return {
+        "action": each.action.value,
+        "column": column.name,
+        "not_null": column.not_null,
+        "max_length": column.max_length,
+        "accepted": list(column.accepted),
+        "source": each.source.value,
+        "parameters": list(each.parameters),
+        "nullable": each.nullable,
+        "why": each.why,
+    }
 
 
 def _object(each: ColumnDescription | ParameterDescription, keys: Sequence[str]) -> dict[str, Any]:
