@@ -90,7 +90,12 @@ def _check_snapshot(
     kept = read_snapshot(query, snapshots)
     if isinstance(kept, Finding):
         return [kept]
-    message = "the snapshot differs from the description by the database"
+    is_older = kept.writes is None and description.writes is not None
+    message = (
+        "the snapshot was written by an earlier version, and does not contain what is written"
+        if is_older
+        else "the snapshot differs from the description by the database"
+    )
     location, name = location_of_query(query.info), query.info.name
     hint = "run `sqla-typedpool prepare`, review the changes, and commit them"
     stale = finding(STALE_SNAPSHOT, message, location, query=name, hint=hint)

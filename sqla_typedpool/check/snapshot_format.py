@@ -25,13 +25,22 @@ from uuid import UUID
 
 from sqla_typedpool.describe.model import ColumnDescription, Description, ParameterDescription
 from sqla_typedpool.describe.postgres.driver_types import DRIVER_CLASSES, class_named, name_of
+from sqla_typedpool.describe.writes import ColumnWrite, TargetColumn, ValueSource, WriteAction
 from sqla_typedpool.errors import RowValueError, SnapshotError
 from sqla_typedpool.mapping.dbtypes import DbType
 from sqla_typedpool.mapping.mapper import mapper_for
 from sqla_typedpool.mapping.markers import Json
 from sqla_typedpool.mapping.plan import Column
+from sqla_typedpool.tokens import writes_rows
 
-FORMAT = 1
+FORMAT = 2
+
+# Has no writes, and is still read.
+_WITHOUT_WRITES = 1
+_WRITES_UNKNOWN = (
+    "the snapshot was written by an earlier version, so the values that the statement writes were "
+    "not checked; next: run `sqla-typedpool prepare`, and commit the files that it writes"
+)
 
 _PYTHON_TYPES: dict[str, type] = {
     each.__name__: each
@@ -58,6 +67,9 @@ def document_text(query: str, never_null: tuple[str, ...], description: Descript
         "never_null": never_null,
         "parameters": [_parameter_document(each) for each in description.parameters],
         "columns": [_column_document(each) for each in description.columns],
+        "writes": None
+        if description.writes is None
+        else [_write_document(each) for each in description.writes],
         **_attributes(description, "family", "sql", "fingerprint", "notes"),
     }
     document["digest"] = _digest_of(document)
@@ -73,6 +85,25 @@ def _column_document(each: ColumnDescription) -> dict[str, Any]:
     names = ("name", "nullable", "why", "origin", "missing_with")
     rare = [name for name in ("converted_by", "nullable_fields") if getattr(each, name)]
     return {"type": _type_document(each.db_type), **_attributes(each, *names, *rare)}
+
+
+def _write_document(each: ColumnWrite) -> dict[str, Any]:
+    """Return a write without what has its default value."""
+    column = each.column
+    document: dict[str, Any] = {
+        "action": each.action.value,
+        "column": column.name,
+        "not_null": column.not_null,
+        "source": each.source.value,
+    }
+    optional: dict[str, Any] = {
+        "max_length": column.max_length,
+        "accepted": column.accepted,
+        "parameters": each.parameters,
+        "why": each.why,
+    }
+    document |= {key: value for key, value in optional.items() if value not in (None, (), "")}
+    return document if each.nullable else document | {"nullable": False}
 
 
 def _attributes(each: object, *names: str) -> dict[str, Any]:
@@ -177,6 +208,25 @@ class ColumnDocument:
 
 
 @dataclass(frozen=True)
+class WriteDocument:
+    action: WriteAction
+    column: str
+    not_null: bool
+    source: ValueSource
+    max_length: int | None = None
+    accepted: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    nullable: bool = True
+    why: str = ""
+
+    def write(self) -> ColumnWrite:
+        column = TargetColumn(self.column, self.not_null, self.max_length, self.accepted)
+        return ColumnWrite(
+            self.action, column, self.source, self.parameters, self.nullable, self.why
+        )
+
+
+@dataclass(frozen=True)
 class SnapshotDocument:
     format: int
     family: str
@@ -186,15 +236,18 @@ class SnapshotDocument:
     fingerprint: str
     digest: str
     notes: tuple[str, ...] = ()
+    writes: tuple[WriteDocument, ...] | None = None
 
     def description(self) -> Description:
+        is_unknown = self.format == _WITHOUT_WRITES and writes_rows(self.sql)
         return Description(
             self.family,
             self.sql,
             tuple(each.description() for each in self.parameters),
             tuple(each.description() for each in self.columns),
             fingerprint=self.fingerprint,
-            notes=self.notes,
+            notes=(*self.notes, _WRITES_UNKNOWN) if is_unknown else self.notes,
+            writes=None if self.writes is None else tuple(each.write() for each in self.writes),
         )
 
 
@@ -207,9 +260,11 @@ def parse_document(text: str) -> Description:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise SnapshotError(f"it is not JSON: {error}") from error
-    if isinstance(document, dict) and document.get("format", FORMAT) != FORMAT:
+    found = document.get("format", FORMAT) if isinstance(document, dict) else FORMAT
+    if found not in (_WITHOUT_WRITES, FORMAT):
         raise SnapshotError(
-            f"it has the format {document['format']}, but this version reads the format {FORMAT}"
+            f"it has the format {found}, but this version reads the formats {_WITHOUT_WRITES} and "
+            f"{FORMAT}"
         )
     snapshot = _mapped(document)
     description = snapshot.description()
@@ -237,4 +292,7 @@ def is_same(one: Description, other: Description) -> bool:
 
 def _without_texts(description: Description) -> Description:
     columns = tuple(replace(each, why="") for each in description.columns)
-    return replace(description, columns=columns, notes=(), server="")
+    writes = description.writes
+    if writes is not None:
+        writes = tuple(replace(each, why="") for each in writes)
+    return replace(description, columns=columns, writes=writes, notes=(), server="")

@@ -244,6 +244,33 @@ def test_a_damaged_snapshot_is_a_finding(tmp_path: Path) -> None:
     assert [each.code for each in report.findings] == ["TP403"]
 
 
+def test_unknown_writes_of_the_first_format_are_one_note(tmp_path: Path) -> None:
+    queries = {
+        "update": declare(
+            "\n    UPDATE books SET stock = stock - :copies\n"
+            "    WHERE id = :book_id AND stock >= :copies\n    RETURNING stock\n",
+            int,
+            book_id=int,
+            copies=int,
+        ),
+        "select": declare("SELECT title FROM books WHERE id = :book_id", str, book_id=int),
+    }
+    snapshots = Snapshots(tmp_path)
+    documents = {
+        snapshots.path_of(compile_query(query, "postgresql")): (
+            Path(__file__).parent / "golden" / f"format_1_{name}.json"
+        ).read_text(encoding="utf-8")
+        for name, query in queries.items()
+    }
+    snapshots.write(documents)
+    report = runner.check_snapshots(found(*queries.values()), snapshots, Selection())
+    (note,) = report.findings
+    assert (note.code, note.severity.value) == ("TP304", "note")
+    assert "earlier version" in note.message
+    assert note.hint.startswith("run `sqla-typedpool prepare`")
+    assert report.is_clean
+
+
 def test_ignored_findings_are_not_reported(tmp_path: Path) -> None:
     query = declare("SELECT nick FROM u", list[str])
     snapshots = snapshots_of(tmp_path, query)
