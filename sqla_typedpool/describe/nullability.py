@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,9 @@ class Nullability:
     # The relation of an outer join whose missing row is the only cause of a NULL.
     missing_with: str | None = None
 
+    # Why it is known that it may be NULL; "" if it is never NULL, or if nothing is known.
+    cause: str = ""
+
 
 def never(reason: str) -> Nullability:
     """Return the answer for an expression that is never NULL."""
@@ -26,8 +29,13 @@ def never(reason: str) -> Nullability:
 
 
 def maybe(reason: str, missing_with: str | None = None) -> Nullability:
-    """Return the answer for an expression that may be NULL, or is unknown."""
-    return Nullability(True, reason, missing_with)
+    """Return the answer for an expression that is known to be NULL for some data."""
+    return Nullability(True, reason, missing_with, cause=reason)
+
+
+def unknown(reason: str) -> Nullability:
+    """Return the answer for an expression of which nothing is known: it counts as nullable."""
+    return Nullability(True, reason)
 
 
 CONSTANT = never("a constant")
@@ -40,7 +48,7 @@ def strict(parts: Sequence[Nullability], reason: str) -> Nullability:
     """
     nullable = [part for part in parts if part.nullable]
     if nullable:
-        return _null_together(nullable)
+        return _null_together(nullable, _first_cause(nullable))
     return next((part for part in parts if part is not CONSTANT), never(reason))
 
 
@@ -49,14 +57,16 @@ def either(parts: Sequence[Nullability], reason: str) -> Nullability:
     for part in parts:
         if not part.nullable:
             return never(f"{reason}: {part.reason}")
-    return _null_together(parts) if parts else maybe("there is no value")
+    if not parts:
+        return maybe("there is no value")
+    return _null_together(parts, parts[0].cause if all(part.cause for part in parts) else "")
 
 
 def any_of(branches: Sequence[Nullability], reason: str) -> Nullability:
     """Combine alternatives of which one is taken for each row: CASE, UNION, VALUES."""
     for branch in branches:
         if branch.nullable:  # without missing_with: other rows come from other branches
-            return maybe(branch.reason)
+            return Nullability(True, branch.reason, cause=_first_cause(branches))
     return never(reason) if branches else maybe("there is no value")
 
 
@@ -65,10 +75,20 @@ def without_relation(answer: Nullability) -> Nullability:
 
     For example, ``FALSE AND p.flag`` is FALSE even if the row of ``p`` is missing.
     """
-    return maybe(answer.reason) if answer.missing_with else answer
+    return replace(answer, missing_with=None)
 
 
-def _null_together(nullable: Sequence[Nullability]) -> Nullability:
+def without_cause(answer: Nullability) -> Nullability:
+    """Drop ``cause`` if something that is not understood may exclude the NULL."""
+    return replace(answer, cause="")
+
+
+def _null_together(nullable: Sequence[Nullability], cause: str) -> Nullability:
     """Keep ``missing_with`` only if it is the same for all parts."""
     relations = {part.missing_with for part in nullable}
-    return maybe(nullable[0].reason, relations.pop() if len(relations) == 1 else None)
+    together = relations.pop() if len(relations) == 1 else None
+    return Nullability(True, nullable[0].reason, together, cause)
+
+
+def _first_cause(parts: Sequence[Nullability]) -> str:
+    return next((part.cause for part in parts if part.cause), "")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from sqla_typedpool.describe.nullability import CONSTANT, Nullability, maybe, never, strict
+from sqla_typedpool.describe.nullability import CONSTANT, Nullability, never, strict, unknown
 from sqla_typedpool.describe.postgres import builtins
 from sqla_typedpool.describe.postgres import pg_enums as pg
 from sqla_typedpool.describe.postgres.nodes import Datum, Node, type_oid
 from sqla_typedpool.describe.postgres.scope import Scope
 
-_MAY_CONTAIN_NULL = maybe("the array may contain NULL")
+_MAY_CONTAIN_NULL = unknown("the array may contain NULL")
 _NO_NULL = "no element is NULL"
 
 
@@ -50,4 +50,4 @@ def _of_parameter(array: Node, scope: Scope) -> Nullability:
     name = names[number - 1] if number <= len(names) else str(number)
     if f"{name}[]" in scope.inference.never_null:
         return never(f"no element of parameter {name} is None")
-    return maybe(f"an element of parameter {name} may be None")
+    return unknown(f"an element of parameter {name} may be None")

@@ -6,7 +6,14 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sqla_typedpool.describe.nullability import Nullability, maybe, never, strict, without_relation
+from sqla_typedpool.describe.nullability import (
+    Nullability,
+    maybe,
+    never,
+    strict,
+    unknown,
+    without_relation,
+)
 from sqla_typedpool.describe.postgres import builtins, grouping
 from sqla_typedpool.describe.postgres import pg_enums as pg
 from sqla_typedpool.describe.postgres.arrays import elements
@@ -26,7 +33,7 @@ def function(node: Node, scope: Scope) -> Nullability:
     """Infer ``f(a, b)``, or a cast that is made by a function."""
     called = scope.function(node.number("funcid"))
     if called is None:
-        return maybe("the function is unknown")
+        return unknown("the function is unknown")
     if node.flag("funcretset"):
         if grouping.count_set_functions(scope.query) == 1:
             return set_column(called, 1, node.nodes("args"), scope)
@@ -35,10 +42,10 @@ def function(node: Node, scope: Scope) -> Nullability:
     if node.funcformat in (pg.CoercionForm.EXPLICIT_CAST, pg.CoercionForm.IMPLICIT_CAST):
         if builtins.cast_keeps_not_null(called, int(node.funcresulttype)):
             return strict(parts, "a cast")
-        return maybe(f"the cast by {called.name}() may return NULL")
+        return unknown(f"the cast by {called.name}() may return NULL")
     if called.body is not None:
         if any(each.kind == "NAMEDARGEXPR" for each in node.nodes("args")):
-            return maybe(f"{called.name}() has arguments by name")
+            return unknown(f"{called.name}() has arguments by name")
         return _own_function(called, called.body, parts, scope.inference)
     return _call(called, node, parts)
 
@@ -47,9 +54,9 @@ def _own_function(
     called: Function, body: FunctionBody, parts: list[Nullability], inference: Inference
 ) -> Nullability:
     """Infer a function of the application by its body: a query that returns one row."""
-    unknown = maybe(f"{called.name}() may return NULL")
+    found = unknown(f"{called.name}() may return NULL")
     if called.oid in inference.calling or len(parts) != len(called.arguments):
-        return unknown  # it is recursive, or its default arguments are not known
+        return found  # it is recursive, or its default arguments are not known
     names = [str(number + 1) for number in range(len(parts))]
     is_given = [called.is_strict or not part.nullable for part in parts]
     inner = Inference(
@@ -60,7 +67,7 @@ def _own_function(
         calling=inference.calling | {called.oid},
     )
     if not grouping.has_one_row(body.query) or output(Scope(inner, body.query), 1).nullable:
-        return unknown
+        return found
     reason = f"the body of {called.name}() is never NULL"
     return without_relation(strict(parts, reason)) if called.is_strict else never(reason)
 
@@ -77,7 +84,7 @@ def _call(called: Function, node: Node, parts: list[Nullability]) -> Nullability
         return without_relation(strict(parts[:needed], reason))
     if called.is_built_in and name in ("extract", "date_part"):
         return _extract(node, parts, called)
-    return maybe(f"{name}() may return NULL")
+    return unknown(f"{name}() may return NULL")
 
 
 def _strict_call(called: Function, parts: Sequence[Nullability], reason: str) -> Nullability:
@@ -91,7 +98,7 @@ def _extract(node: Node, parts: list[Nullability], called: Function) -> Nullabil
     name = field[4:].decode("utf-8", "replace") if isinstance(field, Datum) else ""
     if name.lower() in builtins.FIELDS_OF_INFINITY or called.arguments[1] in builtins.TIMES:
         return strict(parts, "the field is never NULL")
-    return maybe("infinity has no such field")
+    return unknown("infinity has no such field")
 
 
 def set_column(
@@ -99,12 +106,12 @@ def set_column(
 ) -> Nullability:
     """Infer a column of a set-returning function, counted from 1."""
     if called is None:
-        return maybe("the function is unknown")
+        return unknown("the function is unknown")
     if builtins.is_unnest(called):
         return without_relation(elements(arguments[0], scope))
     if builtins.is_set_column_not_null(called, number):
         return never(f"{called.name}() never returns NULL")
-    return maybe(f"{called.name}() may return NULL")
+    return unknown(f"{called.name}() may return NULL")
 
 
 def operator(node: Node, scope: Scope) -> Nullability:
@@ -113,7 +120,7 @@ def operator(node: Node, scope: Scope) -> Nullability:
     arguments = node.nodes("args")
     has_own_type = not all(0 < type_oid(each) < BUILT_IN for each in arguments)
     if has_own_type and called is not None and called.oid in _CONCATENATION:
-        return maybe("|| converts a value to text by an application's own cast")
+        return unknown("|| converts a value to text by an application's own cast")
     return call_operator(called, name, scope.infer_all(arguments))
 
 
@@ -123,14 +130,14 @@ def call_operator(called: Function | None, name: str, parts: list[Nullability]) 
     :param called: the operator's function; None = unknown.
     """
     if called is None:
-        return maybe(f"the operator {name} is unknown")
+        return unknown(f"the operator {name} is unknown")
     if builtins.operator_keeps_not_null(name, called):
         return _strict_call(called, parts, f"no operand of {name} is NULL")
     if called.is_built_in and called.name in builtins.NEVER_NULL:
         return never(f"{name} is never NULL")
     if called.is_built_in and called.name == "array_cat":
         return next((each for each in parts if not each.nullable), maybe(parts[0].reason))
-    return maybe(f"the operator {name} may return NULL")
+    return unknown(f"the operator {name} may return NULL")
 
 
 def aggregate(node: Node, scope: Scope) -> Nullability:
@@ -138,12 +145,12 @@ def aggregate(node: Node, scope: Scope) -> Nullability:
     called = scope.function(node.number("aggfnoid"))
     owner = scope.enclosing(node.number("agglevelsup"))
     if called is None or not called.is_built_in or owner is None:
-        return maybe(f"the aggregate{_name(called)} may return NULL")
+        return unknown(f"the aggregate{_name(called)} may return NULL")
     is_hypothetical = node.aggkind == pg.AggregateKind.HYPOTHETICAL
     if called.name in builtins.COUNTS or (is_hypothetical and called.name in builtins.RANKS):
         return never(f"{called.name}() is never NULL")
     if called.name not in _AGGREGATES:
-        return maybe(f"{called.name}() may be NULL")
+        return unknown(f"{called.name}() may be NULL")
     if node.aggfilter is not None:
         return maybe(f"FILTER may leave {called.name}() without rows")
     if not grouping.groups_have_rows(owner.query):
@@ -184,7 +191,7 @@ def window(node: Node, scope: Scope) -> Nullability:
 def _window(node: Node, scope: Scope) -> Nullability:
     called = scope.function(node.number("winfnoid"))
     if called is None or not called.is_built_in:
-        return maybe(f"the window function{_name(called)} may return NULL")
+        return unknown(f"the window function{_name(called)} may return NULL")
     name, arguments = called.name, node.nodes("args")
     if name == "ntile":  # NULL for a NULL number of buckets
         return strict(scope.infer_all(arguments), "ntile() is never NULL")
@@ -193,7 +200,7 @@ def _window(node: Node, scope: Scope) -> Nullability:
     if name in _OTHER_ROWS and len(arguments) == 3:
         return strict(scope.infer_all(arguments), f"{name}() has a default")
     if name not in _FRAME_FUNCTIONS or node.aggfilter is not None:
-        return maybe(f"{name}() may find no row")
+        return unknown(f"{name}() may find no row")
     if not grouping.frame_has_current_row(scope.query, node.number("winref")):
         return maybe(f"the frame of {name}() may be empty")
     return _of_rows(called, arguments, [], scope)

@@ -32,6 +32,10 @@ class TableColumn:
     not_null_only: bool
     # Whether it is a generated column that is computed when it is read.
     is_virtual: bool
+    # Whether the relation itself refuses NULL in new rows, whatever its old rows contain.
+    refuses_null: bool = False
+    # Whether it is known that rows may contain NULL: no domain, expression or CHECK excludes it.
+    may_store_null: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,13 @@ SELECT c.oid::pg_catalog.int8, n.nspname::pg_catalog.text, c.relname::pg_catalog
     CASE WHEN c.relkind = 'v' THEN pg_catalog.pg_get_viewdef(c.oid) END,
     a.attnum::pg_catalog.int4, a.attname::pg_catalog.text,
     pg_catalog.format_type(a.atttypid, a.atttypmod),
-    d.root IS NULL, d.by_root IS NOT TRUE, a.attgenerated::pg_catalog.text = 'v'
+    d.root IS NULL, d.by_root IS NOT TRUE, a.attgenerated::pg_catalog.text = 'v', a.attnotnull,
+    c.relkind IN ('r', 'p') AND a.attgenerated = '' AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_type t WHERE t.oid = a.atttypid AND t.typtype = 'd')
+    AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_constraint k
+        WHERE k.conrelid = c.oid AND k.contype = 'c' AND a.attnum = ANY (k.conkey)
+        AND k.conbin::pg_catalog.text LIKE '%{NULLTEST%')
 FROM requested
 JOIN pg_catalog.pg_class c ON c.oid = requested.root
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -209,10 +219,9 @@ class Catalog:
     async def _fetch_relations(self, oids: set[int]) -> None:
         rows = await self.session.fetch(_RELATIONS, oid_array(oids)) if oids else []
         columns: dict[int, dict[int, TableColumn]] = {}
-        for oid, *_, number, name, type_name, not_null, not_null_only, is_virtual in rows:
+        for oid, _, _, _, _, _, _, number, *facts in rows:
             if number is not None:
-                column = TableColumn(name, type_name, not_null, not_null_only, is_virtual)
-                columns.setdefault(oid, {})[number] = column
+                columns.setdefault(oid, {})[number] = TableColumn(*facts)
         for oid, schema, name, kind, has_rules, action, text, *_ in rows:
             if oid not in self.relations:
                 view = parse_nodes(action)[0] if action else None

@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sqla_typedpool.describe.nullability import Nullability, any_of, maybe, never, without_relation
+from sqla_typedpool.describe.nullability import (
+    Nullability,
+    any_of,
+    maybe,
+    never,
+    unknown,
+    without_cause,
+    without_relation,
+)
 from sqla_typedpool.describe.postgres import grouping, outputs
 from sqla_typedpool.describe.postgres import pg_enums as pg
 from sqla_typedpool.describe.postgres.calls import set_column
@@ -17,8 +25,8 @@ from sqla_typedpool.describe.postgres.nodes import Node
 from sqla_typedpool.describe.postgres.predicates import ColumnRef
 from sqla_typedpool.describe.postgres.scope import Scope
 
-_UNKNOWN = maybe("the column is unknown")
-_WHOLE_ROW = maybe("a whole row may be NULL")
+_UNKNOWN = unknown("the column is unknown")
+_WHOLE_ROW = unknown("a whole row may be NULL")
 
 
 def variable(node: Node, scope: Scope) -> Nullability:
@@ -52,10 +60,12 @@ def _column(scope: Scope, relation: int, number: int, returning: int) -> Nullabi
         return maybe("some grouping sets omit it")
     if entry.rtekind == pg.RteKind.GROUP:
         return replace(scope, before_grouping=True).infer(entry.nodes("groupexprs")[number - 1])
-    if outputs.may_lack_row(query, relation, returning):
+    if scope.is_assignment and outputs.is_excluded(query, relation):
+        return _of_excluded(scope, entry, number)
+    if outputs.may_lack_row(query, relation, returning) and not scope.is_assignment:
         return maybe("there may be no such row")
-    if outputs.is_new_row(query, relation):  # WHERE was true of the old row
-        return _of_table(scope, entry, number)
+    if outputs.is_new_row(query, relation) and not scope.is_assignment:
+        return without_cause(_of_table(scope, entry, number))  # WHERE was true of the old row
     if scope.joins.excludes_null(relation, number, scope.within_join):
         return never(f"a condition excludes NULL in {_name_of(entry, number)}")
     return _joined(scope, relation, number)
@@ -79,7 +89,7 @@ def _joined(scope: Scope, relation: int, number: int) -> Nullability:
         if own.missing_with and _is_present(scope, relation, own.missing_with):
             return never(f"a condition excludes that {own.missing_with} is missing")
         inner = own.missing_with
-        return maybe(own.reason, f"{alias}.{inner}" if inner and alias else None)
+        return replace(own, missing_with=f"{alias}.{inner}" if inner and alias else None)
     extensions = scope.joins.extensions(relation, scope.within_join)
     if not extensions:
         return own
@@ -136,14 +146,14 @@ def of_relation(scope: Scope, relation: int, number: int) -> Nullability:
         return any_of(rows, "no row of VALUES is NULL")
     if kind == pg.RteKind.CTE:
         return _of_cte(scope, entry, number)
-    return maybe(f"every column of {entry.eref.aliasname} may be NULL")
+    return unknown(f"every column of {entry.eref.aliasname} may be NULL")
 
 
 def _of_table(scope: Scope, entry: Node, number: int) -> Nullability:
     """Infer a column of a table or view."""
     relation = scope.relation(entry)
     if relation is None:
-        return maybe("the table is unknown")
+        return unknown("the table is unknown")
     if relation.view is not None:
         return _of_view(scope, entry, relation.view, number)
     name = _name_of(entry, number)
@@ -151,18 +161,33 @@ def _of_table(scope: Scope, entry: Node, number: int) -> Nullability:
         return never(f"{name} is a row") if relation.is_stored else _UNKNOWN
     column = relation.columns.get(number)
     if column is None or column.is_virtual:
-        return maybe(f"{name} is a virtual generated column")
+        return unknown(f"{name} is a virtual generated column")
     has_children = entry.flag("inh") or relation.kind == pg.RelationKind.PARTITIONED
     if column.not_null if has_children else column.not_null_only:
         return never(f"{name} is NOT NULL")
-    return maybe(f"{name} may be NULL")
+    return maybe(f"{name} may be NULL") if column.may_store_null else unknown(f"{name} may be NULL")
+
+
+def _of_excluded(scope: Scope, entry: Node, number: int) -> Nullability:
+    """Infer a column of ``excluded``: the row that INSERT could not insert, but has checked."""
+    own, relation = _of_table(scope, entry, number), scope.relation(entry)
+    column = relation.columns.get(number) if relation is not None else None
+    if not own.nullable or column is None:
+        return own
+    if column.refuses_null:
+        return never(f"{_name_of(entry, number)} is NOT NULL")
+    inserted = outputs.inserted(scope.query, number)
+    if inserted is None:
+        return unknown(f"{_name_of(entry, number)} has its default")
+    return replace(scope, assignments=()).infer(inserted)
 
 
 def _of_view(scope: Scope, entry: Node, view: Node, number: int) -> Nullability:
     if number < 1:
         return _WHOLE_ROW
     target = scope.query.number("resultRelation")
-    is_written = scope.is_written_view or (target > 0 and scope.entry(target) is entry)
+    is_target = target > 0 and scope.entry(target) is entry and not scope.is_assignment
+    is_written = scope.is_written_view or is_target
     return outputs.output(scope.view(view, is_written=is_written), number)
 
 
@@ -189,7 +214,7 @@ def _of_function(scope: Scope, entry: Node, number: int) -> Nullability:
         return maybe("the shorter function of ROWS FROM is padded with NULL")
     called = functions[0].funcexpr
     if not called.flag("funcretset"):
-        return scope.infer(called) if total == 1 else maybe("the function may return NULL")
+        return scope.infer(called) if total == 1 else unknown("the function may return NULL")
     function = scope.function(called.number("funcid"))
     return set_column(function, number, called.nodes("args"), scope)
 
@@ -202,7 +227,7 @@ def _of_cte(scope: Scope, entry: Node, number: int) -> Nullability:
     for cte in owner.query.nodes("cteList") if owner is not None else ():
         if cte.ctename == entry.ctename and owner is not None:
             return _of_with(owner, cte, number)
-    return maybe(f"the CTE {entry.ctename} is unknown")
+    return unknown(f"the CTE {entry.ctename} is unknown")
 
 
 def _of_with(owner: Scope, cte: Node, number: int) -> Nullability:

@@ -12,6 +12,7 @@ from sqla_typedpool.describe.nullability import (
     maybe,
     never,
     strict,
+    unknown,
     without_relation,
 )
 from sqla_typedpool.describe.postgres import pg_enums as pg
@@ -22,6 +23,7 @@ from sqla_typedpool.describe.postgres.grouping import has_one_row
 from sqla_typedpool.describe.postgres.nodes import Node
 from sqla_typedpool.describe.postgres.outputs import output
 from sqla_typedpool.describe.postgres.scope import Rule, Scope
+from sqla_typedpool.describe.postgres.sources import assigned_row, row_column
 
 
 def always(reason: str) -> Rule:
@@ -51,7 +53,10 @@ def parameter(node: Node, scope: Scope) -> Nullability:
         return _of_statement(scope, number)
     if node.paramkind == pg.ParamKind.SUBLINK and scope.compared is not None:
         return output(scope.compared, number)
-    return maybe("nothing is known about this parameter")
+    row = assigned_row(number, scope) if node.paramkind == pg.ParamKind.MULTIPLE else None
+    if row is not None:
+        return _of_subquery(row, row_column(number))
+    return unknown("nothing is known about this parameter")
 
 
 def _of_statement(scope: Scope, number: int) -> Nullability:
@@ -59,6 +64,8 @@ def _of_statement(scope: Scope, number: int) -> Nullability:
     name = names[number - 1] if number <= len(names) else str(number)
     if name in scope.inference.never_null:
         return never(f"parameter {name} is never None")
+    if name in scope.inference.unknown_parameters:
+        return unknown(f"parameter {name} may be None")
     return maybe(f"parameter {name} may be None")
 
 
@@ -71,7 +78,7 @@ def distinct(node: Node, scope: Scope) -> Nullability:
     """Infer ``IS DISTINCT FROM``."""
     if 0 < node.number("opno") < BUILT_IN:
         return never("IS DISTINCT FROM is true or false")
-    return maybe("IS DISTINCT FROM uses an application's own operator")
+    return unknown("IS DISTINCT FROM uses an application's own operator")
 
 
 def case(node: Node, scope: Scope) -> Nullability:
@@ -90,7 +97,7 @@ def case(node: Node, scope: Scope) -> Nullability:
 def value_function(node: Node, scope: Scope) -> Nullability:
     """Infer CURRENT_DATE, CURRENT_USER and the like."""
     if node.op is None or node.number("op") >= pg.SqlValueFunction.CURRENT_SCHEMA:
-        return maybe("there may be no current schema")
+        return unknown("there may be no current schema")
     return never("the server always has a value")
 
 
@@ -112,12 +119,17 @@ def sublink(node: Node, scope: Scope) -> Nullability:
         return never("ARRAY(...) of no rows is empty")
     query = scope.subquery(node.subselect)
     if kind == pg.SubLinkType.EXPRESSION:
-        if not has_one_row(query.query):
-            return maybe("the subquery may return no row")
-        return without_relation(output(query, 1))
+        return _of_subquery(query, 1)
     if kind in (pg.SubLinkType.ANY, pg.SubLinkType.ALL) and node.testexpr is not None:
         return without_relation(replace(scope, compared=query).infer(node.testexpr))
-    return maybe("a comparison with a subquery may be NULL")
+    return unknown("a comparison with a subquery may be NULL")
+
+
+def _of_subquery(query: Scope, number: int) -> Nullability:
+    """Infer a column of a subquery that returns at most one row."""
+    if not has_one_row(query.query):
+        return maybe("the subquery may return no row")
+    return without_relation(output(query, number))
 
 
 def json_constructor(node: Node, scope: Scope) -> Nullability:
@@ -125,4 +137,4 @@ def json_constructor(node: Node, scope: Scope) -> Nullability:
     always_made = (pg.JsonConstructorType.OBJECT, pg.JsonConstructorType.ARRAY)
     if node.type in always_made and node.coercion is None:
         return never("JSON_OBJECT() and JSON_ARRAY() are never NULL")
-    return maybe("a JSON function may return NULL")
+    return unknown("a JSON function may return NULL")

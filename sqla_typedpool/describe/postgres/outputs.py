@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqla_typedpool.describe.nullability import Nullability, any_of, maybe
+from sqla_typedpool.describe.nullability import Nullability, any_of, unknown, without_cause
 from sqla_typedpool.describe.postgres import pg_enums as pg
 from sqla_typedpool.describe.postgres.catalog import BUILT_IN, Relation
 from sqla_typedpool.describe.postgres.nodes import Node, type_oid
@@ -47,9 +47,9 @@ def _output(scope: Scope, number: int) -> Nullability:
     for entry in entries(scope.query):
         if int(entry.resno) == number:
             if _is_returned_by_others(scope):
-                return maybe("a rule or an INSTEAD OF trigger may return other rows")
+                return unknown("a rule or an INSTEAD OF trigger may return other rows")
             return scope.infer(entry.expr)
-    return maybe("the column is unknown")
+    return unknown("the column is unknown")
 
 
 # ---------------------------------------------------------------------- set operations
@@ -60,11 +60,18 @@ def _of_set_operation(scope: Scope, node: Node, number: int) -> Nullability:
     if node.kind != "SETOPERATIONSTMT":
         return output(scope.subquery(scope.entry(int(node.rtindex)).subquery), number)
     left, right = (_of_branch(scope, branch, node, number) for branch in (node.larg, node.rarg))
-    if node.op == pg.SetOperation.INTERSECT:  # each of its rows is a row of both
-        return right if left.nullable else left
+    if node.op == pg.SetOperation.INTERSECT:
+        return _of_both(left, right)
     if node.op == pg.SetOperation.EXCEPT:
         return left
     return any_of([left, right], "no branch of UNION is NULL")
+
+
+def _of_both(left: Nullability, right: Nullability) -> Nullability:
+    """Combine the branches of INTERSECT: each of its rows is a row of both."""
+    if not left.nullable:
+        return left
+    return right if left.cause else without_cause(right)
 
 
 def _of_branch(scope: Scope, branch: Node, node: Node, number: int) -> Nullability:
@@ -72,7 +79,7 @@ def _of_branch(scope: Scope, branch: Node, node: Node, number: int) -> Nullabili
     common = int(node.nodes("colTypes")[number - 1])
     own = _type_in_branch(scope, branch, number)
     if own != common and (common >= BUILT_IN or own >= BUILT_IN):
-        return maybe("a branch is converted by an application's own cast")
+        return unknown("a branch is converted by an application's own cast")
     return _of_set_operation(scope, branch, number)
 
 
@@ -90,6 +97,17 @@ def is_new_row(query: Node, relation: int) -> bool:
     """Return whether a relation is the one the statement writes to, with its new rows."""
     is_target = relation == query.number("resultRelation")
     return is_target and query.commandType != pg.CommandType.DELETE
+
+
+def is_excluded(query: Node, relation: int) -> bool:
+    """Return whether a relation is ``excluded`` of ON CONFLICT DO UPDATE."""
+    return query.onConflict is not None and relation == query.onConflict.number("exclRelIndex")
+
+
+def inserted(query: Node, number: int) -> Any:
+    """Return the value of this column in an INSERT; None if the INSERT does not name it."""
+    entries = query.nodes("targetList")
+    return next((each.expr for each in entries if each.number("resno") == number), None)
 
 
 def may_lack_row(query: Node, relation: int, returning: int) -> bool:

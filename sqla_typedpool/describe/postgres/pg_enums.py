@@ -68,13 +68,16 @@ class BoolTestType:
 class SubLinkType:
     """``SubLinkType``, nodes/primnodes.h: how a subquery stands in an expression."""
 
-    EXISTS, ALL, ANY, EXPRESSION, ARRAY = "0", "1", "2", "4", "6"
+    EXISTS, ALL, ANY, EXPRESSION, MULTIPLE, ARRAY = "0", "1", "2", "4", "5", "6"
 
 
 class ParamKind:
-    """``ParamKind``, nodes/primnodes.h: ``$1``, or a column of the subquery in ``x IN (...)``."""
+    """``ParamKind``, nodes/primnodes.h: ``$1``, or a column of a subquery.
 
-    EXTERNAL, SUBLINK = "0", "2"
+    The subquery is that of ``x IN (...)``, or of ``SET (x, y) = (...)``.
+    """
+
+    EXTERNAL, SUBLINK, MULTIPLE = "0", "2", "3"
 
 
 class CoercionForm:
@@ -114,6 +117,18 @@ class RelationKind:
     """``RELKIND_``, catalog/pg_class.h."""
 
     TABLE, PARTITIONED, MATERIALIZED_VIEW, VIEW = "r", "p", "m", "v"
+
+
+class TriggerEvent:
+    """``TRIGGER_TYPE_``, catalog/pg_trigger.h: flags of ``tgtype``."""
+
+    INSERT, DELETE, UPDATE = 4, 8, 16
+
+
+class Overriding:
+    """``OverridingKind``, nodes/primnodes.h: OVERRIDING USER VALUE."""
+
+    USER_VALUE = "1"
 
 
 class TypeKind:

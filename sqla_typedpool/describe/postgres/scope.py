@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from sqla_typedpool.describe.nullability import Nullability, maybe
+from sqla_typedpool.describe.nullability import Nullability, maybe, unknown
 from sqla_typedpool.describe.postgres import grouping, predicates
 from sqla_typedpool.describe.postgres import pg_enums as pg
 from sqla_typedpool.describe.postgres.catalog import Catalog, Function, Relation
@@ -39,6 +39,16 @@ _WITHOUT_RULE = {
 _OF_GROUPS = frozenset({"AGGREF", "GROUPINGFUNC", "WINDOWFUNC"})
 
 
+# Those of them that are known to be NULL for some data.
+_KNOWN_WITHOUT_RULE = frozenset({"NULLIFEXPR", "RETURNINGEXPR"})
+
+
+def _without_rule(node: Node) -> Nullability:
+    reason = _WITHOUT_RULE.get(node.kind, "nothing is known about this expression")
+    is_read = node.kind == "SUBSCRIPTINGREF" and node.refassgnexpr is None
+    return maybe(reason) if is_read or node.kind in _KNOWN_WITHOUT_RULE else unknown(reason)
+
+
 @dataclass
 class Inference:
     """What all scopes of one statement share."""
@@ -56,6 +66,8 @@ class Inference:
     assumed: dict[int, dict[int, Nullability]] = field(default_factory=dict)
     # By `id` of the query.
     joins: dict[int, Joins] = field(default_factory=dict)
+    # The names of the parameters of which is not known whether they are None where they are used.
+    unknown_parameters: frozenset[str] = frozenset()
     # The OIDs of the application's functions whose bodies are being inferred.
     calling: frozenset[int] = frozenset()
 
@@ -76,6 +88,8 @@ class Scope:
     compared: Scope | None = None
     # Whether the statement writes through this view: its WHERE was true of the old rows only.
     is_written_view: bool = False
+    # The values of SET or of MERGE, while they are inferred: from the row before it is written.
+    assignments: Sequence[Node] = ()
     # Columns that are not NULL wherever this branch of a CASE is evaluated.
     guards: ColumnRefs = frozenset()
 
@@ -88,7 +102,7 @@ class Scope:
             return maybe("NULL")
         rule = self.inference.rules.get(node.kind)
         if rule is None:
-            return maybe(_WITHOUT_RULE.get(node.kind, "nothing is known about this expression"))
+            return _without_rule(node)
         if self._may_be_omitted(node):
             return maybe("some grouping sets omit it")
         return rule(node, self)
@@ -118,6 +132,11 @@ class Scope:
     def view(self, query: Node, *, is_written: bool) -> Scope:
         """Return the scope of a view's query, which has no query around it."""
         return Scope(self.inference, query, is_written_view=is_written)
+
+    def using(self, inference: Inference) -> Scope:
+        """Return this query, and those around it, with another inference."""
+        parent = self.parent and self.parent.using(inference)
+        return replace(self, inference=inference, parent=parent)
 
     def at_join(self, join: int) -> Scope:
         """Return this query for the rows of one of its joins, before the joins above it.
@@ -152,7 +171,12 @@ class Scope:
         """
         around = self.parent.identity if self.parent is not None else None
         at = self.before_grouping, self.is_written_view, self.within_join, self.guards
-        return id(self.query), at, around
+        return id(self.query), at, self.is_assignment, around
+
+    @property
+    def is_assignment(self) -> bool:
+        """Whether expressions are the values of SET or of MERGE."""
+        return bool(self.assignments)
 
     # -------------------------------------------------------- parts of the query
 
