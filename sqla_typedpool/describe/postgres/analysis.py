@@ -40,8 +40,23 @@ class Analysis:
 
     # The analysed tree; None if it is not known, or of a utility statement.
     query: Node | None
-    # Why the tree is not known, and the next step.
-    note: str = ""
+    # Why the tree is not known, or not understood; "" if it is.
+    reason: str = ""
+    # What to do about that; "" if there is nothing.
+    next_step: str = ""
+
+    def note(self, *, has_columns: bool, may_write: bool) -> str:
+        """Return what is unknown about a statement, why, and the next step; "" if nothing is."""
+        effects = {
+            "every column is reported as nullable": has_columns,
+            "the values that it writes are not checked": may_write,
+        }
+        found = [effect for effect, is_true in effects.items() if is_true]
+        if not self.reason or not found:
+            return ""
+        subject = "nullability is unknown" if has_columns else "what it writes is unknown"
+        next_step = f"; next: {self.next_step}" if self.next_step else ""
+        return f"{subject}: {self.reason}, so {' and '.join(found)}{next_step}"
 
 
 @dataclass(frozen=True)
@@ -77,16 +92,17 @@ class Analyzer:
         """
         parameters = prepared.parameters
         if self.obstacle:
-            return _unknown(
-                f"{self.obstacle}, so every column is reported as nullable; next: check with "
-                "--ephemeral, or with a role that can create temporary functions on a primary of "
-                "PostgreSQL 14 or later"
+            next_step = (
+                "check with --ephemeral, or with a role that can create temporary functions on a "
+                "primary of PostgreSQL 14 or later"
             )
+            return Analysis(None, self.obstacle, next_step)
         if len(parameters) > _MAX_PARAMETERS:
-            return _unknown(
+            reason = (
                 f"the statement has {len(parameters)} parameters, and a function can have "
-                f"{_MAX_PARAMETERS}; next: pass an array"
+                f"{_MAX_PARAMETERS}"
             )
+            return Analysis(None, reason, "pass an array")
         arguments = ", ".join(map(types.sql_name, parameters))
         returns = "SETOF pg_catalog.record" if prepared.columns else "void"
         try:
@@ -99,9 +115,9 @@ class Analyzer:
         except Refused as error:
             if error.code in TIME_LIMIT_CODES:
                 raise
-            return _unknown(error.message)
+            return Analysis(None, error.message)
         except ValueError as error:
-            return _unknown(str(error))
+            return Analysis(None, str(error))
 
 
 async def _create_schema(session: Session) -> str:
@@ -117,7 +133,3 @@ async def _create_schema(session: Session) -> str:
         return f"no temporary function can be created: {error.message}"
     await session.fetch(sql)
     return ""
-
-
-def _unknown(reason: str) -> Analysis:
-    return Analysis(None, f"nullability is unknown: {reason}")

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqla_typedpool._sqlalchemy.compiling import CompiledStatement
 from sqla_typedpool.describe.base import DatabaseReport, Describer, described_column
 from sqla_typedpool.describe.model import ColumnDescription
-from sqla_typedpool.describe.nullability import Nullability, maybe
+from sqla_typedpool.describe.nullability import Nullability, unknown
 from sqla_typedpool.describe.postgres.analysis import Analysis, Analyzer
 from sqla_typedpool.describe.postgres.catalog import Catalog
 from sqla_typedpool.describe.postgres.composites import nullable_fields
@@ -30,11 +30,17 @@ from sqla_typedpool.describe.postgres.outputs import entries, infer_statement
 from sqla_typedpool.describe.postgres.privileges import Privileges
 from sqla_typedpool.describe.postgres.scope import Inference
 from sqla_typedpool.describe.postgres.session import Session, session_for
+from sqla_typedpool.describe.postgres.targets import WrittenCatalog
 from sqla_typedpool.describe.postgres.types import Types
+from sqla_typedpool.describe.postgres.write_targets import relations_written, write_facts
+from sqla_typedpool.describe.postgres.writes import writes_of
+from sqla_typedpool.describe.writes import ColumnWrite
 from sqla_typedpool.errors import CannotRun, Refused
 from sqla_typedpool.secrets import masked_repr
-from sqla_typedpool.tokens import statement_keyword, tokens
+from sqla_typedpool.tokens import statement_keyword, tokens, writes_rows
 
+# Errors of the rules for the tree of a later version of PostgreSQL.
+_NOT_UNDERSTOOD = (LookupError, ValueError, TypeError, AttributeError, RecursionError)
 _MAX_MILLISECONDS = 2**31 - 1
 
 # The analysis of a function's body is always made; the further checks are not needed.
@@ -72,6 +78,7 @@ class PostgresDescriber(Describer):
         self._analyzer = analyzer
         self._types = Types(session)
         self._catalog = Catalog(session)
+        self._written = WrittenCatalog(session)
         self._privileges = Privileges(session)
 
     async def _describe(
@@ -85,13 +92,18 @@ class PostgresDescriber(Describer):
             analysis = await self._analyzer.analyze(compiled.sql, prepared, self._types)
             await self._privileges.require(analysis.query)
             references = await self._catalog.learn(analysis.query)
+            await self._written.learn(_written(analysis.query, self._catalog))
         names = tuple(placeholder.name for placeholder in compiled.placeholders)
         inference = Inference(self._catalog, RULES, names, never_null)
         analysis, nullability = _nullability(analysis, inference, len(type_codes))
+        analysis, writes = _writes(analysis, inference, self._written, compiled)
+        may_write = writes_rows(compiled.sql)
+        note = analysis.note(has_columns=bool(type_codes), may_write=may_write)
         listed = [] if analysis.query is None else entries(analysis.query)
         origins = chain((_origin(entry, self._catalog) for entry in listed), repeat(None))
         columns = zip(prepared.columns, nullability, origins, strict=False)
         facts = facts_of(analysis.query, references)
+        facts += write_facts(analysis.query, self._catalog, self._written.relations)
         described = [
             described_column(name, self._types.db_type(oid), found, origin)
             for (name, oid), found, origin in columns
@@ -101,7 +113,8 @@ class PostgresDescriber(Describer):
             catalog_facts=facts + self._types.facts((*prepared.parameters, *type_codes)),
             type_codes=type_codes,
             parameter_types=list(map(self._types.db_type, prepared.parameters)),
-            notes=(analysis.note,) if analysis.note and type_codes else (),
+            notes=(note,) if note else (),
+            writes=() if writes is None and not may_write else writes,
         )
 
 
@@ -119,24 +132,47 @@ def _nullability(
     analysis: Analysis, inference: Inference, count: int
 ) -> tuple[Analysis, list[Nullability]]:
     """Infer the nullability of each column; all are nullable if the tree is not understood."""
-    unknown = [maybe("nullability is unknown on this server or for this role")] * count
+    missing = [unknown("nullability is unknown on this server or for this role")] * count
     if analysis.query is None:
-        return analysis, unknown
+        return analysis, missing
     try:
         inferred = infer_statement(inference, analysis.query)
-    except (LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        # the tree of a later version of PostgreSQL
-        reason = f"the server's analysis was not understood ({masked_repr(error)})"
-        note = f"nullability is unknown: {reason}"
-        return replace(analysis, note=note), unknown
-    return analysis, inferred if len(inferred) == count else unknown
+    except _NOT_UNDERSTOOD as error:
+        return _not_understood(analysis, error), missing
+    return analysis, inferred if len(inferred) == count else missing
+
+
+def _writes(
+    analysis: Analysis, inference: Inference, written: WrittenCatalog, compiled: CompiledStatement
+) -> tuple[Analysis, tuple[ColumnWrite, ...] | None]:
+    """Return what a statement writes; None if that is unknown."""
+    if analysis.query is None or analysis.reason:
+        return analysis, None
+    converted = frozenset(each.name for each in compiled.placeholders if not each.none_is_null)
+    try:
+        return analysis, writes_of(analysis.query, inference, written.relations, converted)
+    except _NOT_UNDERSTOOD as error:
+        return _not_understood(analysis, error), None
+
+
+def _written(query: Node | None, catalog: Catalog) -> set[int]:
+    """Return the OIDs of the relations that a statement writes; none if it is not understood."""
+    try:
+        return relations_written(query, catalog)
+    except _NOT_UNDERSTOOD:
+        return set()
+
+
+def _not_understood(analysis: Analysis, error: Exception) -> Analysis:
+    reason = f"the server's analysis was not understood ({masked_repr(error)})"
+    return replace(analysis, reason=reason)
 
 
 def _with_fields(
     columns: list[ColumnDescription], analysis: Analysis, inference: Inference
 ) -> list[ColumnDescription]:
     """Add the fields of composite values that may be NULL."""
-    query = None if analysis.note else analysis.query
+    query = None if analysis.reason else analysis.query
     expressions: list[Any] = [None] * len(columns)
     if query is not None and query.setOperations is None:
         expressions = [entry.expr for entry in entries(query)]

@@ -1,0 +1,178 @@
+"""The parts of a statement that write rows, read from its analysed tree.
+
+The tree is analysed, not rewritten: the word DEFAULT is a node of its own, an INSERT contains only
+the columns that it names, and the target may be a view. Whatever may change or skip a row before it
+is checked (rules, INSTEAD OF and BEFORE triggers, foreign tables) leaves a part out: reported is
+only what is certain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqla_typedpool.describe.postgres import pg_enums as pg
+from sqla_typedpool.describe.postgres.nodes import Node
+from sqla_typedpool.describe.postgres.row_conditions import deciding_parameters, parameters_of
+from sqla_typedpool.describe.postgres.scope import Scope
+from sqla_typedpool.describe.postgres.targets import WrittenColumn, WrittenRelation
+from sqla_typedpool.describe.postgres.write_targets import Target, is_write, target_of
+from sqla_typedpool.describe.writes import WriteAction
+
+_EVENTS = {
+    WriteAction.INSERT: pg.TriggerEvent.INSERT,
+    WriteAction.MERGE_INSERT: pg.TriggerEvent.INSERT,
+}
+_INSERTS = frozenset(_EVENTS)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a statement that writes rows: SET, or the values of INSERT."""
+
+    action: WriteAction
+    # In which its values are evaluated.
+    scope: Scope
+    # The entries of its target list, by column.
+    entries: Sequence[Node]
+    target: Target
+    # The names of the parameters that may decide whether it writes a row.
+    deciding: frozenset[str]
+    # An `Overriding`.
+    override: str | None = None
+
+    @property
+    def is_insert(self) -> bool:
+        """Whether it writes new rows."""
+        return self.action in _INSERTS
+
+    def ignores(self, column: WrittenColumn) -> bool:
+        """Return whether values for a column are ignored: OVERRIDING USER VALUE."""
+        return column.is_identity and self.override == pg.Overriding.USER_VALUE
+
+    def values(self) -> Iterator[tuple[int, Node]]:
+        """Yield each value and the number of its column, row by row."""
+        lists = self._rows()
+        for row in lists or [None]:
+            for entry in self.entries:
+                expression = entry.expr
+                is_cell = lists and _is_cell(expression, self.scope)
+                if row is not None and is_cell:
+                    expression = row[expression.number("varattno") - 1]
+                yield entry.number("resno"), expression
+
+    def _rows(self) -> list[Any]:
+        """Return the lists of ``INSERT ... VALUES`` with several rows; [] for anything else."""
+        cells = [each.expr for each in self.entries if _is_cell(each.expr, self.scope)]
+        if self.action is not WriteAction.INSERT or not cells:
+            return []
+        rows: list[Any] = self.scope.entry(cells[0].number("varno")).nodes("values_lists")
+        return rows
+
+
+def _is_cell(expression: Node, scope: Scope) -> bool:
+    """Return whether an expression is a column of VALUES of the query itself."""
+    if expression.kind != "VAR" or expression.number("varlevelsup"):
+        return False
+    kind: str = scope.entry(expression.number("varno")).rtekind
+    return kind == pg.RteKind.VALUES
+
+
+def parts(scope: Scope, written: Mapping[int, WrittenRelation]) -> Iterator[Part]:
+    """Yield the parts of a statement, those of its CTEs first.
+
+    :param scope: of the whole statement.
+    :param written: the relations to which it writes.
+    """
+    for cte in scope.query.nodes("cteList"):
+        yield from parts(scope.subquery(cte.ctequery), written)
+    query = scope.query
+    target = target_of(query, scope.inference.catalog, written) if is_write(query) else None
+    if target is not None:
+        found = _PARTS[query.commandType](scope, target)
+        yield from filter(_is_certain, found)
+
+
+def _is_certain(part: Part) -> bool:
+    event = _EVENTS.get(part.action, pg.TriggerEvent.UPDATE)
+    inherits = part.target.inherits and not part.is_insert
+    return not part.target.table.may_change_rows(event, inherits=inherits)
+
+
+def _of_insert(scope: Scope, target: Target) -> Iterator[Part]:
+    query = scope.query
+    entries = query.nodes("targetList")
+    deciding = deciding_parameters(scope)
+    yield Part(WriteAction.INSERT, scope, entries, target, deciding, query.override)
+    conflict = query.onConflict
+    if conflict is not None and conflict.nodes("onConflictSet"):
+        yield _of_conflict(scope, target, conflict)
+
+
+def _of_conflict(scope: Scope, target: Target, conflict: Node) -> Part:
+    """Return ON CONFLICT DO UPDATE. Which rows conflict depends on the values of the key."""
+    condition = conflict.onConflictWhere
+    deciding = (
+        deciding_parameters(scope)
+        | parameters_of([condition, conflict.arbiterElems, conflict.arbiterWhere], scope)
+        | parameters_of(_key_values(scope.query, conflict), scope)
+    )
+    entries = conflict.nodes("onConflictSet")
+    inner = _assigning(scope, entries, condition)
+    return Part(WriteAction.CONFLICT_UPDATE, inner, entries, target, deciding)
+
+
+def _key_values(query: Node, conflict: Node) -> list[Any]:
+    """Return the inserted values of the columns by which rows conflict; all if unknown."""
+    keys = [each.expr for each in conflict.nodes("arbiterElems")]
+    is_known = keys and all(each.kind == "VAR" for each in keys)
+    numbers = {each.number("varattno") for each in keys} if is_known else None
+    return [
+        entry.expr
+        for entry in query.nodes("targetList")
+        if numbers is None or entry.number("resno") in numbers
+    ]
+
+
+def _of_update(scope: Scope, target: Target) -> Iterator[Part]:
+    entries = scope.query.nodes("targetList")
+    inner = _assigning(scope, entries)
+    yield Part(WriteAction.UPDATE, inner, entries, target, deciding_parameters(scope))
+
+
+def _of_merge(scope: Scope, target: Target) -> Iterator[Part]:
+    query = scope.query
+    deciding = deciding_parameters(scope)
+    for each in query.nodes("mergeActionList"):
+        entries = each.nodes("targetList")
+        if each.commandType == pg.CommandType.INSERT:
+            inner = _assigning(scope, entries, each.qual)
+            yield Part(WriteAction.MERGE_INSERT, inner, entries, target, deciding, each.override)
+        elif each.commandType == pg.CommandType.UPDATE:
+            inner = _assigning(scope, entries, each.qual, _join_condition(query, each))
+            yield Part(WriteAction.MERGE_UPDATE, inner, entries, target, deciding)
+
+
+def _join_condition(query: Node, action: Node) -> Node | None:
+    """Return the condition of ON if it is true where a WHEN clause updates a row."""
+    is_matched = action.fields.get("matchKind") == pg.MergeMatchKind.MATCHED
+    if not is_matched and not action.flag("matched"):  # PostgreSQL 15 and 16 have `matched`
+        return None
+    found: Node | None = query.mergeJoinCondition or query.jointree.quals
+    return found
+
+
+def _assigning(scope: Scope, entries: Sequence[Node], *conditions: Node | None) -> Scope:
+    """Return a scope for the values of SET or MERGE, where the conditions are true."""
+    for condition in conditions:
+        if condition is not None:
+            scope = scope.if_true(condition)
+    return replace(scope, assignments=entries)
+
+
+_PARTS = {
+    pg.CommandType.INSERT: _of_insert,
+    pg.CommandType.UPDATE: _of_update,
+    pg.CommandType.MERGE: _of_merge,
+}
