@@ -17,7 +17,7 @@ from typing import Any
 from sqla_typedpool.errors import CannotRun, DeclarationError
 from sqla_typedpool.secrets import mask_secrets
 
-_LIBRARY_FOLDERS = tuple(
+LIBRARY_FOLDERS = tuple(
     sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
 
@@ -152,5 +152,5 @@ def _raised_at(error: BaseException) -> str:
         for each in traceback.extract_tb(error.__traceback__)
         if not each.filename.startswith("<") and each.filename != __file__
     ]
-    own = [each for each in frames if not each.filename.startswith(_LIBRARY_FOLDERS)] or frames
+    own = [each for each in frames if not each.filename.startswith(LIBRARY_FOLDERS)] or frames
     return f" ({own[-1].filename}:{own[-1].lineno})" if own else ""

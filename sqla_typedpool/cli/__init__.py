@@ -1,22 +1,24 @@
 """The command `sqla-typedpool`.
 
-Exit codes: 0 no findings, 1 findings, 2 the command could not run, 130 interrupted. An error is
-a message on standard error, not a traceback.
+Exit codes: 0 no findings, 1 findings, 2 the command could not run, 130 interrupted, 143 ended by
+SIGTERM. An error is a message on standard error, not a traceback.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
-import os
-import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from sqla_typedpool import __version__
 from sqla_typedpool.cli import check, describe
-from sqla_typedpool.cli.exits import COULD_NOT_RUN, DISTRIBUTION, INTERRUPTED, complain
-from sqla_typedpool.errors import CannotRun
+from sqla_typedpool.cli.exits import (
+    DISTRIBUTION,
+    INTERRUPTED,
+    complain,
+    escape_unprintable,
+    guarded,
+)
 from sqla_typedpool.secrets import mask_secrets
 
 __all__ = ["build_parser", "main"]
@@ -32,23 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         >>> main(["check", "app", "--offline"])
         0
     """
-    _escape_unprintable()
+    escape_unprintable()
     arguments = build_parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
-        code = command(arguments)
-        sys.stdout.flush()
-        return code
-    except CannotRun as error:
-        return complain(str(error), COULD_NOT_RUN)
+        return guarded(lambda: command(arguments))
     except KeyboardInterrupt:
         return complain("Interrupted; nothing was left running.", INTERRUPTED)
-    except BrokenPipeError:
-        return _discard_output()
-    except OSError as error:
-        _discard_output()  # printing the rest at the interpreter's exit would fail too
-        message = f"the output or a file cannot be written: {error}; next: check the disk"
-        return complain(message, COULD_NOT_RUN)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -73,16 +65,3 @@ def build_parser() -> argparse.ArgumentParser:
     check.add(commands)
     describe.add(commands)
     return parser
-
-
-def _escape_unprintable() -> None:
-    """Print characters that the terminal's encoding does not have as escapes, without an error."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _discard_output() -> int:
-    """Discard all further output, for example after `| head` has closed the pipe."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return COULD_NOT_RUN

@@ -22,6 +22,7 @@ from sqla_typedpool.check.suppressions import Selection
 from sqla_typedpool.cli.database import HOW_TO_NAME, VARIABLE, database, names_database
 from sqla_typedpool.cli.exits import FOUND, OK
 from sqla_typedpool.cli.options import Commands, add_command, add_modules
+from sqla_typedpool.cli.watch import watch
 from sqla_typedpool.errors import CannotRun
 
 
@@ -33,6 +34,9 @@ def add(commands: Commands) -> None:
     parser.add_argument("--offline", action="store_true", help="use snapshots, not a database")
     parser.add_argument("--explain", metavar="CODE", help="explain a finding, such as TP101")
     parser.add_argument("--strict", action="store_true", help="notes set the exit code to 1 too")
+    parser.add_argument(
+        "--watch", action="store_true", help="check again whenever a file changes, until Ctrl-C"
+    )
 
     summary = "write snapshots of declared queries, for checks without a database"
     parser = add_command(commands, "prepare", summary, _prepare)
@@ -53,6 +57,10 @@ def _check(arguments: argparse.Namespace) -> int:
     if arguments.explain:
         print(explain(arguments.explain))
         return OK
+    return watch(_check_once, arguments) if arguments.watch else _check_once(arguments)
+
+
+def _check_once(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
     selection, snapshots = Selection.of(settings.select, settings.ignore), _snapshots(settings)
     is_offline = _is_offline(arguments, snapshots)

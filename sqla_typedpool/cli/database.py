@@ -60,6 +60,21 @@ def database(arguments: argparse.Namespace, settings: Settings) -> Iterator[Data
         )
 
 
+@contextlib.contextmanager
+def kept_server(arguments: argparse.Namespace) -> Iterator[None]:
+    """Start the server of ``--ephemeral`` for many runs with these arguments, and stop it.
+
+    Each run builds the schema in a new database on it.
+    """
+    from sqla_typedpool.ephemeral import server as ephemeral
+
+    if not arguments.ephemeral:
+        yield
+        return
+    with ephemeral.running(arguments.postgres) as arguments.server:
+        yield
+
+
 def _given_url(arguments: argparse.Namespace) -> str:
     given = (*_schemas(arguments).values(), arguments.postgres)
     if any(each is not None for each in given):
@@ -116,7 +131,24 @@ def _ephemeral(
             "--ephemeral needs a schema; next: give --metadata, --alembic or --schema, or set one"
             " of them in [tool.sqla_typedpool] of pyproject.toml"
         )
+    if arguments.server is not None:
+        _read_sources(given["alembic"], given["schema"])
+        return ephemeral.rebuilt(arguments.server, **given)
     return ephemeral.started(**given, postgres=arguments.postgres)
+
+
+def _read_sources(alembic: str | None, schema: str | None) -> None:
+    """Read the migrations or the SQL file, so that ``--watch`` has a record of them.
+
+    They are used by other processes.
+    """
+    from sqla_typedpool.ephemeral.migrations import scripts_of
+
+    files = [Path(each) for each in (alembic, schema) if each is not None]
+    files += scripts_of(Path(alembic)) if alembic is not None else []
+    for file in files:
+        with contextlib.suppress(OSError):  # the build of the schema reports it
+            file.read_bytes()
 
 
 class _Progress:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
+from collections.abc import Callable
 
+from sqla_typedpool.errors import CannotRun
 from sqla_typedpool.secrets import mask_secrets
 
 OK = 0
@@ -18,3 +22,32 @@ def complain(message: str, code: int) -> int:
     """Print an error message without passwords, and return the exit code."""
     print(f"{DISTRIBUTION}: {mask_secrets(message)}", file=sys.stderr)
     return code
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """Run a command and return its exit code. An expected error becomes a message and a code."""
+    try:
+        code = command()
+        sys.stdout.flush()
+        return code
+    except CannotRun as error:
+        return complain(str(error), COULD_NOT_RUN)
+    except BrokenPipeError:
+        return _discard_output()
+    except OSError as error:
+        _discard_output()  # printing the rest at the interpreter's exit would fail too
+        message = f"the output or a file cannot be written: {error}; next: check the disk"
+        return complain(message, COULD_NOT_RUN)
+
+
+def _discard_output() -> int:
+    """Discard all further output, for example after `| head` has closed the pipe."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return COULD_NOT_RUN
+
+
+def escape_unprintable() -> None:
+    """Print characters that the terminal's encoding does not have as escapes, without an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

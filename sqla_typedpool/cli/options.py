@@ -52,6 +52,7 @@ def add_modules(parser: argparse.ArgumentParser) -> None:
 
 def add_database(parser: argparse.ArgumentParser) -> None:
     """Add the options for the database."""
+    parser.set_defaults(server=None)  # a server that --watch has started
     add = parser.add_argument_group("database").add_argument
     add("--database-url", metavar="URL", help=f"its URL (default: the variable {VARIABLE})")
     add("--env-file", type=Path, metavar="FILE", help=f"a file that sets {VARIABLE}")

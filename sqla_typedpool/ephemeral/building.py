@@ -43,8 +43,7 @@ def build(
     :raises CannotRun: the schema could not be built. The database may contain a part of it.
     """
     kind, source = exactly_one_source(metadata=metadata, alembic=alembic, schema=schema)
-    if find_spec("asyncpg") is None:
-        raise CannotRun("asyncpg is not installed; next: pip install 'sqla-typedpool[asyncpg]'")
+    require_asyncpg()
     if kind == "metadata":
         create(url, source)
     elif kind == "alembic":
@@ -52,6 +51,12 @@ def build(
     else:
         run_script(url, Path(source))
     _require_relations(url, f"{kind} {source}" if isinstance(source, str | Path) else kind)
+
+
+def require_asyncpg() -> None:
+    """Raise CannotRun if asyncpg is not installed."""
+    if find_spec("asyncpg") is None:
+        raise CannotRun("asyncpg is not installed; next: pip install 'sqla-typedpool[asyncpg]'")
 
 
 def exactly_one_source(**sources: Any) -> tuple[str, Any]:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from configparser import ConfigParser
+from configparser import Error as ConfigError
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -45,6 +48,19 @@ def upgrade(url: str, ini: Path) -> None:
     )
     if ended.returncode != 0:
         raise CannotRun(_failure(ini, ended.stdout.decode(errors="replace")))
+
+
+def scripts_of(ini: Path) -> list[Path]:
+    """Return the Python files below the ``script_location`` of an alembic.ini.
+
+    There are none if the location is not the path of a folder.
+    """
+    config = ConfigParser({"here": str(ini.parent.resolve())})
+    with suppress(ConfigError, OSError, UnicodeDecodeError):
+        config.read(ini, encoding="utf-8")
+        location = config.get("alembic", "script_location", fallback="")
+        return sorted(Path(location).rglob("*.py")) if location else []
+    return []
 
 
 def _failure(ini: Path, output: str) -> str:

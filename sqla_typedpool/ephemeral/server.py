@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NamedTuple
 
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, make_url
 
 from sqla_typedpool.embedded import EmbeddedServerError, Postgres
-from sqla_typedpool.ephemeral.building import build, exactly_one_source
+from sqla_typedpool.ephemeral.building import build, exactly_one_source, require_asyncpg
+from sqla_typedpool.ephemeral.connecting import CONNECTION_ERRORS, driver_message, run_statements
 from sqla_typedpool.errors import CannotRun
 
+_REBUILT = "rebuilt"  # the name of the database
 _SIGNALS = {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
 
 
@@ -68,14 +70,51 @@ def started(
     """Do the same as `database`, and yield where the server comes from as well."""
     # Check the arguments before a server is started.
     exactly_one_source(metadata=metadata, alembic=alembic, schema=schema)
+    with running(postgres) as found:
+        build(found.url, metadata=metadata, alembic=alembic, schema=schema)
+        yield found
+
+
+@contextmanager
+def running(postgres: int | None = None) -> Iterator[StartedDatabase]:
+    """Start a server, yield its empty database ``postgres``, and stop the server.
+
+    :param postgres: the major version of PostgreSQL; None = the newest that is installed.
+    :raises CannotRun: no server could be started.
+    """
     try:
         server = Postgres.start(version=postgres or "newest")
     except EmbeddedServerError as error:
         raise CannotRun(f"no PostgreSQL server could be started: {error}") from None
     with signals_unwind(SystemExit), server:
-        url = server.url("asyncpg")
-        build(url, metadata=metadata, alembic=alembic, schema=schema)
-        yield StartedDatabase(url, server.source)
+        yield StartedDatabase(server.url("asyncpg"), server.source)
+
+
+@contextmanager
+def rebuilt(
+    server: StartedDatabase,
+    *,
+    metadata: str | MetaData | None = None,
+    alembic: str | os.PathLike[str] | None = None,
+    schema: str | os.PathLike[str] | None = None,
+) -> Iterator[StartedDatabase]:
+    """Create a new database on a running server, build a schema in it, and yield it.
+
+    The next call drops it. The arguments are those of `database`.
+
+    :raises CannotRun: the schema could not be built.
+    """
+    require_asyncpg()
+    drop = f"DROP DATABASE IF EXISTS {_REBUILT} WITH (FORCE)"
+    try:
+        run_statements(server.url, drop, f"CREATE DATABASE {_REBUILT}")
+    except CONNECTION_ERRORS as error:
+        raise CannotRun(
+            f"the temporary server has ended: {driver_message(error)}; next: run the command again"
+        ) from None
+    url = make_url(server.url).set(database=_REBUILT).render_as_string(hide_password=False)
+    build(url, metadata=metadata, alembic=alembic, schema=schema)
+    yield server._replace(url=url)
 
 
 @contextmanager

@@ -1,0 +1,84 @@
+"""The files that a process reads and the folders that it lists: what a check depends on.
+
+They are recorded by an audit hook, which Python calls before each ``open`` and each listing. So
+the record is complete: it has the modules that cannot be imported, the SQL files and snapshots that
+do not exist yet, and whatever else the application reads while it is imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from importlib.util import source_from_cache
+from pathlib import Path
+from typing import Any
+
+from sqla_typedpool.check.changes import States, state_of
+from sqla_typedpool.check.importing import LIBRARY_FOLDERS
+
+_WRITING = os.O_WRONLY | os.O_RDWR
+_SYSTEM_FOLDERS = ("/dev", "/proc", "/sys", "/etc")
+OWN_FOLDER = str(Path(__file__).parents[1])
+_IGNORED = tuple(f"{each}{os.sep}" for each in (*LIBRARY_FOLDERS, *_SYSTEM_FOLDERS, OWN_FOLDER))
+_IGNORED_NAMES = {".git", ".hg", ".svn", "node_modules", "__pycache__"}
+
+
+class ReadFiles:
+    """Records what this process reads from now on, until it ends.
+
+    The state of a file is that before it is read. If it changes later, also during the check,
+    its present state differs from the recorded one.
+    """
+
+    def __init__(self) -> None:
+        self._states: States = {}
+        self._written: set[str] = set()
+        sys.addaudithook(self._hook)
+
+    def states(self) -> States:
+        """Return the states of all paths that were read.
+
+        Files that the process writes itself are left out: each check would cause the next one.
+        """
+        return {path: self._states[path] for path in self._states if path not in self._written}
+
+    def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
+        # an exception would be raised by the call that opens the file
+        with contextlib.suppress(OSError, TypeError, ValueError):
+            if event == "open":
+                self._opened(*arguments)
+            elif event in ("os.listdir", "os.scandir"):
+                self._read("." if arguments[0] is None else arguments[0])
+            elif event == "os.rename":
+                self._written.add(_absolute(arguments[1]))
+
+    def _opened(self, path: Any, mode: object, flags: int) -> None:
+        if flags & _WRITING:
+            self._written.add(_absolute(path))
+        else:
+            self._read(path)
+
+    def _read(self, given: Any) -> None:
+        path = _source_of(_absolute(given))
+        if path and path not in self._states and not _is_ignored(path):
+            self._states[path] = None  # before the folder is listed, which is an event too
+            self._states[path] = state_of(path)
+
+
+def _absolute(path: Any) -> str:
+    """Return the absolute path; "" if it is a file descriptor."""
+    return "" if isinstance(path, int) else os.path.abspath(os.fsdecode(path))
+
+
+def _source_of(path: str) -> str:
+    """Return the module's source if the path is that of its bytecode."""
+    with contextlib.suppress(ValueError):  # it is not in a __pycache__
+        return source_from_cache(path) if path.endswith(".pyc") else path
+    return path
+
+
+def _is_ignored(path: str) -> bool:
+    return f"{path}{os.sep}".startswith(_IGNORED) or not _IGNORED_NAMES.isdisjoint(
+        path.split(os.sep)
+    )
