@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import ARRAY, JSON, Dialect, Executable, PickleType
@@ -29,6 +30,11 @@ _DIALECTS: dict[str, Any] = {
     "sqlite": aiosqlite.dialect,
     "mysql": aiomysql.dialect,
 }
+
+# What SQLAlchemy's types read of asyncpg's module, which need not be installed.
+_ASYNCPG = SimpleNamespace(
+    asyncpg=SimpleNamespace(Range=object, BitString=object), Binary=memoryview
+)
 
 
 @dataclass(frozen=True)
@@ -154,8 +160,11 @@ def dialect_of(family: str) -> Dialect:
 
     :param family: ``"postgresql"``, ``"sqlite"`` or ``"mysql"``.
     """
-    dialect: Dialect = _DIALECTS[family]()
-    return dialect
+    dialect: Any = _DIALECTS[family]()
+    if family == "postgresql":
+        dialect.dbapi = _ASYNCPG
+    found: Dialect = dialect
+    return found
 
 
 def compile_statement(

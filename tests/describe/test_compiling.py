@@ -22,6 +22,7 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import CompileError
 from sqlalchemy.schema import CreateTable
 
@@ -138,3 +139,88 @@ def test_values_inside_a_statement_are_never_null_unless_they_or_their_type_may_
     )
     compiled = compile_statement(statement, "postgresql", ["given", "required"])
     assert compiled.never_null == {"there", "id_1", "price_1"}
+
+
+@pytest.mark.parametrize("kind", [postgresql.INT4RANGE, postgresql.INT4MULTIRANGE, postgresql.BIT])
+def test_a_value_of_a_type_that_needs_the_driver_is_compiled(kind: Any) -> None:
+    (placeholder,) = compile_statement(
+        select(bindparam("a", type_=kind())), "postgresql"
+    ).placeholders
+    assert placeholder.none_is_null
+
+
+# ------------------------------------------------------------------------ NULL
+
+logged = Table(
+    "logged",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("made", String, default=lambda: "now"),
+    Column("kind", String, default="a"),
+    Column("changed", String, onupdate=lambda: "now"),
+    Column("note", String),
+    Column("data", JSON),
+    Column("strict", JSON(none_as_null=True)),
+)
+
+
+def nulls(statement: Any, family: str = "postgresql") -> dict[str, str]:
+    """Return what is known about the None of each value."""
+    placeholders = compile_statement(statement, family).placeholders
+    return {
+        each.name: " ".join(
+            name for name in ("none_is_null", "is_none", "is_computed") if getattr(each, name)
+        )
+        for each in placeholders
+    }
+
+
+@pytest.mark.parametrize("family", ["postgresql", "sqlite", "mysql"])
+def test_a_none_in_a_statement_is_known_and_a_default_is_computed(family: str) -> None:
+    assert nulls(insert(logged).values(note=None, id=1), family) == {
+        "id": "none_is_null",
+        "made": "none_is_null is_computed",
+        "kind": "none_is_null is_computed",
+        "note": "none_is_null is_none",
+    }
+    assert nulls(update(logged).values(note=None), family) == {
+        "note": "none_is_null is_none",
+        "changed": "none_is_null is_computed",
+    }
+
+
+def test_each_row_has_its_defaults() -> None:
+    rows: list[dict[str, Any]] = [{"note": None}, {"note": "a"}]
+    found = nulls(insert(logged).values(rows))
+    assert found["note_m0"] == "none_is_null is_none"
+    assert found["note_m1"] == "none_is_null"
+    assert [found[name] for name in ("made", "made_m1", "kind_m1")] == [
+        "none_is_null is_computed"
+    ] * 3
+
+
+@pytest.mark.parametrize("family", ["postgresql", "sqlite", "mysql"])
+def test_the_none_of_json_is_null_only_if_the_column_is_declared_so(family: str) -> None:
+    found = nulls(update(logged).values(data=None, strict=None, changed="a"), family)
+    assert found == {
+        "changed": "none_is_null",
+        "data": "is_none",
+        "strict": "none_is_null is_none",
+    }
+
+
+def test_the_none_of_a_type_of_the_application_is_not_known() -> None:
+    class Trimmed(TypeDecorator[str]):
+        impl = String
+        cache_ok = True
+
+        def process_bind_param(self, value: Any, dialect: Any) -> str:
+            raise AssertionError("it is not called")
+
+    assert nulls(select(bindparam("a", None, type_=Trimmed()))) == {"a": "is_none"}
+
+
+def test_a_value_that_a_function_computes_is_not_known() -> None:
+    assert nulls(select(bindparam("a", callable_=lambda: None, type_=String))) == {
+        "a": "none_is_null is_computed"
+    }
