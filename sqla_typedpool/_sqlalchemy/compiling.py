@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from sqlalchemy import ARRAY, JSON, Dialect, Executable, PickleType
+from sqlalchemy import ARRAY, JSON, Dialect, Executable, Insert, PickleType
 from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects.mysql import aiomysql
 from sqlalchemy.dialects.postgresql import HSTORE, Range, asyncpg
@@ -181,7 +181,7 @@ def compile_statement(
     dialect = dialect_of(family)
     if isinstance(statement, ExecutableDDLElement):
         raise CompileError(f"{type(statement).__name__} has neither parameters nor rows")
-    element: Any = statement
+    element: Any = _without_own_returning(statement)
     keys = frozenset(keys)
     try:
         compiled = element.compile(dialect=dialect, column_keys=sorted(keys) or None)
@@ -201,6 +201,16 @@ def compile_statement(
     entries = () if is_text else compiled._result_columns
     columns = tuple(ResultColumn(each.keyname, each.type, dialect) for each in entries)
     return CompiledStatement(state.statement, tuple(placeholders), columns, is_text)
+
+
+def _without_own_returning(statement: Executable) -> Executable:
+    """Return an INSERT to which SQLAlchemy adds no RETURNING for the primary key.
+
+    A call does not get those columns.
+    """
+    if isinstance(statement, Insert) and not statement.returning_column_descriptions:
+        return statement.inline()
+    return statement
 
 
 def _computed(compiled: Any) -> frozenset[str]:

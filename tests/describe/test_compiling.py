@@ -149,6 +149,17 @@ def test_a_value_of_a_type_that_needs_the_driver_is_compiled(kind: Any) -> None:
     assert placeholder.none_is_null
 
 
+@pytest.mark.parametrize("family", ["postgresql", "sqlite", "mysql"])
+def test_an_insert_returns_only_the_columns_that_it_declares(family: str) -> None:
+    for values in ({}, {"name": "a"}):
+        compiled = compile_statement(insert(things).values(values), family)
+        assert "RETURNING" not in compiled.sql
+        assert compiled.columns == ()
+    declared = insert(things).values(name="a").returning(things.c.name)
+    if family != "mysql":
+        assert [each.name for each in compile_statement(declared, family).columns] == ["name"]
+
+
 # ------------------------------------------------------------------------ NULL
 
 logged = Table(
