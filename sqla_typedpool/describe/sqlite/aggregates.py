@@ -9,12 +9,11 @@ If it is not certain which SELECT an aggregate belongs to, it may belong to any 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import Any
 
 from sqlglot import exp
 
-# The base class of sqlglot's nodes. Its public name differs from version to version.
-SyntaxNode: TypeAlias = Any
+from sqla_typedpool.describe.syntax import SyntaxNode
 
 # Whether a name is a table's, and the table has this column; both names in lower case.
 HasColumn = Callable[[str, str], bool]

@@ -24,6 +24,7 @@ from sqla_typedpool._sqlalchemy.compiling import CompiledStatement
 from sqla_typedpool.describe.base import DatabaseReport, Describer, described_column
 from sqla_typedpool.describe.model import ColumnDescription
 from sqla_typedpool.describe.nullability import maybe, never
+from sqla_typedpool.describe.sqlite.definitions import SQLiteTrigger
 from sqla_typedpool.describe.sqlite.expressions import Columns, SelectColumn
 from sqla_typedpool.describe.sqlite.functions import (
     COLLATIONS,
@@ -34,9 +35,12 @@ from sqla_typedpool.describe.sqlite.functions import (
 from sqla_typedpool.describe.sqlite.library import ApplicationLibrary
 from sqla_typedpool.describe.sqlite.queries import SQLiteTable, infer_columns, view_select
 from sqla_typedpool.describe.sqlite.value_types import STRICT_TYPES, TYPE_NAMES
+from sqla_typedpool.describe.sqlite.writes import SQLiteWrites
+from sqla_typedpool.describe.syntax_writes import placeholder_names
 from sqla_typedpool.errors import Refused
 from sqla_typedpool.mapping.dbtypes import sqlite_type
 from sqla_typedpool.secrets import mask_secrets
+from sqla_typedpool.tokens import statement_keyword
 
 _MAX_MILLISECONDS = 2**31 - 1
 
@@ -52,8 +56,9 @@ async def open_describer(
             listed = await _rows(connection, FUNCTIONS), await _rows(connection, COLLATIONS)
             functions = copy_functions(copy, *listed)
             library.copy_functions(*listed)
-            schema = await _copy_schema(connection, copy, library)
-        yield SQLiteDescriber(copy, library, schema, functions, timeout)
+            schema, triggers = await _copy_schema(connection, copy, library)
+        writes = SQLiteWrites(copy, triggers, knows_functions=not functions.is_known_replaced)
+        yield SQLiteDescriber(copy, library, schema, functions, writes, timeout)
     finally:
         copy.close()
         library.close()
@@ -73,27 +78,39 @@ async def _busy_timeout(connection: AsyncConnection, timeout: float) -> AsyncGen
 
 async def _copy_schema(
     connection: AsyncConnection, copy: apsw.Connection, library: ApplicationLibrary
-) -> list[str]:
-    """Create the databases of the connection again, empty, and return their definitions."""
+) -> tuple[list[str], list[SQLiteTrigger]]:
+    """Create the databases of the connection again, empty.
+
+    Of the triggers only those of views are created, without which a view cannot be written.
+
+    :return: the definitions of tables, indexes and views, and all triggers.
+    """
     names = [row[1] for row in await _rows(connection, "PRAGMA database_list")]
     created: list[str] = []
+    triggers: list[SQLiteTrigger] = []
     for name in names:
         if name not in ("main", "temp"):
             attach = f"ATTACH ':memory:' AS {_quoted(name)}"
             copy.execute(attach)
             library.create(attach)
     for name in names:
-        for kind, sql in await _rows(
+        for kind, table, sql in await _rows(
             connection,
-            f"SELECT type, sql FROM {_schema_table(name)} WHERE sql IS NOT NULL "
+            f"SELECT type, lower(tbl_name), sql FROM {_schema_table(name)} WHERE sql IS NOT NULL "
             "AND name NOT LIKE 'sqlite~_%' ESCAPE '~' ORDER BY type <> 'table', rowid",
         ):
-            if kind != "trigger":
-                definition = _qualified(sql, name)
-                library.create(definition)
-                if _create(copy, definition):
-                    created.append(f"{name}: {sql}")
-    return created
+            definition = _qualified(sql, name)
+            if kind == "trigger":
+                triggers.append(SQLiteTrigger(table, definition))
+                continue
+            library.create(definition)
+            if _create(copy, definition):
+                created.append(f"{name}: {sql}")
+    for trigger in triggers:
+        if trigger.is_of_view:  # which may be in another database
+            library.create(trigger.sql)
+            _create(copy, trigger.sql)
+    return created, triggers
 
 
 async def _rows(connection: AsyncConnection, sql: str) -> list[tuple[Any, ...]]:
@@ -111,7 +128,7 @@ def _create(copy: apsw.Connection, sql: str) -> bool:
 
 
 _CREATE = re.compile(
-    r"\s*CREATE\s+(?:VIRTUAL\s+TABLE|UNIQUE\s+INDEX|TABLE|INDEX|VIEW)\s+", re.IGNORECASE
+    r"\s*CREATE\s+(?:VIRTUAL\s+TABLE|UNIQUE\s+INDEX|TABLE|INDEX|VIEW|TRIGGER)\s+", re.IGNORECASE
 )
 
 
@@ -140,6 +157,7 @@ class SQLiteDescriber(Describer):
         library: ApplicationLibrary,
         schema: Sequence[str],
         functions: Functions,
+        writes: SQLiteWrites,
         timeout: float,
     ) -> None:
         super().__init__(f"SQLite {apsw.sqlite_lib_version().partition('.')[0]}", timeout)
@@ -148,6 +166,7 @@ class SQLiteDescriber(Describer):
         self._schema = tuple(schema)
         self._tables = _tables(copy)
         self._functions = functions
+        self._writes = writes
 
     async def _describe(
         self, compiled: CompiledStatement, never_null: frozenset[str]
@@ -162,7 +181,12 @@ class SQLiteDescriber(Describer):
             columns = [unknown] * len(reported)
         described = [_column(*each) for each in zip(reported, columns, strict=True)]
         return DatabaseReport(
-            described, self._definitions_used(compiled.sql), notes=self._notes(compiled)
+            described,
+            self._definitions_used(compiled.sql),
+            notes=self._notes(compiled),
+            writes=self._writes.of(
+                first, placeholder_names(compiled), never_null | compiled.never_null
+            ),
         )
 
     def _notes(self, compiled: CompiledStatement) -> tuple[str, ...]:
@@ -201,7 +225,9 @@ class SQLiteDescriber(Describer):
     def _definitions_used(self, sql: str) -> list[str]:
         """Return the definitions whose names the statement contains, and those of all views."""
         names = _words(sql)
-        return [each for each in self._schema if " view " in each.lower() or names & _words(each)]
+        used = [each for each in self._schema if " view " in each.lower() or names & _words(each)]
+        is_read = statement_keyword(sql) == "SELECT"
+        return used if is_read else used + self._writes.facts(names)
 
 
 # White space and comments; a comment without an end extends to the end of the text.

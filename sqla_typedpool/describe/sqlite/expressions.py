@@ -13,12 +13,8 @@ from typing import Any, NamedTuple
 from sqlglot import exp
 
 from sqla_typedpool.describe.nullability import Nullability, any_of, maybe, never
-from sqla_typedpool.describe.sqlite.aggregates import (
-    HasColumn,
-    SyntaxNode,
-    is_count,
-    is_own_count,
-)
+from sqla_typedpool.describe.sqlite.aggregates import HasColumn, is_count, is_own_count
+from sqla_typedpool.describe.syntax import SyntaxNode, clauses_of
 
 _RANK = getattr(exp, "Rank", exp.RowNumber)  # older releases of sqlglot have no class for it
 _DENSE_RANK = getattr(exp, "DenseRank", exp.RowNumber)
@@ -189,8 +185,3 @@ def _name(node: Any) -> Iterator[tuple[str, str]]:
 def _shown(node: SyntaxNode) -> str:
     """Return the SQL of an expression, in one short line."""
     return textwrap.shorten(str(node.sql(dialect="sqlite")), _MAX_SHOWN, placeholder="...")
-
-
-def clauses_of(node: SyntaxNode) -> set[str]:
-    """Return the names of the clauses, or arguments, that a node has."""
-    return {name for name, value in node.args.items() if value not in (None, False, [], "")}

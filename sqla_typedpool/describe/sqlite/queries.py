@@ -24,10 +24,10 @@ from sqla_typedpool.describe.sqlite.expressions import (
     FromItem,
     SelectColumn,
     SelectScope,
-    clauses_of,
     proven_by,
 )
 from sqla_typedpool.describe.sqlite.value_types import type_of
+from sqla_typedpool.describe.syntax import clauses_of
 from sqla_typedpool.tokens import TokenKind, tokens
 
 
