@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import (
 from sqla_typedpool._sqlalchemy.driver_errors import is_stale_plan
 from sqla_typedpool._sqlalchemy.eligibility import connection_of
 from sqla_typedpool.errors import RowShapeError, RowValueError
+from sqla_typedpool.fetch import observing
 from sqla_typedpool.fetch.columns import mapper_for_result
 from sqla_typedpool.fetch.deadline import within
 from sqla_typedpool.fetch.decoding_errors import raise_if_undecodable
@@ -60,9 +61,21 @@ def _run(db: Any, call: Call) -> Coroutine[Any, Any, Any]:
     Call it in the caller's task: with a timeout the rest may run in another task, in which an
     ``async_scoped_session`` is another session.
     """
+    if observing.observer is not None:
+        return _run_observed(db, call, observing.observer)
     if isinstance(db, AsyncEngine):
         return _run_alone(db, call)
     return _run_on(db if type(db) in _EXECUTORS else _executor(db), call)
+
+
+def _run_observed(
+    db: Any, call: Call, observer: observing.CallObserver
+) -> Coroutine[Any, Any, Any]:
+    query = observing.calling_query()
+    if isinstance(db, AsyncEngine):
+        return observer.observe(db, call, query, partial(_run_alone, db, call))
+    executor = db if type(db) in _EXECUTORS else _executor(db)
+    return observer.observe(executor, call, query, partial(_run_on, executor, call))
 
 
 async def _run_alone(engine: AsyncEngine, call: Call) -> Any:
@@ -158,7 +171,7 @@ def _executor(db: Any) -> Any:
     )
 
 
-async def stream(
+def stream(
     db: Any,
     row_type: Any,
     statement: str | Executable,
@@ -169,9 +182,22 @@ async def stream(
     """Run a statement and yield its rows, which are fetched in batches.
 
     :param timeout: seconds for each wait for the database; None = no limit.
-    :param declared_query: the name of the declared query, for errors. The pool's reports read
-        this local as well (``QUERY_LOCAL``).
+    :param declared_query: the name of the declared query, for errors.
     """
+    rows = _stream(db, row_type, statement, parameters, timeout, declared_query)
+    if observing.observer is None:
+        return rows
+    return observing.observer.observe_stream(db, statement, declared_query, rows)
+
+
+async def _stream(
+    db: Any,
+    row_type: Any,
+    statement: str | Executable,
+    parameters: Any,
+    timeout: float | None,
+    declared_query: str | None,  # the pool's reports read this local as well (QUERY_LOCAL)
+) -> AsyncGenerator[Any, None]:
 
     async def bounded(work: Any) -> Any:
         if timeout is None:

@@ -97,6 +97,11 @@ class HolderFinder:
         """Who holds a connection, the longest first."""
         return list(self.describe(self.in_use(), limit=None))
 
+    def longest_use(self) -> float:
+        """For how long the connection that was checked out first has been in use; 0 = none is."""
+        began = min(map(use_began, self.in_use()), default=None)
+        return 0.0 if began is None else max(0.0, self.clock() - began)
+
     def leaked(self) -> list[PoolEntry]:
         """The entries in use without those whose task was cancelled.
 

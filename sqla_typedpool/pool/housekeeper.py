@@ -27,6 +27,7 @@ _EARLY = 0.001  # seconds that a timer may fire before its time
 # so a timer for this alone fires more often than there is work: the time in between is the
 # uncertainty of what is reported. A second between them made 1.5 s look like 0.5 to 1.5 s.
 _WATCH_PERIOD = 0.25  # seconds between two timers
+_MOST_RECORDED = 100  # durations of one kind in one tick: recording one takes microseconds
 _BLOCKED = 1.0  # seconds from which it is reported
 
 
@@ -110,6 +111,8 @@ class Housekeeper:
     def tick(self, pool: LoopPool, now: float) -> None:
         """Do all the work of one tick."""
         pool.counters.sort_uses()
+        if pool.shared.durations is not None:
+            pool.shared.durations.record(_MOST_RECORDED)
         pool.overload.tick(now)
         for entry in list(pool.entries):
             entry.hold_task_weakly()
@@ -173,6 +176,7 @@ def _report_leaks(pool: LoopPool, now: float) -> None:
         since = entry.checked_out_at
         if since is not None and now - since >= threshold and not entry.is_leak_reported:
             entry.is_leak_reported = True
+            pool.counters.leaks += 1
             pool.reports.leak(entry, now, threshold)
 
 

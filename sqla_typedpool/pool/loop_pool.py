@@ -20,6 +20,7 @@ from sqla_typedpool._asyncio.tasks import BackgroundTasks
 from sqla_typedpool._asyncio.timers import call_in_loop, clock_of, running_loop
 from sqla_typedpool._sqlalchemy.greenlets import await_only, in_greenlet
 from sqla_typedpool.errors import Holder
+from sqla_typedpool.pool import observers
 from sqla_typedpool.pool.backend import CloseMode
 from sqla_typedpool.pool.call_sites import call_site
 from sqla_typedpool.pool.cancelled import CancelledStatements
@@ -73,7 +74,7 @@ class LoopPool:
         self.slots: Slots[PoolEntry] = Slots(
             shared.limits, lifo=shared.options.use_lifo, clock=clock
         )
-        self.counters = Counters()
+        self.counters = Counters(shared.keep_durations)
         self.entries: set[PoolEntry] = set()  # those with a connection
         self.empty_entries: list[PoolEntry] = []  # identities to be filled again
         # Why checkouts are refused; None = they are not.
@@ -229,6 +230,8 @@ class LoopPool:
 
     def _withdraw(self, waiter: Waiter, error: BaseException) -> None:
         """Remove the waiter. If it was just assigned an entry, release that one."""
+        if observers.checkout_waited is not None and not isinstance(error, GeneratorExit):
+            observers.checkout_waited(self.shared.name, self.clock() - waiter.since, error)
         if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
             self._unserved.waiter_cancelled(waiter)
             if not isinstance(error, GeneratorExit):
@@ -251,6 +254,8 @@ class LoopPool:
             self._note_site(entry)
         self.counters.wait_time.add(now - waiter.since)
         entry.latest_wait = now, now - waiter.since
+        if observers.checkout_waited is not None:
+            observers.checkout_waited(self.shared.name, now - waiter.since, None)
         slow = self.shared.options.pool_slow_checkout
         if slow is not None and now - waiter.since > slow:
             self.reports.slow_checkout(entry, waiter.work_before, waiter.since, slow)

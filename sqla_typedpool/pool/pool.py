@@ -30,6 +30,7 @@ from sqla_typedpool.pool.backend import Backend, CloseMode, default_reset_timeou
 from sqla_typedpool.pool.checkout_errors import CLOSED
 from sqla_typedpool.pool.connecting import FirstConnectLock
 from sqla_typedpool.pool.drivers.sqlite_storage import IN_MEMORY
+from sqla_typedpool.pool.durations import Durations, Record
 from sqla_typedpool.pool.entry import PoolEntry
 from sqla_typedpool.pool.forking import watch_forks
 from sqla_typedpool.pool.log import PoolLog
@@ -210,6 +211,8 @@ class TypedPool(QueuePoolApi):
         """Without a connection: at first, and in a forked child."""
         self.shared.first_connect = FirstConnectLock()
         self.loops = LoopPools(self.shared)
+        if self.shared.durations is not None:  # another thread of the parent may hold its lock
+            self._keep_durations(self.shared.durations.emptied())
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.shared.name}>"
@@ -265,7 +268,31 @@ class TypedPool(QueuePoolApi):
             max_total=self.shared.limits.max_total,
             min_size=self.options.pool_min_size,
             is_overloaded=any(pool.overload.is_overloaded for pool in self.loops),
+            longest_use=max((pool.holders.longest_use() for pool in self.loops), default=0.0),
         )
+
+    def record_durations(self, record: Record | None) -> None:
+        """Pass each duration of a wait, a use and a connect to a function.
+
+        It is called at each tick of the housekeeper and by ``flush_durations``. If there are more
+        than a thousand durations of one kind until then, it gets a uniform sample of them.
+
+        :param record: gets the kind and the seconds, in any thread; None = no function.
+        """
+        self._keep_durations(None if record is None else Durations(record))
+
+    def _keep_durations(self, durations: Durations | None) -> None:
+        self.shared.durations = durations
+        self.shared.keep_durations = None if durations is None else durations.add
+        for pool in self.loops:
+            pool.counters.keep_durations(self.shared.keep_durations)
+
+    def flush_durations(self) -> None:
+        """Pass on all durations that are kept, see ``record_durations``."""
+        for pool in self.loops:
+            pool.counters.sort_uses()
+        if self.shared.durations is not None:
+            self.shared.durations.record()
 
     def holders(self) -> list[Holder]:
         """Who holds a connection now, longest first."""
@@ -454,7 +481,7 @@ class TypedPool(QueuePoolApi):
             given["timeout"] = self._timeout
         if self.shared.limits.max_overflow != self.options.max_overflow:
             given["max_overflow"] = self.shared.limits.max_overflow
-        return type(self)(
+        fresh = type(self)(
             self._creator,
             **given,
             reset_on_return=self._reset_on_return,
@@ -464,6 +491,8 @@ class TypedPool(QueuePoolApi):
             _dispatch=self.dispatch,
             _name=self.shared.log.name,
         )
+        fresh._keep_durations(self.shared.durations)
+        return fresh
 
     def dispose(self) -> None:
         """Close idle connections, all at once; those in use are closed on their return.

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from sqla_typedpool.errors import PoolClosed
 from sqla_typedpool.pool.backend import Backend
 from sqla_typedpool.pool.connecting import FirstConnectLock
+from sqla_typedpool.pool.durations import Durations
 from sqla_typedpool.pool.entry import PoolEntry
 from sqla_typedpool.pool.log import PoolLog
 from sqla_typedpool.pool.options import PoolOptions
 from sqla_typedpool.pool.slots import Limits
+from sqla_typedpool.pool.stats import Keep
 
 
 @dataclass(eq=False)
@@ -29,6 +31,10 @@ class Shared:
     is_closed: bool = False
     # It has been logged that a transaction was left open, with ``reset_on_return=None``.
     open_transaction_reported: bool = False
+    # Where single durations are kept; None = they are not.
+    durations: Durations | None = None
+    # Its function that gets them, for new event loops.
+    keep_durations: Keep | None = None
     # The lines whose nested checkouts were logged, see ``NestedCheckouts``.
     nested_sites: set[tuple[str, int]] = field(default_factory=set)
     # Evict the entries of every event loop for which a predicate holds.

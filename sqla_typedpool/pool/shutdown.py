@@ -93,6 +93,8 @@ async def on_loop_ending(pool: LoopPool) -> None:
     _refuse(pool, LOOP_IS_ENDING)
     await _wait_for_failures(pool)
     await pool.tasks.wait_all(pool.shared.options.pool_reset_timeout)
+    leaked = [each for each in pool.holders.leaked() if not each.is_leak_reported]
+    pool.counters.leaks += len(leaked)
     _abort_all(pool, CloseReason.LOOP, pool.reports.leaked_at_loop_end)
     pool.tasks.cancel()
     await asyncio.sleep(0)  # transports report their end one turn later

@@ -11,10 +11,10 @@ import threading
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, TypeAlias
 
 # OpenTelemetry's advice for db.client.operation.duration, with finer steps below
 # a millisecond, where a pool lives.
@@ -48,6 +48,18 @@ class CloseReason(Enum):
     CLOSE = "close"
     # Its event loop ended.
     LOOP = "loop"
+
+
+class DurationKind(Enum):
+    """What is measured; the values are the names of the distributions in ``PoolStats``."""
+
+    WAIT = "wait_time"
+    USE = "use_time"
+    CONNECT = "connect_time"
+
+
+# Gets single durations, in seconds, beside the histograms. It must not raise.
+Keep: TypeAlias = "Callable[[DurationKind, array[float]], object]"
 
 
 @dataclass(frozen=True)
@@ -126,6 +138,11 @@ class PoolStats:
     not ended, and those in which a transaction was begun while they were idle."""
     kept_cancelled: int
     """Connections kept although a statement on them was cancelled (asyncpg only)."""
+    leaks: int
+    """Connections that were in use for longer than ``pool_leak_threshold``, and those that were in
+    use when their event loop ended."""
+    longest_use: float
+    """For how long the connection that was checked out first has been in use, in seconds, now."""
     closed: Mapping[str, int]
     """Connections closed, by reason (see ``CloseReason``)."""
     wait_time: Distribution
@@ -142,10 +159,14 @@ class _Histogram:
     def __init__(self) -> None:
         self.counts = [0] * (len(BOUNDS) + 1)
         self.sum = 0.0
+        # The single durations since they were last taken; None = they are not kept.
+        self.noted: array[float] | None = None
 
     def add(self, seconds: float) -> None:
         self.counts[bisect_left(BOUNDS, seconds)] += 1
         self.sum += seconds
+        if self.noted is not None:
+            self.noted.append(seconds)
 
     def merge(self, other: _Histogram) -> None:
         self.counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
@@ -165,7 +186,7 @@ def _distribution(histograms: Iterable[_Histogram], *, immediate: int = 0) -> Di
 
 _COUNTED: Final = (
     *("checkouts", "timeouts", "saturated", "shed", "cancelled", "overloads"),
-    *("connect_failures", "pings", "failed_pings", "dirty_returns", "kept_cancelled"),
+    *("connect_failures", "pings", "failed_pings", "dirty_returns", "kept_cancelled", "leaks"),
 )
 _PRESENT: Final = ("size", "idle", "in_use", "connecting", "waiting")
 _MEASURED: Final = ("wait_time", "use_time", "connect_time")
@@ -174,7 +195,7 @@ _MEASURED: Final = ("wait_time", "use_time", "connect_time")
 class Counters:
     """What one event loop's part of the pool has counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep: Keep | None = None) -> None:
         self.checkouts = 0
         self.timeouts = 0
         self.saturated = 0
@@ -186,6 +207,7 @@ class Counters:
         self.failed_pings = 0
         self.dirty_returns = 0
         self.kept_cancelled = 0
+        self.leaks = 0
         self.closed: Counter[CloseReason] = Counter()
         self.wait_time = _Histogram()
         self.use_time = _Histogram()
@@ -194,6 +216,16 @@ class Counters:
         self._uses = array("d")
         self.note_use = self._uses.append
         self._lock = threading.Lock()
+        # Checkouts that took no measurable time, as far as they were kept.
+        self._immediate_kept = 0
+        self.keep_durations(keep)
+
+    def keep_durations(self, keep: Keep | None) -> None:
+        """Pass single durations on from now, at each ``sort_uses``; None = do not."""
+        with self._lock:
+            self._keep, self._immediate_kept = keep, self._immediate
+            for measured in (self.wait_time, self.connect_time):
+                measured.noted = None if keep is None else array("d")
 
     def sort_uses(self) -> None:
         """Sort the noted durations into buckets: at each housekeeper tick, and before reading."""
@@ -202,6 +234,24 @@ class Counters:
             self.note_use = self._uses.append
             for seconds in uses:
                 self.use_time.add(seconds)
+            if self._keep is not None:
+                self._pass_on(self._keep, uses)
+
+    def _pass_on(self, keep: Keep, uses: array[float]) -> None:
+        keep(DurationKind.USE, uses)
+        for kind, measured in (
+            (DurationKind.WAIT, self.wait_time),
+            (DurationKind.CONNECT, self.connect_time),
+        ):
+            noted, measured.noted = measured.noted, array("d")
+            keep(kind, noted or array("d"))
+        immediate = self._immediate
+        keep(DurationKind.WAIT, array("d", bytes(8 * max(0, immediate - self._immediate_kept))))
+        self._immediate_kept = immediate
+
+    @property
+    def _immediate(self) -> int:
+        return self.checkouts - sum(self.wait_time.counts)
 
     def mean_use(self) -> float:
         """The mean time from a checkout to its return, in seconds; 0 = there was none yet."""
@@ -252,6 +302,7 @@ def snapshot(
     max_total: float,
     min_size: int,
     is_overloaded: bool,
+    longest_use: float,
 ) -> PoolStats:
     """Add the event loops' numbers up."""
     now, parts = list(gauges), list(counters)
@@ -265,6 +316,7 @@ def snapshot(
         **{name: sum(getattr(each, name) for each in now) for name in _PRESENT},
         **{name: sum(getattr(part, name) for part in parts) for name in _COUNTED},
         is_overloaded=is_overloaded,
+        longest_use=longest_use,
         outage_seconds=longest.outage_seconds,
         last_connect_error=longest.last_connect_error,
         max=None if max_total == float("inf") else int(max_total),

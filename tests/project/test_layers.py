@@ -39,6 +39,7 @@ LAYERS = {
     "check": 6,
     "__main__": 7,
     "cli": 7,
+    "integrations": 7,
     "pytest_plugin": 7,
 }
 # The packages of the outermost layer may import `sqla_typedpool` itself, and third parties.
@@ -58,7 +59,8 @@ THIRD_PARTIES_ALLOWED = ("describe/", "embedded/", "ephemeral/")
 LAYERS_IN_POOL = {
     **dict.fromkeys(("options", "stats", "connect_rules", "slots", "drivers"), 0),
     **dict.fromkeys(("call_limits", "call_sites", "labels", "names", "overload"), 0),
-    **dict.fromkeys(("connect_errors", "entry", "log"), 1),
+    "observers": 0,
+    **dict.fromkeys(("connect_errors", "durations", "entry", "log"), 1),
     **dict.fromkeys(("backend", "holders"), 2),
     **dict.fromkeys(("connecting", "validating", "closing", "killing"), 3),
     "outages": 2,

@@ -1,0 +1,1 @@
+"""The integrations: OpenTelemetry, Prometheus, ASGI."""
