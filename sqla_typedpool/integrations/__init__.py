@@ -1,0 +1,1 @@
+"""Integrations with other packages, one file each. Nothing is called without one."""

@@ -1,0 +1,459 @@
+"""Metrics and spans for OpenTelemetry (``pip install "sqla-typedpool[opentelemetry]"``).
+
+The names, units and attributes of ``db.client.connection.*`` are those of the semantic
+conventions for database client metrics, version 1.44.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing
+from functools import lru_cache, partial
+from typing import Any, Final, NamedTuple, TypeAlias
+from weakref import WeakKeyDictionary
+
+from opentelemetry import context, metrics, trace
+from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+
+from sqla_typedpool import __version__
+from sqla_typedpool.fetch import observing
+from sqla_typedpool.fetch.fast.call import Call
+from sqla_typedpool.pool import observers
+from sqla_typedpool.pool.names import PoolName
+from sqla_typedpool.pool.pool import TypedPool
+from sqla_typedpool.pool.stats import BOUNDS, DurationKind, PoolStats
+from sqla_typedpool.tokens import statement_keyword
+
+_SCOPE: Final = "sqla_typedpool"
+POOL_NAME: Final = "db.client.connection.pool.name"
+STATE: Final = "db.client.connection.state"
+_CLOSE_REASON: Final = "sqla_typedpool.close.reason"
+_REFUSAL_REASON: Final = "sqla_typedpool.refusal.reason"
+
+_Attributes: TypeAlias = "Mapping[str, str | int]"
+_Values: TypeAlias = "Iterable[tuple[_Attributes, float]]"
+
+
+def instrument(
+    *engines: AsyncEngine,
+    meter_provider: MeterProvider | None = None,
+    tracer_provider: TracerProvider | None = None,
+    with_metrics: bool = True,
+    with_traces: bool = True,
+) -> None:
+    """Report the metrics of the engines' pools, and a span for each call of a typed function.
+
+    :param engines: engines with a `TypedPool`. Calling it again with the same engine changes
+        nothing.
+    :param meter_provider: None is the global one.
+    :param tracer_provider: None is the global one.
+    :param with_metrics: whether to report metrics.
+    :param with_traces: whether to make spans: one for each ``fetch_*``, ``execute``, ``stream``
+        and ``@query``, and one for each checkout that waited. They contain no values.
+    :raises TypeError: an engine has another pool.
+
+    Example::
+
+        engine = create_async_engine(url, poolclass=TypedPool)
+        instrument(engine)
+    """
+    pools = [TypedPool.of(each) for each in engines]
+    if with_metrics:
+        reported = _metrics_of(meter_provider or metrics.get_meter_provider())
+        for engine, pool in zip(engines, pools, strict=True):
+            reported.add(engine.sync_engine, pool)
+    if with_traces:
+        tracer = trace.get_tracer(_SCOPE, __version__, tracer_provider)
+        _tracing.add({engine.sync_engine: tracer for engine in engines})
+
+
+def uninstrument(*engines: AsyncEngine) -> None:
+    """Stop what `instrument` has started for these engines."""
+    for engine in engines:
+        for reported in list(_reported.values()):
+            reported.discard(engine.sync_engine)
+        _tracing.discard(engine.sync_engine)
+
+
+# ------------------------------------------------------------------------ metrics
+
+
+class _Observed(NamedTuple):
+    """A metric that is read from the pool's numbers at each collection."""
+
+    name: str
+    # A method of a `Meter`.
+    kind: str
+    unit: str
+    description: str
+    read: Callable[[TypedPool, PoolStats], _Values]
+
+
+_UP_DOWN, _COUNTER, _GAUGE = (
+    "create_observable_up_down_counter",
+    "create_observable_counter",
+    "create_observable_gauge",
+)
+_CONNECTION: Final = "db.client.connection"
+_OWN: Final = "sqla_typedpool.pool"
+
+
+def _one(value: float) -> _Values:
+    return (({}, value),)
+
+
+def _states(pool: TypedPool, stats: PoolStats) -> _Values:
+    return ({STATE: "idle"}, stats.idle), ({STATE: "used"}, stats.in_use)
+
+
+def _limit(pool: TypedPool, stats: PoolStats) -> _Values:
+    return () if stats.max is None else _one(stats.max)
+
+
+def _closed(pool: TypedPool, stats: PoolStats) -> _Values:
+    return (({_CLOSE_REASON: reason}, count) for reason, count in stats.closed.items())
+
+
+def _refused(pool: TypedPool, stats: PoolStats) -> _Values:
+    return (
+        ({_REFUSAL_REASON: "saturated"}, stats.saturated),
+        ({_REFUSAL_REASON: "shed"}, stats.shed),
+    )
+
+
+OBSERVED: Final = (
+    _Observed(
+        f"{_CONNECTION}.count",
+        _UP_DOWN,
+        "{connection}",
+        "Connections that are idle or in use",
+        _states,
+    ),
+    _Observed(
+        f"{_CONNECTION}.idle.max",
+        _UP_DOWN,
+        "{connection}",
+        "The most idle connections that are kept (pool_size)",
+        lambda pool, stats: _one(pool.options.pool_size),
+    ),
+    _Observed(
+        f"{_CONNECTION}.idle.min",
+        _UP_DOWN,
+        "{connection}",
+        "The connections that are kept open (pool_min_size)",
+        lambda pool, stats: _one(stats.min),
+    ),
+    _Observed(
+        f"{_CONNECTION}.max",
+        _UP_DOWN,
+        "{connection}",
+        "The most connections (pool_size and max_overflow); absent if there is no limit",
+        _limit,
+    ),
+    _Observed(
+        f"{_CONNECTION}.pending_requests",
+        _UP_DOWN,
+        "{request}",
+        "Callers that wait for a connection",
+        lambda pool, stats: _one(stats.waiting),
+    ),
+    _Observed(
+        f"{_CONNECTION}.timeouts",
+        _COUNTER,
+        "{timeout}",
+        "Checkouts that ended by a timeout",
+        lambda pool, stats: _one(stats.timeouts),
+    ),
+    _Observed(
+        f"{_OWN}.outage",
+        _GAUGE,
+        "s",
+        "How long no connection could be opened",
+        lambda pool, stats: _one(stats.outage_seconds),
+    ),
+    _Observed(
+        f"{_OWN}.overloaded",
+        _GAUGE,
+        "1",
+        "1 while the newest caller is served first",
+        lambda pool, stats: _one(int(stats.is_overloaded)),
+    ),
+    _Observed(
+        f"{_OWN}.longest_use",
+        _GAUGE,
+        "s",
+        "How long the connection that was checked out first has been in use",
+        lambda pool, stats: _one(stats.longest_use),
+    ),
+    _Observed(
+        f"{_OWN}.leaks",
+        _COUNTER,
+        "{connection}",
+        "Connections in use for longer than pool_leak_threshold",
+        lambda pool, stats: _one(stats.leaks),
+    ),
+    _Observed(f"{_OWN}.closed", _COUNTER, "{connection}", "Connections closed", _closed),
+    _Observed(f"{_OWN}.refused", _COUNTER, "{request}", "Checkouts refused", _refused),
+    _Observed(
+        f"{_OWN}.cancelled",
+        _COUNTER,
+        "{request}",
+        "Checkouts whose caller was cancelled",
+        lambda pool, stats: _one(stats.cancelled),
+    ),
+    _Observed(
+        f"{_OWN}.connect_failures",
+        _COUNTER,
+        "{attempt}",
+        "Attempts to open a connection that failed",
+        lambda pool, stats: _one(stats.connect_failures),
+    ),
+)
+# The histograms, by what the pool measures: name and description.
+MEASURED: Final = {
+    DurationKind.WAIT: (f"{_CONNECTION}.wait_time", "The time until a checkout has a connection"),
+    DurationKind.USE: (f"{_CONNECTION}.use_time", "The time from a checkout to its return"),
+    DurationKind.CONNECT: (f"{_CONNECTION}.create_time", "The time to open a connection"),
+}
+
+
+class _Totals:
+    """What an engine's pools have counted: `dispose()` replaces a pool by one that begins at 0."""
+
+    def __init__(self, pool: TypedPool) -> None:
+        self._pool = pool
+        self._before: Counter[tuple[str, tuple[tuple[str, str | int], ...]]] = Counter()
+
+    def follow(self, pool: TypedPool) -> None:
+        """Count on with the engine's present pool."""
+        if pool is not self._pool:
+            stats = self._pool.stats()
+            for each in OBSERVED:
+                for attributes, value in each.read(self._pool, stats):
+                    self._before[each.name, tuple(attributes.items())] += int(value)
+            self._pool = pool
+
+    def before(self, name: str, attributes: _Attributes) -> int:
+        """Return what the earlier pools have counted."""
+        return self._before[name, tuple(attributes.items())]
+
+
+class _PoolMetrics:
+    """The instruments of one meter provider, and the engines whose pools they report."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._engines: WeakKeyDictionary[Engine, _Totals] = WeakKeyDictionary()
+        for each in OBSERVED:
+            create = getattr(meter, each.kind)
+            create(each.name, [partial(self._observe, each)], each.unit, each.description)
+        self._histograms: dict[DurationKind, Histogram] = {
+            kind: meter.create_histogram(
+                name, "s", description, explicit_bucket_boundaries_advisory=BOUNDS
+            )
+            for kind, (name, description) in MEASURED.items()
+        }
+
+    def add(self, engine: Engine, pool: TypedPool) -> None:
+        if engine not in self._engines:
+            self._engines[engine] = _Totals(pool)
+            pool.record_durations(partial(self._record, pool.shared.log.name))
+
+    def discard(self, engine: Engine) -> None:
+        if self._engines.pop(engine, None) is not None and isinstance(engine.pool, TypedPool):
+            engine.pool.record_durations(None)
+
+    def _record(self, pool: PoolName, kind: DurationKind, seconds: float) -> None:
+        self._histograms[kind].record(seconds, {POOL_NAME: str(pool)})
+
+    def _observe(self, observed: _Observed, options: CallbackOptions) -> Iterator[Observation]:
+        for engine, totals in list(self._engines.items()):
+            pool = engine.pool
+            if isinstance(pool, TypedPool):
+                totals.follow(pool)
+                if observed is OBSERVED[0]:  # once in a collection, which includes them
+                    pool.flush_durations()
+                stats = pool.stats()
+                for attributes, value in observed.read(pool, stats):
+                    if observed.kind == _COUNTER:
+                        value += totals.before(observed.name, attributes)
+                    yield Observation(value, {POOL_NAME: stats.name, **attributes})
+
+
+_lock = threading.Lock()
+_reported: WeakKeyDictionary[Any, _PoolMetrics] = WeakKeyDictionary()
+
+
+def _metrics_of(provider: MeterProvider) -> _PoolMetrics:
+    with _lock:  # two instruments of one name would be reported twice
+        if provider not in _reported:
+            _reported[provider] = _PoolMetrics(provider.get_meter(_SCOPE, __version__))
+        return _reported[provider]
+
+
+# -------------------------------------------------------------------------- spans
+
+
+class _Tracing:
+    """Makes the spans of the engines that are instrumented."""
+
+    def __init__(self) -> None:
+        self._tracers: WeakKeyDictionary[Engine, Tracer] = WeakKeyDictionary()
+
+    def add(self, tracers: Mapping[Engine, Tracer]) -> None:
+        """Make spans for these engines, each with its tracer."""
+        self._tracers.update(tracers)
+        observing.observer = self
+        observers.checkout_waited = self.checkout_waited
+
+    def discard(self, engine: Engine) -> None:
+        """Make no more spans for this engine."""
+        self._tracers.pop(engine, None)
+        if not self._tracers:
+            observing.observer = observers.checkout_waited = None
+
+    async def observe(
+        self, db: Any, call: Call, query: str | None, run: Callable[[], Awaitable[Any]]
+    ) -> Any:
+        """See `CallObserver`."""
+        span = self._start(db, call.given, query)
+        if span is None:
+            return await run()
+        token = context.attach(trace.set_span_in_context(span))
+        try:
+            result = await run()
+            if call.wants_rows:
+                span.set_attribute("db.response.returned_rows", len(result))
+            return result
+        except BaseException as error:
+            _note_error(span, error)
+            raise
+        finally:
+            context.detach(token)
+            span.end()
+
+    async def observe_stream(
+        self, db: Any, statement: Any, query: str | None, rows: AsyncGenerator[Any, None]
+    ) -> AsyncGenerator[Any, None]:
+        """See `CallObserver`. The span is not the current one in the loop over the rows."""
+        span, count = self._start(db, statement, query), 0
+        try:
+            async with aclosing(rows):
+                async for row in rows:
+                    count += 1
+                    yield row
+        except GeneratorExit:  # the caller has left the loop
+            raise
+        except BaseException as error:
+            if span is not None:
+                _note_error(span, error)
+            raise
+        finally:
+            if span is not None:
+                span.set_attribute("db.response.returned_rows", count)
+                span.end()
+
+    def checkout_waited(self, pool: str, seconds: float, error: BaseException | None) -> None:
+        """Make the span of a checkout that has waited; see `WaitObserver`."""
+        for engine, tracer in list(self._tracers.items()):
+            if isinstance(engine.pool, TypedPool) and engine.pool.shared.name == pool:
+                now = time.time_ns()
+                span = tracer.start_span(
+                    "checkout",
+                    attributes={POOL_NAME: pool},
+                    start_time=now - int(seconds * 1e9),
+                )
+                if error is not None:
+                    _note_error(span, error)
+                span.end(now)
+                return
+
+    def _start(self, db: Any, statement: Any, query: str | None) -> Span | None:
+        engine = _engine_of(db)
+        tracer = None if engine is None else self._tracers.get(engine)
+        if engine is None or tracer is None:
+            return None
+        attributes: dict[str, Any] = dict(_attributes_of(engine))
+        if query is not None:
+            attributes["db.query.summary"] = query
+        operation = _operation_of(statement)
+        if operation:
+            attributes["db.operation.name"] = operation
+        name = query or operation or str(attributes["db.system.name"])
+        return tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
+
+
+_tracing: Final = _Tracing()
+
+
+def _engine_of(db: Any) -> Engine | None:
+    """Return the engine of an engine, a connection or a session; None if it has several."""
+    if isinstance(db, AsyncEngine):
+        return db.sync_engine
+    if isinstance(db, AsyncConnection):
+        return db.engine.sync_engine
+    if isinstance(db, AsyncSession):
+        try:
+            return db.sync_session.get_bind().engine
+        except SQLAlchemyError:
+            return None
+    return None
+
+
+_SYSTEMS: Final = {"postgresql": "postgresql", "mysql": "mysql", "sqlite": "sqlite"}
+
+
+def _attributes_of(engine: Engine) -> _Attributes:
+    """Return what is the same for all spans of an engine."""
+    return _attributes(engine.url, engine.dialect.name, getattr(engine.dialect, "is_mariadb", None))
+
+
+@lru_cache(100)
+def _attributes(url: Any, dialect: str, is_mariadb: bool | None) -> _Attributes:
+    system = "mariadb" if is_mariadb else _SYSTEMS.get(dialect, "other_sql")
+    found = {
+        "db.system.name": system,
+        "db.namespace": url.database,
+        "server.address": url.host,
+        "server.port": url.port,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _operation_of(statement: Any) -> str:
+    """Return the first keyword of a statement: ``SELECT``."""
+    if isinstance(statement, str):
+        return _keyword(statement)
+    text = getattr(statement, "text", None)
+    if isinstance(text, str):
+        return _keyword(text)
+    kind = getattr(statement, "__visit_name__", "")
+    return kind.upper() if kind in ("select", "insert", "update", "delete") else ""
+
+
+_keyword = lru_cache(1000)(statement_keyword)
+
+
+def _note_error(span: Span, error: BaseException) -> None:
+    """Note the class of an error, and its SQLSTATE. Its message may contain values."""
+    cause = _cause_of(error)
+    span.set_status(Status(StatusCode.ERROR))
+    span.set_attribute("error.type", f"{type(cause).__module__}.{type(cause).__qualname__}")
+    code = getattr(cause, "sqlstate", None)
+    if isinstance(code, str):
+        span.set_attribute("db.response.status_code", code)
+
+
+def _cause_of(error: BaseException) -> BaseException:
+    """Return the driver's error, if SQLAlchemy has wrapped it."""
+    found = error.orig if isinstance(error, DBAPIError) else error
+    if found is None:
+        return error
+    is_adapted = type(found).__module__.startswith("sqlalchemy.dialects.")
+    return found.__cause__ or found if is_adapted else found

@@ -1,0 +1,25 @@
+"""The Prometheus server of the tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from sqla_typedpool.embedded.process import EmbeddedServerError
+from tests.conftest import no_server
+from tests.support.databases import Database, database_of
+from tests.support.servers.mariadb import find_program
+
+
+@pytest.fixture
+def prometheus() -> str:
+    """The program `prometheus`; the test is skipped without it, and fails with CI=true."""
+    try:
+        return find_program("prometheus")
+    except EmbeddedServerError as error:
+        no_server(error)
+
+
+@pytest.fixture
+def database(driver: str, request: pytest.FixtureRequest) -> Database:
+    """The database of the test's driver."""
+    return database_of(driver, request)
