@@ -34,8 +34,8 @@ from sqla_typedpool.tokens import statement_keyword
 _SCOPE: Final = "sqla_typedpool"
 POOL_NAME: Final = "db.client.connection.pool.name"
 STATE: Final = "db.client.connection.state"
-_CLOSE_REASON: Final = "sqla_typedpool.close.reason"
-_REFUSAL_REASON: Final = "sqla_typedpool.refusal.reason"
+_CLOSE_REASON: Final = "typedpool.close.reason"
+_REFUSAL_REASON: Final = "typedpool.refusal.reason"
 
 _Attributes: TypeAlias = "Mapping[str, str | int]"
 _Values: TypeAlias = "Iterable[tuple[_Attributes, float]]"
@@ -102,7 +102,7 @@ _UP_DOWN, _COUNTER, _GAUGE = (
     "create_observable_gauge",
 )
 _CONNECTION: Final = "db.client.connection"
-_OWN: Final = "sqla_typedpool.pool"
+_OWN: Final = "typedpool"
 
 
 def _one(value: float) -> _Values:

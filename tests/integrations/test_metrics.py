@@ -164,7 +164,7 @@ def test_the_counters_never_go_down_when_the_engine_is_disposed_of(tmp_path: Pat
                         await fetch_one(engine, int, "SELECT 1")
                 assert telemetry.value(f"{CONNECTION}.timeouts") == expected
                 await engine.dispose()
-            closed = telemetry.points("sqla_typedpool.pool.closed")
+            closed = telemetry.points("typedpool.closed")
             assert sum(each.value for each in closed.values()) == 3
             (uses,) = telemetry.points(f"{CONNECTION}.use_time").values()
             assert uses.count == 3
@@ -227,15 +227,15 @@ def test_a_leak_is_visible(tmp_path: Path) -> None:
         with Telemetry().of(engine) as telemetry:
             async with engine.connect():
                 await asyncio.wait_for(until_leaked(telemetry), PATIENCE)
-                assert telemetry.value("sqla_typedpool.pool.longest_use", "leaking") >= 0.02
-            assert telemetry.value("sqla_typedpool.pool.longest_use", "leaking") == 0
+                assert telemetry.value("typedpool.longest_use", "leaking") >= 0.02
+            assert telemetry.value("typedpool.longest_use", "leaking") == 0
         await engine.dispose()
 
     run(main())
 
 
 async def until_leaked(telemetry: Telemetry) -> None:
-    while telemetry.value("sqla_typedpool.pool.leaks", "leaking") < 1:
+    while telemetry.value("typedpool.leaks", "leaking") < 1:
         await asyncio.sleep(0.02)
 
 
@@ -248,8 +248,8 @@ def test_an_outage_is_visible() -> None:
                 for _ in range(2):
                     with pytest.raises((DBAPIError, OSError)):
                         await fetch_one(engine, int, "SELECT 1")
-                assert telemetry.value("sqla_typedpool.pool.outage", "down") > 0
-                assert telemetry.value("sqla_typedpool.pool.connect_failures", "down") >= 1
+                assert telemetry.value("typedpool.outage", "down") > 0
+                assert telemetry.value("typedpool.connect_failures", "down") >= 1
 
     pytest.importorskip("asyncpg")
     run(main())
