@@ -37,6 +37,7 @@ LAYERS = {
     "describe": 5,
     "queries": 5,
     "check": 6,
+    "declarations": 6,
     "__main__": 7,
     "cli": 7,
     "integrations": 7,
