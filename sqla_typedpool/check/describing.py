@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import URL, text
 from sqlalchemy.exc import CompileError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sqla_typedpool._sqlalchemy.compiling import CompiledStatement, compile_statement
 from sqla_typedpool.check.casts import (
@@ -31,6 +32,7 @@ from sqla_typedpool.check.rules import REFUSED_STATEMENT, finding
 from sqla_typedpool.check.syntax_hints import syntax_hint
 from sqla_typedpool.check.terminal import underlined
 from sqla_typedpool.describe import Describer, describer
+from sqla_typedpool.describe.comments import column_comments
 from sqla_typedpool.describe.model import Description
 from sqla_typedpool.errors import CannotRun, DeclarationError, DescribeTimeout, Refused
 from sqla_typedpool.queries import QueryInfo
@@ -145,19 +147,32 @@ async def describe_queries(
         return target.named(database.server), described
 
 
-async def describe_one(sql: str, target: DatabaseTarget) -> Description:
+async def describe_one(
+    sql: str, target: DatabaseTarget, never_null: Collection[str] = ()
+) -> Description:
     """Describe one statement.
 
+    :param never_null: see `Describer.describe`.
     :raises CannotRun: the database refuses it or cannot be used.
     """
     async with _describer_of(target) as database:
         try:
-            return await database.describe(text(sql))
+            return await database.describe(text(sql), never_null=never_null)
         except Refused as error:
             given = error.hint or _hint(sql, error, database.family)
             hint = f"; next: {given}" if given else ""
             message = f"{database.server} refuses the statement: {error.message}{hint}"
             raise CannotRun(f"{message}{_underlined(sql, error, database.family)}") from error
+
+
+async def comments_of(description: Description, target: DatabaseTarget) -> dict[str, str]:
+    """Return the comments of a statement's columns by their origins.
+
+    :raises CannotRun: the database cannot be used.
+    """
+    origins = {each.origin for each in description.columns if each.origin is not None}
+    async with _connection_of(target) as connection:
+        return await column_comments(connection, origins)
 
 
 def _hint(sql: str, error: Refused, family: str) -> str:
@@ -222,12 +237,18 @@ async def _description_of(database: Describer, query: CompiledQuery) -> Descript
 
 @asynccontextmanager
 async def _describer_of(target: DatabaseTarget) -> AsyncGenerator[Describer, None]:
+    async with _connection_of(target) as connection:
+        async with describer(connection, timeout=target.seconds) as database:
+            yield database
+
+
+@asynccontextmanager
+async def _connection_of(target: DatabaseTarget) -> AsyncGenerator[AsyncConnection, None]:
     async with connected(
         target.url, target.seconds, target.timeout_hint, target.search_path
     ) as connection:
         try:
-            async with describer(connection, timeout=target.seconds) as database:
-                yield database
+            yield connection
         except Exception as error:
             explained = _as_cannot_run(error, target)
             if explained is error:
