@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from sqla_typedpool import __version__
-from sqla_typedpool.cli import check, describe
+from sqla_typedpool.cli import check, describe, init
 from sqla_typedpool.cli.exits import (
     DISTRIBUTION,
     INTERRUPTED,
@@ -64,4 +64,5 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     check.add(commands)
     describe.add(commands)
+    init.add(commands)
     return parser

@@ -71,6 +71,14 @@ def add_database(parser: argparse.ArgumentParser) -> None:
         metavar="VERSION",
         help="the major version for --ephemeral: 18 (default: the newest that is installed)",
     )
+    add_schema(add)
+
+
+def add_schema(add: Callable[..., object]) -> None:
+    """Add the options for the schema of a temporary database.
+
+    :param add: ``add_argument`` of a parser or a group.
+    """
     add("--metadata", metavar="M:ATTR", help="tables for --ephemeral: app.models:Base.metadata")
     add("--alembic", metavar="INI", help="Alembic migrations for --ephemeral: alembic.ini")
     add("--schema", metavar="FILE", help="an SQL file for --ephemeral: schema.sql")
