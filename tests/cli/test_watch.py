@@ -23,7 +23,7 @@ from sqla_typedpool.embedded import Postgres
 from sqla_typedpool.embedded.process import alive, children_of, wait_until
 from sqla_typedpool.errors import CannotRun
 from tests.support.commands import ROOT
-from tests.support.watched import watching
+from tests.support.watched import save, watching
 
 # ----------------------------------------------------------------------- the loop, scripted
 
@@ -266,7 +266,7 @@ def shop(tmp_path: Path) -> Path:
 def replace(file: Path, old: str, new: str) -> None:
     source = file.read_text()
     assert old in source
-    file.write_text(source.replace(old, new))
+    save(file, source.replace(old, new))
 
 
 def test_a_fault_is_reported_and_gone_again_when_the_file_is_saved(shop: Path) -> None:
@@ -277,7 +277,7 @@ def test_a_fault_is_reported_and_gone_again_when_the_file_is_saved(shop: Path) -
         assert command.next_code() == 1
         replace(catalogue, "author_nr", "author_id")
         assert command.next_code() == 0
-        catalogue.write_text(catalogue.read_text() + "def broken(:\n")
+        save(catalogue, catalogue.read_text() + "def broken(:\n")
         assert command.next_code() == 2
         replace(catalogue, "def broken(:\n", "")
         assert command.next_code() == 0
@@ -297,9 +297,9 @@ def test_files_of_each_kind_are_watched(shop: Path) -> None:
         assert command.next_code() == 0
         (sql,) = (shop / "bookshop" / "sql").glob("*.sql")
         text = sql.read_text()
-        sql.write_text(f"{text}-- another statement\n")
+        save(sql, f"{text}-- another statement\n")
         assert command.next_code() == 1
-        sql.write_text(text)
+        save(sql, text)
         assert command.next_code() == 0
         snapshots.rename(shop / "elsewhere")
         assert command.next_code() == 2
@@ -309,7 +309,7 @@ def test_files_of_each_kind_are_watched(shop: Path) -> None:
         assert command.next_code() == 2
         replace(shop / "pyproject.toml", "x = 1", "")
         assert command.next_code() == 0
-        (shop / "bookshop" / "new.py").write_text("raise ValueError('a new module')")
+        save(shop / "bookshop" / "new.py", "raise ValueError('a new module')")
         assert command.next_code() == 2
         assert command.end(signal.SIGTERM) == 143
         assert not command.has_processes
@@ -354,7 +354,7 @@ def test_a_check_again_needs_less_than_0_3_seconds_from_the_change_to_the_report
         command.next_code()
         before = processor_time_of_children(command.process.pid)
         for number in range(count):
-            catalogue.write_text(catalogue.read_text() + f"# {number}\n")
+            save(catalogue, catalogue.read_text() + f"# {number}\n")
             assert command.next_code() == 0
         end = time.monotonic() + 10
         while processor_time_of_children(command.process.pid) == before:
@@ -401,6 +401,6 @@ def test_new_and_changed_migrations_are_built(tmp_path: Path, postgres: Postgres
         replace(first, "nick text", "nick text NOT NULL")
         assert command.next_code() == 0
         change = "ALTER TABLE users ALTER nick DROP NOT NULL"
-        second.write_text(MIGRATION.format("second", "first", change))
+        save(second, MIGRATION.format("second", "first", change))
         assert command.next_code() == 1
         command.end(signal.SIGINT)

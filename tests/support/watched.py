@@ -21,6 +21,13 @@ LIMIT = 30.0  # seconds, for each wait
 CODE = re.compile(r"exit code (\d+) after")
 
 
+def save(file: Path, text: str) -> None:
+    """Write a file in one step, so that no check finds it half written."""
+    new = file.with_name(f".{file.name}.new")
+    new.write_text(text)
+    os.replace(new, file)
+
+
 class Watched:
     """The running command. What it prints is read as it comes."""
 
