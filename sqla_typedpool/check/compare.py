@@ -151,6 +151,7 @@ def _shape_finding(info: QueryInfo, description: Description, issue: ShapeIssue)
         reason=issue.reason,
         hint=issue.hint,
         subject=_subject(description, issue),
+        column=issue.columns[0] if issue.columns else None,
         details=_details_of_issue(info, description, issue),
     )
 

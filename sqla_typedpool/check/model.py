@@ -44,5 +44,9 @@ class Finding:
     """What to do next."""
     subject: str = ""
     """The name of the column or parameter."""
+    column: int | None = field(default=None, compare=False)
+    """The position of the column in the result, from 0; None if it is not about one column."""
+    not_fixed: str = field(default="", compare=False)
+    """Why ``check --fix`` does not correct it; "" if it does, or never corrects this rule."""
     details: dict[str, str] = field(default_factory=dict, compare=False)
     """Further facts for the JSON report."""

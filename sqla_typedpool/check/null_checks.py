@@ -251,6 +251,7 @@ class _NullChecks:
             reason=column.why if reason is None else reason,
             hint=hint,
             subject=column.name,
+            column=plan.position,
             details=details,
         )
 

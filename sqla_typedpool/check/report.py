@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from sqla_typedpool.check.model import Finding, Location, Severity
+from sqla_typedpool.describe.model import Description
+from sqla_typedpool.queries import QueryInfo
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,9 @@ class Report:
     source: str
 
     seconds: float
+
+    # The queries with their descriptions; None for a query that could not be described.
+    descriptions: tuple[tuple[QueryInfo, Description | None], ...] = ()
 
     @property
     def is_clean(self) -> bool:

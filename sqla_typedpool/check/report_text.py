@@ -49,6 +49,8 @@ def _block(each: Finding, others: int, paint: Paint, width: int) -> Iterator[str
     for name, sentence in (("because", each.reason), ("next", each.hint)):
         if sentence:
             yield from wrapped(name, sentence, indent, paint, width)
+    if each.not_fixed:
+        yield from wrapped("not fixed", each.not_fixed, indent, paint, width)
     if each.query:
         more = f" (and {_counted(others, 'more query', 'more queries')})" if others else ""
         yield from wrapped("query", each.query + more, indent, paint, width)

@@ -102,16 +102,20 @@ def finding(
     reason: str = "",
     hint: str = "",
     subject: str = "",
+    column: int | None = None,
     details: Mapping[str, str] | None = None,
 ) -> Finding:
     """Return a finding of a rule.
 
     :param severity: None takes the usual severity of the rule.
+    :param column: the position of the column in the result, from 0.
     """
     if severity is not None and severity not in rule.severities:
         raise ValueError(f"{rule.code} is never a {severity.value}")
     given, facts = severity or rule.severities[0], dict(details or {})
-    return Finding(rule.code, given, message, location, query, reason, hint, subject, facts)
+    return Finding(
+        rule.code, given, message, location, query, reason, hint, subject, column, details=facts
+    )
 
 
 def rule_of(code: str) -> Rule:

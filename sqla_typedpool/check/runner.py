@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 
 from sqla_typedpool.check import rules
 from sqla_typedpool.check.compare import compare, faulty_declarations
@@ -40,7 +41,8 @@ async def check_database(found: Discovered, target: DatabaseTarget, selection: S
         findings += each.findings
         if each.description is not None:
             findings += compare(each.info, each.description)
-    return make_report(found, findings, selection, name, began)
+    report = make_report(found, findings, selection, name, began)
+    return replace(report, descriptions=tuple((each.info, each.description) for each in described))
 
 
 def check_snapshots(found: Discovered, snapshots: Snapshots, selection: Selection) -> Report:
@@ -56,22 +58,27 @@ def check_snapshots(found: Discovered, snapshots: Snapshots, selection: Selectio
             f"there are no snapshots in {snapshots.folder}; next: write them with "
             "`sqla-typedpool prepare`"
         )
-    findings = [
-        each
-        for family in families
-        for info in found.queries
-        for each in _compare_snapshot(info, snapshots, family)
-    ]
+    findings: list[Finding] = []
+    descriptions: list[tuple[QueryInfo, Description | None]] = []
+    for family in families:
+        for info in found.queries:
+            description, faults = _read(info, snapshots, family)
+            descriptions.append((info, description))
+            findings += faults if description is None else compare(info, description)
     source = f"snapshots in {shown_path(snapshots.folder.absolute())}"
-    return make_report(found, findings, selection, source, began)
+    report = make_report(found, findings, selection, source, began)
+    return replace(report, descriptions=tuple(descriptions))
 
 
-def _compare_snapshot(info: QueryInfo, snapshots: Snapshots, family: str) -> list[Finding]:
+def _read(
+    info: QueryInfo, snapshots: Snapshots, family: str
+) -> tuple[Description | None, list[Finding]]:
+    """Return the description of a query from its snapshot; if there is none, the findings."""
     query, findings = try_compile(info, family)
     if query is None:
-        return findings
-    description = read_snapshot(query, snapshots)
-    return [description] if isinstance(description, Finding) else compare(info, description)
+        return None, findings
+    found = read_snapshot(query, snapshots)
+    return (None, [found]) if isinstance(found, Finding) else (found, [])
 
 
 def read_snapshot(query: CompiledQuery, snapshots: Snapshots) -> Description | Finding:

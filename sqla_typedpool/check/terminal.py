@@ -18,6 +18,8 @@ _COLOURS = {
     Severity.NOTE: "1;36",
     "gutter": "34",
     "strong": "1",
+    "added": "32",
+    "removed": "31",
 }
 
 

@@ -19,8 +19,10 @@ from sqla_typedpool.check.report_text import as_text
 from sqla_typedpool.check.rule_docs import explain
 from sqla_typedpool.check.snapshots import Snapshots
 from sqla_typedpool.check.suppressions import Selection
+from sqla_typedpool.check.terminal import Paint
 from sqla_typedpool.cli.database import HOW_TO_NAME, VARIABLE, database, names_database
 from sqla_typedpool.cli.exits import FOUND, OK
+from sqla_typedpool.cli.fix import check_options, fix
 from sqla_typedpool.cli.options import Commands, add_command, add_modules
 from sqla_typedpool.cli.watch import watch
 from sqla_typedpool.errors import CannotRun
@@ -37,6 +39,12 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--watch", action="store_true", help="check again whenever a file changes, until Ctrl-C"
     )
+    parser.add_argument(
+        "--fix",
+        action="store_true",
+        help="show how annotations can be corrected, as a diff; the SQL is never changed",
+    )
+    parser.add_argument("--write", action="store_true", help="write the corrections of --fix")
 
     summary = "write snapshots of declared queries, for checks without a database"
     parser = add_command(commands, "prepare", summary, _prepare)
@@ -57,6 +65,7 @@ def _check(arguments: argparse.Namespace) -> int:
     if arguments.explain:
         print(explain(arguments.explain))
         return OK
+    check_options(arguments)
     return watch(_check_once, arguments) if arguments.watch else _check_once(arguments)
 
 
@@ -70,8 +79,21 @@ def _check_once(arguments: argparse.Namespace) -> int:
     else:
         with database(arguments, settings) as target:
             report = asyncio.run(runner.check_database(found, target, selection))
-    code = _print(report, arguments)
-    return FOUND if settings.strict and report.findings else code
+    if arguments.fix:
+        report = _fix(report, found, selection, arguments)
+    else:
+        _print(report, arguments)
+    return FOUND if not report.is_clean or (settings.strict and report.findings) else OK
+
+
+def _fix(
+    report: Report, found: Discovered, selection: Selection, arguments: argparse.Namespace
+) -> Report:
+    """Show or write corrections, print the other findings, and return what is left in the end."""
+    left = fix(report, found, selection, arguments, Paint(_has_colour(arguments)))
+    if left.findings:
+        _print(left, arguments)
+    return left if arguments.write else report
 
 
 def _is_offline(arguments: argparse.Namespace, snapshots: Snapshots) -> bool:

@@ -8,6 +8,9 @@ from typing import Any, TypeAlias
 from sqla_typedpool.describe.writes import ColumnWrite
 from sqla_typedpool.mapping.dbtypes import DbType
 
+# How a note begins if nothing is known about NULL, so that every column counts as nullable.
+NULLABILITY_UNKNOWN = "nullability is unknown"
+
 # A name for annotations: the classes below have a property `type`.
 PythonType: TypeAlias = type[Any]
 
@@ -110,3 +113,8 @@ class Description:
     in a column that must not be NULL. Values that a trigger, a rule or a foreign table may change
     are not listed. () if it writes nothing.
     """
+
+    @property
+    def is_nullability_known(self) -> bool:
+        """Whether it is known which columns may be NULL; otherwise all count as nullable."""
+        return not any(note.startswith(NULLABILITY_UNKNOWN) for note in self.notes)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sqla_typedpool.describe.deadline import TIME_LIMIT_CODES
+from sqla_typedpool.describe.model import NULLABILITY_UNKNOWN
 from sqla_typedpool.describe.postgres.nodes import Node, only_query
 from sqla_typedpool.describe.postgres.session import PreparedStatement, Session
 from sqla_typedpool.describe.postgres.types import Types
@@ -54,7 +55,7 @@ class Analysis:
         found = [effect for effect, is_true in effects.items() if is_true]
         if not self.reason or not found:
             return ""
-        subject = "nullability is unknown" if has_columns else "what it writes is unknown"
+        subject = NULLABILITY_UNKNOWN if has_columns else "what it writes is unknown"
         next_step = f"; next: {self.next_step}" if self.next_step else ""
         return f"{subject}: {self.reason}, so {' and '.join(found)}{next_step}"
 
