@@ -55,7 +55,7 @@ def test_sqlalchemy_is_the_only_required_dependency() -> None:
 
 def test_the_extras_are_the_documented_ones() -> None:
     extras = (
-        "asyncpg psycopg aiosqlite aiomysql asyncmy check embedded cli opentelemetry prometheus"
+        "asyncpg psycopg aiosqlite aiomysql asyncmy check embedded cli opentelemetry prometheus fastapi litestar"
     )
     assert set(PROJECT["optional-dependencies"]) == set(extras.split())
 
