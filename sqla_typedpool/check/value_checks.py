@@ -31,7 +31,7 @@ def wider_values(
     short = ".".join(column.name.split(".")[-2:])
     for part in declared.of if declared.kind is Kind.UNION else (declared,):
         if part.kind is Kind.EXACT and part.annotation is str and column.accepted:
-            return _of_str(name, column, short)
+            return _of_str(name, column, short, declared)
         values = labels_of(part) or ()
         is_enum = db_type is not None and bool(db_type.labels)
         refused = [each for each in values if each not in column.accepted]
@@ -47,12 +47,13 @@ def wider_values(
     return None
 
 
-def _of_str(name: str, column: TargetColumn, short: str) -> WiderValues:
+def _of_str(name: str, column: TargetColumn, short: str, declared: TypeSpec) -> WiderValues:
     is_short = len(column.accepted) <= _MAX_LITERALS
     literals = ", ".join(map(repr, column.accepted)) if is_short else "..."
+    none = " | None" if declared.optional and not column.not_null else ""
     return WiderValues(
         f":{name} is declared str, but {short} accepts only {listed(column.accepted)}",
-        f"declare it Literal[{literals}]",
+        f"declare it Literal[{literals}]{none}",
     )
 
 

@@ -236,7 +236,13 @@ def test_an_optional_parameter_in_an_expression_is_one_finding() -> None:
             ":x is declared str, but users.name accepts only 'a', 'b'",
             "declare it Literal['a', 'b']",
         ),
-        (Name | None, {"accepted": ("a",)}, ":x is declared str, but", "declare it Literal['a']"),
+        (Name, {"accepted": ("a",)}, ":x is declared str, but", "declare it Literal['a']"),
+        (
+            str | None,
+            {"accepted": ("a",)},
+            ":x is declared str, but users.name accepts only 'a'",
+            "declare it Literal['a'] | None",
+        ),
         (
             str,
             {"accepted": tuple("abcdefghij")},
