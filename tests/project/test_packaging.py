@@ -54,9 +54,9 @@ def test_sqlalchemy_is_the_only_required_dependency() -> None:
 
 
 def test_the_extras_are_the_documented_ones() -> None:
-    extras = (
-        "asyncpg psycopg aiosqlite aiomysql asyncmy check embedded cli opentelemetry prometheus fastapi litestar"
-    )
+    drivers = "asyncpg psycopg aiosqlite aiomysql asyncmy"
+    integrations = "opentelemetry prometheus fastapi litestar"
+    extras = f"{drivers} {integrations} check embedded cli"
     assert set(PROJECT["optional-dependencies"]) == set(extras.split())
 
 
