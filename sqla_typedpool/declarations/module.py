@@ -18,7 +18,7 @@ from sqla_typedpool.declarations.printing import module_text
 from sqla_typedpool.declarations.python_types import FieldSource, TypeWriter
 from sqla_typedpool.declarations.row_kinds import ROW_KINDS
 from sqla_typedpool.declarations.statements import (
-    changes_rows,
+    counts_rows,
     name_of_statement,
     refuse_faulty,
 )
@@ -108,7 +108,7 @@ def _function_name(description: Description, sql: str) -> str:
 def _returned_value(description: Description, sql: str, types: TypeWriter) -> str:
     """Return what a query of one column or of none returns."""
     if not description.columns:
-        return types.use("sqla_typedpool", "RowCount") if changes_rows(sql) else "None"
+        return types.use("sqla_typedpool", "RowCount") if counts_rows(sql) else "None"
     (column,) = description.columns
     if column.type == _VOID:
         return "None"

@@ -221,7 +221,7 @@ class TypeWriter:
             column = string(source.label)
             annotation = annotation.marked(f"{self.use('sqla_typedpool', 'Col')}({column})")
         is_unknown, type_name = annotation.is_unknown, source.db_type.name
-        comment = f"{type_name}: the Python type is not known" if is_unknown else ""
+        comment = f"{type_name}: values of any Python type are accepted" if is_unknown else ""
         return FieldCode(name, self.text(annotation), source.doc, comment), annotation
 
     def text(self, annotation: Annotation) -> str:

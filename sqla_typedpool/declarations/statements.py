@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import keyword
-from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Sequence
 
 from sqla_typedpool.describe.model import Description
 from sqla_typedpool.errors import CannotRun
 from sqla_typedpool.mapping.plan import mark_of
 from sqla_typedpool.queries.sql_checks import sql_errors
-from sqla_typedpool.tokens import TokenKind, stars, statement_keyword, tokens
+from sqla_typedpool.tokens import Token, TokenKind, stars, statement_keyword, tokens
 
-_CHANGES = ("INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE")
+# Words that may stand between the keyword of a statement and the name of a table.
+_BEFORE_NAMES = ("INTO", "FROM", "ONLY", "LATERAL")
+_CHANGES = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE"})
 
 
 def refuse_faulty(description: Description, sql: str) -> None:
@@ -41,9 +42,9 @@ def _faulty_parameters(names: Iterable[str]) -> Iterator[str]:
             yield f"no Python parameter can be named {name}; next: rename :{name} in the statement"
 
 
-def changes_rows(sql: str) -> bool:
-    """Return whether a statement changes rows, which its driver counts."""
-    return statement_keyword(sql) in _CHANGES
+def counts_rows(sql: str) -> bool:
+    """Return whether the number of changed rows is reported; asyncpg does not do so for MERGE."""
+    return statement_keyword(sql) in _CHANGES - {"MERGE"}
 
 
 def name_of_statement(description: Description, sql: str) -> str:
@@ -53,21 +54,28 @@ def name_of_statement(description: Description, sql: str) -> str:
 
 
 def _table(description: Description, sql: str) -> str:
-    """Return the table that is changed, or the one that the first column is from."""
-    verb = statement_keyword(sql)
-    if verb not in _CHANGES:
-        for column in description.columns:
-            if column.origin is not None:
-                return column.origin.split(".")[-2]
-    return _name_after(sql, "UPDATE" if verb == "UPDATE" else "INTO", "FROM")
+    """Return the table that is changed, or the one that the first column is from; "" if none."""
+    if statement_keyword(sql) in _CHANGES:
+        return _name_after(statement_keyword(sql), sql)
+    origins = [each.origin for each in description.columns if each.origin is not None]
+    return origins[0].split(".")[-2] if origins else _name_after("FROM", sql)
 
 
-def _name_after(sql: str, *words: str) -> str:
-    """Return the last part of the name that follows one of these words."""
-    found = tokens(sql)
-    for index, (word, following) in enumerate(pairwise(found), 1):
-        if word.is_word(*words) and following.kind is TokenKind.WORD:
-            while index + 2 < len(found) and found[index + 1].is_symbol("."):
-                index += 2
-            return found[index].text.strip('"`')
+def _name_after(keyword: str, sql: str) -> str:
+    """Return the last part of the name that follows a word outside of brackets; "" if none."""
+    found, depth = tokens(sql), 0
+    for index, token in enumerate(found):
+        depth += token.is_symbol("(") - token.is_symbol(")")
+        if not depth and token.is_word(keyword):
+            following = [each for each in found[index + 1 :] if not each.is_word(*_BEFORE_NAMES)]
+            return _last_part(following)
     return ""
+
+
+def _last_part(found: Sequence[Token]) -> str:
+    """Return the last part of the name with which these tokens begin: ``app.books``."""
+    end = 0
+    while end + 2 < len(found) and found[end + 1].is_symbol("."):
+        end += 2
+    is_name = bool(found) and found[end].kind in (TokenKind.WORD, TokenKind.NAME)
+    return found[end].text.strip('"`') if is_name else ""

@@ -72,3 +72,21 @@ CREATE FUNCTION pairs(n int) RETURNS TABLE (a int, b text) LANGUAGE sql AS
     'SELECT i, i::text FROM generate_series(1, n) i';
 CREATE FUNCTION give(OUT first int, OUT second place) LANGUAGE sql AS
     $$SELECT 1, ROW('x', 1, 'y')::place$$;
+-- One row of each table; each column that may be NULL has a value.
+INSERT INTO authors (name, born) VALUES ('Ada', '1815-12-10');
+INSERT INTO books (title, author_id, price, stock, tags) VALUES
+    ('Notes', 1, 9.50, 3, '{old,rare}'), ('Beowulf', NULL, 7, 0, '{}');
+INSERT INTO customers (name, email, phone) VALUES ('Bob', 'bob@example.com', '1');
+INSERT INTO orders (customer_id, address, shipped_at) VALUES (1, '{"city": "X"}', now());
+INSERT INTO order_lines VALUES (1, 1, 2, 9.50);
+INSERT INTO odd VALUES (
+    1, 1.50, 'a', true, 1, 1, 1, 'a', 1, '2020-01-01', '10:00', '2020-01-01', 1, 'a', '{1}', '{}', 'a',
+    'a', 'a', 'a', '10.0.0.1'
+);
+INSERT INTO kinds VALUES (
+    gen_random_uuid(), 'ok', '{ok,"very sad"}', 'OK', 'a@b', ROW('a', 1, 'b'),
+    ROW(ROW('a', 1, 'b'), '{ok}', now()), ARRAY[ROW('a', 1, 'b')]::place[], '10.0.0.1/8', '10.0.0.0/8',
+    '08:00:2b:01:02:03', '10101010', '101', '1 day', '[1,5)', '[1.5,2]', '[2020-01-01,2020-02-01)',
+    '[2020-01-01,)', '{[1,2)}', '{"a": 1}', '\x00', '(1,2)', '{1,2}', ARRAY[gen_random_uuid()],
+    ARRAY['{}'::jsonb], '1', 1.5, 'a', '0/0', 'a', 'a', '10:00', '<a/>'
+);

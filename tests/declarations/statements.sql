@@ -171,7 +171,7 @@ SELECT a, b FROM pairs(:n)
 ---
 SELECT first, second FROM give()
 ---
-SELECT ROW(1, 'x') AS pair, ARRAY[ROW(1, 2)] AS pairs, ARRAY[1, NULL] AS numbers
+SELECT ROW(1, 'x') AS pair, ARRAY[ROW(1, 2)] AS pairs, ARRAY[1, 2] AS numbers
 ---
 SELECT NULL AS nothing, CAST(NULL AS mood) AS mood
 ---

@@ -179,7 +179,7 @@ def test_a_mark_decides_whether_a_field_is_optional() -> None:
 
 def test_a_column_of_unknown_type_is_declared_any_with_a_comment() -> None:
     assert row(maybe("a", DbType("strange"))) == [
-        "# strange: the Python type is not known",
+        "# strange: values of any Python type are accepted",
         "a: Any",
     ]
 
@@ -229,10 +229,12 @@ def query(sql: str, *parts: object, family: str = "postgresql") -> str:
     [
         ("SELECT 1 AS a", "run_select"),
         ("SELECT a FROM app.books", "select_books"),
-        ('SELECT a FROM "Order Lines"', "run_select"),
+        ('SELECT a FROM "Order Lines"', "select_order_lines"),
+        ("SELECT (SELECT 1 FROM x) AS a FROM LATERAL f(1)", "select_f"),
+        ("SELECT a FROM (SELECT 1 AS a) s", "run_select"),
         ("WITH x AS (SELECT 1) INSERT INTO app.books SELECT 1", "insert_books"),
-        ("UPDATE books SET a = 1", "update_books"),
-        ("DELETE FROM ONLY books", "delete_only"),
+        ("WITH x AS (DELETE FROM y) UPDATE books SET a = 1", "update_books"),
+        ("DELETE FROM ONLY app.books", "delete_books"),
     ],
 )
 def test_a_function_is_named_after_the_statement(sql: str, name: str) -> None:
@@ -249,6 +251,7 @@ def test_a_query_returns_the_values_of_one_column() -> None:
 def test_a_query_without_rows_returns_the_number_of_changed_rows() -> None:
     assert "-> RowCount:" in query("DELETE FROM t")
     assert "-> None:" in query("TRUNCATE t")
+    assert "-> None:" in query("MERGE INTO t USING s ON true WHEN MATCHED THEN DELETE")
 
 
 def test_parameters_have_the_types_that_drivers_accept() -> None:

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+from importlib import import_module
 from importlib.util import find_spec
+from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any, get_args, get_origin
+from uuid import UUID
 
 import asyncpg
 import pytest
+from psycopg.types.range import Range
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from sqla_typedpool import TypedPool, fetch_all, query_info
 from sqla_typedpool.check.database import database_url
 from sqla_typedpool.check.describing import DatabaseTarget
 from sqla_typedpool.cli.describe import code_of, statement_facts
 from sqla_typedpool.declarations import QUERY, ROW_KINDS
 from sqla_typedpool.embedded import Postgres
+from sqla_typedpool.tokens import binds
 from tests.declarations.statements import SCHEMA, STATEMENTS
 from tests.support.check_commands import command
 
@@ -116,6 +128,91 @@ def test_the_strict_checker_accepts_all_code(
     assert report["findings"] == []
     assert answer.returncode == 0, answer.stderr
     assert report["queries"] >= 85
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_rows_become_objects_of_the_classes(
+    folder: Path, urls: dict[str, str], driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The types of a class are those of the values: each statement without parameters is run."""
+    monkeypatch.syspath_prepend(str(folder))
+
+    async def run() -> int:
+        engine, count = create_async_engine(urls[driver], poolclass=TypedPool), 0
+        for number, sql in enumerate(STATEMENTS):
+            for kind in ROW_KINDS if not binds(sql) else ():
+                module = import_module(f"{driver}_{kind}.s{number:03}")
+                count += bool(await fetch_all(engine, module.Line, sql))
+        await engine.dispose()
+        return count
+
+    assert asyncio.run(run()) > 200
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_drivers_accept_values_of_the_declared_parameters(
+    folder: Path, urls: dict[str, str], driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each query is called; a constraint may refuse the values, but their types are right."""
+    monkeypatch.syspath_prepend(str(folder))
+    modules = [import_module(f"{driver}_{QUERY}.s{number:03}") for number in range(len(STATEMENTS))]
+
+    async def run() -> None:
+        engine = create_async_engine(urls[driver], poolclass=TypedPool)
+        for module in modules:
+            (name,) = re.findall(r"^async def (\w+)", Path(module.__file__ or "").read_text(), re.M)
+            query = getattr(module, name)
+            values = {each.name: a_value(each.annotation) for each in query_info(query).binds}
+            if driver == "psycopg":
+                values.update({each: TEXTS[each] for each in TEXTS.keys() & values.keys()})
+            async with engine.connect() as connection:
+                with contextlib.suppress(IntegrityError):
+                    await query(connection, **values)
+        await engine.dispose()
+
+    asyncio.run(run())
+
+
+VALUES = {
+    int: 1,
+    str: "1",
+    float: 1.5,
+    bytes: b"1",
+    Decimal: Decimal(1),
+    UUID: UUID(int=1),
+    date: date(2020, 1, 1),
+    datetime: datetime(2020, 1, 1, tzinfo=timezone.utc),
+    time: time(10, tzinfo=timezone.utc),
+    timedelta: timedelta(1),
+    IPv4Address: IPv4Address("10.0.0.1"),
+    Any: "{}",
+    asyncpg.BitString: asyncpg.BitString("10101010"),
+    asyncpg.Point: asyncpg.Point(1, 2),
+}
+
+
+# The values of psycopg for types that it does not know, by the names of the parameters.
+TEXTS = {
+    "visit": '("(a,1,b)",,)',
+    "places": ["(a,1,b)"],
+    "bits": "10101010",
+    "spot": "(1,2)",
+    "lsn": "0/1",
+}
+
+
+def a_value(annotation: Any) -> Any:
+    """Return a value of a type."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is list:
+        return [a_value(arguments[0])]
+    if origin is tuple:
+        return tuple(map(a_value, arguments))
+    if origin in (asyncpg.Range, Range):
+        return origin(a_value(arguments[0]), None)
+    if arguments:  # a union
+        return a_value(arguments[0])
+    return next(iter(annotation)) if issubclass(annotation, Enum) else VALUES[annotation]
 
 
 @pytest.mark.timeout(300)
