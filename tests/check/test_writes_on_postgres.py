@@ -188,6 +188,13 @@ def database(postgres: Postgres) -> Iterator[str]:
     asyncio.run(run(postgres.url("asyncpg"), f"DROP DATABASE {name} WITH (FORCE)"))
 
 
+@pytest.fixture(scope="module", params=["asyncpg", "psycopg"])
+def url(request: pytest.FixtureRequest, database: str) -> str:
+    """The URL of the database for each driver."""
+    pytest.importorskip(request.param)
+    return database.replace("asyncpg", request.param)
+
+
 async def findings_of(connection: AsyncConnection, query: QueryInfo) -> list[Finding]:
     compiled = compile_query(query, "postgresql")
     async with describer(connection) as found:
@@ -215,12 +222,12 @@ def name_of(case: Any) -> str:
     return " ".join(str(case).split())[:60] if not isinstance(case, (dict, list)) else ""
 
 
-def judged(database: str, statement: Any, binds: dict[str, Any]) -> tuple[list[Finding], bool]:
+def judged(url: str, statement: Any, binds: dict[str, Any]) -> tuple[list[Finding], bool]:
     """Return what is found, and whether the statement fails."""
     query = declare(statement, None, **binds)
 
     async def main() -> tuple[list[Finding], bool]:
-        engine = create_async_engine(database, poolclass=NullPool)
+        engine = create_async_engine(url, poolclass=NullPool)
         async with engine.connect() as connection:
             return await findings_of(connection, query), await violates_not_null(connection, query)
 
@@ -229,18 +236,18 @@ def judged(database: str, statement: Any, binds: dict[str, Any]) -> tuple[list[F
 
 @pytest.mark.parametrize(("statement", "binds", "expected"), CASES, ids=name_of)
 def test_an_error_is_found_if_and_only_if_the_statement_fails(
-    database: str, statement: Any, binds: dict[str, Any], expected: list[str]
+    url: str, statement: Any, binds: dict[str, Any], expected: list[str]
 ) -> None:
-    findings, fails = judged(database, statement, binds)
+    findings, fails = judged(url, statement, binds)
     assert codes(findings) == expected
     assert fails == bool(expected)
 
 
 @pytest.mark.parametrize(("statement", "binds", "expected"), MILDER, ids=name_of)
 def test_a_value_that_may_be_refused_is_no_error(
-    database: str, statement: Any, binds: dict[str, Any], expected: list[str]
+    url: str, statement: Any, binds: dict[str, Any], expected: list[str]
 ) -> None:
-    findings, fails = judged(database, statement, binds)
+    findings, fails = judged(url, statement, binds)
     assert codes(findings) == expected
     assert not fails
 
