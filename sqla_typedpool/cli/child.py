@@ -25,6 +25,7 @@ from sqla_typedpool.check.importing import LIBRARY_FOLDERS
 from sqla_typedpool.check.read_files import OWN_FOLDER, ReadFiles
 from sqla_typedpool.cli.exits import FOUND, INTERRUPTED, escape_unprintable, guarded
 from sqla_typedpool.errors import CannotRun
+from sqla_typedpool.secrets import mask_secrets
 
 START_METHOD = "fork" if hasattr(os, "fork") else "spawn"
 
@@ -120,7 +121,7 @@ def _checked(check: Callable[[Any], int], arguments: Any) -> int:
     except (CannotRun, OSError, KeyboardInterrupt):
         raise
     except Exception:  # noqa: BLE001 - it is shown, and the parent goes on
-        traceback.print_exc()
+        print(mask_secrets(traceback.format_exc()), end="", file=sys.stderr)
         return FOUND
 
 

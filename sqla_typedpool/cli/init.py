@@ -65,8 +65,8 @@ def _init(arguments: argparse.Namespace) -> int:
 
     Nothing is written without --write, which writes only files that do not exist.
     """
-    proposals = _proposals(arguments)
-    print("\n".join(_result(each, is_writing=arguments.write) for each in proposals))
+    for each in _proposals(arguments):
+        print(_result(each, is_writing=arguments.write))
     print("# next: write the snapshots with `sqla-typedpool prepare`, and commit them")
     return OK
 

@@ -18,7 +18,7 @@ from sqla_typedpool.ephemeral.server import signals_unwind
 from sqla_typedpool.errors import CannotRun
 
 _FORMATS = (TEXT, "concise")
-_CLEAR = "\x1b[2J\x1b[3J\x1b[H"
+_CLEAR = "\x1b[2J\x1b[H"  # the screen, not the lines above it
 _SHOWN_CHANGES = 3
 
 Check = Callable[[argparse.Namespace], int]

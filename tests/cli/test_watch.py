@@ -154,7 +154,7 @@ def cannot_run(arguments):
     raise CannotRun("there is nothing to check")
 
 def raises(arguments):
-    return 1 / 0
+    raise ValueError("postgresql://me:s3cret@host/d")
 
 def crashes(arguments):
     os._exit(11)
@@ -212,9 +212,10 @@ def test_a_check_that_cannot_run_has_exit_code_2(tmp_path: Path) -> None:
     assert err == ["sqla-typedpool: there is nothing to check", "code 2 0"]
 
 
-def test_an_unexpected_error_is_shown_and_has_a_result(tmp_path: Path) -> None:
+def test_an_unexpected_error_is_shown_without_passwords_and_has_a_result(tmp_path: Path) -> None:
     _, err = in_child(tmp_path, "raises")
-    assert err[-2:] == ["ZeroDivisionError: division by zero", "code 1 0"]
+    assert err[-2:] == ["ValueError: postgresql://me:***@host/d", "code 1 0"]
+    assert "s3cret" not in "".join(err)
 
 
 def test_a_crashed_process_has_no_result(tmp_path: Path) -> None:
