@@ -92,12 +92,13 @@ class _WriteChecks:
 
     def check_omitted(self, required: Sequence[ColumnWrite]) -> Iterator[Finding]:
         """Yield one finding for all columns that an INSERT leaves out."""
-        omitted: dict[tuple[WriteAction, str], list[TargetColumn]] = {}
+        omitted: dict[tuple[WriteAction, str], list[ColumnWrite]] = {}
         for write in required:
             if write.source is ValueSource.OMITTED:
                 key = write.action, _table(write.column)
-                omitted.setdefault(key, []).append(write.column)
-        for (action, table), columns in omitted.items():
+                omitted.setdefault(key, []).append(write)
+        for (action, table), writes in omitted.items():
+            columns = _columns(writes)
             is_one = len(columns) == 1
             default = "has no default" if is_one else "have no default"
             yield self.finding(

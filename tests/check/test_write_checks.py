@@ -104,6 +104,12 @@ def test_all_columns_that_one_insert_leaves_out_are_one_finding() -> None:
     assert second.message.startswith("INSERT leaves out teams.name, which is")
 
 
+def test_a_column_that_two_inserts_leave_out_is_named_once() -> None:
+    omitted = written("name", OMITTED, action=WriteAction.MERGE_INSERT)
+    (error,) = found("MERGE ...", omitted, omitted)
+    assert "leaves out users.name, which is NOT NULL" in error.message
+
+
 @pytest.mark.parametrize("action", list(WriteAction))
 @pytest.mark.parametrize(("source", "word"), [(NULL, "NULL"), (DEFAULT, "DEFAULT")])
 def test_a_value_that_is_always_null_is_an_error(
