@@ -5,7 +5,7 @@ What is not certain is left out: see `Description.writes`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,8 +23,10 @@ from sqla_typedpool.describe.writes import ColumnWrite, TargetColumn, ValueSourc
 
 # Expressions that are NULL if an operand is NULL, in SQLite and in MySQL.
 _OPERATORS = (exp.Paren, exp.Cast, exp.Neg, exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.DPipe)
-_FUNCTIONS = (exp.Lower, exp.Upper, exp.Length, exp.Trim)
-_OPERANDS = frozenset({"this", "expression", "to", "safe", "typed", "position", "binary"})
+FUNCTIONS = (exp.Lower, exp.Upper, exp.Length, exp.Trim)
+_OPERANDS = frozenset(
+    {"this", "expression", "expressions", "to", "safe", "typed", "position", "binary"}
+)
 _PLAIN_SELECT = frozenset({"expressions", "from_", "from", "joins", "where", "order", "limit"})
 
 
@@ -80,16 +82,20 @@ class WriteRules(Protocol):
     """What a database does with the values of one statement."""
 
     @property
-    def knows_functions(self) -> bool:
-        """Whether upper, lower, length and trim are those of the database."""
+    def functions(self) -> Sequence[type]:
+        """The functions that are NULL if an argument is NULL, as classes of nodes."""
         ...
 
     def is_certain(self, action: WriteAction) -> bool:
         """Return whether the rows of this part are written as the statement gives them."""
         ...
 
-    def enforces(self, value: ColumnValue) -> bool:
-        """Return whether a row is certainly refused if this value does not fit its column."""
+    def refuses_null(self, value: ColumnValue) -> bool:
+        """Return whether NULL, or no default, is certainly refused for a NOT NULL column."""
+        ...
+
+    def limits(self, value: ColumnValue) -> bool:
+        """Return whether a text that does not fit the column is certainly refused."""
         ...
 
 
@@ -158,8 +164,8 @@ class WriteJudge:
     def _write(self, value: ColumnValue, deciding: frozenset[str]) -> ColumnWrite | None:
         """Return the value as a check needs it; None if it does not matter or is not certain."""
         column, source = value.column, value.source
-        enforces = self.rules.enforces(value)
-        not_null = enforces and _refuses_null(value)
+        not_null = _refuses_null(value) and self.rules.refuses_null(value)
+        is_limited = self.rules.limits(value)
         names = tuple(name for name in value.parameters if name not in deciding)
         optional = [name for name in names if name not in self.never_null]
         why = f":{optional[0]} may be None" if optional else value.why
@@ -171,8 +177,8 @@ class WriteJudge:
         target = TargetColumn(
             column.name,
             not_null,
-            column.max_length if enforces else None,
-            column.accepted if enforces else (),
+            column.max_length if is_limited else None,
+            column.accepted if is_limited else (),
         )
         is_null = source not in (ValueSource.PARAMETER, ValueSource.EXPRESSION)
         return ColumnWrite(
@@ -185,9 +191,9 @@ class WriteJudge:
         """Yield the parameters of which each one alone makes an expression NULL."""
         if isinstance(node, exp.Placeholder):
             yield from parameters_in(node)
-        known = _OPERATORS + (_FUNCTIONS if self.rules.knows_functions else ())
-        if type(node) in known and not clauses_of(node) - _OPERANDS:
-            for operand in (node.this, node.args.get("expression")):
+        is_strict = type(node) in (*_OPERATORS, *self.rules.functions)
+        if is_strict and not clauses_of(node) - _OPERANDS:
+            for operand in (node.this, node.args.get("expression"), *node.expressions):
                 yield from self._strict_parameters(operand)
 
     def _why_null(self, node: SyntaxNode, clause: WriteClause) -> str:

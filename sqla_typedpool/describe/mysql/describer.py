@@ -12,6 +12,7 @@ import re
 import struct
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -22,7 +23,9 @@ from sqla_typedpool.describe.model import ColumnDescription
 from sqla_typedpool.describe.mysql import packets
 from sqla_typedpool.describe.mysql.packets import ColumnDefinition
 from sqla_typedpool.describe.mysql.trust import FlagTrust, Schema
-from sqla_typedpool.describe.mysql.words import words_of
+from sqla_typedpool.describe.mysql.words import enum_labels, words_of
+from sqla_typedpool.describe.mysql.writes import SETTINGS, MariaDBWrites
+from sqla_typedpool.describe.syntax_writes import placeholder_names
 from sqla_typedpool.errors import CannotRun, Refused
 from sqla_typedpool.mapping.dbtypes import DbType, mysql_type
 from sqla_typedpool.secrets import mask_secrets
@@ -52,7 +55,7 @@ async def open_describer(
             "mysql+aiomysql:// or mysql+asyncmy://"
         )
     schema = Schema(await _views(connection), await _functions(connection))
-    yield MySQLDescriber(connection, driver, schema, timeout)
+    yield MySQLDescriber(connection, driver, schema, await _writes(connection), timeout)
 
 
 async def _views(connection: AsyncConnection) -> dict[str, str]:
@@ -69,6 +72,16 @@ async def _views(connection: AsyncConnection) -> dict[str, str]:
     return found
 
 
+async def _writes(connection: AsyncConnection) -> MariaDBWrites | None:
+    """Return what judges writes; None for MySQL, on which it was not tested."""
+    dialect: Any = connection.dialect
+    if not dialect.is_mariadb:
+        return None
+    ((database, modes),) = await _rows(connection, SETTINGS)
+    query = partial(_rows, connection)
+    return MariaDBWrites(query, database or "", frozenset(modes.upper().split(",")))
+
+
 async def _functions(connection: AsyncConnection) -> frozenset[str]:
     rows = await _rows(
         connection,
@@ -78,9 +91,9 @@ async def _functions(connection: AsyncConnection) -> frozenset[str]:
     return frozenset(name for name, _ in rows)
 
 
-async def _rows(connection: AsyncConnection, sql: str, *values: str) -> list[tuple[Any, Any]]:
+async def _rows(connection: AsyncConnection, sql: str, *values: str) -> list[tuple[Any, ...]]:
     result = await connection.exec_driver_sql(sql, values or None)
-    return [(row[0], row[1]) for row in map(tuple, result)]
+    return list(map(tuple, result))
 
 
 class MySQLDescriber(Describer):
@@ -90,7 +103,12 @@ class MySQLDescriber(Describer):
     _unsendable = ""
 
     def __init__(
-        self, connection: AsyncConnection, driver: Any, schema: Schema, timeout: float
+        self,
+        connection: AsyncConnection,
+        driver: Any,
+        schema: Schema,
+        writes: MariaDBWrites | None,
+        timeout: float,
     ) -> None:
         dialect: Any = connection.dialect
         product = "MariaDB" if dialect.is_mariadb else "MySQL"
@@ -98,6 +116,7 @@ class MySQLDescriber(Describer):
         self._connection = connection
         self._driver = driver
         self._schema = schema
+        self._writes = writes
         self._labels: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {}
 
     async def _describe(
@@ -113,7 +132,11 @@ class MySQLDescriber(Describer):
             repr((each, column.db_type, column.nullable))
             for each, column in zip(definitions, columns, strict=True)
         ]
-        return DatabaseReport(columns, facts)
+        if self._writes is None:
+            return DatabaseReport(columns, facts)
+        never = never_null | compiled.never_null
+        writes, used = await self._writes.of(sql, placeholder_names(compiled), never)
+        return DatabaseReport(columns, [*facts, *used], writes=writes)
 
     async def _column(
         self, trust: FlagTrust, index: int, definition: ColumnDefinition
@@ -173,14 +196,8 @@ class MySQLDescriber(Describer):
         """Return the labels of a table's enums by the column's name."""
         if (schema, table) not in self._labels:
             rows = await _rows(self._connection, _ENUMS, schema, table)
-            self._labels[schema, table] = {name: _labels(kind) for name, kind in rows}
+            self._labels[schema, table] = {name: enum_labels(kind) for name, kind in rows}
         return self._labels[schema, table]
-
-
-def _labels(column_type: str) -> tuple[str, ...]:
-    """``enum('a','b')`` -> a, b."""
-    found = re.findall(r"'((?:[^']|'')*)'", column_type)
-    return tuple(label.replace("''", "'") for label in found)
 
 
 def _with_question_marks(sql: str) -> str:

@@ -110,7 +110,7 @@ class Schema:
 
         :param count: the number of its columns.
         """
-        if _has_other_syntax(sql):
+        if has_other_syntax(sql):
             return FlagTrust(Trust.NOTHING, frozenset())
         reduced = without_aggregates(sql, self._stored)
         texts, words = self._texts(reduced.sql), words_of(reduced.sql)
@@ -144,7 +144,7 @@ class Schema:
 
     def _trust_in(self, text: str) -> Trust:
         words = words_of(text)
-        if _has_other_syntax(text) or any(word.startswith(("#", "$")) for word in words):
+        if has_other_syntax(text) or any(word.startswith(("#", "$")) for word in words):
             return Trust.NOTHING
         if not words or words[0] not in STATEMENTS or _has_rollup(words):
             return Trust.COUNTS
@@ -163,7 +163,7 @@ class Schema:
         return not is_known or function in self._stored
 
 
-def _has_other_syntax(text: str) -> bool:
+def has_other_syntax(text: str) -> bool:
     """Return whether the tokens found by the rules of standard SQL may not be those of MySQL."""
     if _ESCAPED_QUOTE.search(text):
         return True

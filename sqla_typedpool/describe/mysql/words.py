@@ -80,3 +80,9 @@ def functions_of(words: Sequence[str]) -> Iterator[str]:
 def standard(sql: str) -> str:
     """Return a statement with names quoted as in standard SQL."""
     return sql.replace("`", '"')
+
+
+def enum_labels(column_type: str) -> tuple[str, ...]:
+    """Return the labels of a type: ``enum('a','b')`` -> a, b."""
+    found = re.findall(r"'((?:[^']|'')*)'", column_type)
+    return tuple(label.replace("''", "'") for label in found)

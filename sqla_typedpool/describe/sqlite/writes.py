@@ -13,7 +13,7 @@ from typing import Any
 
 from sqla_typedpool.describe.sqlite.definitions import SQLiteTrigger, table_columns
 from sqla_typedpool.describe.syntax_writes import UnknownWrite, WriteStatement, read_write
-from sqla_typedpool.describe.write_values import ColumnValue, WriteColumns, WriteJudge
+from sqla_typedpool.describe.write_values import FUNCTIONS, ColumnValue, WriteColumns, WriteJudge
 from sqla_typedpool.describe.writes import ColumnWrite, WriteAction
 from sqla_typedpool.tokens import statement_keyword
 
@@ -67,7 +67,8 @@ class SQLiteWrites:
         if (target.schema, target.name) not in tables:
             return ()  # a view, whose triggers write, or a virtual table
         triggers = tuple(each for each in self._triggers if each.table == target.name.lower())
-        rules = _SQLiteRules(statement.conflict, triggers, self._knows_functions)
+        functions = FUNCTIONS if self._knows_functions else ()
+        rules = _SQLiteRules(statement.conflict, triggers, functions)
         return WriteJudge(statement, tables, rules, never_null).writes()
 
 
@@ -77,13 +78,16 @@ class _SQLiteRules:
 
     conflict: str
     triggers: tuple[SQLiteTrigger, ...]
-    knows_functions: bool
+    functions: Sequence[type]
 
     def is_certain(self, action: WriteAction) -> bool:
         return not any(each.may_run_before(action) for each in self.triggers)
 
-    def enforces(self, value: ColumnValue) -> bool:
+    def refuses_null(self, value: ColumnValue) -> bool:
         # OR REPLACE stores the default for a NULL, except in ON CONFLICT DO UPDATE
         is_replaced = self.conflict == "REPLACE" and value.column.has_default
         is_exception = value.clause.action is WriteAction.CONFLICT_UPDATE
         return self.conflict != "IGNORE" and (is_exception or not is_replaced)
+
+    def limits(self, value: ColumnValue) -> bool:
+        return self.conflict != "IGNORE"
