@@ -6,7 +6,7 @@ import pytest
 
 from sqla_typedpool.describe.mysql.packets import ColumnDefinition
 from sqla_typedpool.describe.mysql.trust import FlagTrust, Schema, Trust
-from sqla_typedpool.describe.nullability import Nullability
+from sqla_typedpool.describe.nullability import maybe
 
 VIEWS = {
     "plain": "select `shop`.`t`.`id` AS `id` from `shop`.`t`",
@@ -106,7 +106,7 @@ def column(name: str, *, not_null: bool) -> ColumnDefinition:
 @pytest.mark.parametrize("trust", Trust)
 def test_a_column_without_the_flag_is_nullable(trust: Trust) -> None:
     found = FlagTrust(trust, frozenset()).nullability(0, column("id", not_null=False))
-    assert found == Nullability(True, "the server reports that t.id may be NULL")
+    assert found == maybe("the server reports that t.id may be NULL")
 
 
 @pytest.mark.parametrize(
