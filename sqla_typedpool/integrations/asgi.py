@@ -7,6 +7,7 @@ path                  access       content
 ``/readyz``           public       200 or 503: whether the pools can serve requests
 ``/stats.json``       authorized   the numbers of each pool, and who holds connections
 ``/metrics``          authorized   the same for Prometheus
+``/``                 authorized   a live page; its data is ``/events``
 ====================  ===========  ===================================================
 """
 
@@ -19,6 +20,7 @@ import math
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
+from importlib.resources import files
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -26,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sqla_typedpool.errors import CannotRun, PoolTimeout, StatementTimeout, TypedPoolError
 from sqla_typedpool.fetch.api import fetch_one
+from sqla_typedpool.integrations.live import LiveData, stream_events, watch
 from sqla_typedpool.pool.pool import TypedPool
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -36,6 +39,15 @@ Authorize: TypeAlias = "Callable[[Scope], bool | Awaitable[bool]]"
 _JSON: Final = "application/json"
 _HEALTH: Final = "application/health+json"
 _TEXT: Final = "text/plain; charset=utf-8"
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_PAGE: Final = (
+    (b"content-security-policy", _POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,7 @@ class _Response:
     status: int
     content_type: str
     body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,17 +102,24 @@ class PoolMonitor:
         self._is_public = unsafe_public
         self._probe_timeout = probe_timeout
         self._probes: dict[AsyncEngine, asyncio.Task[_Readiness]] = {}
+        self._log = watch(self, engines)
+        self._live: dict[asyncio.AbstractEventLoop, LiveData] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; ASGI servers and frameworks call it."""
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
         elif scope["type"] == "http":
-            await _send(await self._respond(scope), scope, send)
+            response = await self._respond(scope)
+            if response is None:
+                await self._stream(receive, send)
+            else:
+                await _send(response, scope, send)
         else:
             await send({"type": "websocket.close", "code": 1000})
 
-    async def _respond(self, scope: Scope) -> _Response:
+    async def _respond(self, scope: Scope) -> _Response | None:
+        """Return the response; None for a stream of events."""
         path = _path(scope)
         route = _PUBLIC.get(path) or _AUTHORIZED.get(path)
         if route is None:
@@ -110,6 +130,8 @@ class PoolMonitor:
             if self._authorize is None:
                 return _text(403, "forbidden: PoolMonitor has no authorize= function")
             return _text(403, "forbidden")
+        if path == "/" and not str(scope["path"]).endswith("/"):
+            return _redirect(scope)  # the page refers to its parts relative to itself
         return await route(self)
 
     async def _is_authorized(self, scope: Scope) -> bool:
@@ -159,6 +181,27 @@ class PoolMonitor:
             return _text(501, str(error))
         return _Response(200, client.CONTENT_TYPE_LATEST, client.generate_latest(registry))
 
+    # ------------------------------------------------------------------- live page
+
+    async def _page(self) -> _Response:
+        return _file("live.html", "text/html; charset=utf-8")
+
+    async def _script(self) -> _Response:
+        return _file("live.js", "text/javascript; charset=utf-8")
+
+    async def _styles(self) -> _Response:
+        return _file("live.css", "text/css; charset=utf-8")
+
+    async def _events(self) -> _Response | None:
+        return None
+
+    async def _stream(self, receive: Receive, send: Send) -> None:
+        loop = asyncio.get_running_loop()
+        for ended in [each for each in self._live if each.is_closed()]:
+            del self._live[ended]
+        live = self._live.setdefault(loop, LiveData(self._engines, self._log))
+        await stream_events(live, receive, send)
+
     # ------------------------------------------------------------------ readiness
 
     async def _readiness(self, engine: AsyncEngine) -> _Readiness:
@@ -179,8 +222,28 @@ class PoolMonitor:
         return await asyncio.shield(task)
 
 
-_PUBLIC: Final = {"/livez": PoolMonitor._livez, "/readyz": PoolMonitor._readyz}
-_AUTHORIZED: Final = {"/stats.json": PoolMonitor._stats, "/metrics": PoolMonitor._metrics}
+_Route: TypeAlias = "Callable[[PoolMonitor], Awaitable[_Response | None]]"
+_PUBLIC: Final[Mapping[str, _Route]] = {
+    "/livez": PoolMonitor._livez,
+    "/readyz": PoolMonitor._readyz,
+    "/live.js": PoolMonitor._script,
+    "/live.css": PoolMonitor._styles,
+}
+_AUTHORIZED: Final[Mapping[str, _Route]] = {
+    "/": PoolMonitor._page,
+    "/events": PoolMonitor._events,
+    "/stats.json": PoolMonitor._stats,
+    "/metrics": PoolMonitor._metrics,
+}
+
+
+def _redirect(scope: Scope) -> _Response:
+    location = f"{scope['path']}/".encode()
+    return _Response(307, _TEXT, b"the page is one level below\n", ((b"location", location),))
+
+
+def _file(name: str, content_type: str) -> _Response:
+    return _Response(200, content_type, files(__package__).joinpath(name).read_bytes(), _PAGE)
 
 
 def _path(scope: Scope) -> str:
@@ -251,6 +314,7 @@ async def _send(response: _Response, scope: Scope, send: Send) -> None:
         (b"content-type", response.content_type.encode()),
         (b"content-length", str(len(response.body)).encode()),
         (b"cache-control", b"no-store"),
+        *response.headers,
     ]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     body = b"" if scope["method"] == "HEAD" else response.body
