@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from sqla_typedpool.describe.postgres import pg_enums as pg
+from sqla_typedpool.describe.postgres.certain_nulls import certain_null
 from sqla_typedpool.describe.postgres.nodes import Node, nodes_in
 from sqla_typedpool.describe.postgres.scope import Scope
 from sqla_typedpool.describe.postgres.sources import cte_of, sources
 
-_CONDITIONS = ("jointree", "havingQual", "limitCount", "limitOffset", "mergeJoinCondition")
+_CONDITIONS = ("havingQual", "limitCount", "limitOffset", "mergeJoinCondition")
 _MAY_REMOVE = (pg.SetOperation.INTERSECT, pg.SetOperation.EXCEPT)
 # Entries of a range table whose rows are those of other expressions, whatever their values.
 _TRANSPARENT = frozenset({pg.RteKind.VALUES, pg.RteKind.JOIN, pg.RteKind.GROUP})
@@ -31,8 +32,38 @@ def deciding_parameters(scope: Scope) -> frozenset[str]:
     conditions = [query.fields.get(name) for name in _CONDITIONS]
     actions = [each.qual for each in query.nodes("mergeActionList")]
     sets = [each for each in nodes_in(query.nodes("targetList")) if _is_set(each)]
-    found = parameters_of([conditions, actions, sets], scope)
+    tree = query.jointree
+    where = [] if tree is None else [tree.fromlist, *_open_conditions(tree.quals, scope)]
+    found = parameters_of([conditions, where, actions, sets], scope)
     return found.union(*(_of_entry(each, scope) for each in query.nodes("rtable")))
+
+
+def _open_conditions(condition: Node | None, scope: Scope) -> Iterator[Node]:
+    """Yield the parts of a condition that decide whether it is true.
+
+    ``name IS DISTINCT FROM :name`` is true if the parameter is None and the name is not.
+    """
+    if condition is None:
+        return
+    if condition.kind == "BOOLEXPR" and condition.boolop == "and":
+        for each in condition.nodes("args"):
+            yield from _open_conditions(each, scope)
+    elif condition.kind == "DISTINCTEXPR":
+        yield _open_side(condition, scope)
+    else:
+        yield condition
+
+
+def _open_side(condition: Node, scope: Scope) -> Node:
+    """Return the side of IS DISTINCT FROM that is never NULL, if the other is NULL with None."""
+    left: Node
+    right: Node
+    left, right = condition.nodes("args")
+    for one, other in ((left, right), (right, left)):
+        names = certain_null(one, scope).parameters
+        if names and parameters_of(one, scope) <= set(names) and not scope.infer(other).nullable:
+            return other
+    return condition
 
 
 def _is_set(node: Node) -> bool:

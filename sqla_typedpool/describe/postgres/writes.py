@@ -32,12 +32,17 @@ def writes_of(
     :param converted: the names of the parameters whose None may be sent as another value.
     """
     scope = Scope(inference, query)
-    cases = [each for each in nodes_in(query) if each.kind == "CASEEXPR"]
-    unknown = all_parameters(cases, scope) | converted  # a condition of CASE may exclude None
+    unknown = all_parameters(_case_conditions(query), scope) | converted
     found: dict[ColumnWrite, None] = {}
     for part in parts(scope, written):
         found |= dict.fromkeys(_writes(part, converted, unknown | part.deciding))
     return tuple(found)
+
+
+def _case_conditions(query: Node) -> list[Node | None]:
+    """Return the conditions of all CASE expressions, which may exclude that a parameter is None."""
+    cases = [each for each in nodes_in(query) if each.kind == "CASEEXPR"]
+    return [part for case in cases for part in (case.arg, *(w.expr for w in case.nodes("args")))]
 
 
 def _writes(
@@ -105,6 +110,8 @@ class _Judge:
         for name in parameters:
             if name not in self.scope.inference.never_null:
                 return f"parameter {name} may be None"
+        if value.kind == "COERCETODOMAIN":
+            value = value.arg  # the value that the domain checks
         return self.scope.infer(value).cause
 
     def _is_refused(self, column: WrittenColumn, value: Node) -> bool:
