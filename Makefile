@@ -47,7 +47,8 @@ cancellations: $(VENV)/.test ## cancel COUNT (10000) requests at random moments;
 
 fuzz: $(VENV)/.test ## check random statements for SECONDS (600); SEED repeats a run
 	SQLA_TYPEDPOOL_FUZZ_SECONDS=$(SECONDS) SQLA_TYPEDPOOL_FUZZ_SEED=$(SEED) \
-		$(BIN)/python -m pytest tests/describe/soundness/test_fuzz.py -s -k random $(ARGS)
+		$(BIN)/python -m pytest tests/describe/soundness/test_fuzz.py \
+		tests/describe/writes/test_fuzz.py -s -k random $(ARGS)
 
 lint: $(VENV)/.lint ## ruff: rules and format
 	$(BIN)/ruff check .

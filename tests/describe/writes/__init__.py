@@ -1,0 +1,1 @@
+"""What statements write, judged by hand or made at random, and executed."""
