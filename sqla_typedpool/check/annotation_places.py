@@ -15,6 +15,7 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,34 +43,36 @@ class AnnotationPlaces:
         self._checked = {each.resolve() for each in checked}
         self._sources: dict[Path, SourceFile] = {}
 
-    def of_field(self, cls: type, name: str) -> AnnotationCode:
+    def of_field(self, cls: type, name: str, *, has_default: bool) -> AnnotationCode:
         """Return the annotation of a field, in the class that declares it.
 
+        :param has_default: whether the field of ``cls`` has a default value.
         :raises NotFixable: the class, or the field, is not written with annotations, or is in a
             file that does not belong to the application.
         """
         for owner in cls.__mro__:
             if name in inspect.get_annotations(owner):
                 if found := self._in_class(owner, name):
-                    return found
+                    return replace(found, has_default=has_default)
                 break
         raise NotFixable(f"{cls.__name__}.{name} is not declared by `{name}: ...` in a class")
 
     def _in_class(self, cls: type, name: str) -> AnnotationCode | None:
-        module = sys.modules[cls.__module__]
+        module = sys.modules.get(cls.__module__)
+        names = {} if module is None else vars(module)
         source = self._source(getattr(module, "__file__", None), cls.__qualname__)
         found = _definitions(source, cls.__qualname__)
         if len(found) > 1:
             raise NotFixable(f"there are several definitions of {cls.__qualname__}")
         if not found or not isinstance(found[0], ast.ClassDef):
             return None
-        for each in found[0].body:
+        for each in reversed(found[0].body):
             if isinstance(each, ast.AnnAssign) and _name(each.target) == name:
-                defaults = each.value is not None, is_none(each.value)
-                return AnnotationCode(source, each.annotation, vars(module), *defaults)
+                default = is_none(each.value)
+                return AnnotationCode(source, each.annotation, names, is_none_default=default)
         # a TypedDict has the annotations of its bases, but does not inherit from them
         bases = found[0].bases if library_of(cls) == "TypedDict" else []
-        classes = (AnnotationCode(source, each, vars(module)).origin() for each in bases)
+        classes = (AnnotationCode(source, each, names).origin() for each in bases)
         owners = [each for each in classes if name in getattr(each, "__annotations__", ())]
         return self._in_class(owners[0], name) if owners else None
 

@@ -27,7 +27,7 @@ from sqla_typedpool.mapping.annotations import AnnotationError, spec_of
 from sqla_typedpool.mapping.dbtypes import SCALAR_TYPES, DbType
 from sqla_typedpool.mapping.handlers import fit_of
 from sqla_typedpool.mapping.plan import Column, ColumnPlan, ObjectPlan, mark_of, partial_plan
-from sqla_typedpool.mapping.rowtype import RowType, class_row_type, row_type_of
+from sqla_typedpool.mapping.rowtype import Field, RowType, class_row_type, row_type_of
 from sqla_typedpool.mapping.shape_error import ShapeIssueKind
 from sqla_typedpool.mapping.typespec import Kind, TypeSpec
 from sqla_typedpool.queries import Cardinality, QueryInfo
@@ -95,7 +95,7 @@ class _RowUses:
 
     def all(self, row_type: RowType, description: Description | None) -> Iterator[Use]:
         if description is None or not description.columns:
-            yield from self.unknown(row_type, f"{self.info.name} could not be compared", ())
+            yield from self.unknown(row_type, f"{self.info.name} was not compared", ())
             return
         description = with_core_types(self.info, description)
         columns = tuple(Column(each.name, each.db_type) for each in description.columns)
@@ -132,7 +132,7 @@ class _RowUses:
             self.info,
             part.position,
             part.field.spec,
-            self.finder(owner.row_type, part.field.name, part.position),
+            self.finder(owner.row_type, part.field, part.position),
             needs_none=column.nullable if not mark else mark == "?",
             keeps_none=self.keeps_none(part, owner, column),
             keeps_all=keeps_all,
@@ -140,9 +140,12 @@ class _RowUses:
             accepts=partial(_can_be, column.db_type, description.family),
         )
 
-    def finder(self, row_type: RowType, name: str, position: int) -> Callable[[], AnnotationCode]:
-        if name:
-            return partial(self.places.of_field, row_type.cls, name)
+    def finder(
+        self, row_type: RowType, field: Field, position: int
+    ) -> Callable[[], AnnotationCode]:
+        if field.name:
+            has_default = field.has_default and row_type.kind != "TypedDict"  # NotRequired
+            return partial(self.places.of_field, row_type.cls, field.name, has_default=has_default)
         return partial(self.places.of_column, self.info, row_type, position)
 
     def keeps_none(self, part: ColumnPlan, owner: ObjectPlan, column: ColumnDescription) -> str:
@@ -162,7 +165,7 @@ class _RowUses:
         if row_type.cls in seen:
             return
         for field in row_type.fields if row_type.fields[0].name else ():
-            find = self.finder(row_type, field.name, 0)
+            find = self.finder(row_type, field, 0)
             yield Use(self.info, None, field.spec, find, keeps_none=reason)
             yield from self.inside(field.spec, (*seen, row_type.cls))
 

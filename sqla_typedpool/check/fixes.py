@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from sqla_typedpool.check import rules
 from sqla_typedpool.check.annotation_code import AnnotationCode, add_none, remove_none
 from sqla_typedpool.check.annotation_places import AnnotationPlaces
 from sqla_typedpool.check.compare import compare
+from sqla_typedpool.check.discovery import Discovered
 from sqla_typedpool.check.edits import Edit, NotFixable
 from sqla_typedpool.check.file_changes import FileChange
 from sqla_typedpool.check.fix_uses import Use, uses_of
@@ -29,7 +30,7 @@ from sqla_typedpool.check.suppressions import Selection
 from sqla_typedpool.check.type_names import import_edits, name_of_type
 from sqla_typedpool.describe.model import Description
 from sqla_typedpool.mapping.typespec import Kind, TypeSpec, type_name
-from sqla_typedpool.queries import QueryInfo
+from sqla_typedpool.queries import QueryInfo, declared
 
 _NULLABLE, _NEEDLESS = rules.NULLABLE_COLUMN.code, rules.NEEDLESS_OPTIONAL.code
 _TYPES = (rules.IMPOSSIBLE_COLUMN.code, rules.PARAMETER_TYPE.code)
@@ -59,17 +60,20 @@ def _moved(each: Finding, change: FileChange) -> Finding:
     return each if each.location is None else replace(each, location=change.moved(each.location))
 
 
-def fixes_for(report: Report, selection: Selection, checked: Collection[Path]) -> Fixes:
+def fixes_for(report: Report, selection: Selection, found: Discovered) -> Fixes:
     """Return the corrections for the findings of a report.
 
     :param selection: that of the report. A type that is replaced loses a needless None only if
         TP107 is selected.
-    :param checked: the files of the checked modules. Only these files, and those below the working
-        directory, are corrected.
+    :param found: the checked modules. Only their files, and those below the working directory, are
+        corrected.
     """
-    run = _Run(frozenset(report.findings), selection.includes(_NEEDLESS), AnnotationPlaces(checked))
+    places = AnnotationPlaces(found.files)
+    run = _Run(frozenset(report.findings), selection.includes(_NEEDLESS), places)
     for info, description in report.descriptions:
         run.add(info, description)
+    for info in set(declared()) - set(found.queries):  # of modules that checked ones import
+        run.add(info, None)
     changes = tuple(run.changes())
     left = [each for each in report.findings if each not in run.fixed or each in run.reasons]
     explained = tuple(replace(each, not_fixed=run.reasons.get(each, "")) for each in left)
@@ -166,6 +170,7 @@ class _Run:
             raise NotFixable(reason)
         if codes & set(_TYPES):
             edit, imports = _replace_type(group, may_remove=self.may_remove)
+            import_edits(group.code.source, imports)  # raises, before other edits depend on it
             return _Correction(group.code, edit, findings, frozenset(imports))
         if _NULLABLE in codes:
             return _Correction(group.code, add_none(group.code), findings)
@@ -233,13 +238,13 @@ def _check_replaceable(group: _Group, inner: AnnotationCode) -> None:
 
     :raises NotFixable: it is anything else, such as an Enum or an alias, or has a default value.
     """
-    declared = group.findings[0][0].declared
+    spec = group.findings[0][0].declared
     if group.code.has_default and not group.code.is_none_default:
         raise NotFixable("there is a default value, which would have the wrong type")
-    if declared.is_marked:
+    if spec.is_marked:
         raise NotFixable("Json() or Decode() converts the values")
-    is_class = declared.kind is Kind.EXACT and inner.value(inner.node) is declared.annotation
-    is_list = _is_simple_list(declared) and inner.arguments(list, typing.List)  # noqa: UP006
+    is_class = spec.kind is Kind.EXACT and inner.value(inner.node) is spec.annotation
+    is_list = _is_simple_list(spec) and inner.arguments(list, typing.List)  # noqa: UP006
     if not is_class and not is_list:
         raise NotFixable(f"{inner.text} is not the name of a simple type")
 

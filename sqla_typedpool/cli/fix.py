@@ -42,7 +42,7 @@ def fix(
     :return: the report on the other findings.
     :raises CannotRun: a file has changed or cannot be written.
     """
-    fixes = fixes_for(report, selection, found.files)
+    fixes = fixes_for(report, selection, found)
     if arguments.write:
         write_changes(fixes.changes)
     for change in fixes.changes:

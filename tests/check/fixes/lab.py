@@ -38,20 +38,20 @@ def _types() -> dict[str, tuple[str, bool]]:
     return {name: (kind, not constraints) for name, kind, *constraints in written}
 
 
-_TYPES = _types()
+COLUMNS = _types()
 
 
 def describe(info: QueryInfo) -> Description:
     """Return what PostgreSQL reports about ``SELECT column, ... FROM users WHERE ...``."""
     items = info.sql.removeprefix("SELECT ").partition(" FROM ")[0].split(",")
     columns = [_column(match) for each in items if (match := _ITEM.fullmatch(each.strip()))]
-    types = {"ids": "bigint[]"} | {name: kind for name, (kind, _) in _TYPES.items()}
+    types = {"ids": "bigint[]"} | {name: kind for name, (kind, _) in COLUMNS.items()}
     parameters = [takes(name, types[name]) for name in re.findall(r":(\w+)", info.sql)]
     return described(*columns, *parameters, sql=compile_query(info, "postgresql").compiled.sql)
 
 
 def _column(match: re.Match[str]) -> ColumnDescription:
-    kind, is_nullable = _TYPES[match["name"]]
+    kind, is_nullable = COLUMNS[match["name"]]
     name = (match["alias"] or match["name"]).strip('"')
     return maybe(name, kind) if is_nullable else never(name, kind)
 

@@ -120,7 +120,21 @@ def test_a_class_of_a_query_without_a_description_loses_no_none(
     )
     queries.write_text(queries.read_text() + again)
     answer = run(app, "--fix", "--write", "--offline")
-    assert "not fixed: app.queries.new could not be compared" in answer.stdout
+    assert "not fixed: app.queries.new was not compared" in answer.stdout
+    assert "nick: str | None" in models.read_text()
+
+
+def test_a_class_of_a_query_in_another_module_loses_no_none(
+    app: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checked module imports the other module, which may need the None."""
+    models, queries = app / "app" / "models.py", app / "app" / "queries.py"
+    models.write_text(MODELS.replace("str", "str | None"))
+    queries.write_text("import other\n" + QUERIES.replace("SELECT nick", "SELECT name AS nick", 1))
+    (app / "other.py").write_text(QUERIES)
+    write_snapshots(app, monkeypatch)
+    answer = run(app, "--fix", "--write", "--offline")
+    assert "not fixed: other.users was not compared" in answer.stdout
     assert "nick: str | None" in models.read_text()
 
 
