@@ -80,24 +80,25 @@ def code_of_query(
         f"{class_name_of(function, 'Query')}Row"
     )
     types = _writer(description, "dataclass", class_name, function)
-    parameters = tuple(parameter_types(description, types, set(optional)))
+    parameters = _parameters(description, types, set(optional))
     rows: list[ClassCode] = []
     if len(description.columns) > 1:
         rows = [_row_class(description, types, class_name, comments)]
-        returns = f"list[{class_name}]"
-    else:
-        returns = _returned_value(description, sql, types)
-    executor = UniqueNames(each for each, _ in parameters).unique("db")
-    code = FunctionCode(
-        function,
-        sql,
-        ((executor, types.use("sqla_typedpool", "Executor")), *parameters),
-        returns,
-        ignored="TP108" if any(map(_is_trusted, description.columns)) else "",
-    )
+    returns = f"list[{class_name}]" if rows else _returned_value(description, sql, types)
     types.use("sqla_typedpool", "query")
+    ignored = "TP108" if any(map(_is_trusted, description.columns)) else ""
+    code = FunctionCode(function, sql, parameters, returns, ignored)
     definitions: list[Definition] = [*types.enums, *types.classes, *rows, code]
     return module_text(types.imports, definitions, ROW_KINDS["dataclass"])
+
+
+def _parameters(
+    description: Description, types: TypeWriter, optional: set[str]
+) -> tuple[tuple[str, str], ...]:
+    """Return the names and annotations of the function's parameters: first the executor."""
+    parameters = tuple(parameter_types(description, types, optional))
+    executor = UniqueNames(name for name, _ in parameters).unique("db")
+    return (executor, types.use("sqla_typedpool", "Executor")), *parameters
 
 
 def _function_name(description: Description, sql: str) -> str:

@@ -17,8 +17,16 @@ ANNOTATION_NAMES = frozenset(
         *("bool", "bytes", "dict", "float", "int", "list", "str", "tuple", "asyncpg", "dt"),
         *("date", "datetime", "time", "timedelta", "Any", "Annotated", "Decimal", "UUID", "Enum"),
         *("IPv4Address", "IPv4Interface", "IPv4Network", "Range", "TypedDict", "BaseModel"),
-        *("IPv6Address", "IPv6Interface", "IPv6Network", "Struct", "ConfigDict", "dataclass"),
-        *("Col", "Executor", "Json", "RowCount", "query"),
+        *(
+            "IPv6Address",
+            "IPv6Interface",
+            "IPv6Network",
+            "Struct",
+            "ConfigDict",
+            "dataclass",
+            "Literal",
+        ),
+        *("Col", "Executor", "Json", "Literal", "RowCount", "query"),
     }
 )
 # The types of the module ``datetime``; fields often have these names.

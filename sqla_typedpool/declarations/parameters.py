@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from sqla_typedpool.declarations.literals import string
 from sqla_typedpool.declarations.python_types import TypeWriter
 from sqla_typedpool.describe.model import Description, ParameterDescription
-from sqla_typedpool.describe.writes import ValueSource
+from sqla_typedpool.describe.writes import TargetColumn, ValueSource
 from sqla_typedpool.mapping.dbtypes import DbType
 from sqla_typedpool.tokens import binds
 
@@ -24,22 +25,41 @@ def optional_parameters(description: Description, sql: str) -> set[str]:
     :param sql: the text with ``:name`` parameters.
     """
     uses = Counter(bind.text[1:] for bind in binds(sql))
-    written: dict[str, list[bool]] = {}
+    return {
+        name
+        for name, columns in _written_columns(description).items()
+        if uses[name] == 1 and not any(each.not_null for each in columns)
+    }
+
+
+def _written_columns(description: Description) -> dict[str, list[TargetColumn]]:
+    """Return the columns to which each parameter is written unchanged."""
+    found: dict[str, list[TargetColumn]] = {}
     for write in description.writes or ():
-        if write.source is ValueSource.PARAMETER:
-            for name in write.parameters:
-                written.setdefault(name, []).append(not write.column.not_null)
-    return {name for name, nullable in written.items() if uses[name] == 1 and all(nullable)}
+        for name in write.parameters if write.source is ValueSource.PARAMETER else ():
+            found.setdefault(name, []).append(write.column)
+    return found
 
 
 def parameter_types(
     description: Description, types: TypeWriter, optional: set[str]
 ) -> Iterator[tuple[str, str]]:
     """Yield the name and the annotation of each parameter, in their order."""
+    written = _written_columns(description)
     for each in description.parameters:
         text = _annotation(each, description.family, types)
+        accepted = _accepted(written.get(each.name, ()))
+        if accepted and "str" in text.split(" | "):
+            literals = ", ".join(map(string, accepted))
+            text = f"{types.use('typing', 'Literal')}[{literals}]"
         is_optional = each.name in optional and text != "Any"
         yield each.name, f"{text} | None" if is_optional else text
+
+
+def _accepted(columns: Iterable[TargetColumn]) -> list[str]:
+    """Return the only texts that all of these columns can store; [] if they are not limited."""
+    limits = [each.accepted for each in columns if each.accepted]
+    return [text for text in limits[0] if all(text in each for each in limits)] if limits else []
 
 
 def _annotation(parameter: ParameterDescription, family: str, types: TypeWriter) -> str:

@@ -6,6 +6,7 @@ import keyword
 from collections.abc import Iterable, Iterator, Sequence
 
 from sqla_typedpool.describe.model import Description
+from sqla_typedpool.describe.writes import ColumnWrite, ValueSource
 from sqla_typedpool.errors import CannotRun
 from sqla_typedpool.mapping.plan import mark_of
 from sqla_typedpool.queries.sql_checks import sql_errors
@@ -22,18 +23,44 @@ def refuse_faulty(description: Description, sql: str) -> None:
     :raises CannotRun: the message names the fault and the next step.
     """
     names = [each.name for each in description.parameters]
-    for fault in (*_faulty_parameters(names), *sql_errors(sql, names)):
+    faults = (
+        *_faulty_parameters(names),
+        *sql_errors(sql, names),
+        *_faulty_columns(description, sql),
+        *map(_faulty_write, description.writes or ()),
+    )
+    for fault in filter(None, faults):
         raise CannotRun(fault)
+
+
+def _faulty_columns(description: Description, sql: str) -> Iterator[str]:
     if stars(sql):
         columns = ", ".join(each.name for each in description.columns)
-        raise CannotRun(
+        yield (
             "`*` selects columns that later migrations add; next: write the names of the columns "
             f"that you need; now there are: {columns}"
         )
     for column in description.columns:
         mark = mark_of(column.name)
         if mark and column.nullable == (mark == "?"):
-            raise CannotRun(f'the `{mark}` of "{column.name}" is not needed; next: remove it')
+            yield f'the `{mark}` of "{column.name}" is not needed; next: remove it'
+
+
+def _faulty_write(write: ColumnWrite) -> str | None:
+    """Return the fault of a value that is or may be NULL in a column that is NOT NULL."""
+    if not write.column.not_null or write.source is ValueSource.PARAMETER:
+        return None
+    name, action = write.column.name, write.action.value
+    if write.source is ValueSource.OMITTED:
+        return f"{action} leaves out {name}, which is NOT NULL; next: add the column"
+    if write.source is not ValueSource.EXPRESSION:
+        return f"{action} writes NULL to {name}, which is NOT NULL; next: write a value"
+    if not write.nullable:
+        return None
+    return (
+        f"{action} writes a value to {name}, which is NOT NULL, that may be NULL ({write.why}); "
+        "next: write coalesce(..., ...), or exclude NULL with a condition"
+    )
 
 
 def _faulty_parameters(names: Iterable[str]) -> Iterator[str]:

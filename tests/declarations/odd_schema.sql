@@ -66,6 +66,9 @@ CREATE TABLE kinds (
     alarm timetz,
     xml xml
 );
+CREATE TABLE limits (
+    state text NOT NULL CHECK (state IN ('open', 'on "hold"')), code varchar(3), level text CHECK (level IN ('a', 'b'))
+);
 CREATE VIEW late AS SELECT o.id, o.status, c.name FROM orders o JOIN customers c ON c.id = o.customer_id;
 CREATE FUNCTION double(value int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT value * 2';
 CREATE FUNCTION pairs(n int) RETURNS TABLE (a int, b text) LANGUAGE sql AS

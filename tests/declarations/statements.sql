@@ -215,3 +215,7 @@ SELECT 'first
   second' AS text,
        $$it's
 "three" $$ AS quoted
+---
+INSERT INTO limits (state, code, level) VALUES (:state, :code, :level)
+---
+UPDATE limits SET level = :level, state = coalesce(CAST(:state AS text), state) WHERE code = :code RETURNING state, level

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import keyword
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
@@ -323,6 +324,36 @@ def test_a_parameter_is_optional_if_its_only_use_is_a_write_to_a_nullable_column
     assert optional(Description("postgresql", "", (), ()), sql) == set()
     computed = writing(written("a", not_null=False, source=ValueSource.EXPRESSION))
     assert optional(computed, sql) == set()
+
+
+def test_a_parameter_is_a_literal_if_its_column_accepts_only_some_texts() -> None:
+    target = TargetColumn("public.t.a", True, accepted=("x", 'y "z"'))
+    write = ColumnWrite(WriteAction.INSERT, target, ValueSource.PARAMETER, ("a",))
+    for family, kind in (("postgresql", "text"), ("sqlite", None)):
+        facts = replace(described(takes("a", kind), family=family), writes=(write,))
+        code = code_of_query(facts, "INSERT INTO t VALUES (:a)")
+        assert "from typing import Literal\n" in code
+        assert '*, a: Literal["x", \'y "z"\']) -> RowCount:' in code
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        (ValueSource.OMITTED, "INSERT leaves out public.t.a, which is NOT NULL; next: add the"),
+        (ValueSource.NULL, "INSERT writes NULL to public.t.a, which is NOT NULL; next: write a"),
+        (ValueSource.EXPRESSION, r"that may be NULL \(why\); next: write coalesce"),
+    ],
+)
+def test_a_write_that_the_checker_does_not_accept_is_refused(
+    source: ValueSource, fault: str
+) -> None:
+    target = TargetColumn("public.t.a", True)
+    write = ColumnWrite(WriteAction.INSERT, target, source, why="why")
+    facts = replace(described(), writes=(write, replace(write, nullable=False)))
+    with pytest.raises(CannotRun, match=fault):
+        code_of_query(facts, "INSERT INTO t (b) VALUES (1)")
+    harmless = replace(write, column=TargetColumn("public.t.a", False))
+    assert code_of_query(replace(facts, writes=(harmless,)), "INSERT INTO t (b) VALUES (1)")
 
 
 def test_an_optional_parameter_can_be_none() -> None:

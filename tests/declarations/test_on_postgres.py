@@ -11,12 +11,11 @@ import sys
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from enum import Enum
 from importlib import import_module
 from importlib.util import find_spec
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 from uuid import UUID
 
 import asyncpg
@@ -204,6 +203,10 @@ TEXTS = {
 def a_value(annotation: Any) -> Any:
     """Return a value of a type."""
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation in VALUES:
+        return VALUES[annotation]
+    if origin is Literal:
+        return arguments[0]
     if origin is list:
         return [a_value(arguments[0])]
     if origin is tuple:
@@ -212,7 +215,7 @@ def a_value(annotation: Any) -> Any:
         return origin(a_value(arguments[0]), None)
     if arguments:  # a union
         return a_value(arguments[0])
-    return next(iter(annotation)) if issubclass(annotation, Enum) else VALUES[annotation]
+    return next(iter(annotation))  # an Enum
 
 
 @pytest.mark.timeout(300)
