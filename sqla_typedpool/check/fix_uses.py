@@ -16,6 +16,7 @@ from sqla_typedpool.check.annotation_places import AnnotationPlaces
 from sqla_typedpool.check.core_types import with_core_types
 from sqla_typedpool.check.null_checks import may_be_none
 from sqla_typedpool.check.parameter_types import accepted_by, unsupported
+from sqla_typedpool.check.parameters import declared_type
 from sqla_typedpool.describe.model import (
     NULLABILITY_UNKNOWN,
     ColumnDescription,
@@ -23,7 +24,7 @@ from sqla_typedpool.describe.model import (
     ParameterDescription,
 )
 from sqla_typedpool.errors import DeclarationError, RowShapeError
-from sqla_typedpool.mapping.annotations import AnnotationError, spec_of
+from sqla_typedpool.mapping.annotations import spec_of
 from sqla_typedpool.mapping.dbtypes import SCALAR_TYPES, DbType
 from sqla_typedpool.mapping.handlers import fit_of
 from sqla_typedpool.mapping.plan import Column, ColumnPlan, ObjectPlan, mark_of, partial_plan
@@ -199,11 +200,8 @@ def _parameter_uses(
 ) -> Iterator[Use]:
     described = {each.name: each for each in description.parameters}
     for bind in info.binds:
-        if bind.name not in described:
-            continue
-        try:
-            spec = spec_of(bind.annotation)
-        except AnnotationError:
+        spec = declared_type(bind.annotation) if bind.name in described else None
+        if spec is None:
             continue  # it is not compared
         yield _of_parameter(info, bind.name, spec, described[bind.name], description.family, places)
 
@@ -221,13 +219,15 @@ def _of_parameter(
         db_type, is_list = db_type.element, True
     accepted = accepted_by(db_type, family) or ()
     right = accepted[0] if len(accepted) == 1 else None
+    if is_list:  # what callers pass must change, if it is no list now
+        right = _LIST[right] if right is not None and declared.kind is Kind.ARRAY else None
     return Use(
         info,
         name,
         declared,
         partial(places.of_parameter, info.function, name),
         keeps_none="None is never removed from a parameter",
-        right=_LIST[right] if is_list and right is not None else right,
+        right=right,
         accepts=partial(_can_be_passed, db_type, family, is_list=is_list),
     )
 

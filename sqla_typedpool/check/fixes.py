@@ -222,7 +222,7 @@ def _right_type(group: _Group) -> Any:
     """
     rights = {use.right for use, each in group.findings if each.code in _TYPES}
     if None in rights:
-        raise NotFixable("several types may be right")
+        raise NotFixable("the right type is not known, or not the only one")
     if len(rights) > 1:
         names = ", ".join(sorted(map(type_name, rights)))
         raise NotFixable(f"the queries need different types: {names}")

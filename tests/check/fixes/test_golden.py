@@ -74,7 +74,7 @@ def test_without_write_the_same_changes_are_a_diff(app: Path, tmp_path: Path) ->
     before = texts(app)
     answer = run(tmp_path, "--fix", "--offline")
     assert answer.returncode == 1
-    assert f"{FAULTS} findings in 7 files can be corrected; to write the changes" in answer.stdout
+    assert f"{FAULTS} findings in 6 files can be corrected; to write the changes" in answer.stdout
     assert texts(app) == before
     shown = answer.stdout.partition(f"\n\n{FAULTS} findings")[0]
     run(tmp_path, "--fix", "--write", "--offline")
