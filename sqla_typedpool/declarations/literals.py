@@ -38,6 +38,7 @@ def docstring(text: str) -> list[str]:
         for line in text.strip().splitlines()
         for part in _WRAPPER.wrap(_in_docstring(line)) or [""]
     ]
+    lines[0] = f" {lines[0]}" if lines[0].startswith('"') else lines[0]
     if len(lines) == 1:
         space = " " if lines[0].endswith('"') else ""
         return [f'"""{lines[0]}{space}"""']

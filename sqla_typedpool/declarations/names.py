@@ -11,7 +11,7 @@ from sqla_typedpool.errors import CannotRun
 
 # Between a small letter and a capital: ``orderStatus``.
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-# Names that annotations use, and that no field, class or function may have.
+# Names that the code uses, and that no field, class or function may have.
 ANNOTATION_NAMES = frozenset(
     {
         *("bool", "bytes", "dict", "float", "int", "list", "str", "tuple", "asyncpg", "dt"),
@@ -26,7 +26,7 @@ ANNOTATION_NAMES = frozenset(
             "dataclass",
             "Literal",
         ),
-        *("Col", "Executor", "Json", "Literal", "RowCount", "query"),
+        *("Col", "Executor", "Json", "Literal", "RowCount", "query", "NotImplementedError"),
     }
 )
 # The types of the module ``datetime``; fields often have these names.

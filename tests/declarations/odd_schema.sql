@@ -2,6 +2,9 @@
 COMMENT ON COLUMN books.title IS 'The title, as printed on the cover.';
 COMMENT ON COLUMN books.price IS E'In euros.\n\nWith a backslash \\ and """quotes"""';
 COMMENT ON COLUMN orders.shipped_at IS 'NULL until it is shipped, see "orders"';
+COMMENT ON COLUMN books.stock IS '"Copies"\nthat are left:
+  - in the shop
+	- elsewhere, see https://example.com/a_long_address/that_is_longer/than_one_line/of_a_docstring/can_be';
 CREATE TYPE mood AS ENUM ('very sad', 'ok', 'OK', '2nd', '', '+', E'back\\slash', 'say "hi"', 'größe');
 CREATE TYPE place AS (street text, "house no" int, "class" text);
 CREATE TYPE visit AS (at place, moods mood[], "when" timestamptz);

@@ -219,3 +219,5 @@ SELECT 'first
 INSERT INTO limits (state, code, level) VALUES (:state, :code, :level)
 ---
 UPDATE limits SET level = :level, state = coalesce(CAST(:state AS text), state) WHERE code = :code RETURNING state, level
+---
+SELECT 1 AS keys, 2 AS items, 3 AS get, 4 AS "values", 5 AS pop, 6 AS copy, 7 AS update, 8 AS name, 9 AS count, 10 AS index, 11 AS fields, 12 AS json, 13 AS model_name, 14 AS db, 15 AS query
