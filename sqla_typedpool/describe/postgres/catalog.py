@@ -36,6 +36,8 @@ class TableColumn:
     refuses_null: bool = False
     # Whether it is known that rows may contain NULL: no domain, expression or CHECK excludes it.
     may_store_null: bool = False
+    # Whether it has a default, or is an identity or generated column.
+    has_default: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Relation:
     view: Node | None
     # The text of a view, for the fingerprint.
     definition: str = ""
+    # Whether BEFORE triggers, its own or of a child table, may change new rows.
+    changes_new_rows: bool = False
 
     @property
     def full_name(self) -> str:
@@ -126,6 +130,8 @@ SELECT c.oid::pg_catalog.int8, n.nspname::pg_catalog.text, c.relname::pg_catalog
     (SELECT r.ev_action::pg_catalog.text FROM pg_catalog.pg_rewrite r
      WHERE r.ev_class = c.oid AND r.ev_type = '1' AND c.relkind = 'v'),
     CASE WHEN c.relkind = 'v' THEN pg_catalog.pg_get_viewdef(c.oid) END,
+    EXISTS (SELECT FROM family f JOIN pg_catalog.pg_trigger t ON t.tgrelid = f.relid
+            WHERE f.root = c.oid AND t.tgtype & 7 = 7 AND t.tgenabled <> 'D'),
     a.attnum::pg_catalog.int4, a.attname::pg_catalog.text,
     pg_catalog.format_type(a.atttypid, a.atttypmod),
     d.root IS NULL, d.by_root IS NOT TRUE, a.attgenerated::pg_catalog.text = 'v', a.attnotnull,
@@ -134,7 +140,8 @@ SELECT c.oid::pg_catalog.int8, n.nspname::pg_catalog.text, c.relname::pg_catalog
     AND NOT EXISTS (
         SELECT FROM pg_catalog.pg_constraint k
         WHERE k.conrelid = c.oid AND k.contype = 'c' AND a.attnum = ANY (k.conkey)
-        AND k.conbin::pg_catalog.text LIKE '%{NULLTEST%')
+        AND k.conbin::pg_catalog.text LIKE '%{NULLTEST%'),
+    a.atthasdef OR a.attidentity <> ''
 FROM requested
 JOIN pg_catalog.pg_class c ON c.oid = requested.root
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -219,14 +226,14 @@ class Catalog:
     async def _fetch_relations(self, oids: set[int]) -> None:
         rows = await self.session.fetch(_RELATIONS, oid_array(oids)) if oids else []
         columns: dict[int, dict[int, TableColumn]] = {}
-        for oid, _, _, _, _, _, _, number, *facts in rows:
+        for oid, _, _, _, _, _, _, _, number, *facts in rows:
             if number is not None:
                 columns.setdefault(oid, {})[number] = TableColumn(*facts)
-        for oid, schema, name, kind, has_rules, action, text, *_ in rows:
+        for oid, schema, name, kind, has_rules, action, text, is_changed, *_ in rows:
             if oid not in self.relations:
-                view = parse_nodes(action)[0] if action else None
+                view, own = parse_nodes(action)[0] if action else None, columns.get(oid, {})
                 self.relations[oid] = Relation(
-                    schema, name, kind, has_rules, columns.get(oid, {}), view, text or ""
+                    schema, name, kind, has_rules, own, view, text or "", is_changed
                 )
 
     async def _fetch_operators(self, oids: set[int]) -> None:

@@ -24,6 +24,7 @@ from sqla_typedpool.describe.postgres.calls import set_column
 from sqla_typedpool.describe.postgres.nodes import Node
 from sqla_typedpool.describe.postgres.predicates import ColumnRef
 from sqla_typedpool.describe.postgres.scope import Scope
+from sqla_typedpool.describe.postgres.sources import inserted
 
 _UNKNOWN = unknown("the column is unknown")
 _WHOLE_ROW = unknown("a whole row may be NULL")
@@ -176,10 +177,10 @@ def _of_excluded(scope: Scope, entry: Node, number: int) -> Nullability:
         return own
     if column.refuses_null:
         return never(f"{_name_of(entry, number)} is NOT NULL")
-    inserted = outputs.inserted(scope.query, number)
-    if inserted is None:
-        return unknown(f"{_name_of(entry, number)} has its default")
-    return replace(scope, assignments=()).infer(inserted)
+    found = inserted(scope, number)
+    if found is None:
+        return unknown(f"{_name_of(entry, number)} may be NULL")
+    return found.scope.infer(found.expression)
 
 
 def _of_view(scope: Scope, entry: Node, view: Node, number: int) -> Nullability:

@@ -58,6 +58,7 @@ class Joins:
     """The joins of one query's FROM clause."""
 
     def __init__(self, query: Node, catalog: Catalog) -> None:
+        self.query = query  # which is kept as long as its joins are known by its identity
         self._entries = query.nodes("rtable")
         self._catalog = catalog
         self._extensions: dict[int, list[Extension]] = {}

@@ -104,12 +104,6 @@ def is_excluded(query: Node, relation: int) -> bool:
     return query.onConflict is not None and relation == query.onConflict.number("exclRelIndex")
 
 
-def inserted(query: Node, number: int) -> Any:
-    """Return the value of this column in an INSERT; None if the INSERT does not name it."""
-    entries = query.nodes("targetList")
-    return next((each.expr for each in entries if each.number("resno") == number), None)
-
-
 def may_lack_row(query: Node, relation: int, returning: int) -> bool:
     """Return whether RETURNING may have no row of this relation.
 

@@ -31,7 +31,7 @@ class JoinType:
 class SetOperation:
     """``SetOperation``, nodes/parsenodes.h."""
 
-    INTERSECT, EXCEPT = "2", "3"
+    UNION, INTERSECT, EXCEPT = "1", "2", "3"
 
 
 class GroupingSetKind:

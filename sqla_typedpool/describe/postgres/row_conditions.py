@@ -30,40 +30,44 @@ def deciding_parameters(scope: Scope) -> frozenset[str]:
     if any(each.fields.get("op") in _MAY_REMOVE for each in nodes_in(query.setOperations)):
         return all_parameters(query, scope)
     conditions = [query.fields.get(name) for name in _CONDITIONS]
-    actions = [each.qual for each in query.nodes("mergeActionList")]
     sets = [each for each in nodes_in(query.nodes("targetList")) if _is_set(each)]
-    tree = query.jointree
-    where = [] if tree is None else [tree.fromlist, *_open_conditions(tree.quals, scope)]
-    found = parameters_of([conditions, where, actions, sets], scope)
+    found = parameters_of([conditions, sets], scope)
+    if query.jointree is not None:
+        found |= parameters_of(query.jointree.nodes("fromlist"), scope)
+        found |= restricting_parameters(query.jointree.quals, scope)
     return found.union(*(_of_entry(each, scope) for each in query.nodes("rtable")))
 
 
-def _open_conditions(condition: Node | None, scope: Scope) -> Iterator[Node]:
-    """Yield the parts of a condition that decide whether it is true.
+def restricting_parameters(condition: Node | None, scope: Scope) -> frozenset[str]:
+    """Return the parameters for which a condition may be false if they are None.
 
-    ``name IS DISTINCT FROM :name`` is true if the parameter is None and the name is not.
+    None does not restrict ``name IS DISTINCT FROM :x`` if the column is NOT NULL, nor
+    ``:x IS NULL OR name = :x``.
     """
     if condition is None:
-        return
+        return frozenset()
     if condition.kind == "BOOLEXPR" and condition.boolop == "and":
-        for each in condition.nodes("args"):
-            yield from _open_conditions(each, scope)
-    elif condition.kind == "DISTINCTEXPR":
-        yield _open_side(condition, scope)
-    else:
-        yield condition
+        parts = (restricting_parameters(each, scope) for each in condition.nodes("args"))
+        return frozenset[str]().union(*parts)
+    return parameters_of(condition, scope) - _true_if_none(condition, scope)
 
 
-def _open_side(condition: Node, scope: Scope) -> Node:
-    """Return the side of IS DISTINCT FROM that is never NULL, if the other is NULL with None."""
-    left: Node
-    right: Node
-    left, right = condition.nodes("args")
-    for one, other in ((left, right), (right, left)):
-        names = certain_null(one, scope).parameters
-        if names and parameters_of(one, scope) <= set(names) and not scope.infer(other).nullable:
-            return other
-    return condition
+def _true_if_none(condition: Node, scope: Scope) -> frozenset[str]:
+    """Return the parameters of which each one alone makes the condition true, if it is None."""
+    arguments = condition.nodes("args")
+    if condition.kind == "BOOLEXPR" and condition.boolop == "or":
+        return frozenset[str]().union(*(_true_if_none(each, scope) for each in arguments))
+    if condition.kind == "NULLTEST" and condition.nulltesttype == pg.NullTestType.IS_NULL:
+        return frozenset(certain_null(condition.arg, scope).parameters)
+    if condition.kind != "DISTINCTEXPR" or len(arguments) != 2:
+        return frozenset()
+    left, right = arguments
+    found = [
+        certain_null(one, scope).parameters
+        for one, other in ((left, right), (right, left))
+        if not scope.infer(other).nullable
+    ]
+    return frozenset(name for names in found for name in names)
 
 
 def _is_set(node: Node) -> bool:

@@ -7,6 +7,7 @@ In each row it has the value of one of them, or NULL if an outer join leaves the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from sqla_typedpool.describe.postgres import outputs
@@ -18,7 +19,8 @@ from sqla_typedpool.describe.postgres.scope import Scope
 class Source(NamedTuple):
     """An expression, and the query that it is a part of."""
 
-    expression: Node
+    # None stands for NULL.
+    expression: Node | None
     scope: Scope
 
 
@@ -29,6 +31,9 @@ def sources(column: Node, scope: Scope) -> Sequence[Source]:
     if owner is None or number < 1 or column.number("varreturningtype"):
         return ()
     entry = owner.entry(column.number("varno"))
+    if owner.is_assignment and outputs.is_excluded(owner.query, column.number("varno")):
+        found = inserted(owner, number)
+        return () if found is None else (found,)
     if entry.rtekind == pg.RteKind.SUBQUERY:
         return of_query(owner.subquery(entry.subquery), number)
     if entry.rtekind == pg.RteKind.VALUES:
@@ -38,6 +43,25 @@ def sources(column: Node, scope: Scope) -> Sequence[Source]:
     listed = {pg.RteKind.JOIN: "joinaliasvars", pg.RteKind.GROUP: "groupexprs"}
     expressions = entry.nodes(listed.get(entry.rtekind, ""))[number - 1 : number]
     return [Source(each, owner) for each in expressions if each is not None]
+
+
+def inserted(scope: Scope, number: int) -> Source | None:
+    """Return the value of a column of ``excluded``: what INSERT ... ON CONFLICT inserts.
+
+    :return: None if it is not known (a default, or a trigger may have changed it), or if the INSERT
+        has checked that it is not NULL.
+    """
+    query = scope.query
+    relation = scope.relation(scope.entry(query.number("resultRelation")))
+    column = relation.columns.get(number) if relation is not None else None
+    if relation is None or column is None or relation.changes_new_rows or column.refuses_null:
+        return None
+    for entry in query.nodes("targetList"):
+        if entry.number("resno") == number:
+            return Source(entry.expr, replace(scope, assignments=()))
+    if not column.may_store_null or column.has_default:
+        return None
+    return Source(None, scope)
 
 
 def of_query(scope: Scope, number: int) -> Sequence[Source]:

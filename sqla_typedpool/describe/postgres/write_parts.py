@@ -14,8 +14,14 @@ from typing import Any
 
 from sqla_typedpool.describe.postgres import pg_enums as pg
 from sqla_typedpool.describe.postgres.nodes import Node
-from sqla_typedpool.describe.postgres.row_conditions import deciding_parameters, parameters_of
+from sqla_typedpool.describe.postgres.row_conditions import (
+    all_parameters,
+    deciding_parameters,
+    parameters_of,
+    restricting_parameters,
+)
 from sqla_typedpool.describe.postgres.scope import Scope
+from sqla_typedpool.describe.postgres.single_rows import single_rows
 from sqla_typedpool.describe.postgres.targets import WrittenColumn, WrittenRelation
 from sqla_typedpool.describe.postgres.write_targets import Target, is_write, target_of
 from sqla_typedpool.describe.writes import WriteAction
@@ -51,33 +57,6 @@ class Part:
         """Return whether values for a column are ignored: OVERRIDING USER VALUE."""
         return column.is_identity and self.override == pg.Overriding.USER_VALUE
 
-    def values(self) -> Iterator[tuple[int, Node]]:
-        """Yield each value and the number of its column, row by row."""
-        lists = self._rows()
-        for row in lists or [None]:
-            for entry in self.entries:
-                expression = entry.expr
-                is_cell = lists and _is_cell(expression, self.scope)
-                if row is not None and is_cell:
-                    expression = row[expression.number("varattno") - 1]
-                yield entry.number("resno"), expression
-
-    def _rows(self) -> list[Any]:
-        """Return the lists of ``INSERT ... VALUES`` with several rows; [] for anything else."""
-        cells = [each.expr for each in self.entries if _is_cell(each.expr, self.scope)]
-        if self.action is not WriteAction.INSERT or not cells:
-            return []
-        rows: list[Any] = self.scope.entry(cells[0].number("varno")).nodes("values_lists")
-        return rows
-
-
-def _is_cell(expression: Node, scope: Scope) -> bool:
-    """Return whether an expression is a column of VALUES of the query itself."""
-    if expression.kind != "VAR" or expression.number("varlevelsup"):
-        return False
-    kind: str = scope.entry(expression.number("varno")).rtekind
-    return kind == pg.RteKind.VALUES
-
 
 def parts(scope: Scope, written: Mapping[int, WrittenRelation]) -> Iterator[Part]:
     """Yield the parts of a statement, those of its CTEs first.
@@ -102,9 +81,14 @@ def _is_certain(part: Part) -> bool:
 
 def _of_insert(scope: Scope, target: Target) -> Iterator[Part]:
     query = scope.query
-    entries = query.nodes("targetList")
-    deciding = deciding_parameters(scope)
-    yield Part(WriteAction.INSERT, scope, entries, target, deciding, query.override)
+    entries, rows = query.nodes("targetList"), single_rows(query)
+    for each in rows.queries:
+        inner = replace(scope, query=each)
+        deciding = deciding_parameters(inner)
+        yield Part(WriteAction.INSERT, inner, entries, target, deciding, query.override)
+    if not rows.is_complete:  # the parameters of the certain rows are dealt with above
+        deciding = deciding_parameters(scope) | all_parameters(rows.queries, scope)
+        yield Part(WriteAction.INSERT, scope, entries, target, deciding, query.override)
     conflict = query.onConflict
     if conflict is not None and conflict.nodes("onConflictSet"):
         yield _of_conflict(scope, target, conflict)
@@ -142,16 +126,27 @@ def _of_update(scope: Scope, target: Target) -> Iterator[Part]:
 
 
 def _of_merge(scope: Scope, target: Target) -> Iterator[Part]:
-    query = scope.query
-    deciding = deciding_parameters(scope)
+    query, deciding = scope.query, deciding_parameters(scope)
+    scope = _without_join_condition(scope)
     for each in query.nodes("mergeActionList"):
         entries = each.nodes("targetList")
+        inner = _assigning(scope, entries, each.qual, _join_condition(query, each))
+        own = deciding | restricting_parameters(each.qual, inner)
         if each.commandType == pg.CommandType.INSERT:
-            inner = _assigning(scope, entries, each.qual)
-            yield Part(WriteAction.MERGE_INSERT, inner, entries, target, deciding, each.override)
+            yield Part(WriteAction.MERGE_INSERT, inner, entries, target, own, each.override)
         elif each.commandType == pg.CommandType.UPDATE:
-            inner = _assigning(scope, entries, each.qual, _join_condition(query, each))
-            yield Part(WriteAction.MERGE_UPDATE, inner, entries, target, deciding)
+            yield Part(WriteAction.MERGE_UPDATE, inner, entries, target, own)
+        deciding |= parameters_of(each.qual, scope)  # where it is true, no later clause is used
+
+
+def _without_join_condition(scope: Scope) -> Scope:
+    """Return a MERGE for the rows of its source, also those for which ON is not true.
+
+    PostgreSQL 15 and 16 have the condition of ON in the place of WHERE.
+    """
+    tree = scope.query.jointree
+    tree = Node(tree.kind, tree.fields | {"quals": None})
+    return replace(scope, query=Node(scope.query.kind, scope.query.fields | {"jointree": tree}))
 
 
 def _join_condition(query: Node, action: Node) -> Node | None:

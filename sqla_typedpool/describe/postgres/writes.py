@@ -33,10 +33,12 @@ def writes_of(
     """
     scope = Scope(inference, query)
     unknown = all_parameters(_case_conditions(query), scope) | converted
-    found: dict[ColumnWrite, None] = {}
-    for part in parts(scope, written):
-        found |= dict.fromkeys(_writes(part, converted, unknown | part.deciding))
-    return tuple(found)
+    found = (
+        write
+        for part in parts(scope, written)
+        for write in _writes(part, converted, unknown | part.deciding)
+    )
+    return tuple(dict.fromkeys(found))
 
 
 def _case_conditions(query: Node) -> list[Node | None]:
@@ -50,10 +52,11 @@ def _writes(
 ) -> Iterator[ColumnWrite]:
     inference = replace(part.scope.inference, known={}, unknown_parameters=unknown)
     judge = _Judge(part, part.scope.using(inference), converted)
-    for number, value in part.values():
+    for entry in part.entries:
+        number = entry.number("resno")
         column = part.target.column(number)
         if column is not None and not part.ignores(column):
-            yield from judge.value(part.target.columns[number], column, value)
+            yield from judge.value(part.target.columns[number], column, entry.expr)
     yield from judge.omitted()
 
 
@@ -80,7 +83,7 @@ class _Judge:
     def value(self, number: int, column: WrittenColumn, value: Node) -> Iterator[ColumnWrite]:
         """Yield the write of a value to a column of the table with this number."""
         is_refused = self._is_refused(column, value)
-        if value.kind == "SETTODEFAULT":
+        if _is_default(value, self.part.scope):
             if is_refused and number not in self.part.target.with_default:
                 yield self._null(column, ValueSource.DEFAULT, "the column has no default")
             return
@@ -126,11 +129,19 @@ def _target(column: WrittenColumn, not_null: bool) -> TargetColumn:
     return TargetColumn(column.full_name, not_null, column.max_length, column.accepted)
 
 
-def _is_checked(value: Node, scope: Scope) -> bool:
+def _is_default(value: Node, scope: Scope) -> bool:
+    """Return whether a value is the word DEFAULT, by itself or in a row of VALUES."""
+    values = [each.expression for each in sources(value, scope)] if value.kind == "VAR" else [value]
+    return any(each is not None and each.kind == "SETTODEFAULT" for each in values)
+
+
+def _is_checked(value: Node | None, scope: Scope) -> bool:
     """Return whether the server converts a value to the column's domain, and so checks it.
 
     A column that has the type of the domain already may contain NULL, as after an outer join.
     """
+    if value is None:
+        return False
     if value.kind == "VAR":
         found = sources(value, scope)
         return bool(found) and all(_is_checked(*each) for each in found)
@@ -138,10 +149,12 @@ def _is_checked(value: Node, scope: Scope) -> bool:
     return is_parameter or value.kind in ("COERCETODOMAIN", "SETTODEFAULT")
 
 
-def _unchanged(value: Node, scope: Scope) -> str | None:
+def _unchanged(value: Node | None, scope: Scope) -> str | None:
     """Return the name of the parameter that is the value; None if it is anything else."""
-    while value.kind in _CASTS or _is_implicit_cast(value):
+    while value is not None and (value.kind in _CASTS or _is_implicit_cast(value)):
         value = value.nodes("args")[0] if value.kind == "FUNCEXPR" else value.arg
+    if value is None:
+        return None
     if value.kind == "VAR":
         found = sources(value, scope)
         return _unchanged(*found[0]) if len(found) == 1 else None
