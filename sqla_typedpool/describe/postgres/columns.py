@@ -69,7 +69,22 @@ def _column(scope: Scope, relation: int, number: int, returning: int) -> Nullabi
         return without_cause(_of_table(scope, entry, number))  # WHERE was true of the old row
     if scope.joins.excludes_null(relation, number, scope.within_join):
         return never(f"a condition excludes NULL in {_name_of(entry, number)}")
-    return _joined(scope, relation, number)
+    found = _joined(scope, relation, number)
+    is_doubtful = bool(found.cause) and _is_doubtful(scope, relation, number)
+    return without_cause(found) if is_doubtful else found
+
+
+def _is_doubtful(scope: Scope, relation: int, number: int) -> bool:
+    """Return whether a condition that is not understood may exclude NULL in a column.
+
+    If the relation may be missing, a condition on any of its columns may exclude that.
+    """
+    may_be_missing = bool(scope.joins.extensions(relation))
+    return any(
+        each.relation == relation and (each.number == number or may_be_missing)
+        for each in scope.doubtful
+        if not each.levels_up
+    )
 
 
 def _name_of(entry: Node, number: int) -> str:

@@ -17,6 +17,7 @@ from sqla_typedpool.describe.nullability import Nullability, maybe, unknown
 from sqla_typedpool.describe.postgres import grouping, predicates
 from sqla_typedpool.describe.postgres import pg_enums as pg
 from sqla_typedpool.describe.postgres.catalog import Catalog, Function, Relation
+from sqla_typedpool.describe.postgres.doubts import doubtful_columns
 from sqla_typedpool.describe.postgres.joins import Joins
 from sqla_typedpool.describe.postgres.nodes import Node
 from sqla_typedpool.describe.postgres.predicates import ColumnRefs
@@ -92,6 +93,8 @@ class Scope:
     assignments: Sequence[Node] = ()
     # Columns that are not NULL wherever this branch of a CASE is evaluated.
     guards: ColumnRefs = frozenset()
+    # Columns in which those conditions may exclude NULL too, which is not certain.
+    doubts: ColumnRefs = frozenset()
 
     def infer(self, node: Any) -> Nullability:
         """Return whether an expression of this query may be NULL.
@@ -149,19 +152,24 @@ class Scope:
 
     def if_true(self, condition: Node) -> Scope:
         """Return this query where a condition of CASE is true."""
-        return self._guarded_by(predicates.not_null_if_true(condition, self.inference.catalog))
+        columns = predicates.not_null_if_true(condition, self.inference.catalog)
+        return self._guarded_by(columns, condition)
 
     def unless_true(self, condition: Node) -> Scope:
         """Return this query where a condition of CASE is false or NULL."""
-        return self._guarded_by(predicates.not_null_unless_true(condition, self.inference.catalog))
+        columns = predicates.not_null_unless_true(condition, self.inference.catalog)
+        return self._guarded_by(columns, condition)
 
-    def _guarded_by(self, columns: ColumnRefs) -> Scope:
-        return replace(self, guards=self.guards | columns) if columns else self
+    def _guarded_by(self, columns: ColumnRefs, condition: Node) -> Scope:
+        doubts = doubtful_columns(condition, self.inference.catalog)
+        if not columns and not doubts:
+            return self
+        return replace(self, guards=self.guards | columns, doubts=self.doubts | doubts)
 
     def unguarded(self) -> Scope:
         """Return this query inside an aggregate, which is computed before CASE takes a branch."""
         parent = self.parent and self.parent.unguarded()
-        return replace(self, parent=parent, guards=frozenset())
+        return replace(self, parent=parent, guards=frozenset(), doubts=frozenset())
 
     @cached_property
     def identity(self) -> object:
@@ -171,7 +179,7 @@ class Scope:
         """
         around = self.parent.identity if self.parent is not None else None
         at = self.before_grouping, self.is_written_view, self.within_join, self.guards
-        return id(self.query), at, self.is_assignment, around
+        return id(self.query), at, self.is_assignment, self.doubts, around
 
     @property
     def is_assignment(self) -> bool:
@@ -226,6 +234,12 @@ class Scope:
         if query.commandType != pg.CommandType.SELECT or may_add_row or query.jointree is None:
             return frozenset()
         return self._not_null_if_true(query.jointree.quals)
+
+    @cached_property
+    def doubtful(self) -> ColumnRefs:
+        """The columns in which conditions may exclude NULL, which is not certain."""
+        conditions = [self.query.jointree, self.query.havingQual]
+        return self.doubts | doubtful_columns(conditions, self.inference.catalog)
 
     def _not_null_if_true(self, condition: Node | None) -> ColumnRefs:
         return predicates.not_null_if_true(condition, self.inference.catalog)

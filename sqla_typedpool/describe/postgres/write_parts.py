@@ -96,14 +96,14 @@ def _of_insert(scope: Scope, target: Target) -> Iterator[Part]:
 
 def _of_conflict(scope: Scope, target: Target, conflict: Node) -> Part:
     """Return ON CONFLICT DO UPDATE. Which rows conflict depends on the values of the key."""
-    condition = conflict.onConflictWhere
+    condition, entries = conflict.onConflictWhere, conflict.nodes("onConflictSet")
+    inner = _assigning(scope, entries, condition)
+    keys = [conflict.arbiterElems, conflict.arbiterWhere, *_key_values(scope.query, conflict)]
     deciding = (
         deciding_parameters(scope)
-        | parameters_of([condition, conflict.arbiterElems, conflict.arbiterWhere], scope)
-        | parameters_of(_key_values(scope.query, conflict), scope)
+        | restricting_parameters(condition, inner)
+        | parameters_of(keys, scope)
     )
-    entries = conflict.nodes("onConflictSet")
-    inner = _assigning(scope, entries, condition)
     return Part(WriteAction.CONFLICT_UPDATE, inner, entries, target, deciding)
 
 

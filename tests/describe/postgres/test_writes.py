@@ -71,6 +71,11 @@ _SCHEMA = [
     *(f"INSERT INTO {name} VALUES (1, 'a', NULL)" for name in ("triggered", "after", "disabled")),
     *(f"INSERT INTO {name} VALUES (1, 'a', NULL)" for name in ("part", "parent")),
     "INSERT INTO part VALUES (2, 'b', 'b')",
+    "CREATE TABLE checked (note text CHECK (note IS NOT NULL))",
+    "INSERT INTO checked VALUES ('c')",
+    "CREATE MATERIALIZED VIEW stored AS SELECT label FROM source LIMIT 1",
+    """CREATE FUNCTION f(text) RETURNS text LANGUAGE plpgsql AS
+       $$ BEGIN RETURN coalesce($1, 'f'); END $$""",
     "CREATE VIEW item_view AS SELECT name AS title, id, upper(nick) AS nick FROM item",
     "CREATE VIEW item_view_2 AS SELECT id, title FROM item_view WHERE id > 0 WITH CHECK OPTION",
     "CREATE VIEW item_ids AS SELECT id FROM item",
@@ -433,6 +438,35 @@ _SILENT = {
     "coalesce()": Case("UPDATE item SET name = coalesce(:name, name)"),
     "a condition with the parameter": Case(
         "UPDATE item SET name = :name WHERE CAST(:name AS text) IS NOT NULL"
+    ),
+    "a condition of ON CONFLICT on excluded": Case(
+        "INSERT INTO item (id, name, nick) VALUES (1, 'a', :name) ON CONFLICT (id) "
+        "DO UPDATE SET name = excluded.nick WHERE excluded.nick IS NOT NULL"
+    ),
+    "a condition that is not a strict function of the column": Case(
+        "UPDATE item SET name = s.name FROM source s "
+        "WHERE coalesce(s.name, '') <> '' AND CAST(:name AS text) IS NULL"
+    ),
+    "a condition of CASE that is not a strict function of the column": Case(
+        "UPDATE item SET name = CASE WHEN num_nonnulls(nick) = 1 THEN nick ELSE 'x' END "
+        "WHERE CAST(:name AS text) IS NULL"
+    ),
+    "a condition that is a subquery with the column": Case(
+        "INSERT INTO item (id, name) SELECT 3, s.name FROM source s "
+        "WHERE EXISTS (SELECT FROM source o WHERE o.name = s.name) AND CAST(:name AS text) IS NULL"
+    ),
+    "a column in which a CHECK excludes NULL": Case(
+        "INSERT INTO item (id, name) SELECT 3, note FROM checked WHERE CAST(:name AS text) IS NULL"
+    ),
+    "a function of the application": Case(
+        "UPDATE item SET name = f(nick) WHERE CAST(:name AS text) IS NULL"
+    ),
+    "a materialized view": Case(
+        "INSERT INTO item (id, name) SELECT 3, label FROM stored WHERE CAST(:name AS text) IS NULL"
+    ),
+    "a column that another INSERT returns": Case(
+        "WITH w AS (INSERT INTO source (name, label) VALUES (coalesce(:name, 'n'), 'l') "
+        "RETURNING name) INSERT INTO item (id, name) SELECT 3, name FROM w"
     ),
     "a condition of the SELECT": Case(
         "INSERT INTO item (id, name) SELECT 3, v FROM (SELECT CAST(:name AS text) AS v) AS s "
