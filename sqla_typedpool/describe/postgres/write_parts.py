@@ -23,7 +23,12 @@ from sqla_typedpool.describe.postgres.row_conditions import (
 from sqla_typedpool.describe.postgres.scope import Scope
 from sqla_typedpool.describe.postgres.single_rows import single_rows
 from sqla_typedpool.describe.postgres.targets import WrittenColumn, WrittenRelation
-from sqla_typedpool.describe.postgres.write_targets import Target, is_write, target_of
+from sqla_typedpool.describe.postgres.write_targets import (
+    Target,
+    is_write,
+    may_be_replaced,
+    target_of,
+)
 from sqla_typedpool.describe.writes import WriteAction
 
 _EVENTS = {
@@ -64,10 +69,12 @@ def parts(scope: Scope, written: Mapping[int, WrittenRelation]) -> Iterator[Part
     :param scope: of the whole statement.
     :param written: the relations to which it writes.
     """
-    for cte in scope.query.nodes("cteList"):
+    query, catalog = scope.query, scope.inference.catalog
+    if may_be_replaced(query, catalog):
+        return
+    for cte in query.nodes("cteList"):
         yield from parts(scope.subquery(cte.ctequery), written)
-    query = scope.query
-    target = target_of(query, scope.inference.catalog, written) if is_write(query) else None
+    target = target_of(query, catalog, written) if is_write(query) else None
     if target is not None:
         found = _PARTS[query.commandType](scope, target)
         yield from filter(_is_certain, found)

@@ -50,6 +50,11 @@ def is_write(query: Node) -> bool:
     return query.kind == "QUERY" and query.commandType in _WRITES
 
 
+def may_be_replaced(query: Node, catalog: Catalog) -> bool:
+    """Return whether a rule may replace a query: its CTEs are not executed then."""
+    return query.number("resultRelation") > 0 and not _path(query, catalog)
+
+
 def relations_written(tree: Node | None, catalog: Catalog) -> set[int]:
     """Return the OIDs of the relations to which a statement writes, views and their tables."""
     written = filter(is_write, nodes_in(tree))

@@ -165,6 +165,9 @@ create rule r as on insert to ruled_also do also
     insert into pet values (new.id + 500, 1, 'by a rule');
 create table ruled_delete (id int primary key, name text not null);
 create rule r as on delete to ruled_delete do instead nothing;
+create view v_of_ruled as select id, name from ruled_delete;
+create view v_nothing as select id, name from author;
+create rule r as on insert to v_nothing do instead nothing;
 """
 
 _INHERITANCE = """

@@ -78,17 +78,18 @@ class StatementMaker:
 
     def _columns(self, target: Target) -> tuple[list[Field], str]:
         """Return the columns that an INSERT names, and OVERRIDING where it is needed."""
-        named = [
-            each
-            for each in target.fields
-            if not (each.is_generated and self.dice.random() < 0.8)
-            and self.dice.random() > (0.6 if each.is_always else 0.07)
-        ]
+        named = [each for each in target.fields if not self._leaves_out(each)]
         if not any(each.is_always for each in named):
             return named or [target.fields[0]], ""
         return named, self.dice.choice(
             ["overriding system value "] * 3 + ["overriding user value "]
         )
+
+    def _leaves_out(self, column: Field) -> bool:
+        if self.values.is_safe and not column.may_be_omitted:
+            return False
+        share = 0.8 if column.is_generated else 0.6 if column.is_always else 0.07
+        return self.values.chance(share)
 
     def _head(self, target: Target, named: list[Field], override: str, alias: str = "") -> str:
         names = ", ".join(each.name for each in named)
@@ -136,7 +137,7 @@ class StatementMaker:
 
     def _source(self) -> tuple[str, Scope]:
         """Return FROM and WHERE, and the columns that they provide."""
-        scope = [(f"s.{name}", kind) for name, kind in SOURCE.items() if name != "k"]
+        scope = _of_source("s")
         draw = self.dice.random()
         if draw < 0.2:
             return "", []
@@ -145,7 +146,7 @@ class StatementMaker:
         if draw < 0.65:
             name = self.dice.choice(["t", "i", "b"])
             return f" from src s where s.{name} is not null", scope
-        outer = [(f"z.{name}", kind) for name, kind in SOURCE.items() if name != "k"]
+        outer = [(sql, kind, False) for sql, kind, _ in _of_source("z")]
         on = self.dice.choice(["z.k = s.k + 1", "false", "z.t = s.t", "true and z.k = s.k"])
         return f" from src s left join src z on {on}", scope + outer
 
@@ -173,13 +174,13 @@ class StatementMaker:
     # ---- UPDATE
 
     def _update(self, target: Target) -> str:
-        scope = [(f"z.{each.name}", each.kind) for each in target.fields if each.name != "k"]
+        scope = _of_target("z", target)
         source, where = "", self.dice.choice(["", f" where z.k = {target.row}", " where z.k <= 3"])
         if self.values.chance(0.35):
             source = " from src s"
             where = " where s.k = z.k"
-            scope += [(f"s.{name}", kind) for name, kind in SOURCE.items()]
-        guarded = [name for name, _ in scope if name.startswith("z.c")]
+            scope += _of_source("s")
+        guarded = [name for name, _, _ in scope if name.startswith("z.c")]
         if guarded and self.values.chance(0.15):
             # `target.row` has no NULL.
             word = " and" if where else " where"
@@ -219,17 +220,12 @@ class StatementMaker:
         body = head + "values " + ", ".join(f"({row})" for row in rows)
         if self.values.chance(0.08):
             return f"{body} on conflict do nothing"
-        scope = [
-            (f"{relation}.{each.name}", each.kind)
-            for relation in ("excluded", "excluded", "z")
-            for each in target.fields
-            if each.name != "k"
-        ]
+        scope = [*_of_target("excluded", target) * 2, *_of_target("z", target)]
         changes = self._assignments(_without_key(target), scope)
         return f"{body} on conflict ({target.conflict}) do update set {changes}"
 
     def _merge(self, target: Target) -> str:
-        scope = [(f"s.{name}", kind) for name, kind in SOURCE.items() if name != "k"]
+        scope = _of_source("s")
         source = self.dice.choice(
             ["src s", "src s", f"(select * from src where k in ({target.row}, 901)) s"]
         )
@@ -237,7 +233,7 @@ class StatementMaker:
             one, two = self._typed_source(), self._typed_source()
             source, scope = (
                 f"(values ({target.row}, {one}), (901, {two})) s (k, t, i)",
-                [("s.t", "text"), ("s.i", "int")],
+                [("s.t", "text", True), ("s.i", "int", True)],
             )
         matched = self.values.chance(0.7)
         arms = [self._merge_update(target, scope)] if matched else []
@@ -252,8 +248,7 @@ class StatementMaker:
         )
 
     def _merge_update(self, target: Target, scope: Scope) -> str:
-        mine = [(f"z.{each.name}", each.kind) for each in target.fields if each.name != "k"]
-        changes = self._assignments(_without_key(target), [*scope, *mine])
+        changes = self._assignments(_without_key(target), [*scope, *_of_target("z", target)])
         return f"when matched then update set {changes}"
 
     def _merge_insert(self, target: Target, scope: Scope) -> str:
@@ -279,10 +274,21 @@ class StatementMaker:
             return f"with w as ({inner} returning {items}) select count(*) from w"
         named, override = self._columns(target)
         named = [each for each in named if not each.is_generated] or [target.fields[0]]
-        scope = [(f"s.{each.name}", each.kind) for each in returned]
+        scope = [(f"s.{each.name}", each.kind, each.is_required) for each in returned]
         read = ", ".join(self._item(each, "w", scope) for each in named)
         head = self._head(target, named, override)
         return f"with s as ({inner} returning {items}) {head}select {read} from s"
+
+
+def _of_source(alias: str) -> list[tuple[str, str, bool]]:
+    """Return the columns of `src`; those with an n at their end are NOT NULL."""
+    names = [name for name in SOURCE if name != "k"]
+    return [(f"{alias}.{name}", SOURCE[name], name.endswith("n")) for name in names]
+
+
+def _of_target(alias: str, target: Target) -> list[tuple[str, str, bool]]:
+    fields = [each for each in target.fields if each.name != "k"]
+    return [(f"{alias}.{each.name}", each.kind, each.is_required) for each in fields]
 
 
 def _without_key(target: Target) -> Target:

@@ -57,6 +57,19 @@ class Field:
     is_fixed: bool = False
     """Whether it is the key of a partition, which has only one value."""
 
+    @property
+    def is_required(self) -> bool:
+        """Whether it must not be NULL."""
+        words = ("not null", "primary key", "required_", "nested_", "default_text")
+        return any(word in self.ddl for word in words)
+
+    @property
+    def may_be_omitted(self) -> bool:
+        """Whether an INSERT may leave it out."""
+        has_default = " default '" in self.ddl or " default 7" in self.ddl
+        has_default |= " default true" in self.ddl or self.ddl.startswith(("default_", "serial"))
+        return not self.is_required or has_default or "generated" in self.ddl
+
 
 @dataclass(frozen=True)
 class Target:
@@ -222,10 +235,7 @@ class TableMaker:
         fields = [each for each in table.fields if not each.is_generated]
         values = []
         for each in fields:
-            may_be_null = nulls and "not null" not in each.ddl and each.ddl.split()[0] not in (
-                "required_text", "required_int", "nested_text", "default_text"
-            )  # fmt: skip
-            made = "null" if may_be_null else _CONSTANTS[each.kind]
+            made = "null" if nulls and not each.is_required else _CONSTANTS[each.kind]
             values.append({"k": str(key), "p": f"'{' abz'[key]}'"}.get(each.name, made))
         names = ", ".join(each.name for each in fields)
         override = "overriding system value " if table.fields[0].is_always else ""

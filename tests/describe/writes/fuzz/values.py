@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from tests.describe.writes.fuzz.tables import Field
 
-Scope = Sequence[tuple[str, str]]
-"""The columns that an expression may read: (SQL, kind)."""
+Scope = Sequence[tuple[str, str, bool]]
+"""The columns that an expression may read: (SQL, kind, whether it is never NULL)."""
 
 TYPES = {"text": "text", "int": "int", "bool": "boolean"}
 _ANY = """coalesce(<K>, <K>) | coalesce(<K>, <C>) | coalesce(<K>, <C>)
@@ -35,6 +35,12 @@ TEMPLATES = {
     kind: [" ".join(part.split()) for part in f"{own} | {_ANY}".split(" | ")]
     for kind, own in _TEMPLATES.items()
 }
+# Templates that may be NULL although their parts are not.
+_NULLABLE = ("nullif", "<bool> then <K> end", "k = 77", "(<S>)", "<S> from", "(s.<S>)")
+SAFE = {
+    kind: [each for each in found if not any(part in each for part in _NULLABLE)]
+    for kind, found in TEMPLATES.items()
+}
 _PLACE = re.compile(r"<(\w+)>")
 _SOURCE = {"text": ["t", "tn"], "int": ["i", "i_n"], "bool": ["b", "bn"]}
 
@@ -44,6 +50,9 @@ class Values:
 
     def __init__(self, dice: random.Random) -> None:
         self.dice = dice
+        # In most statements, only a parameter that is None is NULL in a column that must not be,
+        # so that a wrong finding about another parameter is seen.
+        self.is_safe = dice.random() < 0.65
         self.given: dict[str, object] = {}
         self.optional: set[str] = set()
         self._kinds: dict[str, str] = {}
@@ -92,13 +101,13 @@ class Values:
 
     def expression(self, kind: str, scope: Scope, depth: int = 2) -> str:
         """Return any expression."""
-        columns = [sql for sql, each in scope if each == kind]
+        columns = [sql for sql, each, safe in scope if each == kind and safe >= self.is_safe]
         draw = self.dice.random()
         if columns and draw < 0.3:
             return self.dice.choice(columns)
         if depth == 0 or draw < 0.55:
             return self._leaf(kind)
-        template = self.dice.choice(TEMPLATES[kind])
+        template = self.dice.choice((SAFE if self.is_safe else TEMPLATES)[kind])
 
         def fill(place: re.Match[str]) -> str:
             if place[1] == "A":
@@ -113,7 +122,7 @@ class Values:
         return f"({made})"
 
     def _leaf(self, kind: str) -> str:
-        if self.chance(0.04):
+        if self.chance(0.04) and not self.is_safe:
             return f"cast(null as {TYPES[kind]})"
         return self.typed(kind) if self.chance(0.55) else self.constant(kind)
 
@@ -129,9 +138,9 @@ class Values:
         if column.is_generated:
             return "default"
         draw = self.dice.random()
-        if draw < 0.03 and default:
+        if draw < 0.03 and default and (column.may_be_omitted or not self.is_safe):
             return "default"
-        if draw < 0.05:
+        if draw < 0.05 and not (self.is_safe and column.is_required):
             return "null"
         if draw < 0.35 and default:
             return self.parameter(column.kind)
@@ -140,7 +149,7 @@ class Values:
     def key(self, *, default: bool = True) -> str:
         """Return a new key, rarely NULL."""
         draw = self.dice.random()
-        if draw < 0.02:
+        if draw < 0.02 and not self.is_safe:
             return "null"
         if draw < 0.3 and default:
             return self.parameter("int", optional=0.2)
@@ -151,4 +160,4 @@ class Values:
         value = "a" if is_leaf else self.dice.choice("abz")
         if self.chance(0.25) and default:
             return self.parameter("text", value, optional=0.2)
-        return "null" if self.chance(0.02) else f"'{value}'"
+        return "null" if self.chance(0.02) and not self.is_safe else f"'{value}'"
