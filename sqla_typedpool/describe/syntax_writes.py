@@ -86,7 +86,8 @@ class WriteClause:
     # The tables whose columns the values may contain; () = they are not known.
     sources: tuple[NamedTable, ...] = ()
 
-    # The columns in its conditions, in lower case, which may exclude NULL.
+    # Columns, in lower case, that may be not NULL although they can be: those in its conditions,
+    # and those that an UPDATE sets, whose new values MySQL uses in what follows.
     compared: frozenset[str] = frozenset()
 
 
@@ -255,7 +256,7 @@ def _conflict_update(
         # a parameter of the values may decide whether there is a conflict
         deciding=parameters_in(where) | inserted,
         sources=(target,),
-        compared=_columns_in([where] if where else []),
+        compared=_columns_in([where] if where else []).union(columns),
     )
 
 
@@ -272,7 +273,7 @@ def _update(node: exp.Update, conflict: str) -> WriteStatement:
         is_values=False,
         deciding=parameters_in(*others),
         sources=(target, *joined) if joined or not _from(node) else (),
-        compared=_columns_in(others),
+        compared=_columns_in(others).union(columns),
     )
     return WriteStatement(target, conflict, (clause,))
 

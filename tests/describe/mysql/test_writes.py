@@ -111,6 +111,7 @@ CASES: list[tuple[str, str, str | None]] = [
     ("UPDATE t SET name = :x ORDER BY id LIMIT 1", f"TP502 x -> {T}", ""),
     ("UPDATE t SET name = nick", f"TP503 {T}", ""),
     ("UPDATE t SET name = nick WHERE nick IS NOT NULL", "", None),
+    ("UPDATE t SET nick = 'x', name = nick", "", None),
     ("UPDATE t SET name = (SELECT w FROM s WHERE s.t_id = t.id)", f"TP503 {T}", ""),
     ("UPDATE IGNORE t SET name = :x", "", None),
     ("UPDATE LOW_PRIORITY t SET name = :x", f"TP502 x -> {T}", ""),
