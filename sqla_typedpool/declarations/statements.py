@@ -26,11 +26,21 @@ def refuse_faulty(description: Description, sql: str) -> None:
     faults = (
         *_faulty_parameters(names),
         *sql_errors(sql, names),
+        *_faulty_lists(description),
         *_faulty_columns(description, sql),
         *map(_faulty_write, description.writes or ()),
     )
     for fault in filter(None, faults):
         raise CannotRun(fault)
+
+
+def _faulty_lists(description: Description) -> Iterator[str]:
+    for each in description.parameters if description.family == "postgresql" else ():
+        if each.is_list:
+            yield (
+                f"a list after IN is another statement for each of its lengths; next: write "
+                f"= ANY(:{each.name}), or for NOT IN <> ALL(:{each.name})"
+            )
 
 
 def _faulty_columns(description: Description, sql: str) -> Iterator[str]:

@@ -264,7 +264,13 @@ def test_parameters_have_the_types_that_drivers_accept() -> None:
         "    db: Executor, *, a: int, b: list[Decimal], c: str, d: UUID, e: timedelta",
         ") -> list[int]:",
     ]
-    assert "a: list[int]" in query("DELETE FROM t WHERE a IN :a", takes("a", "int4", is_list=True))
+
+
+def test_a_list_after_in_is_refused_on_postgresql_which_has_arrays() -> None:
+    sql, parameter = "DELETE FROM t WHERE a IN :a", takes("a", None, is_list=True)
+    assert "a: list[int | float | str | bytes]" in query(sql, parameter, family="sqlite")
+    with pytest.raises(CannotRun, match=r"next: write = ANY\(:a\), or for NOT IN <> ALL\(:a\)"):
+        query(sql, parameter)
 
 
 def test_unreported_parameters_have_the_types_that_drivers_accept() -> None:
