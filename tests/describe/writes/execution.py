@@ -123,15 +123,19 @@ async def _create(server: Postgres) -> None:
         await connection.close(timeout=5)
 
 
-def writes_describer(server: Postgres) -> AbstractAsyncContextManager[Describe]:
+def writes_describer(
+    server: Postgres, driver: str = "asyncpg"
+) -> AbstractAsyncContextManager[Describe]:
     """Describe statements in the database `writes`."""
-    return describer_in(server, DATABASE)
+    return describer_in(server, DATABASE, driver)
 
 
 @contextlib.asynccontextmanager
-async def describer_in(server: Postgres, name: str) -> AsyncIterator[Describe]:
+async def describer_in(
+    server: Postgres, name: str, driver: str = "asyncpg"
+) -> AsyncIterator[Describe]:
     """Describe statements in the database of this name."""
-    engine = create_async_engine(server.url("asyncpg", name), poolclass=NullPool)
+    engine = create_async_engine(server.url(driver, name), poolclass=NullPool)
     try:
         async with engine.connect() as connection, describer_on(connection) as describe:
             yield describe

@@ -79,9 +79,11 @@ class MariaDBWrites:
 
 
 @contextlib.asynccontextmanager
-async def mariadb_writes(server: MariaDB, sql_mode: str) -> AsyncIterator[MariaDBWrites]:
+async def mariadb_writes(
+    server: MariaDB, sql_mode: str, driver: str = "aiomysql"
+) -> AsyncIterator[MariaDBWrites]:
     """Create the tables in a new database and connect to it with this `sql_mode`."""
-    engine = create_async_engine(server.url(), poolclass=NullPool)
+    engine = create_async_engine(server.url(driver), poolclass=NullPool)
     async with engine.connect() as connection:
         await connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {DATABASE}")
         await connection.exec_driver_sql(f"CREATE DATABASE {DATABASE}")

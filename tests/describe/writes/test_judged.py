@@ -62,6 +62,18 @@ def test_postgresql_writes_are_found_as_judged(server: Postgres, subject: str) -
 
 
 @pytest.mark.postgres
+def test_psycopg_finds_the_same_writes(postgres: Postgres) -> None:
+    async def main() -> list[str]:
+        async with writes_database(postgres) as database:
+            async with writes_describer(postgres, "psycopg") as describe:
+                cases = [case for subject in CASES for case in accepted(database, subject)]
+                return await description_failures(cases, describe)
+
+    wrong = asyncio.run(main())
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.postgres
 @pytest.mark.parametrize("subject", CASES)
 def test_the_judgement_of_postgresql_writes_is_right(server: Postgres, subject: str) -> None:
     async def main() -> list[str]:
@@ -90,10 +102,11 @@ def test_the_judgement_of_sqlite_writes_is_right(tmp_path: Path) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.parametrize("driver", ["aiomysql", "asyncmy"])
 @pytest.mark.parametrize("mode", MODES)
-def test_mariadb_writes_are_found_as_judged(mariadb: MariaDB, mode: str) -> None:
+def test_mariadb_writes_are_found_as_judged(mariadb: MariaDB, mode: str, driver: str) -> None:
     async def main() -> list[str]:
-        async with mariadb_writes(mariadb, MODES[mode]) as database:
+        async with mariadb_writes(mariadb, MODES[mode], driver) as database:
             async with describer_on(database.connection) as describe:
                 return await description_failures(load("mysql")[mode], describe)
 
