@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from sqla_typedpool.declarations.literals import INDENT, LINE_LENGTH
 
@@ -75,21 +75,17 @@ def _parameter(item: str) -> list[str]:
 
 def split(code: str, separator: str) -> list[str]:
     """Split code at a separator that is in no bracket and in no string."""
-    return list(_parts(code, separator))
-
-
-def _parts(code: str, separator: str) -> Iterator[str]:
-    depth, quote, start, position = 0, "", 0, 0
+    parts, depth, quote, position = [""], 0, "", 0
     while position < len(code):
-        each = code[position]
-        if quote:
-            position += each == "\\"
-            quote = "" if each == quote else quote
-        elif each in "'\"":
-            quote = each
-        elif not depth and code.startswith(separator, position):
-            yield code[start:position]
-            start = position + len(separator)
-        depth += 0 if quote else (each in _OPENING) - (each in _CLOSING)
-        position += 1
-    yield code[start:]
+        if not depth and not quote and code.startswith(separator, position):
+            parts.append("")
+            position += len(separator)
+            continue
+        each = code[position : position + 1 + (bool(quote) and code[position] == "\\")]
+        if quote or each in "'\"":
+            quote = "" if each == quote else quote or each
+        else:
+            depth += (each in _OPENING) - (each in _CLOSING)
+        parts[-1] += each
+        position += len(each)
+    return parts

@@ -24,6 +24,7 @@ from sqla_typedpool.declarations.statements import (
 )
 from sqla_typedpool.describe.model import ColumnDescription, Description
 from sqla_typedpool.errors import CannotRun
+from sqla_typedpool.mapping.dbtypes import DbType
 from sqla_typedpool.mapping.plan import Column, mark_of
 
 # The kind of output that is a declared query, not only a row class.
@@ -125,11 +126,19 @@ def _returned_value(description: Description, sql: str, types: TypeWriter) -> st
 def _writer(description: Description, kind: str, *taken: str) -> TypeWriter:
     labels = list(map(_label, description.columns))
     _refuse_duplicates(labels)
-    names = {*labels, *(name for each in description.columns for name, _ in each.db_type.fields)}
-    types = TypeWriter(ROW_KINDS[kind], names, taken)
+    inner = (name for each in description.columns for name in _fields_in(each.db_type))
+    types = TypeWriter(ROW_KINDS[kind], {*labels, *inner}, taken)
     for column in description.columns:
         types.note_nullable_fields(column.db_type, column.nullable_fields)
     return types
+
+
+def _fields_in(db_type: DbType) -> Iterator[str]:
+    """Yield the names of the fields of a composite type, and of those inside it."""
+    for part in (db_type.element, *(each for _, each in db_type.fields)):
+        if part is not None:
+            yield from _fields_in(part)
+    yield from (name for name, _ in db_type.fields)
 
 
 def _refuse_duplicates(labels: list[str]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from datetime import date, datetime
+from decimal import Decimal
 
 from sqla_typedpool.declarations.code import ClassCode, EnumCode, FieldCode, ImportedName
 from sqla_typedpool.declarations.literals import string
@@ -22,17 +23,14 @@ from sqla_typedpool.mapping.dbtypes import DbType
 _ANY = "Any"
 _DRIVERS = ("asyncpg", "psycopg")
 # The types of the bounds of built-in ranges, by the beginning of their names.
-_BOUNDS = {
-    "int4": "int",
-    "int8": "int",
-    "num": "Decimal",
-    "tstz": "datetime",
-    "ts": "datetime",
-    "date": "date",
+_BOUNDS: Mapping[str, type] = {
+    "int4": int,
+    "int8": int,
+    "num": Decimal,
+    "tstz": datetime,
+    "ts": datetime,
+    "date": date,
 }
-_MODULES = {"Decimal": "decimal", "datetime": "datetime", "date": "datetime"}
-
-Code = TypeVar("Code", EnumCode, ClassCode)
 
 
 @dataclass(frozen=True)
@@ -88,8 +86,8 @@ class TypeWriter:
     def __init__(self, kind: RowKind, field_names: Collection[str], taken: Sequence[str]) -> None:
         """
         :param kind: the kind of the classes of composite types.
-        :param field_names: the names of all columns. In a class with a field ``date``, the type
-            ``date`` needs another name.
+        :param field_names: the names of all columns, and of the fields of composite types. In a
+            class with a field ``date``, the type ``date`` needs another name.
         :param taken: the names of the row class and of the function.
         """
         self.imports: set[ImportedName] = set()
@@ -152,13 +150,8 @@ class TypeWriter:
         return Annotation(self.use("typing", _ANY), is_unknown=True)
 
     def _bound(self, db_type: DbType) -> str:
-        name = db_type.name.removesuffix("range")
-        bound = _BOUNDS.get(name, _ANY)
-        if bound in DATETIME_NAMES:
-            return self.datetime_name(bound)
-        if bound == "int":
-            return bound
-        return self.use(_MODULES.get(bound, "typing"), bound)
+        python = _BOUNDS.get(db_type.name.removesuffix("range"))
+        return self.use("typing", _ANY) if python is None else self.name_of(python)
 
     def name_of(self, python: type) -> str:
         """Import a class, and return its name in the code."""

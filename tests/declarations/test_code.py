@@ -12,6 +12,7 @@ import pytest
 
 from sqla_typedpool.declarations import ROW_KINDS, code_of_query, code_of_row
 from sqla_typedpool.declarations import optional_parameters as optional
+from sqla_typedpool.declarations.layout import split
 from sqla_typedpool.declarations.literals import call_with_sql, docstring, string
 from sqla_typedpool.declarations.names import class_name_of, variable_name_of
 from sqla_typedpool.declarations.python_types import field_names
@@ -191,6 +192,11 @@ def test_types_of_datetime_are_qualified_beside_a_field_of_their_name() -> None:
         "at: dt.datetime | None",
     ]
     assert row(never("day", "date")) == ["day: date"]
+    visit = DbType("visit", fields=(("date", postgresql_type("date")),))
+    visits = DbType("visit[]", list, element=visit)
+    code = code_of_row(described(never("visits", visits), never("at", "timestamp")), "dataclass")
+    assert "date: dt.date" in code
+    assert "at: dt.datetime" in code
 
 
 def test_ranges_of_a_driver_without_type_parameters_are_written_bare(
@@ -366,6 +372,21 @@ def test_an_optional_parameter_can_be_none() -> None:
     facts = described(takes("a", "text"), takes("b", "text"))
     code = code_of_query(facts, "INSERT INTO t VALUES (:a, :b)", optional={"a"})
     assert "(db: Executor, *, a: str | None, b: str) -> RowCount:" in code
+
+
+@pytest.mark.parametrize(
+    ("code", "parts"),
+    [
+        ("a, b", ["a", "b"]),
+        ("list[a, b], c", ["list[a, b]", "c"]),
+        ('Col("a, \\\\"), b', ['Col("a, \\\\")', "b"]),
+        (r"""Col('it\'s, "'), b""", [r"""Col('it\'s, "')""", "b"]),
+        ("Col(']'), b", ["Col(']')", "b"]),
+        ("", [""]),
+    ],
+)
+def test_code_is_split_outside_of_brackets_and_strings(code: str, parts: list[str]) -> None:
+    assert split(code, ", ") == parts
 
 
 # ---------------------------------------------------------------------------- literals
