@@ -50,6 +50,9 @@ class Placeholder:
     # Whether it takes a list, as in ``IN :ids``. It is compiled for a list of one value.
     is_expanding: bool
 
+    # Whether that list may be empty, which changes what a condition excludes.
+    may_be_empty: bool
+
     # Whether SQLAlchemy converts the value, because of the bind parameter's type.
     is_processed: bool
 
@@ -230,6 +233,7 @@ def _placeholder(compiled: Any, name: str, *, is_given: bool, is_computed: bool)
         name=bind.key if bind.required else name,
         is_required=bind.required,
         is_expanding=bind.expanding,
+        may_be_empty=bind.expanding and not (is_own and bool(bind.value)),
         is_processed=name in compiled._bind_processors,
         # JSON.NULL and null() are values of JSON
         is_never_null=is_own

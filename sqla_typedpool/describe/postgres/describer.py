@@ -27,6 +27,7 @@ from sqla_typedpool.describe.postgres.fingerprint import facts_of
 from sqla_typedpool.describe.postgres.inference import RULES
 from sqla_typedpool.describe.postgres.nodes import Node
 from sqla_typedpool.describe.postgres.outputs import entries, infer_statement
+from sqla_typedpool.describe.postgres.predicates import mark_lists
 from sqla_typedpool.describe.postgres.privileges import Privileges
 from sqla_typedpool.describe.postgres.scope import Inference
 from sqla_typedpool.describe.postgres.session import Session, session_for
@@ -93,6 +94,8 @@ class PostgresDescriber(Describer):
             await self._privileges.require(analysis.query)
             references = await self._catalog.learn(analysis.query)
             await self._written.learn(_written(analysis.query, self._catalog))
+        numbered = enumerate(compiled.placeholders, 1)
+        mark_lists(analysis.query, {number for number, each in numbered if each.may_be_empty})
         names = tuple(placeholder.name for placeholder in compiled.placeholders)
         inference = Inference(self._catalog, RULES, names, never_null)
         analysis, nullability = _nullability(analysis, inference, len(type_codes))

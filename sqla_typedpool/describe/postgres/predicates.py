@@ -7,7 +7,7 @@ were not NULL.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import Enum
 from typing import NamedTuple
 
@@ -39,6 +39,8 @@ class Outcome(Enum):
 
 
 _NONE: ColumnRefs = frozenset()
+# A field that `mark_lists` adds to nodes.
+COMPARES_LIST = "compares_list"
 _SAME_VALUE = frozenset({"RELABELTYPE", "ARRAYCOERCEEXPR", "COLLATEEXPR"})
 _OPPOSITE = {Outcome.TRUE: Outcome.FALSE, Outcome.FALSE: Outcome.TRUE}
 # (test, its outcome) -> the outcome of the expression that is tested
@@ -79,6 +81,8 @@ def _not_null(node: object, outcome: Outcome, catalog: Catalog) -> ColumnRefs:
     kind = node.kind
     if kind == "VAR":
         return _of_variable(node)
+    if node.flag(COMPARES_LIST) and not _has_element(node, outcome, catalog):
+        return _NONE
     if kind in ("OPEXPR", "FUNCEXPR"):
         return _of_call(node, catalog)
     if kind == "SCALARARRAYOPEXPR":
@@ -114,6 +118,28 @@ def _of_call(node: Node, catalog: Catalog) -> ColumnRefs:
 
 def _all_not_null(nodes: Iterable[Node], catalog: Catalog) -> ColumnRefs:
     return _NONE.union(*(_not_null(each, Outcome.NOT_NULL, catalog) for each in nodes))
+
+
+def _has_element(node: Node, outcome: Outcome, catalog: Catalog) -> bool:
+    """Return whether the list of ``x IN ($1)`` is certainly not empty: ``=`` was true for one."""
+    _, name = catalog.operators.get(node.number("opno"), (0, ""))
+    return outcome is Outcome.TRUE and name == "="
+
+
+def mark_lists(tree: Node | None, numbers: Collection[int]) -> None:
+    """Mark the comparisons with a list of any length, which was sent as a list of one element.
+
+    For an empty list ``x IN :ids`` is false, and ``x NOT IN :ids`` is true, also where x is NULL.
+
+    :param numbers: the numbers of the placeholders, from 1.
+    """
+    for node in nodes_in(tree) if numbers else ():
+        is_operator = node.kind in ("OPEXPR", "SCALARARRAYOPEXPR")
+        if is_operator and any(
+            each.kind == "PARAM" and each.number("paramid") in numbers
+            for each in nodes_in(node.nodes("args")[1:], subqueries=False)
+        ):
+            node.fields[COMPARES_LIST] = "true"
 
 
 def _compares_elements(node: Node, outcome: Outcome) -> bool:
