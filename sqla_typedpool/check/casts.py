@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import Executable
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,21 +14,8 @@ from sqla_typedpool.errors import DeclarationError, Refused
 from sqla_typedpool.mapping.annotations import AnnotationError, spec_of
 from sqla_typedpool.mapping.typespec import Kind, TypeSpec
 from sqla_typedpool.queries import QueryInfo
+from sqla_typedpool.queries.parameter_lists import SQL_TYPES
 
-# PostgreSQL's types for values of these Python types.
-_SQL_TYPES: dict[Any, str] = {
-    bool: "boolean",
-    int: "bigint",
-    float: "double precision",
-    Decimal: "numeric",
-    str: "text",
-    bytes: "bytea",
-    date: "date",
-    datetime: "timestamptz",
-    time: "time",
-    timedelta: "interval",
-    UUID: "uuid",
-}
 # 42P18 indeterminate_datatype, 42P08 ambiguous_parameter.
 _UNKNOWN_TYPE_CODES = ("42P18", "42P08")
 # Of a call like cardinality(:ids), whose code is that of all wrong types.
@@ -57,7 +41,7 @@ def _sql_type(spec: TypeSpec) -> str | None:
     if spec.kind is Kind.ARRAY and spec.of:
         element = _sql_type(spec.of[0])
         return element and (element if element.endswith("[]") else f"{element}[]")
-    return _SQL_TYPES.get(spec.annotation) if spec.kind is Kind.EXACT else None
+    return SQL_TYPES.get(spec.annotation) if spec.kind is Kind.EXACT else None
 
 
 def is_unknown_type(error: Refused, *, has_parameters: bool) -> bool:

@@ -194,7 +194,7 @@ def refused(info: QueryInfo, error: Refused, family: str, sql: str) -> Finding:
     if has_unknown_type and not hint:
         hint = cast_for_message(info, error.message, family)
     elif info.is_text and not hint:
-        hint = syntax_hint(info.sql)
+        hint = syntax_hint(info.sql, are_expanded=bool(info.lists))
     if location is None:
         details["sql"] = sql
         if error.position is not None:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import URL, text
+from sqlalchemy import URL
 from sqlalchemy.exc import CompileError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -36,6 +36,7 @@ from sqla_typedpool.describe.comments import column_comments
 from sqla_typedpool.describe.model import Description
 from sqla_typedpool.errors import CannotRun, DeclarationError, DescribeTimeout, Refused
 from sqla_typedpool.queries import QueryInfo
+from sqla_typedpool.queries.parameter_lists import text_with_lists
 from sqla_typedpool.tokens import binds
 
 _WIDTH = 100  # columns of a line in an error message
@@ -66,8 +67,11 @@ def compile_query(info: QueryInfo, family: str) -> CompiledQuery:
     declared = {bind.name for bind in info.binds if not bind.is_optional}
     compiled = compile_statement(info.statement, family, info.bind_names)
     declared -= compiled.own_types
-    lists = {bind.name for bind in info.binds if info.is_text and has_no_none(bind.annotation)}
-    elements = {f"{name}[]" for name in lists - compiled.own_types}
+    lists = {bind.name for bind in info.binds if has_no_none(bind.annotation)}
+    # the placeholders of an expanded list are its elements
+    declared -= {each.name for each in compiled.placeholders if each.is_expanding} - lists
+    arrays = lists - compiled.own_types if info.is_text else set()
+    elements = {f"{name}[]" for name in arrays}
     never_null = declared | elements | compiled.never_null
     return CompiledQuery(info, family, compiled, tuple(sorted(never_null)))
 
@@ -157,7 +161,7 @@ async def describe_one(
     """
     async with _describer_of(target) as database:
         try:
-            return await database.describe(text(sql), never_null=never_null)
+            return await database.describe(text_with_lists(sql), never_null=never_null)
         except Refused as error:
             given = error.hint or _hint(sql, error, database.family)
             hint = f"; next: {given}" if given else ""
@@ -177,15 +181,16 @@ async def comments_of(description: Description, target: DatabaseTarget) -> dict[
 
 def _hint(sql: str, error: Refused, family: str) -> str:
     if not is_unknown_type(error, has_parameters=bool(binds(sql))):
-        return syntax_hint(sql)
-    return cast_without_type(parameter_in_message(text(sql), error.message, family))
+        return syntax_hint(sql, are_expanded=True)
+    statement = text_with_lists(sql)
+    return cast_without_type(parameter_in_message(statement, error.message, family))
 
 
 def _underlined(sql: str, error: Refused, family: str) -> str:
     """Return the line of the SQL that an error points at, with carets below; "" if it does not."""
     if error.position is None:
         return ""
-    sent = compile_statement(text(sql), family).sql
+    sent = compile_statement(text_with_lists(sql), family).sql
     offset = offset_as_written(sql, sent, error.position)
     if offset is None or offset >= len(sql):
         return ""

@@ -16,7 +16,6 @@ from sqla_typedpool.check.annotation_places import AnnotationPlaces
 from sqla_typedpool.check.core_types import with_core_types
 from sqla_typedpool.check.null_checks import may_be_none
 from sqla_typedpool.check.parameter_types import accepted_by, unsupported
-from sqla_typedpool.check.parameters import declared_type
 from sqla_typedpool.describe.model import (
     NULLABILITY_UNKNOWN,
     ColumnDescription,
@@ -32,6 +31,7 @@ from sqla_typedpool.mapping.rowtype import Field, RowType, class_row_type, row_t
 from sqla_typedpool.mapping.shape_error import ShapeIssueKind
 from sqla_typedpool.mapping.typespec import Kind, TypeSpec
 from sqla_typedpool.queries import Cardinality, QueryInfo
+from sqla_typedpool.queries.parameter_lists import declared_type
 
 _LIST: Any = list  # indexed at run time
 

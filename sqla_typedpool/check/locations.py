@@ -6,6 +6,7 @@ line of the decorator.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +25,8 @@ from sqla_typedpool.queries import QueryInfo
 from sqla_typedpool.tokens import TokenKind, output_items, stars, tokens
 
 _Span = tuple[int, int]
+# The placeholder that SQLAlchemy writes for `:ids` in `IN :ids`.
+_EXPANDED = re.compile(r"\((?:\$\d+|\?|%s)\)")
 
 
 def location_of_query(info: QueryInfo) -> Location:
@@ -150,7 +153,8 @@ def offset_as_written(sql: str, sent: str, offset: int) -> int | None:
     here = 0
     for start, end in list(pairwise(edges))[::2]:
         plain, offsets = _unescaped(sql, start, end)
-        found = sent.find(plain, here)
+        expanded = _EXPANDED.match(sent, here) if start else None
+        found = sent.find(plain, expanded.end() if expanded else here)
         if found < 0:
             return None
         if offset < found:  # it is in the placeholder before this piece

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import collections.abc
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Union
+from typing import Any
 
 from sqla_typedpool.check import rules
 from sqla_typedpool.check.casts import cast_of
+from sqla_typedpool.check.list_checks import list_findings
 from sqla_typedpool.check.locations import location_of_bind
 from sqla_typedpool.check.model import Finding, Severity
 from sqla_typedpool.check.null_checks import labels_of
@@ -22,10 +22,10 @@ from sqla_typedpool.check.parameter_types import (
 )
 from sqla_typedpool.check.rules import Rule, finding
 from sqla_typedpool.describe.model import Description, ParameterDescription
-from sqla_typedpool.mapping.annotations import AnnotationError, spec_of
 from sqla_typedpool.mapping.dbtypes import DbType
-from sqla_typedpool.mapping.typespec import Kind, TypeSpec, is_union
+from sqla_typedpool.mapping.typespec import Kind, TypeSpec
 from sqla_typedpool.queries import Bind, QueryInfo
+from sqla_typedpool.queries.parameter_lists import declared_type, elements_of
 
 
 def compare_parameters(info: QueryInfo, description: Description) -> list[Finding]:
@@ -56,6 +56,7 @@ class _ParameterChecks:
 
     def all(self) -> Iterator[Finding]:
         yield from self.check_none()
+        yield from list_findings(self.info, self.bind, self.described, self.family)
         if self.described.is_processed:
             return  # SQLAlchemy's type converts the value
         declared = declared_type(self.bind.annotation)
@@ -68,7 +69,7 @@ class _ParameterChecks:
 
     def check_none(self) -> Iterator[Finding]:
         name = self.bind.name
-        if not self.bind.is_optional or not self.info.is_text:
+        if not self.bind.is_optional or not self.info.is_text or name in self.info.lists:
             return
         operator = never_true_for_null(self.info.sql, name)
         if operator is not None:
@@ -177,10 +178,9 @@ class _ParameterChecks:
             reason = unsupported(list, db_type, self.family)
             if reason is not None:
                 name = self.bind.name
-                hint = (
-                    f"to compare with several values, write = ANY(:{name}) or use "
-                    f"bindparam({name!r}, expanding=True)"
-                )
+                hint = f"to compare with several values, write IN :{name} without brackets"
+                if self.family == "postgresql":
+                    hint += f", or = ANY(:{name})"
                 yield self.wrong_type(reason.reason, hint)
         elif unsupported(dict, db_type, self.family) is not None:
             yield self.unsupported_value(
@@ -248,44 +248,15 @@ class _ParameterChecks:
 # -------------------------------------------------------------------- annotations
 
 _STRUCTURES = (Kind.NESTED, Kind.TAGGED, Kind.MAPPING, Kind.ARRAY, Kind.TUPLE)
-_ANNOTATED: Any = Annotated
-_UNION: Any = Union
-_LIST: Any = list
-_LISTS = (
-    *(set, frozenset, collections.abc.Sequence, collections.abc.Collection),
-    *(collections.abc.Iterable, collections.abc.Set, collections.abc.MutableSequence),
-)
-
-
-def declared_type(annotation: Any) -> TypeSpec | None:
-    """Return the type that is passed; None if the checker does not support the annotation."""
-    try:
-        return spec_of(_as_list(annotation))
-    except AnnotationError:
-        return None
 
 
 def has_no_none(annotation: Any) -> bool:
     """Return whether this is a list of which no element can be None: ``list[int] | None``."""
-    spec = declared_type(annotation)
-    if spec is None or spec.kind is not Kind.ARRAY or not spec.of or spec.is_marked:
-        return False
-    (element,) = spec.of
+    elements = elements_of(annotation)
+    return bool(elements) and all(map(_is_never_none, elements))
+
+
+def _is_never_none(element: TypeSpec) -> bool:
     while element.kind is Kind.ARRAY and element.of and not element.optional:
         (element,) = element.of
     return element.kind not in (Kind.ARRAY, Kind.ANYTHING, Kind.NULL) and not element.optional
-
-
-def _as_list(annotation: Any) -> Any:
-    """Replace ``Sequence[int]`` and the like by ``list[int]``; drivers treat both alike."""
-    arguments = typing.get_args(annotation)
-    if hasattr(annotation, "__supertype__"):  # NewType
-        return _as_list(annotation.__supertype__)
-    if typing.get_origin(annotation) is Annotated:
-        parts = (_as_list(arguments[0]), *arguments[1:])
-        return _ANNOTATED[parts]
-    if is_union(annotation):
-        return _UNION[tuple(map(_as_list, arguments))]
-    if typing.get_origin(annotation) in _LISTS:
-        return _LIST[arguments[0]]
-    return annotation

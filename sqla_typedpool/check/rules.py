@@ -63,6 +63,7 @@ UNKNOWN_PARAMETER_TYPE = Rule(
 )
 NULL_COMPARISON = Rule("TP203", "a comparison with a parameter that can be None", _NOTE)
 UNSUPPORTED_VALUE = Rule("TP204", "the driver needs a SQLAlchemy type for a parameter", _ERROR)
+LIST_AFTER_IN = Rule("TP205", "a list after IN on PostgreSQL", _NOTE + _ERROR)
 
 # statements
 REFUSED_STATEMENT = Rule("TP301", "the database refuses the statement", _ERROR)

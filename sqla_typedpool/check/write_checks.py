@@ -11,7 +11,6 @@ from typing import Any
 from sqla_typedpool._sqlalchemy.compiling import Placeholder, compile_statement
 from sqla_typedpool.check import rules
 from sqla_typedpool.check.model import Finding
-from sqla_typedpool.check.parameters import declared_type
 from sqla_typedpool.check.rules import Rule, finding
 from sqla_typedpool.check.value_checks import wider_values
 from sqla_typedpool.check.write_locations import Place, Places
@@ -19,6 +18,7 @@ from sqla_typedpool.describe.model import Description
 from sqla_typedpool.describe.writes import ColumnWrite, TargetColumn, ValueSource, WriteAction
 from sqla_typedpool.mapping.typespec import Kind
 from sqla_typedpool.queries import Bind, QueryInfo
+from sqla_typedpool.queries.parameter_lists import declared_type
 
 _INSERTS = (WriteAction.INSERT, WriteAction.MERGE_INSERT)
 _FAILS = "every call that writes such a row fails"

@@ -18,13 +18,16 @@ from sqla_typedpool.fetch import routes
 from sqla_typedpool.fetch.api import execute, fetch_all, fetch_one, fetch_optional
 from sqla_typedpool.pool.call_sites import QUERY_GLOBAL
 from sqla_typedpool.queries.info import QueryInfo
+from sqla_typedpool.queries.list_statements import ListStatement
 from sqla_typedpool.queries.returns import Cardinality
 from sqla_typedpool.queries.signature import Signature
 
 # The attribute of a query's function that contains its ``QueryInfo``.
 INFO = "__typedpool_query__"
 
-_RUN = "{own}run({executor}, {own}row_type, {own}statement, {values}, timeout={own}timeout)"
+_RUN = "{own}run({executor}, {own}row_type, {arguments}, timeout={own}timeout)"
+_PLAIN = "{own}statement, {values}"
+_WITH_LISTS = "*{own}statement({values})"
 _ASYNC = """\
 async def declared{parameters}:
     try:
@@ -49,7 +52,7 @@ def build_function(info: QueryInfo, signature: Signature, statement: Any) -> Any
     declared: Any = info.function
     namespace = {
         QUERY_GLOBAL: info.name,  # reports of the pool show the caller's line, not this one
-        f"{own}statement": statement,
+        f"{own}statement": _with_lists(info, statement),
         f"{own}timeout": info.timeout,
         f"{own}name": info.name,
         f"{own}errors": (RowValueError, RowShapeError, StatementTimeout),
@@ -70,10 +73,18 @@ def build_function(info: QueryInfo, signature: Signature, statement: Any) -> Any
 def _source(info: QueryInfo, signature: Signature, own: str) -> str:
     values = ", ".join(f"{name!r}: {name}" for name in signature.names)
     values = f"{{{values}}}" if values else "None"
-    run = _RUN.format(own=own, executor=signature.executor, values=values)
+    arguments = (_WITH_LISTS if info.lists else _PLAIN).format(own=own, values=values)
+    run = _RUN.format(own=own, executor=signature.executor, arguments=arguments)
     return (_ASYNC if info.is_async else _STREAM).format(
         parameters=signature.source(), own=own, run=run
     )
+
+
+def _with_lists(info: QueryInfo, statement: Any) -> Any:
+    """Return the statement; if it has lists, the function that returns it for a call."""
+    if not info.lists:
+        return statement
+    return ListStatement(info.sql, statement, info.lists, info.bind_names)
 
 
 def _own_prefix(signature: Signature) -> str:

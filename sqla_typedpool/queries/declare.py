@@ -148,21 +148,24 @@ def _declare(
     try:
         source = query_source(*arguments[:3], origin.file.parent)
         errors += statement_errors(source, signature.names, cardinality)
+        errors += source.list_errors(annotations)
     except StatementError as error:
         errors.append(str(error))
     if source is None or errors:
         errors += _assumptions(signature)
         raise DeclarationError(name_of(function), origin.file, origin.line, *errors)
+    expanded = source.with_lists(annotations)
     info = QueryInfo(
         function=function,
-        statement=source.statement,
+        statement=expanded.statement,
         sql=source.sql,
         is_async=is_async,
         origin=_with_sql_file(origin, source),
         timeout=arguments.timeout,
         annotations=annotations,
+        lists=source.lists,
     )
-    built = _declared[next(_numbers)] = build_function(info, signature, source.fetch_argument)
+    built = _declared[next(_numbers)] = build_function(info, signature, expanded.fetch_argument)
     return built
 
 

@@ -61,6 +61,8 @@ class QueryInfo:
     """Seconds for each call; None = no limit."""
     annotations: Mapping[str, DeferredAnnotation]
     """The annotations of its parameters, in their order, and ``"return"``."""
+    lists: tuple[str, ...] = ()
+    """The parameters directly after ``IN`` in its text, each of which takes a list."""
 
     @cached_property
     def name(self) -> str:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Executable, TextClause
 from sqlalchemy.exc import SQLAlchemyError
 
+from sqla_typedpool.queries.annotation import DeferredAnnotation
+from sqla_typedpool.queries.parameter_lists import list_errors, text_with_lists
 from sqla_typedpool.queries.returns import Cardinality
-from sqla_typedpool.queries.sql_checks import sql_errors, undeclared_bind, unused_parameter
+from sqla_typedpool.queries.sql_checks import line_of, sql_errors, undeclared_bind, unused_parameter
 from sqla_typedpool.queries.sql_files import SqlFileError, SqlInFile, named_query, whole_file
 from sqla_typedpool.statement import as_executable
+from sqla_typedpool.tokens import list_binds
 
 if TYPE_CHECKING:
     from sqla_typedpool._sqlalchemy.compiling import CompiledStatement
@@ -38,6 +41,31 @@ class QuerySource:
     fetch_argument: str | Executable
     # The SQL file that it was read from, with its name and first line there; None = no file.
     file: SqlInFile | None = None
+
+    @property
+    def first_line(self) -> int | None:
+        """The line of the SQL in a file with several queries."""
+        return None if self.file is None else self.file.line
+
+    def list_errors(self, annotations: Mapping[str, DeferredAnnotation]) -> Iterator[str]:
+        """Yield everything that is wrong with the declared types of the lists."""
+        if self.lists:
+            yield from list_errors(self.sql, annotations, line_of(self.sql, self.first_line))
+
+    @property
+    def lists(self) -> tuple[str, ...]:
+        """The binds after ``IN`` that this package expands: those of SQL that is a str."""
+        if not isinstance(self.fetch_argument, str):
+            return ()
+        return tuple(dict.fromkeys(each.name for each in list_binds(self.sql)))
+
+    def with_lists(self, annotations: Mapping[str, DeferredAnnotation]) -> QuerySource:
+        """Return the statement with expanding parameters after ``IN``."""
+        if not self.lists:
+            return self
+        types = {name: annotations[name].resolve() for name in self.lists}
+        statement = text_with_lists(self.sql, types)
+        return replace(self, statement=statement, fetch_argument=statement)
 
 
 def query_source(
@@ -117,8 +145,7 @@ def statement_errors(
     if isinstance(source.statement, TextClause):
         is_str = isinstance(source.fetch_argument, str)
         optional = () if is_str else _binds_with_values(source.statement)
-        first_line = None if source.file is None else source.file.line
-        return sql_errors(source.sql, parameters, optional, first_line)
+        return sql_errors(source.sql, parameters, optional, source.first_line)
     compiled = _compile(source.statement, parameters)
     required = {each.name: None for each in compiled.placeholders if each.is_required}
     known = {each.name for each in compiled.placeholders}

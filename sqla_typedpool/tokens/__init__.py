@@ -6,6 +6,7 @@ the text. A part whose position cannot be determined is left out.
 
 from __future__ import annotations
 
+from sqla_typedpool.tokens.lists import ListBind, list_binds
 from sqla_typedpool.tokens.named import NamedQuery, hidden_name_line, key_of, named_queries
 from sqla_typedpool.tokens.outputs import has_returning, output_items, stars, statement_keyword
 from sqla_typedpool.tokens.reading import (
@@ -26,6 +27,7 @@ from sqla_typedpool.tokens.writes import (
 
 __all__ = [
     "InsertTarget",
+    "ListBind",
     "NamedQuery",
     "Token",
     "TokenKind",
@@ -36,6 +38,7 @@ __all__ = [
     "hidden_name_line",
     "insert_targets",
     "key_of",
+    "list_binds",
     "named_queries",
     "output_items",
     "second_statement",

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqla_typedpool import RowCount
 from sqla_typedpool.check.compare import compare
 from sqla_typedpool.check.model import Finding
+from sqla_typedpool.check.parameters import compare_parameters
 from sqla_typedpool.describe.postgres.driver_types import delivered_by, of_extension
 from sqla_typedpool.describe.writes import ColumnWrite, ValueSource, WriteAction
 from sqla_typedpool.errors import Refused
@@ -109,7 +110,20 @@ def _refused() -> Iterator[Finding]:
         yield refused(declare("SELECT :a IS NULL", bool, a=returns), unknown)
     takes_unknown = declare("SELECT :a", list[str], a=list[int])
     yield from compare(takes_unknown, described(never("a", "text"), takes("a", None)))
-    yield refused(declare("SELECT 1 AS a WHERE 1 IN :ids", int, ids=list[int]), Refused("syntax"))
+    own = sa.text("SELECT 1 AS a WHERE 1 IN :ids")
+    yield refused(declare(own, int, ids=list[int]), Refused("syntax"))
+
+
+def _lists() -> Iterator[Finding]:
+    """Yield the findings about lists after IN."""
+    mood = postgresql_type("mood", labels=("a",))
+    for sql in ("SELECT a FROM t WHERE a IN :x", "SELECT a FROM t WHERE a NOT IN :x"):
+        for annotation, kind in ((list[int | None], "int8"), (list[str] | None, mood)):
+            query = declare(sql, None, x=annotation)
+            yield from compare_parameters(query, described(takes("x", kind, is_list=True)))
+    for family, kind in (("postgresql", "int8"), ("sqlite", None), ("mysql", None)):
+        query = declare("SELECT a FROM t WHERE a IN (:x)", None, x=list[int])
+        yield from compare_parameters(query, described(takes("x", kind), family=family))
 
 
 def _writes() -> Iterator[Finding]:
@@ -152,7 +166,7 @@ def _lines(found: Finding) -> Iterator[str]:
 
 
 def test_the_messages_are_the_reviewed_ones() -> None:
-    parts = (_types(), _families(), _rows(), _nulls(), _refused(), _writes())
+    parts = (_types(), _families(), _rows(), _nulls(), _refused(), _lists(), _writes())
     shown = "\n".join(line for part in parts for found in part for line in _lines(found))
     assert shown + "\n" == GOLDEN.read_text(encoding="utf-8"), (
         "review it, and write it to tests/check/golden/messages.txt"
