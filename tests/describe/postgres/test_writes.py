@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from sqla_typedpool.describe import describe
 from sqla_typedpool.describe.writes import ColumnWrite, ValueSource
 from sqla_typedpool.embedded import Postgres
 from tests.describe.postgres.people import People
@@ -62,6 +63,11 @@ _SCHEMA = [
     "CREATE TABLE moved_2 PARTITION OF moved FOR VALUES IN (2)",
     "INSERT INTO moved VALUES (1, 'a')",
     "CREATE TRIGGER t BEFORE INSERT ON moved_2 FOR EACH ROW EXECUTE FUNCTION keep()",
+    f"CREATE TABLE kept ({_PLAIN}) PARTITION BY LIST (id)",
+    "CREATE TABLE kept_1 PARTITION OF kept FOR VALUES IN (1)",
+    "CREATE TABLE kept_2 PARTITION OF kept FOR VALUES IN (2)",
+    "INSERT INTO kept VALUES (1, 'a')",
+    "CREATE TRIGGER t BEFORE DELETE ON kept_1 FOR EACH ROW EXECUTE FUNCTION nothing()",
     f"CREATE TABLE parent ({_PLAIN})",
     "CREATE TABLE child () INHERITS (parent)",
     "ALTER TABLE child NO INHERIT parent",
@@ -397,6 +403,10 @@ _STATEMENTS = {
         name="a",
         nick=None,
     ),
+    "a cast that may shorten the text": Case(
+        "INSERT INTO item (id, name, nick) VALUES (3, 'a', CAST(:nick AS varchar(10)))", nick="n"
+    ),
+    "SET of DEFAULT through a view with a default": Case("UPDATE item_preset SET name = DEFAULT"),
     "a row of VALUES and selected rows": Case(
         "INSERT INTO item (id, name) SELECT * FROM (VALUES (3, CAST(:name AS text))) AS v "
         "UNION SELECT id, name FROM source",
@@ -433,6 +443,9 @@ _SILENT = {
         "UPDATE moved SET id = 2, name = :name"
     ),
     "a BEFORE trigger of a child table": Case("UPDATE parent SET name = :name WHERE false"),
+    "a BEFORE DELETE trigger of a partition from which a row moves": Case(
+        "UPDATE kept SET id = 2, name = :name"
+    ),
     "a rule": Case("INSERT INTO ruled (name) VALUES (:name)"),
     "an INSTEAD OF trigger": Case("INSERT INTO handled (id, name) VALUES (1, :name)"),
     "coalesce()": Case("UPDATE item SET name = coalesce(:name, name)"),
@@ -551,3 +564,79 @@ def test_writes_are_unknown_with_more_than_100_parameters(writing: People) -> No
         "what it writes is unknown: the statement has 101 parameters, and a function can have "
         "100, so the values that it writes are not checked; next: pass an array",
     )
+
+
+def test_a_not_null_that_is_not_valid_for_old_rows_is_enforced_for_new_ones(
+    newest_postgres: Postgres,
+) -> None:
+    database = People(newest_postgres.url("asyncpg", "not_valid"))
+    asyncio.run(database.create())
+    asyncio.run(database.execute(*_NOT_VALID))
+    try:
+        for case in _NOT_VALID_CASES:
+            check(database, case)
+    finally:
+        asyncio.run(database.drop())
+
+
+_NOT_VALID = (
+    "CREATE TABLE t (id int PRIMARY KEY, name text)",
+    "INSERT INTO t VALUES (1, NULL)",
+    "ALTER TABLE t ADD CONSTRAINT c NOT NULL name NOT VALID",
+    "INSERT INTO t VALUES (2, 'a')",
+)
+_NOT_VALID_CASES = (
+    Case("INSERT INTO t (id) VALUES (3)", "INSERT t.name omitted"),
+    Case("UPDATE t SET name = :name, id = id + 5", "UPDATE t.name parameter name", name="x"),
+    Case("UPDATE t SET name = name WHERE id = 2", "UPDATE t.name expression: t.name may be NULL"),
+    Case(
+        "INSERT INTO t VALUES (2, :name) ON CONFLICT (id) DO UPDATE SET name = excluded.name",
+        "INSERT t.name parameter name",
+        name="x",
+    ),
+)
+
+
+_CHANGES = [
+    "ALTER TABLE item ALTER name DROP NOT NULL",
+    "ALTER TABLE item ALTER name SET DEFAULT 'x'",
+    "ALTER TABLE item ALTER state DROP DEFAULT",
+    "TRUNCATE item; ALTER TABLE item ADD extra text NOT NULL",
+    "ALTER TABLE item ALTER kind TYPE varchar(11)",
+    "ALTER TABLE item DROP CONSTRAINT item_kind_check",
+    "ALTER TYPE mood ADD VALUE 'new'",
+    "TRUNCATE item; ALTER DOMAIN size SET NOT NULL",
+    "CREATE TRIGGER t BEFORE INSERT ON item FOR EACH ROW EXECUTE FUNCTION keep()",
+    "CREATE RULE r AS ON INSERT TO item DO INSTEAD NOTHING",
+]
+
+
+@pytest.mark.parametrize("change", _CHANGES)
+def test_the_fingerprint_changes_with_what_the_writes_depend_on(
+    writing: People, change: str
+) -> None:
+    before, after = _fingerprints(writing, change)
+    assert before != after
+
+
+def test_the_fingerprint_stays_with_a_new_column_that_an_insert_may_leave_out(
+    writing: People,
+) -> None:
+    change = "ALTER TABLE item ADD extra text, ADD other int NOT NULL DEFAULT 1"
+    before, after = _fingerprints(writing, change)
+    assert before == after
+
+
+def _fingerprints(database: People, change: str) -> list[str]:
+    """Return the fingerprints of one statement before and after a change of the schema."""
+    sql = "INSERT INTO item (id, name, nick, mood, kind, size) VALUES (1, 'a', :a, :b, :c, :d)"
+
+    async def work(engine: AsyncEngine) -> list[str]:
+        found = []
+        async with engine.connect() as connection:
+            for statement in ("SELECT 1", *change.split(";")):
+                await connection.execute(text(statement))
+                found.append((await describe(connection, sql)).fingerprint)
+        return [found[0], found[-1]]
+
+    return database.run(work)
