@@ -61,13 +61,29 @@ def _of_entry(query: Node, index: int) -> SingleRows:
     """Return the rows of the only relation in FROM."""
     entry = query.nodes("rtable")[index - 1]
     if entry.rtekind == pg.RteKind.VALUES:
-        rows = [_with(entry, "values_lists", [row]) for row in entry.nodes("values_lists")]
-        return SingleRows([_with_entry(query, index, each) for each in rows], is_complete=True)
+        rows: dict[Any, Node] = {}
+        for row in entry.nodes("values_lists"):
+            rows.setdefault(_shape(row), _with(entry, "values_lists", [row]))
+        queries = [_with_entry(query, index, each) for each in rows.values()]
+        return SingleRows(queries, is_complete=True)
     if entry.rtekind != pg.RteKind.SUBQUERY:
         return _NONE
     inner = single_rows(entry.subquery)
     queries = [_with_entry(query, index, _with(entry, "subquery", each)) for each in inner.queries]
     return SingleRows(queries, inner.is_complete)
+
+
+def _shape(tree: Any) -> Any:
+    """Return a key of an expression that is the same for all constants that are not NULL.
+
+    Thousands of rows of constants have one shape.
+    """
+    if isinstance(tree, list):
+        return tuple(map(_shape, tree))
+    if not isinstance(tree, Node):
+        return tree
+    fields = tree.fields.items()
+    return tree.kind, *(_shape(value) for name, value in fields if name != "constvalue")
 
 
 def _with_entry(query: Node, index: int, entry: Node) -> Node:

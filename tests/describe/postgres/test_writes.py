@@ -556,6 +556,13 @@ def test_a_statement_that_writes_no_values_has_no_writes(writing: People, sql: s
     assert writing.describe(sql).writes == ()
 
 
+def test_an_insert_of_thousands_of_constant_rows_is_described_in_time(writing: People) -> None:
+    rows = [f"({number}, 'x')" for number in range(3000)]
+    rows[2000] = "(2000, NULL)"
+    found = writing.describe(f"INSERT INTO item (id, name) VALUES {', '.join(rows)}")
+    assert list(map(shown, found.writes or ())) == ["INSERT item.name null"]
+
+
 def test_writes_are_unknown_with_more_than_100_parameters(writing: People) -> None:
     values = ", ".join(f"(:id{number}, 'x')" for number in range(101))
     found = writing.describe(f"INSERT INTO item (id, name) VALUES {values}")
