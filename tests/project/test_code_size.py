@@ -23,7 +23,7 @@ from tests.support.code_size import (
 from tests.support.imports import PACKAGE_ROOT
 
 PACKAGES = sorted(init.parent.name for init in PACKAGE_ROOT.glob("*/__init__.py"))
-MOST_CODE_LINES = 27_000
+MOST_CODE_LINES = 30_000
 
 
 @pytest.mark.parametrize("package", PACKAGES)
