@@ -89,12 +89,12 @@ class Scope:
     compared: Scope | None = None
     # Whether the statement writes through this view: its WHERE was true of the old rows only.
     is_written_view: bool = False
-    # The values of SET or of MERGE, while they are inferred: from the row before it is written.
-    assignments: Sequence[Node] = ()
     # Columns that are not NULL wherever this branch of a CASE is evaluated.
     guards: ColumnRefs = frozenset()
     # Columns in which those conditions may exclude NULL too, which is not certain.
     doubts: ColumnRefs = frozenset()
+    # The values of SET or of MERGE, while they are inferred: from the row before it is written.
+    assignments: Sequence[Node] = ()
 
     def infer(self, node: Any) -> Nullability:
         """Return whether an expression of this query may be NULL.
