@@ -243,7 +243,9 @@ def _redirect(scope: Scope) -> _Response:
 
 
 def _file(name: str, content_type: str) -> _Response:
-    return _Response(200, content_type, files("sqla_typedpool.integrations").joinpath(name).read_bytes(), _PAGE)
+    return _Response(
+        200, content_type, files("sqla_typedpool.integrations").joinpath(name).read_bytes(), _PAGE
+    )
 
 
 def _path(scope: Scope) -> str:
