@@ -1,4 +1,4 @@
-"""A pool in FastAPI and Starlette (``pip install "sqla-typedpool[fastapi]"``).
+"""A pool in FastAPI (``pip install "sqla-typedpool[fastapi]"``).
 
 Example::
 
@@ -14,56 +14,49 @@ Example::
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import Any
+from typing import Any, TypeAlias
 
 from fastapi import Depends
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
-from starlette.applications import Starlette
-from starlette.requests import HTTPConnection, Request
-from starlette.responses import JSONResponse, Response
+from starlette.requests import HTTPConnection
 
-from sqla_typedpool.integrations.lifetime import running
-from sqla_typedpool.integrations.unavailable import UNAVAILABLE_ERRORS, seconds_until_retry
+from sqla_typedpool.integrations.starlette import (
+    Lifespan,
+    install_error_handlers,
+    lifespan,
+    route_of,
+)
 from sqla_typedpool.pool.labels import holder_label
 
-Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
+__all__ = [
+    "EngineOf",
+    "Lifespan",
+    "executor_dependency",
+    "install_error_handlers",
+    "lifespan",
+    "session_dependency",
+]
+
+EngineOf: TypeAlias = Callable[[HTTPConnection], AsyncEngine]
 
 
-def lifespan(
-    *engines: AsyncEngine,
-    drain: float = 10.0,
-    connects: bool = True,
-    inner: Lifespan | None = None,
-) -> Lifespan:
-    """Return the lifespan of an application: it connects at its start, and closes at its end.
-
-    :param engines: engines with a `TypedPool`.
-    :param drain: seconds to wait at the end for connections that are in use. Who still holds one
-        then is logged, and its connection is closed.
-    :param connects: False starts without the database.
-    :param inner: a lifespan of the application, which runs while the database can be used.
-
-    At the start `CannotRun` is raised if a database cannot be used: the server ends, and the last
-    line of its output names the reason.
-    """
-
-    @asynccontextmanager
-    async def manager(app: Any) -> AsyncGenerator[Any, None]:
-        async with running(*engines, drain=drain, connects=connects):
-            async with nullcontext() if inner is None else inner(app) as state:
-                yield state
-
-    return manager
-
-
-def session_dependency(engine: AsyncEngine, **options: Any) -> Any:
-    """Return a dependency that opens an ``AsyncSession`` for one request.
+def session_dependency(
+    engine: AsyncEngine | EngineOf,
+    *,
+    session_class: type[AsyncSession] = AsyncSession,
+    **options: Any,
+) -> Any:
+    """Return a dependency that opens a session for one request.
 
     The connection is returned to the pool before the response is sent. What is not committed is
     rolled back. In the reports of the pool the holder has the label ``GET /orders/{id}``.
 
-    :param options: of ``AsyncSession``; ``expire_on_commit`` is False by default, so that objects
+    Call it once, and use the result in all routes: FastAPI opens one session in a request for
+    each result. Its attribute ``dependency`` is the key in ``app.dependency_overrides``.
+
+    :param engine: an engine, or a function that finds it: ``lambda request: request.app.state.db``.
+    :param session_class: a subclass, such as the ``AsyncSession`` of SQLModel.
+    :param options: of the session; ``expire_on_commit`` is False by default, so that objects
         can be used in the response.
 
     Example::
@@ -73,18 +66,22 @@ def session_dependency(engine: AsyncEngine, **options: Any) -> Any:
     options = {"expire_on_commit": False, **options}
 
     async def session(connection: HTTPConnection) -> AsyncGenerator[AsyncSession, None]:
-        with holder_label(_label_of(connection)):
-            async with AsyncSession(engine, **options) as opened:
+        with holder_label(route_of(connection)):
+            async with session_class(_found(engine, connection), **options) as opened:
                 yield opened
 
     return Depends(session, scope="function")
 
 
-def executor_dependency(engine: AsyncEngine) -> Any:
+def executor_dependency(engine: AsyncEngine | EngineOf) -> Any:
     """Return a dependency that opens a connection in a transaction for one request.
 
     The transaction is committed before the response is sent, so that an error of the COMMIT is
     an error of the request. If the request raises an error, it is rolled back.
+
+    Call it once, as `session_dependency`.
+
+    :param engine: an engine, or a function that finds it: ``lambda request: request.app.state.db``.
 
     Example::
 
@@ -96,36 +93,12 @@ def executor_dependency(engine: AsyncEngine) -> Any:
     """
 
     async def executor(connection: HTTPConnection) -> AsyncGenerator[AsyncConnection, None]:
-        with holder_label(_label_of(connection)):
-            async with engine.begin() as opened:
+        with holder_label(route_of(connection)):
+            async with _found(engine, connection).begin() as opened:
                 yield opened
 
     return Depends(executor, scope="function")
 
 
-def install_error_handlers(app: Starlette) -> None:
-    """Answer 503 with ``Retry-After`` while the database cannot serve a request.
-
-    These are `PoolTimeout`, `PoolSaturated`, `PoolClosed`, a `StatementTimeout` that waited for a
-    connection, lost connections, and connect errors. All other errors stay as they are.
-
-    :param app: an application of FastAPI or Starlette.
-    """
-    for each in UNAVAILABLE_ERRORS:
-        app.add_exception_handler(each, _answer)
-
-
-async def _answer(request: Request, error: Exception) -> Response:
-    seconds = seconds_until_retry(error)
-    if seconds is None:
-        raise error
-    return JSONResponse(
-        {"detail": "the database is not available"}, 503, {"Retry-After": str(seconds)}
-    )
-
-
-def _label_of(connection: HTTPConnection) -> str:
-    """Return the method and the route, which contains no values of the path."""
-    route = connection.scope.get("route")
-    path = getattr(route, "path", "") or connection.scope.get("path", "")
-    return f"{connection.scope.get('method', 'WEBSOCKET')} {path}"
+def _found(engine: AsyncEngine | EngineOf, connection: HTTPConnection) -> AsyncEngine:
+    return engine if isinstance(engine, AsyncEngine) else engine(connection)

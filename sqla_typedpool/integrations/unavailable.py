@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections.abc import Iterator
+from importlib import import_module
+from traceback import walk_tb
 
-from sqlalchemy.exc import DBAPIError, OperationalError
+import sqlalchemy
+from sqlalchemy.exc import DBAPIError
 
 from sqla_typedpool.errors import PoolClosed, PoolSaturated, PoolTimeout, StatementTimeout
+from sqla_typedpool.pool import connecting
+from sqla_typedpool.pool.connect_errors import classify, is_read_only
+from sqla_typedpool.pool.connect_rules import ErrorKind
 
+DETAIL = "the database is not available"
 _LATER = 5  # seconds, where the pool has no estimate
 
+
+def _of_other_packages() -> Iterator[type[Exception]]:
+    """Yield the errors that are not SQLAlchemy's: it wraps no connect error of asyncpg in 2.0."""
+    names = ["advanced_alchemy.exceptions:RepositoryError"]
+    if sqlalchemy.__version__.startswith("2.0."):
+        names.append("asyncpg:PostgresError")
+    for name in names:
+        module, _, attribute = name.partition(":")
+        try:
+            yield getattr(import_module(module), attribute)
+        except ImportError:  # not installed
+            continue
+
+
+# Some objects of these classes mean it: `seconds_until_retry` decides.
 UNAVAILABLE_ERRORS: tuple[type[Exception], ...] = (
     PoolTimeout,
     PoolSaturated,
     PoolClosed,
     StatementTimeout,
     DBAPIError,
-    ConnectionRefusedError,
+    OSError,
+    *(() if issubclass(asyncio.TimeoutError, OSError) else (asyncio.TimeoutError,)),
+    *_of_other_packages(),
 )
 
 
@@ -25,15 +51,27 @@ def seconds_until_retry(error: BaseException) -> int | None:
 
     :param error: what a request has raised.
     :return: None if the error does not mean that the database is unavailable: the statement may
-        be wrong, or too slow.
+        be wrong, or too slow, or the password. Neither does the loss of a connection during
+        COMMIT: a request that may have been stored is not to be repeated.
     """
     if isinstance(error, StatementTimeout) and error.stage == "executing":
         return None
     if isinstance(error, (PoolTimeout, PoolSaturated, StatementTimeout)):
         return max(1, math.ceil(error.retry_after or 1))
-    if isinstance(error, (PoolClosed, ConnectionRefusedError)):
+    if isinstance(error, PoolClosed):
         return _LATER
-    if not isinstance(error, DBAPIError):
-        return None
-    is_connect_error = isinstance(error, OperationalError) and error.statement is None
-    return _LATER if error.connection_invalidated or is_connect_error else None
+    if _is_connect_error(error):
+        return _LATER if classify(error) in (ErrorKind.TRANSIENT, ErrorKind.FULL) else None
+    if isinstance(error, DBAPIError):
+        is_lost = error.connection_invalidated and error.statement is not None
+        is_elsewhere = error.orig is not None and is_read_only(error.orig)  # after a failover
+        return _LATER if is_lost or is_elsewhere else None
+    if type(error).__module__.startswith("advanced_alchemy.") and error.__cause__ is not None:
+        return seconds_until_retry(error.__cause__)
+    return None
+
+
+def _is_connect_error(error: BaseException) -> bool:
+    """Whether the pool has raised an error when it connected; other code has an OSError as well."""
+    frames = (frame for frame, _ in walk_tb(error.__traceback__))
+    return any(each.f_globals.get("__name__") == connecting.__name__ for each in frames)

@@ -30,6 +30,8 @@ _INSIDE = (
     *("sqlalchemy.", "sqlmodel.", "sqla_typedpool.", "sqla_typedpool_pytest."),
     *("asyncio.", "async_timeout.", "uvloop.", "greenlet.", "contextlib.", "functools."),
     *("asyncpg.", "psycopg.", "psycopg_binary.", "aiosqlite.", "aiomysql.", "pymysql.", "asyncmy."),
+    *("fastapi.", "starlette.", "litestar.", "advanced_alchemy.", "anyio."),
+    *("uvicorn.", "hypercorn.", "granian."),
 )
 # Awaitables without a frame that refer to the coroutine or generator that has one.
 _WRAPPERS = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,10 +12,10 @@ from typing import Annotated, Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Depends, FastAPI, WebSocket
+from fastapi.responses import JSONResponse, StreamingResponse
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from sqla_typedpool import TypedPool, execute, fetch_all, fetch_one, stream
@@ -167,6 +168,250 @@ def test_a_refused_connection_and_a_closed_pool_are_503(tmp_path: Path) -> None:
     run(main())
 
 
+def test_errors_that_are_no_outage_reach_the_handlers_of_the_application(tmp_path: Path) -> None:
+    async def main() -> None:
+        engine = file_engine(tmp_path)
+        app = shop(engine)
+
+        def refused(request: Any, error: SQLAlchemyError) -> JSONResponse:
+            return JSONResponse({"own": type(error).__name__}, 418)
+
+        async def missing(error_class: str) -> None:
+            raise {"file": FileNotFoundError, "refused": ConnectionRefusedError}[error_class]
+
+        app.add_exception_handler(SQLAlchemyError, refused)  # type: ignore[arg-type]
+        app.get("/missing/{error_class}")(missing)
+        async with client_of(app) as client:
+            wrong = await client.get("/wrong")
+            others = [(await client.get(f"/missing/{each}")).status_code for each in OTHERS]
+        assert (wrong.status_code, wrong.json()) == (418, {"own": "OperationalError"})
+        assert others == [500, 500]
+        await engine.dispose()
+
+    run(main())
+
+
+OTHERS = ("file", "refused")  # of the application itself, not of the pool
+
+
+# -------------------------------------------------------------------- labels and lines
+
+
+def nested_shop(engine: AsyncEngine) -> FastAPI:
+    """Routers with prefixes, and a mounted application; each route returns its holder."""
+    executor = Annotated[AsyncConnection, executor_dependency(engine)]
+
+    def holder() -> list[str | None]:
+        (found,) = TypedPool.of(engine).holders()
+        return [found.label, (found.where or "").rpartition(" in ")[2]]
+
+    async def order(db: Any) -> list[str | None]:
+        return holder()
+
+    async def socket(websocket: WebSocket, db: Any) -> None:
+        await websocket.accept()
+        await websocket.send_json(holder())
+        await websocket.close()
+
+    order.__annotations__["db"] = socket.__annotations__["db"] = executor
+    socket.__annotations__["websocket"] = WebSocket
+    router = APIRouter(prefix="/v1")
+    router.get("/orders/{number:int}/{rest:path}")(order)
+    router.get("")(order)
+    router.websocket("/orders/{number}/live")(socket)
+    app, mounted = FastAPI(), FastAPI()
+    app.include_router(router, prefix="/api/{tenant}")
+    mounted.include_router(router)
+    app.mount("/of/{owner}", mounted)
+    return app
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/api/acme/v1/orders/007/a/b", "/api/{tenant}/v1/orders/{number}/{rest}"),
+        ("/api/acme/v1", "/api/{tenant}/v1"),
+        ("/of/me/v1/orders/7/a/b", "/of/{owner}/v1/orders/{number}/{rest}"),
+        ("/api/v1/v1/orders/7/orders/7", "/api/{tenant}/v1/orders/{number}/{rest}"),
+    ],
+)
+@pytest.mark.parametrize("threshold", [None, 60], ids=["no threshold", "threshold"])
+def test_the_label_has_the_prefix_and_no_values_and_the_line_is_the_applications(
+    path: str, route: str, threshold: float | None, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        engine = file_engine(tmp_path, pool_leak_threshold=threshold)
+        _, body = await request(nested_shop(engine), path)
+        assert json.loads(body["body"]) == [f"GET {route}", "holder"]
+        await engine.dispose()
+
+    run(main())
+
+
+def test_the_label_of_a_websocket_has_its_route(tmp_path: Path) -> None:
+    async def main() -> None:
+        engine = file_engine(tmp_path, pool_leak_threshold=60)
+        sent = await websocket(nested_shop(engine), "/of/me/v1/orders/7/live")
+        assert '"WEBSOCKET /of/{owner}/v1/orders/{number}/live","holder"' in sent[1]["text"]
+        await engine.dispose()
+
+    run(main())
+
+
+async def websocket(app: FastAPI, path: str) -> list[dict[str, Any]]:
+    """Return what an application sends to a WebSocket."""
+    received = [{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1000}]
+    return await called(app, {"type": "websocket", "path": path}, received)
+
+
+async def request(app: FastAPI, path: str) -> list[dict[str, Any]]:
+    """Return what an application answers. Its task has no other frame, as in a server."""
+    received = [{"type": "http.request", "body": b""}, {"type": "http.disconnect"}]
+    return await called(app, {"type": "http", "method": "GET", "path": path}, received)
+
+
+async def called(
+    app: FastAPI, scope: dict[str, Any], received: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return received.pop(0)
+
+    async def send(message: Any) -> None:
+        if message.get("body") != b"" or "headers" in message:
+            sent.append(message)
+
+    await asyncio.create_task(app({**scope, "headers": [], "query_string": b""}, receive, send))
+    return sent
+
+
+def test_a_websocket_without_a_connection_is_closed_with_the_code_try_again_later(
+    tmp_path: Path,
+) -> None:
+    async def main() -> None:
+        engine = file_engine(tmp_path, pool_size=1, max_overflow=0, pool_timeout=0.1)
+        app = nested_shop(engine)
+        install_error_handlers(app)
+        async with engine.connect():
+            (closed,) = await websocket(app, "/api/acme/v1/orders/7/live")
+        assert (closed["type"], closed["code"]) == ("websocket.close", 1013)
+        await engine.dispose()
+
+    run(main())
+
+
+# ------------------------------------------------------------------- the engine, and tests
+
+
+def test_the_engine_may_be_found_for_each_request(tmp_path: Path) -> None:
+    async def main() -> None:
+        app = FastAPI()
+        executor = Annotated[AsyncConnection, executor_dependency(lambda at: at.app.state.engine)]
+        session = Annotated[AsyncSession, session_dependency(lambda at: at.app.state.engine)]
+
+        async def both(db: Any, orm: Any) -> list[str]:
+            return [each.engine.url.database[-9:] for each in (db, orm.bind)]
+
+        both.__annotations__ |= {"db": executor, "orm": session}
+        app.get("/")(both)
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir()
+            app.state.engine = file_engine(tmp_path / name)
+            async with client_of(app) as client:
+                assert (await client.get("/")).json() == [f"{name}/file.db"] * 2
+            await app.state.engine.dispose()
+
+    run(main())
+
+
+def test_a_request_has_one_session_which_tests_can_replace(tmp_path: Path) -> None:
+    async def main() -> None:
+        engine, app = file_engine(tmp_path), FastAPI()
+        dependency = session_dependency(engine)
+        session = Annotated[AsyncSession, dependency]
+
+        async def user(db: Any) -> int:
+            return id(db)
+
+        async def same(db: Any, found: int) -> bool:
+            return id(db) == found
+
+        user.__annotations__["db"] = same.__annotations__["db"] = session
+        same.__annotations__["found"] = Annotated[int, Depends(user)]
+        app.get("/")(same)
+        async with client_of(app) as client:
+            assert (await client.get("/")).json() is True
+            app.dependency_overrides[dependency.dependency] = lambda: "another"
+            assert (await client.get("/")).json() is True
+            app.dependency_overrides[user] = lambda: 0
+            assert (await client.get("/")).json() is False
+        await engine.dispose()
+
+    run(main())
+
+
+@pytest.mark.parametrize("route", ["session", "executor"])
+def test_a_commit_that_fails_is_an_error_of_the_request(route: str, tmp_path: Path) -> None:
+    """A deferred constraint is checked by COMMIT."""
+
+    async def main() -> None:
+        engine = file_engine(tmp_path)
+        await execute(engine, "CREATE TABLE a (id int PRIMARY KEY)")
+        await execute(
+            engine, "CREATE TABLE b (a int REFERENCES a (id) DEFERRABLE INITIALLY DEFERRED)"
+        )
+        app = FastAPI()
+        install_error_handlers(app)
+
+        async def by_session(db: Any) -> str:
+            await db.execute(text("PRAGMA foreign_keys = ON"))
+            await db.execute(text("INSERT INTO b VALUES (1)"))
+            await db.commit()
+            return "stored"
+
+        async def by_executor(db: Any) -> str:
+            await db.execute(text("PRAGMA foreign_keys = ON"))
+            await db.execute(text("INSERT INTO b VALUES (1)"))
+            return "stored"
+
+        by_session.__annotations__["db"] = Annotated[AsyncSession, session_dependency(engine)]
+        by_executor.__annotations__["db"] = Annotated[AsyncConnection, executor_dependency(engine)]
+        app.get("/session")(by_session)
+        app.get("/executor")(by_executor)
+        async with client_of(app) as client:
+            assert (await client.get(f"/{route}")).status_code == 500
+        assert await fetch_all(engine, int, "SELECT a FROM b") == []
+        assert TypedPool.of(engine).stats().in_use == 0
+        await engine.dispose()
+
+    run(main())
+
+
+def test_a_client_that_disconnects_costs_no_connection(tmp_path: Path) -> None:
+    """Its connection is back in the pool before the first byte is sent."""
+
+    async def main() -> None:
+        engine = file_engine(tmp_path, pool_size=1, max_overflow=0)
+        app = nested_shop(engine)
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            assert TypedPool.of(engine).stats().in_use == 0
+            raise OSError("the client has gone")
+
+        scope = {"type": "http", "method": "GET", "path": "/api/acme/v1"}
+        with pytest.raises(OSError, match="the client has gone"):
+            await app({**scope, "headers": [], "query_string": b""}, receive, send)
+        stats = TypedPool.of(engine).stats()
+        assert (stats.in_use, stats.idle) == (0, 1)
+        await engine.dispose()
+
+    run(main())
+
+
 # ------------------------------------------------------------------------- lifespan
 
 
@@ -204,7 +449,8 @@ def test_a_wrong_url_ends_the_start_with_one_line_without_the_password() -> None
             assert "Connect" in message
             assert "\n" not in message
             assert "hunter2" not in message
-            assert caught.value.__suppress_context__
+            assert caught.value.__context__ is None
+            assert caught.value.__cause__ is None
 
     run(main())
 

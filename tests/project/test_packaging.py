@@ -55,7 +55,7 @@ def test_sqlalchemy_is_the_only_required_dependency() -> None:
 
 def test_the_extras_are_the_documented_ones() -> None:
     drivers = "asyncpg psycopg aiosqlite aiomysql asyncmy"
-    integrations = "opentelemetry prometheus fastapi litestar"
+    integrations = "opentelemetry prometheus fastapi starlette litestar"
     extras = f"{drivers} {integrations} check embedded cli"
     assert set(PROJECT["optional-dependencies"]) == set(extras.split())
 
