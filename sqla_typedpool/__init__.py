@@ -35,9 +35,11 @@ from sqla_typedpool.fetch.api import (
 from sqla_typedpool.fetch.rows import TypedRows, rows_as
 from sqla_typedpool.mapping.explain import explain_mapping
 from sqla_typedpool.mapping.markers import ByName, Col, Decode, Flatten, Json
+from sqla_typedpool.pool.engine import create_typed_engine
 from sqla_typedpool.pool.labels import holder_label
+from sqla_typedpool.pool.option_types import EngineOptions, PoolOptions
 from sqla_typedpool.pool.pool import TypedPool
-from sqla_typedpool.pool.stats import PoolStats
+from sqla_typedpool.pool.stats import Distribution, PoolStats
 from sqla_typedpool.queries import RowCount, query, query_info
 
 __version__ = "0.1.0"
@@ -46,11 +48,14 @@ __all__ = [
     "ByName",
     "Col",
     "Decode",
+    "Distribution",
+    "EngineOptions",
     "Executor",
     "Flatten",
     "Holder",
     "Json",
     "PoolClosed",
+    "PoolOptions",
     "PoolSaturated",
     "PoolStats",
     "PoolTimeout",
@@ -61,6 +66,7 @@ __all__ = [
     "TypedPool",
     "TypedPoolError",
     "TypedRows",
+    "create_typed_engine",
     "execute",
     "explain_mapping",
     "fetch_all",

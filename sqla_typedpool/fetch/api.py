@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Executor: TypeAlias = AsyncEngine | AsyncConnection | AsyncSession | async_scoped_session[Any]
-"""What runs a statement: an engine, a connection or a session."""
+"""What runs a statement: an engine, a connection or a session, SQLModel's and scoped ones too.
+
+On an engine the statement is committed; on a connection or a session it runs in the current
+transaction, which is begun if needed.
+"""
 
 Statement: TypeAlias = "LiteralString | Executable"
 Parameters: TypeAlias = "Mapping[str, Any] | None"

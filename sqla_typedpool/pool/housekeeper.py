@@ -17,7 +17,7 @@ from sqla_typedpool.pool.drivers.base import Probe
 from sqla_typedpool.pool.drivers.sqlite_storage import IN_MEMORY
 from sqla_typedpool.pool.entry import PoolEntry
 from sqla_typedpool.pool.loop_pool import LoopPool
-from sqla_typedpool.pool.options import PoolOptions
+from sqla_typedpool.pool.options import ResolvedOptions
 from sqla_typedpool.pool.stats import CloseReason
 
 _MAX_PERIOD, _MIN_PERIOD = 1.0, 0.02  # seconds between two ticks
@@ -129,7 +129,7 @@ def _checkouts_and_returns(pool: LoopPool) -> Iterator[float]:
         yield entry.idle_since if entry.checked_out_at is None else entry.checked_out_at
 
 
-def _period_of(options: PoolOptions) -> float:
+def _period_of(options: ResolvedOptions) -> float:
     """A quarter of the shortest time that it has to notice, in seconds."""
     times = [options.pool_idle_timeout, options.pool_max_lifetime, options.pool_keepalive]
     times.append(options.pool_leak_threshold)

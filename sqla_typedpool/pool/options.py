@@ -6,7 +6,7 @@ and the rule, so that a configuration can be corrected in one go.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, Final
@@ -136,7 +136,7 @@ def _option(default: Any, read: Callable[[Any], Any]) -> Any:
 
 
 @dataclass(frozen=True)
-class PoolOptions:
+class ResolvedOptions:
     """Every option with its default. Times are seconds on a monotonic clock."""
 
     pool_size: int = _option(5, _whole(0))
@@ -192,7 +192,7 @@ _PUBLIC_NAMES: Final[Mapping[str, str]] = {
     "echo": "echo_pool",
 }
 
-_OURS: Final = tuple(option.name for option in fields(PoolOptions))
+_OURS: Final = tuple(option.name for option in fields(ResolvedOptions))
 
 URL_NAMES: Final[Mapping[str, str]] = {
     _PUBLIC_NAMES.get(name, name): name
@@ -204,7 +204,7 @@ GIVEN: Final = (*_OURS, "recycle", "pre_ping", "reset_on_return")
 """The parameters with the default ``UNSET``."""
 
 _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
-    **{option.name: option.metadata["read"] for option in fields(PoolOptions)},
+    **{option.name: option.metadata["read"] for option in fields(ResolvedOptions)},
     "recycle": _recycle,
     "pre_ping": _flag,
 }
@@ -224,7 +224,7 @@ def override(lower: Mapping[str, Any], higher: Mapping[str, Any]) -> dict[str, A
 
 def read_options(
     given: Mapping[str, Any], *, reset_timeout: float = 5.0, logging_name: str | None = None
-) -> PoolOptions:
+) -> ResolvedOptions:
     """Check all options together and fill in the defaults.
 
     :param given: parameter name -> value; strings are read as numbers and flags.
@@ -247,7 +247,7 @@ def read_options(
         )
     elif recycle is not None:
         values["pool_max_lifetime"] = recycle
-    options = PoolOptions(**values)
+    options = ResolvedOptions(**values)
     faults += _contradictions(options)
     if options.pool_name is not None and logging_name is not None:
         faults.append(
@@ -297,7 +297,7 @@ def _derive_overload(values: dict[str, Any]) -> list[str]:
     ]
 
 
-def _contradictions(options: PoolOptions) -> list[str]:
+def _contradictions(options: ResolvedOptions) -> list[str]:
     unlimited = options.pool_size == 0 or options.max_overflow == -1
     max_total = options.pool_size + options.max_overflow
     if not unlimited and options.pool_min_size > max_total:
@@ -320,7 +320,7 @@ def parameter_names(options: Mapping[str, Any]) -> dict[str, Any]:
         one, and every wrong value. Rules between options are checked by the pool.
     """
     unknown = [name for name in options if name not in URL_NAMES]
-    faults = [_unknown(name) for name in unknown]
+    faults = [unknown_option(name, URL_NAMES) for name in unknown]
     ours = {URL_NAMES[name]: value for name, value in options.items() if name in URL_NAMES}
     faults += read_values({name: ours[name] for name in ours if name in _READERS})[1]
     if faults:
@@ -328,7 +328,8 @@ def parameter_names(options: Mapping[str, Any]) -> dict[str, Any]:
     return ours
 
 
-def _unknown(name: str) -> str:
-    near = get_close_matches(name, URL_NAMES, n=1)
-    hint = f", did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(URL_NAMES))}"
+def unknown_option(name: str, known: Collection[str]) -> str:
+    """The message for an unknown option, with the nearest known one."""
+    near = get_close_matches(name, known, n=1)
+    hint = f", did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(known))}"
     return f"unknown option {name}{hint}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import weakref
 from asyncio import get_running_loop
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from sqlalchemy import exc
 
@@ -37,10 +37,11 @@ from sqla_typedpool.pool.log import PoolLog
 from sqla_typedpool.pool.loop_pool import LoopPool
 from sqla_typedpool.pool.loops import LoopPools
 from sqla_typedpool.pool.names import PoolName
+from sqla_typedpool.pool.option_types import PoolOptions
 from sqla_typedpool.pool.options import (
     GIVEN,
     UNSET,
-    PoolOptions,
+    ResolvedOptions,
     override,
     parameter_names,
     read_options,
@@ -52,6 +53,7 @@ from sqla_typedpool.pool.stats import PoolStats, snapshot
 if TYPE_CHECKING:
     from sqlalchemy import Engine
     from sqlalchemy.ext.asyncio import AsyncEngine
+    from typing_extensions import Unpack
 
 
 def _unknown_engine() -> None:
@@ -159,7 +161,7 @@ class TypedPool(QueuePoolApi):
         pool_connect_retry: float = UNSET,
         pool_reset_timeout: float = UNSET,
         pool_max_waiting: int | None = UNSET,
-        pool_overload: str = UNSET,
+        pool_overload: Literal["adaptive", "fifo"] = UNSET,
         pool_shed_after: float | None = UNSET,
         pool_keepalive: float | None = UNSET,
         pool_slow_checkout: float | None = UNSET,
@@ -200,7 +202,7 @@ class TypedPool(QueuePoolApi):
         backend.bind(options.pool_reset_timeout)
         return Shared(options, limits, options.timeout, backend, log)
 
-    def _read_options(self) -> PoolOptions:
+    def _read_options(self) -> ResolvedOptions:
         return read_options(
             self._given,
             reset_timeout=default_reset_timeout(self._dialect),
@@ -238,11 +240,11 @@ class TypedPool(QueuePoolApi):
         )
 
     @classmethod
-    def configured(cls, **options: Any) -> type[TypedPool]:
+    def configured(cls, **options: Unpack[PoolOptions]) -> type[TypedPool]:
         """A subclass with other defaults, for settings that take only a ``poolclass``.
 
-        :param options: the names ``create_async_engine`` takes, pool_size,
-            pool_timeout, pool_min_size and so on.
+        :param options: those of ``PoolOptions``: pool_size, pool_timeout, pool_min_size and so
+            on, with the names that ``create_async_engine`` takes.
         :raises PoolOptionError: for unknown names and wrong values.
 
         Example::
@@ -255,7 +257,7 @@ class TypedPool(QueuePoolApi):
         return type(cls.__name__, (cls,), {"_configured": ours, "__doc__": cls.__doc__})
 
     @property
-    def options(self) -> PoolOptions:
+    def options(self) -> ResolvedOptions:
         """Every option with its value."""
         return self.shared.options
 
@@ -523,7 +525,7 @@ class TypedPool(QueuePoolApi):
             pool.lifetime_changed()
 
 
-def _new_name(options: PoolOptions, backend: Backend) -> PoolName:
+def _new_name(options: ResolvedOptions, backend: Backend) -> PoolName:
     given = options.pool_name
     return PoolName(given or backend.default_name(), is_given=given is not None)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqla_typedpool.pool.connect_policy import ConnectPolicy
 from sqla_typedpool.pool.entry import PoolEntry
-from sqla_typedpool.pool.options import PoolOptions
+from sqla_typedpool.pool.options import ResolvedOptions
 from sqla_typedpool.pool.slots import Slots
 from sqla_typedpool.pool.stats import Gauges
 
@@ -18,7 +18,7 @@ _MAX_ERROR = 300  # characters of a connect error in a message
 class PoolState:
     """What errors and log lines have in common: the numbers, the last error, the next step."""
 
-    options: PoolOptions
+    options: ResolvedOptions
     slots: Slots[PoolEntry]
     policy: ConnectPolicy
     clock: Callable[[], float]

@@ -11,7 +11,7 @@ from sqla_typedpool.pool.connecting import FirstConnectLock
 from sqla_typedpool.pool.durations import Durations
 from sqla_typedpool.pool.entry import PoolEntry
 from sqla_typedpool.pool.log import PoolLog
-from sqla_typedpool.pool.options import PoolOptions
+from sqla_typedpool.pool.options import ResolvedOptions
 from sqla_typedpool.pool.slots import Limits
 from sqla_typedpool.pool.stats import Keep
 
@@ -20,7 +20,7 @@ from sqla_typedpool.pool.stats import Keep
 class Shared:
     """The settings and tools of one pool. SQLAlchemy's helpers change some settings later."""
 
-    options: PoolOptions
+    options: ResolvedOptions
     limits: Limits
     # ``pool_timeout`` in seconds; 0 or less = do not queue; None = no limit.
     timeout: float | None

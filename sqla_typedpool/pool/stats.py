@@ -64,7 +64,13 @@ Keep: TypeAlias = "Callable[[DurationKind, array[float]], object]"
 
 @dataclass(frozen=True)
 class Distribution:
-    """Durations of one kind: enough for an average and for quantiles."""
+    """Durations of one kind: enough for an average and for quantiles.
+
+    Example::
+
+        wait = TypedPool.of(engine).stats().wait_time
+        average = wait.sum / wait.count if wait.count else 0.0
+    """
 
     count: int
     """How many were measured."""

@@ -14,7 +14,14 @@ from sqla_typedpool.mapping.rowtype import row_type_of
 from sqla_typedpool.mapping.typespec import Kind, TypeSpec, is_union, type_name
 
 RowCount = NewType("RowCount", int)
-"""The return type of a declared query that returns the number of rows it has changed."""
+"""The return type of a declared query that returns the number of rows it has changed, an int.
+
+Example::
+
+    @query("DELETE FROM sessions WHERE expires < now()")
+    async def forget_expired(db: Executor) -> RowCount:
+        raise NotImplementedError
+"""
 
 _UNION: Any = Union  # as Any: type checkers reject unions that are built at run time
 _STREAMS = (AsyncIterator, AsyncIterable, AsyncGenerator)

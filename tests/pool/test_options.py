@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import async_engine_from_config, create_async_engine
 
 from sqla_typedpool import TypedPool, TypedPoolError
 from sqla_typedpool.errors import PoolOptionError
-from sqla_typedpool.pool.options import PoolOptions, read_options
+from sqla_typedpool.pool.options import ResolvedOptions, read_options
 from tests.support.fake_driver import Server, new_pool
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -24,7 +24,7 @@ def pool_with(**options: Any) -> Any:
 
 
 def test_the_defaults_are_the_documented_ones() -> None:
-    assert pool_with().options == PoolOptions(
+    assert pool_with().options == ResolvedOptions(
         pool_size=5,
         max_overflow=10,
         timeout=30.0,
@@ -56,7 +56,7 @@ def test_create_engine_can_see_every_parameter() -> None:
     assert code.co_kwonlyargcount == 0
     assert not code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
     seen = set(code.co_varnames[: code.co_argcount])
-    assert set(PoolOptions.__dataclass_fields__) <= seen
+    assert set(ResolvedOptions.__dataclass_fields__) <= seen
     assert {"recycle", "pre_ping", "reset_on_return", "echo", "logging_name", "events"} <= seen
 
 
@@ -284,7 +284,7 @@ def test_create_async_engine_passes_every_option(tmp_path: Path) -> None:
         pool_keep_cancelled=False,
         pool_leak_threshold=60,
     )
-    assert TypedPool.of(engine).options == PoolOptions(
+    assert TypedPool.of(engine).options == ResolvedOptions(
         pool_size=3,
         max_overflow=0,
         timeout=5,

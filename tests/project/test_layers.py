@@ -60,7 +60,7 @@ THIRD_PARTIES_ALLOWED = ("describe/", "embedded/", "ephemeral/")
 LAYERS_IN_POOL = {
     **dict.fromkeys(("options", "stats", "connect_rules", "slots", "drivers"), 0),
     **dict.fromkeys(("call_limits", "call_sites", "labels", "names", "overload"), 0),
-    "observers": 0,
+    **dict.fromkeys(("observers", "option_types"), 0),
     **dict.fromkeys(("connect_errors", "durations", "entry", "log"), 1),
     **dict.fromkeys(("backend", "holders"), 2),
     **dict.fromkeys(("connecting", "validating", "closing", "killing"), 3),
@@ -75,7 +75,7 @@ LAYERS_IN_POOL = {
     "loops": 10,
     "forking": 11,
     "pool": 12,
-    "plugin": 13,
+    **dict.fromkeys(("plugin", "engine"), 13),
     "__init__": 14,
 }
 

@@ -14,13 +14,17 @@ import sqla_typedpool
 ROOT = Path(__file__).parents[2]
 
 POOL_NAMES = {
+    "Distribution",
+    "EngineOptions",
     "Holder",
     "PoolClosed",
+    "PoolOptions",
     "PoolSaturated",
     "PoolStats",
     "PoolTimeout",
     "TypedPool",
     "TypedPoolError",
+    "create_typed_engine",
     "holder_label",
 }
 
