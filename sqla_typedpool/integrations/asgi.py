@@ -7,7 +7,8 @@ path                  access       content
 ``/readyz``           public       200 or 503: whether the pools can serve requests
 ``/stats.json``       authorized   the numbers of each pool, and who holds connections
 ``/metrics``          authorized   the same for Prometheus
-``/``                 authorized   a live page; its data is ``/events``
+``/``                 authorized   a live page; its parts are ``/live.js`` and ``/live.css``
+``/events``           authorized   the data of the page, once a second
 ====================  ===========  ===================================================
 """
 
@@ -22,13 +23,15 @@ from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.resources import files
 from typing import Any, Final, TypeAlias
+from urllib.parse import quote
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sqla_typedpool.errors import CannotRun, PoolTimeout, StatementTimeout, TypedPoolError
 from sqla_typedpool.fetch.api import fetch_one
-from sqla_typedpool.integrations.live import LiveData, stream_events, watch
+from sqla_typedpool.integrations.live import EVENT_STREAM, NO_BUFFERING, LiveData, stream_events
+from sqla_typedpool.integrations.live_state import keep_events
 from sqla_typedpool.pool.pool import TypedPool
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -45,7 +48,6 @@ _POLICY: Final = (
 )
 _PAGE: Final = (
     (b"content-security-policy", _POLICY.encode()),
-    (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )
 
@@ -102,7 +104,7 @@ class PoolMonitor:
         self._is_public = unsafe_public
         self._probe_timeout = probe_timeout
         self._probes: dict[AsyncEngine, asyncio.Task[_Readiness]] = {}
-        self._log = watch(self, engines)
+        self._log = keep_events(self, engines)
         self._live: dict[asyncio.AbstractEventLoop, LiveData] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,7 +114,7 @@ class PoolMonitor:
         elif scope["type"] == "http":
             response = await self._respond(scope)
             if response is None:
-                await self._stream(receive, send)
+                await stream_events(self._live_data(), receive, send)
             else:
                 await _send(response, scope, send)
         else:
@@ -130,8 +132,10 @@ class PoolMonitor:
             if self._authorize is None:
                 return _text(403, "forbidden: PoolMonitor has no authorize= function")
             return _text(403, "forbidden")
-        if path == "/" and not str(scope["path"]).endswith("/"):
+        if path == "/" and not (_address(scope) or b"/").endswith(b"/"):
             return _redirect(scope)  # the page refers to its parts relative to itself
+        if path == "/events" and scope["method"] == "HEAD":
+            return _Response(200, EVENT_STREAM, b"", (NO_BUFFERING,))
         return await route(self)
 
     async def _is_authorized(self, scope: Scope) -> bool:
@@ -195,12 +199,13 @@ class PoolMonitor:
     async def _events(self) -> _Response | None:
         return None
 
-    async def _stream(self, receive: Receive, send: Send) -> None:
+    def _live_data(self) -> LiveData:
+        """Return the live data of the running loop."""
+        for each in list(self._live):  # another thread may add its loop
+            if each.is_closed():
+                del self._live[each]
         loop = asyncio.get_running_loop()
-        for ended in [each for each in self._live if each.is_closed()]:
-            del self._live[ended]
-        live = self._live.setdefault(loop, LiveData(self._engines, self._log))
-        await stream_events(live, receive, send)
+        return self._live.setdefault(loop, LiveData(self._engines, self._log))
 
     # ------------------------------------------------------------------ readiness
 
@@ -226,19 +231,26 @@ _Route: TypeAlias = "Callable[[PoolMonitor], Awaitable[_Response | None]]"
 _PUBLIC: Final[Mapping[str, _Route]] = {
     "/livez": PoolMonitor._livez,
     "/readyz": PoolMonitor._readyz,
-    "/live.js": PoolMonitor._script,
-    "/live.css": PoolMonitor._styles,
 }
 _AUTHORIZED: Final[Mapping[str, _Route]] = {
     "/": PoolMonitor._page,
+    "/live.js": PoolMonitor._script,
+    "/live.css": PoolMonitor._styles,
     "/events": PoolMonitor._events,
     "/stats.json": PoolMonitor._stats,
     "/metrics": PoolMonitor._metrics,
 }
 
 
+def _address(scope: Scope) -> bytes:
+    """Return the path that the client has sent. Frameworks change `path`, but not `raw_path`."""
+    given: bytes | None = scope.get("raw_path")
+    return given or quote(str(scope["path"]) or str(scope.get("root_path", ""))).encode()
+
+
 def _redirect(scope: Scope) -> _Response:
-    location = f"{scope['path']}/".encode()
+    # relative, since a proxy may have removed the beginning of the path
+    location = b"./" + _address(scope).rpartition(b"/")[2] + b"/"
     return _Response(307, _TEXT, b"the page is one level below\n", ((b"location", location),))
 
 
@@ -253,7 +265,7 @@ def _path(scope: Scope) -> str:
     path, root = str(scope["path"]), str(scope.get("root_path", ""))
     if root and (path == root or path.startswith(f"{root}/")):
         path = path[len(root) :]  # servers disagree whether `path` includes `root_path`
-    return path or "/"
+    return path.rstrip("/") or "/"  # Litestar adds a slash
 
 
 def _readiness_of(pool: TypedPool) -> _Readiness:
@@ -316,6 +328,7 @@ async def _send(response: _Response, scope: Scope, send: Send) -> None:
         (b"content-type", response.content_type.encode()),
         (b"content-length", str(len(response.body)).encode()),
         (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
         *response.headers,
     ]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})

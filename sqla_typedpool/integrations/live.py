@@ -1,64 +1,26 @@
-"""The live data of `PoolMonitor`: made once a second, whatever the number of viewers."""
+"""The live data of `PoolMonitor`: made once a second, and sent to each viewer as events."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
-import time
-import weakref
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import asdict
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from contextvars import Context
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from sqla_typedpool.pool.log import LOGGER
-from sqla_typedpool.pool.pool import TypedPool
-from sqla_typedpool.pool.stats import Distribution, PoolStats
+from sqla_typedpool.integrations.live_state import EventLog, History
 
 _Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 _Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 PERIOD: Final = 1.0  # seconds between two states
-_STREAM_SECONDS: Final = 15.0
-_WINDOW: Final = 60  # states over which quantiles and rates are computed
-_MOST_HOLDERS: Final = 20
-_MOST_EVENTS: Final = 50
-_QUANTILES: Final = (0.5, 0.95, 0.99)
-_QUIET = frozenset(("close_failed", "kill_failed", "task_failed"))
-
-
-class EventLog(logging.Handler):
-    """Keeps the latest events of the pools' log.
-
-    :param engines: the engines whose pools' events are kept.
-    """
-
-    def __init__(self, engines: Sequence[AsyncEngine]) -> None:
-        super().__init__(logging.INFO)
-        self._engines = engines
-        self.events: deque[dict[str, Any]] = deque(maxlen=_MOST_EVENTS)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep the event of a record; the logger calls it."""
-        event, pool = getattr(record, "event", None), getattr(record, "pool", None)
-        if event is None or event in _QUIET or pool not in self._names():
-            return
-        self.events.append(
-            {
-                "time": record.created,
-                "level": record.levelname,
-                "event": event,
-                "pool": pool,
-                "message": record.getMessage(),
-            }
-        )
-
-    def _names(self) -> set[str]:
-        return {TypedPool.of(each).shared.name for each in self._engines}
+STREAM_SECONDS: Final = 15.0
+EVENT_STREAM: Final = "text/event-stream; charset=utf-8"
+NO_BUFFERING: Final = (b"x-accel-buffering", b"no")  # nginx would keep the events back
+_END_SECONDS: Final = 2.0  # for a viewer that does not read, to get the end of the stream
+_UNSEEN: Final = 2  # seconds without a viewer: browsers connect again after each stream
 
 
 class LiveData:
@@ -68,106 +30,61 @@ class LiveData:
     """
 
     def __init__(self, engines: Sequence[AsyncEngine], log: EventLog) -> None:
-        self._engines = engines
-        self._log = log
+        self._history = History(engines, log)
         self._viewers = 0
         self._task: asyncio.Task[None] | None = None
-        self._next: asyncio.Future[bytes] | None = None
-        self._past: deque[Mapping[str, PoolStats]] = deque(maxlen=_WINDOW + 1)
-        # How many states have been made.
+        self._next = asyncio.Event()
+        self._latest = b""
+        # How many states have been made, and how many before there was a viewer.
         self.made = 0
+        self._too_old = 0
 
     @asynccontextmanager
-    async def viewer(self) -> AsyncIterator[LiveData]:
-        """Count a viewer inside the block: states are made while there is one."""
+    async def viewer(self) -> AsyncIterator[int]:
+        """Count a viewer inside the block: states are made while there is one.
+
+        It gets the number of the latest state that is too old to be shown.
+        """
         self._viewers += 1
         if self._task is None or self._task.done():
-            self._past.clear()
-            self._task = asyncio.ensure_future(self._make_states())
+            self._too_old = self.made
+            # in an empty context: it must not keep that of the request
+            self._task = Context().run(asyncio.ensure_future, self._make_states())
         try:
-            yield self
+            yield max(self._too_old, self.made - 1)
         finally:
             self._viewers -= 1
 
-    async def state(self) -> bytes:
-        """Wait for the next state; all viewers get the same bytes."""
-        if self._next is None or self._next.done():
-            self._next = asyncio.get_running_loop().create_future()
-        return await asyncio.shield(self._next)
+    async def state(self, after: int) -> tuple[int, bytes]:
+        """Wait for a state that is newer than the one with this number.
+
+        :return: the number of the latest state, and the state. All viewers get the same bytes.
+        """
+        while self.made <= after:
+            await self._next.wait()
+            if self._task is not None and self._task.done():
+                self._task.result()  # raises the error that has ended it
+        return self.made, self._latest
+
+    def past(self) -> bytes:
+        """Return what the chart shows of the time before the latest state."""
+        return self._history.past()
 
     async def _make_states(self) -> None:
-        while self._viewers:
-            state = self.make_state()
-            if self._next is not None and not self._next.done():
-                self._next.set_result(state)
-            await asyncio.sleep(PERIOD)
+        clock, unseen = asyncio.get_running_loop().time, 0
+        try:
+            while unseen < _UNSEEN:
+                self._latest = self._history.new_state(clock())
+                self.made += 1
+                self._wake_viewers()
+                await asyncio.sleep(PERIOD)
+                unseen = 0 if self._viewers else unseen + 1
+        finally:
+            self._wake_viewers()
 
-    def make_state(self) -> bytes:
-        """Return the present state as JSON."""
-        self.made += 1
-        pools = [TypedPool.of(each) for each in self._engines]
-        present = {each.shared.name: each.stats() for each in pools}
-        self._past.append(present)
-        document = {
-            "time": time.time(),
-            "pools": [self._pool(each, present[each.shared.name]) for each in pools],
-            "events": list(self._log.events)[::-1],
-        }
-        return json.dumps(document, separators=(",", ":")).encode()
-
-    def _pool(self, pool: TypedPool, stats: PoolStats) -> dict[str, Any]:
-        before = self._past[0].get(stats.name, stats)
-        seconds = max(len(self._past) - 1, 1) * PERIOD
-        holders = pool.holders()
-        return {
-            "name": stats.name,
-            "size": {"max": stats.max, "min": stats.min, "pool_size": pool.options.pool_size},
-            "now": {
-                name: getattr(stats, name)
-                for name in ("in_use", "idle", "connecting", "waiting", "longest_use")
-            },
-            "is_closed": pool.shared.is_closed,
-            "is_overloaded": stats.is_overloaded,
-            "outage_seconds": stats.outage_seconds,
-            "last_connect_error": stats.last_connect_error,
-            "window_seconds": seconds,
-            "checkouts_per_second": (stats.checkouts - before.checkouts) / seconds,
-            "wait": quantiles(stats.wait_time, before.wait_time),
-            "use": quantiles(stats.use_time, before.use_time),
-            "totals": {name: getattr(stats, name) for name in _TOTALS},
-            "closed": {reason: count for reason, count in stats.closed.items() if count},
-            "holders": [asdict(each) for each in holders[:_MOST_HOLDERS]],
-            "held": len(holders),
-        }
-
-
-_TOTALS: Final = (
-    *("checkouts", "timeouts", "saturated", "shed", "cancelled", "overloads", "leaks"),
-    *("connects", "connect_failures", "dirty_returns", "kept_cancelled"),
-)
-
-
-def quantiles(now: Distribution, before: Distribution) -> dict[str, float | None]:
-    """Return upper bounds of quantiles of the durations between two snapshots, in seconds.
-
-    :return: None if there were no durations, or if they were longer than the last bound.
-    """
-    counts = [(bound, now.buckets[bound] - before.buckets[bound]) for bound in now.buckets]
-    total = counts[-1][1]
-    found: dict[str, float | None] = {}
-    for each in _QUANTILES:
-        wanted = total * each
-        bound = next((bound for bound, count in counts if total and count >= wanted), None)
-        found[f"p{each * 100:g}"] = None if bound in (None, float("inf")) else bound
-    return found
-
-
-def watch(owner: object, engines: Sequence[AsyncEngine]) -> EventLog:
-    """Keep the events of these pools from now on, as long as the owner exists."""
-    handler = EventLog(engines)
-    LOGGER.addHandler(handler)
-    weakref.finalize(owner, LOGGER.removeHandler, handler)
-    return handler
+    def _wake_viewers(self) -> None:
+        self._next.set()
+        self._next = asyncio.Event()
 
 
 async def stream_events(live: LiveData, receive: _Receive, send: _Send) -> None:
@@ -177,26 +94,36 @@ async def stream_events(live: LiveData, receive: _Receive, send: _Send) -> None:
     browser connects again at once.
     """
     headers = [
-        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"content-type", EVENT_STREAM.encode()),
         (b"cache-control", b"no-store"),
-        (b"x-accel-buffering", b"no"),  # nginx would keep the events back
+        NO_BUFFERING,
     ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     gone = asyncio.ensure_future(_until_disconnected(receive))
+    sending = asyncio.ensure_future(_send_states(live, send))
     try:
-        async with live.viewer():
-            end = time.monotonic() + _STREAM_SECONDS
-            await _send_event(send, b"retry: 500\n\n")
-            while time.monotonic() < end:
-                state = asyncio.ensure_future(live.state())
-                await asyncio.wait({state, gone}, return_when=asyncio.FIRST_COMPLETED)
-                if gone.done():
-                    state.cancel()
-                    return
-                await _send_event(send, b"data: " + state.result() + b"\n\n")
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await asyncio.wait(
+            (gone, sending), timeout=STREAM_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        )
+        if sending.done():
+            sending.result()
+    except OSError:  # servers raise it when the viewer has left
+        return
     finally:
-        gone.cancel()
+        is_over = not gone.done()
+        await _cancel(gone, sending)
+    if is_over:
+        await _end(send)
+
+
+async def _send_states(live: LiveData, send: _Send) -> None:
+    """Send one state after the other. A slow viewer gets only the latest one each time."""
+    async with live.viewer() as number:
+        number, state = await live.state(number)
+        await _send_event(send, b"retry: 500\nevent: past\ndata: " + live.past())
+        while True:
+            await _send_event(send, b"data: " + state)
+            number, state = await live.state(number)
 
 
 async def _until_disconnected(receive: _Receive) -> None:
@@ -205,4 +132,18 @@ async def _until_disconnected(receive: _Receive) -> None:
 
 
 async def _send_event(send: _Send, event: bytes) -> None:
-    await send({"type": "http.response.body", "body": event, "more_body": True})
+    await send({"type": "http.response.body", "body": event + b"\n\n", "more_body": True})
+
+
+async def _end(send: _Send) -> None:
+    """End the stream. The server closes the connection of a viewer that does not read."""
+    with suppress(asyncio.TimeoutError, OSError):
+        last = send({"type": "http.response.body", "body": b"", "more_body": False})
+        await asyncio.wait_for(last, _END_SECONDS)
+
+
+async def _cancel(*tasks: asyncio.Future[None]) -> None:
+    """Cancel tasks, and wait until they have ended."""
+    for each in tasks:
+        each.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""The Prometheus server of the tests."""
+"""The programs that the tests need beside databases."""
 
 from __future__ import annotations
 
@@ -15,6 +15,15 @@ def prometheus() -> str:
     """The program `prometheus`; the test is skipped without it, and fails with CI=true."""
     try:
         return find_program("prometheus")
+    except EmbeddedServerError as error:
+        no_server(error)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser; the test is skipped without it, and fails with CI=true."""
+    try:
+        return find_program("chromium", "chromium-browser", "google-chrome")
     except EmbeddedServerError as error:
         no_server(error)
 

@@ -16,7 +16,7 @@ from sqla_typedpool.integrations.asgi import PoolMonitor
 from tests.integrations.test_metrics import file_engine
 from tests.support.databases import Database
 from tests.support.drivers import SERVERS
-from tests.support.engines import PATIENCE, engine_on, run
+from tests.support.engines import PATIENCE, engine_on, run, until
 
 PUBLIC = ("/livez", "/readyz")
 AUTHORIZED = ("/stats.json", "/metrics")
@@ -235,6 +235,7 @@ def test_an_outage_makes_a_pool_unready_only_after_pool_connect_retry() -> None:
             early = await get(monitor, "/readyz")
             with pytest.raises(Exception, match=r"refused|Connect call failed"):
                 await failing
+            assert await until(lambda: TypedPool.of(engine).stats().outage_seconds > 2)
             with pytest.raises(Exception, match=r"refused|Connect call failed"):
                 await fetch_one(engine, int, "SELECT 1")
             late = await get(monitor, "/readyz")
