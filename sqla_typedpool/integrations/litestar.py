@@ -25,8 +25,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqla_typedpool.integrations.lifetime import Running
 from sqla_typedpool.integrations.unavailable import (
     DETAIL,
-    UNAVAILABLE_ERRORS,
     seconds_until_retry,
+    unavailable_errors,
 )
 from sqla_typedpool.pool.labels import holder_label
 from sqla_typedpool.pool.pool import TypedPool
@@ -58,7 +58,7 @@ class PoolPlugin(InitPlugin):
         app_config.middleware.append(_labelled)
         handlers = app_config.exception_handlers
         before = dict(handlers)
-        for each in UNAVAILABLE_ERRORS:
+        for each in unavailable_errors():
             handlers[each] = _answer_or(_handler_of(each, before))
         return app_config
 

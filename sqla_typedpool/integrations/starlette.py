@@ -28,8 +28,8 @@ from starlette.websockets import WebSocket, WebSocketState
 from sqla_typedpool.integrations.lifetime import Running
 from sqla_typedpool.integrations.unavailable import (
     DETAIL,
-    UNAVAILABLE_ERRORS,
     seconds_until_retry,
+    unavailable_errors,
 )
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
@@ -74,7 +74,7 @@ def install_error_handlers(app: Starlette) -> None:
     :param app: an application of FastAPI or Starlette.
     """
     handlers = app.exception_handlers
-    replaced = {each: handlers.get(each) for each in UNAVAILABLE_ERRORS}
+    replaced = {each: handlers.get(each) for each in unavailable_errors()}
 
     async def answer(connection: Any, error: Exception) -> Any:
         seconds = seconds_until_retry(error)
@@ -89,7 +89,7 @@ def install_error_handlers(app: Starlette) -> None:
                 return await _call(handler, connection, error)
         raise error
 
-    for each in UNAVAILABLE_ERRORS:
+    for each in replaced:
         app.add_exception_handler(each, answer)
 
 

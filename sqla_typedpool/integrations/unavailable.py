@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
 from collections.abc import Iterator
-from importlib import import_module
 from traceback import walk_tb
 
 import sqlalchemy
@@ -20,30 +20,23 @@ DETAIL = "the database is not available"
 _LATER = 5  # seconds, where the pool has no estimate
 
 
+def unavailable_errors() -> tuple[type[Exception], ...]:
+    """Return the classes to handle; `seconds_until_retry` decides about each of their objects.
+
+    Classes of other packages are among them if the application has imported these packages.
+    """
+    return (
+        *(PoolTimeout, PoolSaturated, PoolClosed, StatementTimeout, DBAPIError, OSError),
+        *(() if issubclass(asyncio.TimeoutError, OSError) else (asyncio.TimeoutError,)),
+        *_of_other_packages(),
+    )
+
+
 def _of_other_packages() -> Iterator[type[Exception]]:
-    """Yield the errors that are not SQLAlchemy's: it wraps no connect error of asyncpg in 2.0."""
-    names = ["advanced_alchemy.exceptions:RepositoryError"]
-    if sqlalchemy.__version__.startswith("2.0."):
-        names.append("asyncpg:PostgresError")
-    for name in names:
-        module, _, attribute = name.partition(":")
-        try:
-            yield getattr(import_module(module), attribute)
-        except ImportError:  # not installed
-            continue
-
-
-# Some objects of these classes mean it: `seconds_until_retry` decides.
-UNAVAILABLE_ERRORS: tuple[type[Exception], ...] = (
-    PoolTimeout,
-    PoolSaturated,
-    PoolClosed,
-    StatementTimeout,
-    DBAPIError,
-    OSError,
-    *(() if issubclass(asyncio.TimeoutError, OSError) else (asyncio.TimeoutError,)),
-    *_of_other_packages(),
-)
+    if "advanced_alchemy.exceptions" in sys.modules:
+        yield sys.modules["advanced_alchemy.exceptions"].RepositoryError
+    if "asyncpg" in sys.modules and sqlalchemy.__version__.startswith("2.0."):
+        yield sys.modules["asyncpg"].PostgresError  # of a connect, which 2.0 does not wrap
 
 
 def seconds_until_retry(error: BaseException) -> int | None:

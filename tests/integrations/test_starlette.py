@@ -43,10 +43,13 @@ def client_of(app: Starlette) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=transport, base_url="http://test")
 
 
-def test_starlette_needs_no_fastapi() -> None:
+def test_starlette_needs_no_fastapi_and_what_is_installed_beside_it_is_not_imported() -> None:
     code = (
         "import sys; sys.modules['fastapi'] = None\n"
-        "import sqla_typedpool.integrations.starlette, sqla_typedpool.integrations.unavailable"
+        "from starlette.applications import Starlette\n"
+        "from sqla_typedpool.integrations.starlette import install_error_handlers\n"
+        "install_error_handlers(Starlette())\n"
+        "assert not {'advanced_alchemy', 'asyncpg', 'litestar'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
 
