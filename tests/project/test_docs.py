@@ -33,7 +33,7 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
     ROOT / "benchmarks" / "README.md",
-    ROOT / "examples" / "bookshop" / "README.md",
+    *sorted((ROOT / "examples").glob("*/README.md")),
     *sorted(DOCS.rglob("*.md")),
 ]
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
