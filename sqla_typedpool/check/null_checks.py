@@ -199,7 +199,7 @@ class _NullChecks:
         return column.nullable and column.missing_with is not None
 
     def is_trusted(self, plan: ColumnPlan) -> bool:
-        return self.column(plan).name.endswith("!")
+        return mark_of(self.column(plan).name) == "!"
 
     # ------------------------------------------------------------------------ labels
 

@@ -159,7 +159,7 @@ def _row_class(
 
 def _sources(description: Description, comments: Mapping[str, str]) -> Iterator[FieldSource]:
     for column in description.columns:
-        doc = comments.get(column.origin or "", "")
+        doc = comments.get(column.origin or "", "").strip()
         yield FieldSource(_label(column), column.db_type, _may_be_none(column), doc)
 
 

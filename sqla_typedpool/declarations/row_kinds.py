@@ -7,9 +7,13 @@ from dataclasses import dataclass
 
 from sqla_typedpool.declarations.code import ImportedName
 
+# An attribute of every class, which `@dataclass` would take for the default of a field.
+_OF_CLASSES = frozenset({"mro"})
 # The attributes of pydantic's models; a field would replace them.
 _OF_MODELS = frozenset(
     {
+        *_OF_CLASSES,
+        "register",
         *("construct", "copy", "dict", "from_orm", "json", "parse_file", "parse_obj"),
         *("parse_raw", "schema", "schema_json", "update_forward_refs", "validate"),
         *("model_computed_fields", "model_config", "model_construct", "model_copy"),
@@ -43,7 +47,10 @@ class RowKind:
 # All kinds by the names that a user gives them.
 ROW_KINDS: Mapping[str, RowKind] = {
     "dataclass": RowKind(
-        "", (ImportedName("dataclasses", "dataclass"),), "@dataclass(frozen=True, slots=True)"
+        "",
+        (ImportedName("dataclasses", "dataclass"),),
+        "@dataclass(frozen=True, slots=True)",
+        reserved=_OF_CLASSES,
     ),
     "pydantic": RowKind(
         "BaseModel",

@@ -10,7 +10,7 @@ from sqla_typedpool.describe.writes import ColumnWrite, ValueSource
 from sqla_typedpool.errors import CannotRun
 from sqla_typedpool.mapping.plan import mark_of
 from sqla_typedpool.queries.sql_checks import sql_errors
-from sqla_typedpool.tokens import Token, TokenKind, stars, statement_keyword, tokens
+from sqla_typedpool.tokens import Token, TokenKind, list_binds, stars, statement_keyword, tokens
 
 # Words that may stand between the keyword of a statement and the name of a table.
 _BEFORE_NAMES = ("INTO", "FROM", "ONLY", "LATERAL")
@@ -26,7 +26,7 @@ def refuse_faulty(description: Description, sql: str) -> None:
     faults = (
         *_faulty_parameters(names),
         *sql_errors(sql, names),
-        *_faulty_lists(description),
+        *(_faulty_lists(sql) if description.family == "postgresql" else ()),
         *_faulty_columns(description, sql),
         *map(_faulty_write, description.writes or ()),
     )
@@ -34,13 +34,13 @@ def refuse_faulty(description: Description, sql: str) -> None:
         raise CannotRun(fault)
 
 
-def _faulty_lists(description: Description) -> Iterator[str]:
-    for each in description.parameters if description.family == "postgresql" else ():
-        if each.is_list:
-            yield (
-                f"a list after IN is another statement for each of its lengths; next: write "
-                f"= ANY(:{each.name}), or for NOT IN <> ALL(:{each.name})"
-            )
+def _faulty_lists(sql: str) -> Iterator[str]:
+    for each in list_binds(sql):
+        operator, array = ("NOT IN", "<> ALL") if each.is_negated else ("IN", "= ANY")
+        yield (
+            f"`{operator} :{each.name}` is another statement for each length of the list; next: "
+            f"write {array}(:{each.name})"
+        )
 
 
 def _faulty_columns(description: Description, sql: str) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -54,13 +53,14 @@ class Describer(ABC):
     # ``"postgresql"``, ``"sqlite"`` or ``"mysql"``.
     family: ClassVar[str]
 
-    # Characters that the database does not accept in SQL, besides surrogates.
+    # Characters that the database does not accept in SQL.
     _unsendable: ClassVar[str] = "\0"
 
-    def __init__(self, server: str, timeout: float) -> None:
+    def __init__(self, server: str, timeout: float, encoding: str = "utf-8") -> None:
         self.server = server
         """The product and its major version: ``PostgreSQL 15``."""
         self._timeout = timeout
+        self._encoding = encoding
 
     @final
     async def describe(
@@ -123,9 +123,14 @@ class Describer(ABC):
 
     def _check_characters(self, sql: str) -> None:
         """Refuse characters on which drivers fail; some lose the connection."""
-        if found := re.search(f"[{self._unsendable}\ud800-\udfff]", sql):
-            message = f"the character {found[0]!r} cannot be sent to the database"
-            raise Refused(message, position=found.start())
+        position = sql.find(self._unsendable) if self._unsendable else -1
+        try:
+            sql.encode(self._encoding)
+        except UnicodeEncodeError as error:
+            position = error.start
+        if position >= 0:
+            message = f"the character {sql[position]!r} cannot be sent to the database"
+            raise Refused(message, position=position)
 
 
 def described_column(

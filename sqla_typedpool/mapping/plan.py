@@ -24,14 +24,15 @@ from sqla_typedpool.mapping.rowtype import Field, RowType, class_row_type, row_t
 from sqla_typedpool.mapping.shape_error import ShapeIssue, ShapeIssueKind
 from sqla_typedpool.mapping.typespec import TypeSpec
 
-_MARKED = re.compile(r".*!|(?!\?column\?$).*\w\?", re.DOTALL)
+_MARKED = re.compile(r".+!|(?!\?column\?$).*\w\?", re.DOTALL)
 
 
 def mark_of(name: str) -> str:
     """Return the ``!`` or ``?`` at the end of a column name; "" if there is none.
 
     ``!`` declares that the column is never NULL, ``?`` that it may be NULL. PostgreSQL's
-    ``?column?`` and SQLite's ``count(*) > ?`` are names of expressions and have no mark.
+    ``?column?`` and SQLite's ``count(*) > ?`` are names of expressions and have no mark, nor has
+    a column that is named ``!``.
     """
     return name[-1] if _MARKED.fullmatch(name) else ""
 
@@ -52,7 +53,7 @@ class Column:
     @property
     def is_asserted(self) -> bool:
         """Whether the statement declares it never NULL: ``AS "name!"``."""
-        return self.name.endswith("!")
+        return mark_of(self.name) == "!"
 
     def __str__(self) -> str:
         return f'"{self.name}"' + (f" {self.db_type}" if self.db_type else "")

@@ -199,6 +199,11 @@ def test_an_expression_without_a_name_has_no_mark() -> None:
     assert compared("SELECT 1 = 1", bool, never("?column?", "bool")) == []
 
 
+def test_a_column_that_is_named_like_a_mark_has_no_mark() -> None:
+    assert compared('SELECT "!" FROM t', list[int | None], maybe("!", "int8")) == []
+    assert codes(compared('SELECT "!" FROM t', list[int], maybe("!", "int8"))) == ["TP101 !"]
+
+
 def test_a_needless_mark_is_a_note() -> None:
     assert codes(compared('SELECT id AS "id!" FROM t', list[int], never("id!", "int8"))) == [
         "TP109 id!"

@@ -107,10 +107,15 @@ def test_a_field_of_pydantic_replaces_no_attribute_of_the_model() -> None:
     assert 'json_: Annotated[str, Col("json")]' in code
 
 
-def test_the_fields_of_models_that_pydantic_has_are_known() -> None:
+def test_no_field_has_the_name_of_an_attribute_that_would_be_its_default() -> None:
+    """Those of the metaclass count too: ``mro``."""
     pydantic = pytest.importorskip("pydantic")
-    public = {each for each in dir(pydantic.BaseModel) if not each.startswith("_")}
-    assert public <= ROW_KINDS["pydantic"].reserved
+    model = pydantic.BaseModel
+    for kind, attributes in (("dataclass", dir(type)), ("pydantic", dir(model) + dir(type(model)))):
+        public = {each for each in attributes if not each.startswith("_")}
+        assert public <= ROW_KINDS[kind].reserved
+    code = code_of_row(described(never("a", "int4"), never("mro", "int4")), "dataclass")
+    assert 'mro_: Annotated[int, Col("mro")]' in code
 
 
 def test_names_of_classes_and_functions() -> None:
@@ -149,6 +154,11 @@ def test_a_chosen_name_must_be_usable(name: str, fault: str) -> None:
         code_of_row(described(never("a", "int4")), "dataclass", name)
     with pytest.raises(CannotRun, match=fault):
         code_of_query(described(never("a", "int4")), "SELECT a FROM t", name)
+
+
+def test_a_comment_of_spaces_is_no_docstring() -> None:
+    code = code_of_row(DESCRIPTION, "dataclass", comments={"app.t.title": " \n", "app.t.price": ""})
+    assert '"""' not in code
 
 
 # ------------------------------------------------------------------------------- types
@@ -275,8 +285,11 @@ def test_parameters_have_the_types_that_drivers_accept() -> None:
 def test_a_list_after_in_is_refused_on_postgresql_which_has_arrays() -> None:
     sql, parameter = "DELETE FROM t WHERE a IN :a", takes("a", None, is_list=True)
     assert "a: list[int | float | str | bytes]" in query(sql, parameter, family="sqlite")
-    with pytest.raises(CannotRun, match=r"next: write = ANY\(:a\), or for NOT IN <> ALL\(:a\)"):
+    fault = r"`IN :a` is another statement for each length of the list; next: write = ANY\(:a\)"
+    with pytest.raises(CannotRun, match=fault):
         query(sql, parameter)
+    with pytest.raises(CannotRun, match=r"`NOT IN :a` is .*; next: write <> ALL\(:a\)"):
+        query(sql.replace("IN", "NOT IN"), parameter)
 
 
 def test_unreported_parameters_have_the_types_that_drivers_accept() -> None:
@@ -306,6 +319,10 @@ def test_a_statement_that_the_checker_does_not_accept_is_refused(
 ) -> None:
     with pytest.raises(CannotRun, match=fault):
         query(sql, never(column, "int4"), *([takes("b", "text")] if ":b" in sql else []))
+
+
+def test_a_column_named_like_a_mark_has_no_mark() -> None:
+    assert row(maybe("!", "int4")) == ['column: Annotated[int | None, Col("!")]']
 
 
 @pytest.mark.parametrize("name", ["class", "1"])

@@ -209,9 +209,10 @@ def test_null_in_an_asserted_column_is_refused_even_if_the_field_is_optional() -
         mapped(int | None, "x!", (None,))
 
 
-@pytest.mark.parametrize("name", ["?column?", "count(*) > ?", "a=?"])
-def test_the_default_name_of_an_expression_has_no_mark(name: str) -> None:
+@pytest.mark.parametrize("name", ["?column?", "count(*) > ?", "a=?", "!", "?"])
+def test_the_name_of_an_expression_or_of_a_lone_mark_has_no_mark(name: str) -> None:
     assert Column(name).label == name
+    assert not Column(name).is_asserted
 
 
 def test_two_columns_that_differ_only_in_their_mark_are_duplicates() -> None:

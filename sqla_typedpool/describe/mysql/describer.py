@@ -112,7 +112,7 @@ class MySQLDescriber(Describer):
     ) -> None:
         dialect: Any = connection.dialect
         product = "MariaDB" if dialect.is_mariadb else "MySQL"
-        super().__init__(f"{product} {dialect.server_version_info[0]}", timeout)
+        super().__init__(f"{product} {dialect.server_version_info[0]}", timeout, driver._encoding)
         self._connection = connection
         self._driver = driver
         self._schema = schema

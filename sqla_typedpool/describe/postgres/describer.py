@@ -74,7 +74,7 @@ class PostgresDescriber(Describer):
     family = "postgresql"
 
     def __init__(self, session: Session, analyzer: Analyzer, timeout: float) -> None:
-        super().__init__(f"PostgreSQL {analyzer.version // 10000}", timeout)
+        super().__init__(f"PostgreSQL {analyzer.version // 10000}", timeout, session.encoding)
         self._session = session
         self._analyzer = analyzer
         self._types = Types(session)

@@ -51,6 +51,11 @@ class Session(ABC):
         self._driver = driver
         self._timeout = timeout
 
+    @property
+    def encoding(self) -> str:
+        """The name of the codec of Python for the SQL that is sent."""
+        return "utf-8"
+
     @abstractmethod
     async def prepare(self, sql: str) -> PreparedStatement:
         """Prepare one statement.
@@ -137,7 +142,7 @@ class AsyncpgSession(Session):
         self._limit = timeout + 60
 
     async def prepare(self, sql: str) -> PreparedStatement:
-        with _asyncpg_errors():
+        with _asyncpg_errors(self._driver):
             found = await self._driver.prepare(sql, timeout=self._limit)
         parameters = tuple(each.oid for each in found.get_parameters())
         return PreparedStatement(
@@ -146,7 +151,7 @@ class AsyncpgSession(Session):
 
     async def fetch(self, sql: str, value: str | None = None) -> list[tuple[Any, ...]]:
         arguments = () if value is None else (value,)
-        with _asyncpg_errors():
+        with _asyncpg_errors(self._driver):
             statement = self._catalog_queries.get(sql)
             if statement is None:  # Connection.fetch() would fill the driver's cache
                 statement = await self._driver.prepare(sql, timeout=self._limit)
@@ -155,7 +160,7 @@ class AsyncpgSession(Session):
             return list(map(tuple, await statement.fetch(*arguments, timeout=self._limit)))
 
     async def execute(self, script: str) -> None:
-        with _asyncpg_errors():
+        with _asyncpg_errors(self._driver):
             await self._driver.execute(script, timeout=self._limit)
 
     def _is_in_transaction(self) -> bool:
@@ -168,9 +173,12 @@ class PsycopgSession(Session):
     name = "psycopg"
     has_lists = False
 
+    @property
+    def encoding(self) -> str:
+        return str(self._driver.info.encoding)
+
     async def prepare(self, sql: str) -> PreparedStatement:
-        pgconn = self._driver.pgconn
-        codec = self._driver.info.encoding
+        pgconn, codec = self._driver.pgconn, self.encoding
         with _psycopg_errors():
             pgconn.send_prepare(b"", sql.encode(codec))
             await self._results()
@@ -214,7 +222,7 @@ class PsycopgSession(Session):
 
 
 @contextmanager
-def _asyncpg_errors() -> Iterator[None]:
+def _asyncpg_errors(driver: Any) -> Iterator[None]:
     import asyncpg
 
     try:
@@ -226,7 +234,11 @@ def _asyncpg_errors() -> Iterator[None]:
         hint = "select single columns, or cast it to text"
         raise Refused(mask_secrets(f"asyncpg cannot read it: {error}"), hint=hint) from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-        raise _error(str(error)) from error
+        if driver.is_closed() or not isinstance(error, asyncpg.InternalClientError):
+            raise _error(str(error)) from error
+        # it has no codec for a type, such as anyarray
+        hint = "cast columns of anyarray to text"
+        raise Refused(mask_secrets(f"asyncpg cannot read it: {error}"), hint=hint) from error
 
 
 @contextmanager

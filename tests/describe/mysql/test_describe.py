@@ -60,6 +60,22 @@ def test_a_refusal_has_the_message_of_the_server_and_a_position(
     assert raised.value.position == position
 
 
+def test_a_character_that_the_character_set_does_not_have_is_refused(
+    mariadb_database: Database,
+) -> None:
+    async def main() -> None:
+        url = mariadb_database.url.update_query_dict({"charset": "latin1"})
+        engine = create_async_engine(url, poolclass=NullPool)
+        async with describer(engine) as database:
+            with pytest.raises(Refused, match="'数' cannot be sent to the database") as raised:
+                await database.describe("SELECT 'ü', '数'")
+            assert raised.value.position == 13
+            assert nullability(await database.describe("SELECT 'ü'")) == "0"
+        await engine.dispose()
+
+    asyncio.run(main())
+
+
 def test_a_user_describes_only_what_its_privileges_allow(mariadb_database: Database) -> None:
     async def main() -> None:
         await mariadb_database.execute(

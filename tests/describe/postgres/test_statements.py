@@ -41,6 +41,32 @@ def test_an_invalid_statement_is_refused_and_the_next_is_described(
     assert people_by_driver.run(work) == "01"
 
 
+def test_a_column_that_asyncpg_cannot_read_is_refused_and_the_next_is_described(
+    people: People,
+) -> None:
+    async def work(engine: AsyncEngine) -> str:
+        async with describer(engine) as database:
+            with pytest.raises(
+                Refused, match="asyncpg cannot read it: could not resolve"
+            ) as raised:
+                await database.describe("SELECT stavalues1 FROM pg_statistic")
+            assert raised.value.hint == "cast columns of anyarray to text"
+            return nullability(await database.describe("SELECT id, nick FROM person"))
+
+    assert people.run(work) == "01"
+    assert people.describe("SELECT stavalues1::text FROM pg_statistic").columns[0].type == "text"
+
+
+def test_a_character_that_the_client_encoding_does_not_have_is_refused(people: People) -> None:
+    latin1 = People(f"{people.using('psycopg').url}?client_encoding=LATIN1")
+    with pytest.raises(
+        Refused, match="the character '数' cannot be sent to the database"
+    ) as raised:
+        latin1.describe("SELECT 'ü' AS a, '数' AS b")
+    assert raised.value.position == 18
+    assert len(latin1.describe("SELECT 'ü' AS a").columns) == 1
+
+
 @pytest.mark.parametrize(
     "sql",
     [
