@@ -6,6 +6,8 @@ conventions for database client metrics, version 1.44.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import threading
 import time
 from collections import Counter
@@ -13,23 +15,33 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Itera
 from contextlib import aclosing
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple, TypeAlias
-from weakref import WeakKeyDictionary
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from opentelemetry import context, metrics, trace
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncEngine,
+    AsyncSession,
+    async_scoped_session,
+)
 
 from sqla_typedpool import __version__
+from sqla_typedpool._sqlalchemy.engines import root_engine
+from sqla_typedpool.errors import StatementTimeout
 from sqla_typedpool.fetch import observing
 from sqla_typedpool.fetch.fast.call import Call
 from sqla_typedpool.pool import observers
-from sqla_typedpool.pool.names import PoolName
+from sqla_typedpool.pool.call_limits import call_limit
+from sqla_typedpool.pool.names import after_userinfo
 from sqla_typedpool.pool.pool import TypedPool
 from sqla_typedpool.pool.stats import BOUNDS, DurationKind, PoolStats
 from sqla_typedpool.tokens import statement_keyword
+
+_log = logging.getLogger("sqla_typedpool.integrations.opentelemetry")
 
 _SCOPE: Final = "sqla_typedpool"
 POOL_NAME: Final = "db.client.connection.pool.name"
@@ -50,8 +62,8 @@ def instrument(
 ) -> None:
     """Report the metrics of the engines' pools, and a span for each call of a typed function.
 
-    :param engines: engines with a `TypedPool`. Calling it again with the same engine changes
-        nothing.
+    :param engines: engines with a `TypedPool`. Each reports to one meter provider and one tracer
+        provider: calling it again with others replaces them, with the same changes nothing.
     :param meter_provider: None is the global one.
     :param tracer_provider: None is the global one.
     :param with_metrics: whether to report metrics.
@@ -68,18 +80,19 @@ def instrument(
     if with_metrics:
         reported = _metrics_of(meter_provider or metrics.get_meter_provider())
         for engine, pool in zip(engines, pools, strict=True):
-            reported.add(engine.sync_engine, pool)
+            reported.add(root_engine(engine.sync_engine), pool)
     if with_traces:
         tracer = trace.get_tracer(_SCOPE, __version__, tracer_provider)
-        _tracing.add({engine.sync_engine: tracer for engine in engines})
+        _tracing.add({root_engine(engine.sync_engine): _Traced(tracer, {}) for engine in engines})
 
 
 def uninstrument(*engines: AsyncEngine) -> None:
     """Stop what `instrument` has started for these engines."""
     for engine in engines:
+        root = root_engine(engine.sync_engine)
         for reported in list(_reported.values()):
-            reported.discard(engine.sync_engine)
-        _tracing.discard(engine.sync_engine)
+            reported.discard(root)
+        _tracing.discard(root)
 
 
 # ------------------------------------------------------------------------ metrics
@@ -224,32 +237,53 @@ MEASURED: Final = {
 }
 
 
-class _Totals:
-    """What an engine's pools have counted: `dispose()` replaces a pool by one that begins at 0."""
+class _Reported:
+    """The numbers of one engine. `dispose()` replaces its pool by one that begins at 0.
 
-    def __init__(self, pool: TypedPool) -> None:
+    The pool's durations refer to it, and it to the pool, which refers to the engine. Nothing else
+    does, so that all of them are garbage together.
+    """
+
+    def __init__(self, pool: TypedPool, histograms: Mapping[DurationKind, Histogram]) -> None:
         self._pool = pool
+        self._histograms = histograms
         self._before: Counter[tuple[str, tuple[tuple[str, str | int], ...]]] = Counter()
+        self._lock = threading.Lock()  # each reader collects in a thread of its own
+        pool.record_durations(self._record)
 
-    def follow(self, pool: TypedPool) -> None:
-        """Count on with the engine's present pool."""
-        if pool is not self._pool:
-            stats = self._pool.stats()
-            for each in OBSERVED:
-                for attributes, value in each.read(self._pool, stats):
-                    self._before[each.name, tuple(attributes.items())] += int(value)
-            self._pool = pool
+    def _record(self, kind: DurationKind, seconds: float) -> None:
+        with _NOTHING_RAISED:
+            name = self._pool.shared.name
+            self._histograms[kind].record(seconds, {POOL_NAME: name})
 
-    def before(self, name: str, attributes: _Attributes) -> int:
-        """Return what the earlier pools have counted."""
-        return self._before[name, tuple(attributes.items())]
+    def observe(self, observed: _Observed, pool: TypedPool) -> Iterator[Observation]:
+        """Read one metric from the engine's present pool."""
+        self._follow(pool)
+        if observed is OBSERVED[0]:  # once in a collection, which includes them
+            pool.flush_durations()
+        stats = pool.stats()
+        for attributes, value in observed.read(pool, stats):
+            if observed.kind == _COUNTER:
+                value += self._before[observed.name, tuple(attributes.items())]
+            yield Observation(value, {POOL_NAME: stats.name, **attributes})
+
+    def _follow(self, pool: TypedPool) -> None:
+        """Count on, if the pool is another one than before."""
+        with self._lock:
+            if pool is not self._pool:
+                stats = self._pool.stats()
+                for each in OBSERVED:
+                    for attributes, value in each.read(self._pool, stats):
+                        self._before[each.name, tuple(attributes.items())] += int(value)
+                self._pool = pool
 
 
 class _PoolMetrics:
     """The instruments of one meter provider, and the engines whose pools they report."""
 
-    def __init__(self, meter: Meter) -> None:
-        self._engines: WeakKeyDictionary[Engine, _Totals] = WeakKeyDictionary()
+    def __init__(self, meter: Meter, is_global: bool) -> None:
+        self.is_global = is_global
+        self._engines: WeakKeyDictionary[Engine, ReferenceType[_Reported]] = WeakKeyDictionary()
         for each in OBSERVED:
             create = getattr(meter, each.kind)
             create(each.name, [partial(self._observe, each)], each.unit, each.description)
@@ -261,29 +295,21 @@ class _PoolMetrics:
         }
 
     def add(self, engine: Engine, pool: TypedPool) -> None:
+        for each in list(_reported.values()):
+            if each is not self:
+                each.discard(engine)
         if engine not in self._engines:
-            self._engines[engine] = _Totals(pool)
-            pool.record_durations(partial(self._record, pool.shared.log.name))
+            self._engines[engine] = ref(_Reported(pool, self._histograms))
 
     def discard(self, engine: Engine) -> None:
         if self._engines.pop(engine, None) is not None and isinstance(engine.pool, TypedPool):
             engine.pool.record_durations(None)
 
-    def _record(self, pool: PoolName, kind: DurationKind, seconds: float) -> None:
-        self._histograms[kind].record(seconds, {POOL_NAME: str(pool)})
-
     def _observe(self, observed: _Observed, options: CallbackOptions) -> Iterator[Observation]:
-        for engine, totals in list(self._engines.items()):
-            pool = engine.pool
-            if isinstance(pool, TypedPool):
-                totals.follow(pool)
-                if observed is OBSERVED[0]:  # once in a collection, which includes them
-                    pool.flush_durations()
-                stats = pool.stats()
-                for attributes, value in observed.read(pool, stats):
-                    if observed.kind == _COUNTER:
-                        value += totals.before(observed.name, attributes)
-                    yield Observation(value, {POOL_NAME: stats.name, **attributes})
+        for engine, reference in list(self._engines.items()):
+            reported, pool = reference(), engine.pool
+            if reported is not None and isinstance(pool, TypedPool):
+                yield from reported.observe(observed, pool)
 
 
 _lock = threading.Lock()
@@ -291,31 +317,46 @@ _reported: WeakKeyDictionary[Any, _PoolMetrics] = WeakKeyDictionary()
 
 
 def _metrics_of(provider: MeterProvider) -> _PoolMetrics:
-    with _lock:  # two instruments of one name would be reported twice
-        if provider not in _reported:
-            _reported[provider] = _PoolMetrics(provider.get_meter(_SCOPE, __version__))
-        return _reported[provider]
+    """Return the metrics of a provider: the SDK would drop a second instrument of one name."""
+    with _lock:
+        found = _reported.get(provider)
+        is_global = provider is metrics.get_meter_provider()
+        if found is None and is_global:
+            # Until the global provider is set, a proxy stands for it.
+            found = next((each for each in _reported.values() if each.is_global), None)
+        if found is None:
+            found = _PoolMetrics(provider.get_meter(_SCOPE, __version__), is_global)
+        _reported[provider] = found
+        return found
 
 
 # -------------------------------------------------------------------------- spans
+
+
+class _Traced(NamedTuple):
+    """What the spans of one engine have in common."""
+
+    tracer: Tracer
+    # Filled by the first span.
+    attributes: dict[str, str | int]
 
 
 class _Tracing:
     """Makes the spans of the engines that are instrumented."""
 
     def __init__(self) -> None:
-        self._tracers: WeakKeyDictionary[Engine, Tracer] = WeakKeyDictionary()
+        self._engines: WeakKeyDictionary[Engine, _Traced] = WeakKeyDictionary()
 
-    def add(self, tracers: Mapping[Engine, Tracer]) -> None:
-        """Make spans for these engines, each with its tracer."""
-        self._tracers.update(tracers)
+    def add(self, engines: Mapping[Engine, _Traced]) -> None:
+        """Make spans for these engines."""
+        self._engines.update(engines)
         observing.observer = self
         observers.checkout_waited = self.checkout_waited
 
     def discard(self, engine: Engine) -> None:
         """Make no more spans for this engine."""
-        self._tracers.pop(engine, None)
-        if not self._tracers:
+        self._engines.pop(engine, None)
+        if not self._engines:
             observing.observer = observers.checkout_waited = None
 
     async def observe(
@@ -328,21 +369,22 @@ class _Tracing:
         token = context.attach(trace.set_span_in_context(span))
         try:
             result = await run()
-            if call.wants_rows:
-                span.set_attribute("db.response.returned_rows", len(result))
-            return result
-        except BaseException as error:
-            _note_error(span, error)
+        except GeneratorExit as error:  # closed from outside, perhaps in another context
+            _end(span, error)
             raise
-        finally:
+        except BaseException as error:
             context.detach(token)
-            span.end()
+            _end(span, error)
+            raise
+        context.detach(token)
+        _end(span, rows=len(result) if call.wants_rows else None)
+        return result
 
     async def observe_stream(
         self, db: Any, statement: Any, query: str | None, rows: AsyncGenerator[Any, None]
     ) -> AsyncGenerator[Any, None]:
         """See `CallObserver`. The span is not the current one in the loop over the rows."""
-        span, count = self._start(db, statement, query), 0
+        span, count, failed = self._start(db, statement, query), 0, None
         try:
             async with aclosing(rows):
                 async for row in rows:
@@ -351,57 +393,91 @@ class _Tracing:
         except GeneratorExit:  # the caller has left the loop
             raise
         except BaseException as error:
-            if span is not None:
-                _note_error(span, error)
+            failed = error
             raise
         finally:
             if span is not None:
-                span.set_attribute("db.response.returned_rows", count)
-                span.end()
+                _end(span, failed, count)
+            del failed  # the traceback of the error contains this frame: a reference cycle
 
     def checkout_waited(self, pool: str, seconds: float, error: BaseException | None) -> None:
         """Make the span of a checkout that has waited; see `WaitObserver`."""
-        for engine, tracer in list(self._tracers.items()):
-            if isinstance(engine.pool, TypedPool) and engine.pool.shared.name == pool:
-                now = time.time_ns()
-                span = tracer.start_span(
-                    "checkout",
-                    attributes={POOL_NAME: pool},
-                    start_time=now - int(seconds * 1e9),
-                )
-                if error is not None:
-                    _note_error(span, error)
-                span.end(now)
-                return
+        with _NOTHING_RAISED:
+            for engine, traced in list(self._engines.items()):
+                if isinstance(engine.pool, TypedPool) and engine.pool.shared.name == pool:
+                    now = time.time_ns()
+                    span = traced.tracer.start_span(
+                        "checkout",
+                        attributes={POOL_NAME: pool},
+                        start_time=now - int(seconds * 1e9),
+                    )
+                    if error is not None:
+                        _note_error(span, error)
+                    span.end(now)
+                    return
 
     def _start(self, db: Any, statement: Any, query: str | None) -> Span | None:
-        engine = _engine_of(db)
-        tracer = None if engine is None else self._tracers.get(engine)
-        if engine is None or tracer is None:
-            return None
-        attributes: dict[str, Any] = dict(_attributes_of(engine))
-        if query is not None:
-            attributes["db.query.summary"] = query
-        operation = _operation_of(statement)
-        if operation:
-            attributes["db.operation.name"] = operation
-        name = query or operation or str(attributes["db.system.name"])
-        return tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
+        with _NOTHING_RAISED:
+            engine = _engine_of(db, statement)
+            traced = None if engine is None else self._engines.get(engine)
+            if engine is not None and traced is not None:
+                return _started(engine, traced, statement, query)
+        return None
 
 
 _tracing: Final = _Tracing()
 
 
-def _engine_of(db: Any) -> Engine | None:
-    """Return the engine of an engine, a connection or a session; None if it has several."""
+class _NothingRaised:
+    """Logs an error of OpenTelemetry, such as of a span processor: the call is not to fail."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        _log.error("OpenTelemetry failed with %s", type(error).__qualname__, exc_info=error)
+        return True
+
+
+_NOTHING_RAISED: Final = _NothingRaised()
+
+
+def _started(engine: Engine, traced: _Traced, statement: Any, query: str | None) -> Span:
+    attributes = dict(traced.attributes or _note_address(engine, traced))
+    if getattr(engine.dialect, "is_mariadb", False):  # not known before the first connect
+        attributes["db.system.name"] = "mariadb"
+    if query is not None:
+        attributes["db.query.summary"] = query
+    operation = _operation_of(statement)
+    if operation:
+        attributes["db.operation.name"] = operation
+    name = query or operation or str(attributes["db.system.name"])
+    return traced.tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
+
+
+def _end(span: Span, error: BaseException | None = None, rows: int | None = None) -> None:
+    with _NOTHING_RAISED:
+        if error is not None:
+            _note_error(span, error)
+        if rows is not None:
+            span.set_attribute("db.response.returned_rows", rows)
+        span.end()
+
+
+def _engine_of(db: Any, statement: Any) -> Engine | None:
+    """Return the engine on which a statement will run; None if it is not known."""
     if isinstance(db, AsyncEngine):
-        return db.sync_engine
+        return root_engine(db.sync_engine)
     if isinstance(db, AsyncConnection):
-        return db.engine.sync_engine
+        return root_engine(db.engine.sync_engine)
+    if isinstance(db, async_scoped_session):
+        db = db()
     if isinstance(db, AsyncSession):
+        clause = None if isinstance(statement, str) else statement
         try:
-            return db.sync_session.get_bind().engine
-        except SQLAlchemyError:
+            return root_engine(db.sync_session.get_bind(clause=clause).engine)
+        except Exception:  # noqa: BLE001 - it has several engines; or it is the application's
             return None
     return None
 
@@ -409,21 +485,18 @@ def _engine_of(db: Any) -> Engine | None:
 _SYSTEMS: Final = {"postgresql": "postgresql", "mysql": "mysql", "sqlite": "sqlite"}
 
 
-def _attributes_of(engine: Engine) -> _Attributes:
-    """Return what is the same for all spans of an engine."""
-    return _attributes(engine.url, engine.dialect.name, getattr(engine.dialect, "is_mariadb", None))
-
-
-@lru_cache(100)
-def _attributes(url: Any, dialect: str, is_mariadb: bool | None) -> _Attributes:
-    system = "mariadb" if is_mariadb else _SYSTEMS.get(dialect, "other_sql")
+def _note_address(engine: Engine, traced: _Traced) -> _Attributes:
+    """Note what is the same for all spans of an engine. Its URL is slow to hash and to read."""
+    url, attributes = engine.url, traced.attributes
+    attributes["db.system.name"] = _SYSTEMS.get(engine.dialect.name, "other_sql")
+    # A password in the URL that is not encoded ends at its first "@": the rest is in the host.
     found = {
-        "db.system.name": system,
-        "db.namespace": url.database,
-        "server.address": url.host,
+        "db.namespace": after_userinfo(url.database or "") if url.host else url.database,
+        "server.address": after_userinfo(url.host or ""),
         "server.port": url.port,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    attributes.update({name: value for name, value in found.items() if value})
+    return attributes
 
 
 def _operation_of(statement: Any) -> str:
@@ -443,6 +516,9 @@ _keyword = lru_cache(1000)(statement_keyword)
 def _note_error(span: Span, error: BaseException) -> None:
     """Note the class of an error, and its SQLSTATE. Its message may contain values."""
     cause = _cause_of(error)
+    limit = call_limit.get()
+    if isinstance(error, asyncio.CancelledError) and limit is not None and limit.is_expired:
+        cause = StatementTimeout("")  # which the caller gets
     span.set_status(Status(StatusCode.ERROR))
     span.set_attribute("error.type", f"{type(cause).__module__}.{type(cause).__qualname__}")
     code = getattr(cause, "sqlstate", None)

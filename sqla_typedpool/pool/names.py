@@ -105,7 +105,7 @@ def _address_and_database(kind: str, arguments: Mapping[str, Any]) -> str:
     ports = _split(arguments.get("port"))
     database = next((_text(arguments[n]) for n in _DATABASE_ARGUMENTS if arguments.get(n)), "")
     if "@" in database:  # the password is not encoded, and the host is a part of it
-        return _after_userinfo(database)
+        return after_userinfo(database)
     if not (hosts or ports or database or arguments.get("unix_socket")):
         return ""
     if kind == "postgresql":  # what its drivers do as well
@@ -119,7 +119,7 @@ def _address_and_database(kind: str, arguments: Mapping[str, Any]) -> str:
 def _addresses(hosts: list[str], ports: list[str], default_port: str) -> str:
     if len(ports) == 1:
         ports = ports * len(hosts)
-    pairs = zip_longest(map(_after_userinfo, hosts), ports[: len(hosts)], fillvalue="")
+    pairs = zip_longest(map(after_userinfo, hosts), ports[: len(hosts)], fillvalue="")
     return ",".join(_address(host, port or default_port) for host, port in pairs)
 
 
@@ -141,7 +141,7 @@ def _connection_string(kind: str, named: Mapping[str, Any]) -> Mapping[str, Any]
 
 def _arguments_in_url(url: str) -> Mapping[str, Any]:
     # By the last "@": a password that is not encoded must not become a host.
-    main, _, query = _after_userinfo(url.partition("://")[2]).partition("?")
+    main, _, query = after_userinfo(url.partition("://")[2]).partition("?")
     addresses, _, database = main.partition("/")
     pairs = [re.fullmatch(r"\[?(.*?)\]?(?::(\d*))?", each) for each in _split(addresses)]
     hosts, ports = ([pair[n] or "" for pair in pairs if pair] for n in (1, 2))
@@ -149,7 +149,7 @@ def _arguments_in_url(url: str) -> Mapping[str, Any]:
     return {**found, **dict(parse_qsl(query))}
 
 
-def _after_userinfo(text: str) -> str:
+def after_userinfo(text: str) -> str:
     """What follows the last ``@``: SQLAlchemy ends an unencoded password at the first one."""
     return text.rpartition("@")[2]
 

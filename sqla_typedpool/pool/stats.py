@@ -224,10 +224,12 @@ class Counters:
         self._lock = threading.Lock()
         # Checkouts that took no measurable time, as far as they were kept.
         self._immediate_kept = 0
+        self._keep: Keep | None = None
         self.keep_durations(keep)
 
     def keep_durations(self, keep: Keep | None) -> None:
         """Pass single durations on from now, at each ``sort_uses``; None = do not."""
+        self.sort_uses()
         with self._lock:
             self._keep, self._immediate_kept = keep, self._immediate
             for measured in (self.wait_time, self.connect_time):
@@ -251,9 +253,10 @@ class Counters:
         ):
             noted, measured.noted = measured.noted, array("d")
             keep(kind, noted or array("d"))
-        immediate = self._immediate
-        keep(DurationKind.WAIT, array("d", bytes(8 * max(0, immediate - self._immediate_kept))))
-        self._immediate_kept = immediate
+        fresh = self._immediate - self._immediate_kept
+        if fresh > 0:  # less than 0: another thread has read while a checkout was being counted
+            keep(DurationKind.WAIT, array("d", bytes(8 * fresh)))
+            self._immediate_kept += fresh
 
     @property
     def _immediate(self) -> int:
