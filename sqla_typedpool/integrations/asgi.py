@@ -25,10 +25,9 @@ from importlib.resources import files
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from sqla_typedpool.errors import CannotRun, PoolTimeout, StatementTimeout, TypedPoolError
+from sqla_typedpool.errors import CannotRun, PoolTimeout, StatementTimeout
 from sqla_typedpool.fetch.api import fetch_one
 from sqla_typedpool.integrations.live import EVENT_STREAM, NO_BUFFERING, LiveData, stream_events
 from sqla_typedpool.integrations.live_state import keep_events
@@ -127,7 +126,7 @@ class PoolMonitor:
         if route is None:
             return _text(404, f"there is nothing at {path}")
         if scope["method"] not in ("GET", "HEAD"):
-            return _text(405, "use GET")
+            return _Response(405, _TEXT, b"use GET\n", ((b"allow", b"GET, HEAD"),))
         if path not in _PUBLIC and not await self._is_authorized(scope):
             if self._authorize is None:
                 return _text(403, "forbidden: PoolMonitor has no authorize= function")
@@ -263,8 +262,12 @@ def _file(name: str, content_type: str) -> _Response:
 def _path(scope: Scope) -> str:
     """Return the path below the place at which the application is mounted."""
     path, root = str(scope["path"]), str(scope.get("root_path", ""))
-    if root and (path == root or path.startswith(f"{root}/")):
-        path = path[len(root) :]  # servers disagree whether `path` includes `root_path`
+    # Servers disagree whether `path` includes `root_path`. Starlette adds the place of a mount to
+    # it, also if `path` does not include what was in it before (`app_root_path`).
+    for prefix in (root, root.removeprefix(str(scope.get("app_root_path", "")))):
+        if prefix and (path == prefix or path.startswith(f"{prefix}/")):
+            path = path[len(prefix) :]
+            break
     return path.rstrip("/") or "/"  # Litestar adds a slash
 
 
@@ -286,7 +289,7 @@ async def _probe(engine: AsyncEngine, timeout: float) -> _Readiness:
         if stage == "queueing":
             return _Readiness(True, "every connection is in use, so none was probed")
         return _Readiness(False, f"the probe got no answer in {timeout:g} s")
-    except (SQLAlchemyError, TypedPoolError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, the pool is not ready
         return _Readiness(False, f"the probe failed with {type(error).__name__}")
     return _Readiness(True, "ready")
 
@@ -297,8 +300,8 @@ def _status(is_ready: bool) -> str:
 
 def _public_name(engine: AsyncEngine, number: int) -> str:
     """Return the name that the application has given; the default contains the host."""
-    name = TypedPool.of(engine).options.pool_name
-    return name or f"pool-{number}"
+    pool = TypedPool.of(engine)
+    return pool.shared.name if pool.options.pool_name else f"pool-{number}"
 
 
 # ------------------------------------------------------------------------- content

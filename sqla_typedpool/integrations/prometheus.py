@@ -27,12 +27,13 @@ _Read: TypeAlias = Callable[[TypedPool, PoolStats], Mapping[str, float]]
 
 
 def collect_from(*engines: AsyncEngine, registry: CollectorRegistry = REGISTRY) -> PoolCollector:
-    """Register the metrics of the engines' pools.
+    """Register the metrics of the engines' pools: once for all engines.
 
     :param engines: engines with a `TypedPool`.
     :param registry: of prometheus_client.
     :return: the collector, for ``registry.unregister()``.
-    :raises CannotRun: ``PROMETHEUS_MULTIPROC_DIR`` is set: see `PoolCollector`.
+    :raises CannotRun: ``PROMETHEUS_MULTIPROC_DIR`` is set (see `PoolCollector`), or the registry
+        has these metrics already.
     :raises TypeError: an engine has another pool.
 
     Example::
@@ -41,7 +42,13 @@ def collect_from(*engines: AsyncEngine, registry: CollectorRegistry = REGISTRY) 
         start_http_server(8000)
     """
     collector = PoolCollector(*engines)
-    registry.register(collector)
+    try:
+        registry.register(collector)
+    except ValueError:
+        raise CannotRun(
+            "the registry has the metrics of sqla_typedpool already; next: pass all engines to one "
+            "collect_from(), or registry.unregister() the collector that it returned before"
+        ) from None
     return collector
 
 

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from starlette.routing import Mount, Router
 
 from sqla_typedpool import TypedPool, fetch_one, holder_label
 from sqla_typedpool.integrations.asgi import PoolMonitor
@@ -117,6 +119,44 @@ def test_it_works_where_it_is_mounted(path: str, root_path: str, tmp_path: Path)
     run(main())
 
 
+def test_two_pools_of_one_name_are_both_shown(tmp_path: Path) -> None:
+    async def main() -> None:
+        engines = [file_engine(tmp_path, pool_name="orders") for _ in range(2)]
+        for engine in engines:
+            await fetch_one(engine, int, "SELECT 1")
+        await TypedPool.of(engines[0]).close()
+        answer = await get(PoolMonitor(*engines), "/readyz")
+        assert answer.status == 503
+        checks = answer.document["checks"].items()
+        assert [(name, check["status"]) for name, (check,) in checks] == [
+            ("orders:connections", "fail"),
+            ("orders#2:connections", "pass"),
+        ]
+        await engines[1].dispose()
+
+    run(main())
+
+
+async def status_of(app: Any, path: str, root_path: str) -> int:
+    """Return the status of a request to a framework's application."""
+    transport = httpx.ASGITransport(app, root_path=root_path)
+    async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
+        return (await client.get(path)).status_code
+
+
+@pytest.mark.parametrize(
+    ("path", "root_path"),
+    [("/_pool/livez", ""), ("/_pool/livez", "/api"), ("/api/_pool/livez", "/api")],
+)
+def test_starlette_mounts_it_below_every_root_path(
+    path: str, root_path: str, tmp_path: Path
+) -> None:
+    monitor = PoolMonitor(file_engine(tmp_path))
+    app = Router(routes=[Mount("/_pool", monitor)])
+    assert run(status_of(app, path, root_path)) == 200
+    assert run(status_of(app, path.replace("livez", "stats.json"), root_path)) == 403
+
+
 @pytest.mark.parametrize(
     ("path", "method", "status"),
     [("/nothing", "GET", 404), ("/readyz", "POST", 405), ("/readyz", "HEAD", 200)],
@@ -130,6 +170,7 @@ def test_other_paths_and_methods_are_refused(
         assert answer.headers["cache-control"] == "no-store"
         assert (method == "HEAD") <= (answer.body == "")
         assert int(answer.headers["content-length"]) > 0
+        assert answer.headers.get("allow") == ("GET, HEAD" if status == 405 else None)
 
     run(main())
 

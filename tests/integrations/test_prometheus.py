@@ -97,6 +97,21 @@ def test_the_multiprocess_mode_is_refused_with_the_recipe(
         PoolCollector(file_engine(tmp_path))
 
 
+def test_a_second_registration_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    registry = CollectorRegistry()
+    collector = collect_from(file_engine(tmp_path), registry=registry)
+    with pytest.raises(CannotRun, match=r"already; next: pass all engines to one collect_from"):
+        collect_from(file_engine(tmp_path), registry=registry)
+    registry.unregister(collector)
+    collect_from(file_engine(tmp_path), registry=registry)
+
+
+@pytest.mark.parametrize("name", ['a "quoted" name', r"a \ backslash", r"\n", "{x=1,}"])
+def test_every_name_of_a_pool_is_read_back_from_a_scrape(name: str, tmp_path: Path) -> None:
+    found = scraped(file_engine(tmp_path, pool_name=name))
+    assert ("sqla_typedpool_pending_requests", name) in found
+
+
 def test_another_pool_is_refused_with_the_change_that_is_needed() -> None:
     with pytest.raises(TypeError, match="pass poolclass=TypedPool"):
         PoolCollector(create_async_engine("sqlite+aiosqlite://"))
