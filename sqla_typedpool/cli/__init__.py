@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from sqla_typedpool import __version__
-from sqla_typedpool.cli import check, describe, init
+from sqla_typedpool.cli import check, describe, init, top
 from sqla_typedpool.cli.exits import (
     DISTRIBUTION,
     INTERRUPTED,
@@ -65,4 +65,5 @@ def build_parser() -> argparse.ArgumentParser:
     check.add(commands)
     describe.add(commands)
     init.add(commands)
+    top.add(commands)
     return parser
