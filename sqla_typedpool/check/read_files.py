@@ -12,9 +12,9 @@ import os
 import sys
 from importlib.util import source_from_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from sqla_typedpool.check.changes import States, state_of
+from sqla_typedpool.check.changes import State, States, state_of
 from sqla_typedpool.check.importing import LIBRARY_FOLDERS
 
 _WRITING = os.O_WRONLY | os.O_RDWR
@@ -25,16 +25,21 @@ _IGNORED_NAMES = {".git", ".hg", ".svn", "node_modules", "__pycache__"}
 
 
 class ReadFiles:
-    """Records what this process reads from now on, until it ends.
+    """What a process has read and written, with the states before that.
 
-    The state of a file is that before it is read. If it changes later, also during the check,
-    its present state differs from the recorded one.
+    If a file changes later, also during the check, its present state differs from the recorded one.
     """
 
     def __init__(self) -> None:
         self._states: States = {}
         self._written: set[str] = set()
-        sys.addaudithook(self._hook)
+
+    def add(self, path: str, state: State, *, is_written: bool) -> None:
+        """Add a path that was read, or written."""
+        if is_written:
+            self._written.add(path)
+        else:
+            self._states[path] = state
 
     def states(self) -> States:
         """Return the states of all paths that were read.
@@ -43,27 +48,36 @@ class ReadFiles:
         """
         return {path: self._states[path] for path in self._states if path not in self._written}
 
-    def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
+
+class ReadObserver(Protocol):
+    """Receives each path, before it is read or written."""
+
+    def __call__(self, path: str, state: State, *, is_written: bool) -> None:
+        """Receive a path, and its present state if it is read."""
+
+
+def report_reads(report: ReadObserver) -> None:
+    """Report what this process reads and writes from now on, until it ends. Each path is once."""
+    seen: set[tuple[str, bool]] = set()
+
+    def add(given: Any, *, is_written: bool) -> None:
+        path = _absolute(given) if is_written else _source_of(_absolute(given))
+        if path and (path, is_written) not in seen and not _is_ignored(path):
+            seen.add((path, is_written))  # before a folder is listed, which is an event too
+            report(path, None if is_written else state_of(path), is_written=is_written)
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
         # an exception would be raised by the call that opens the file
         with contextlib.suppress(OSError, TypeError, ValueError):
             if event == "open":
-                self._opened(*arguments)
+                path, _, flags = arguments
+                add(path, is_written=bool(flags & _WRITING))
             elif event in ("os.listdir", "os.scandir"):
-                self._read("." if arguments[0] is None else arguments[0])
+                add("." if arguments[0] is None else arguments[0], is_written=False)
             elif event == "os.rename":
-                self._written.add(_absolute(arguments[1]))
+                add(arguments[1], is_written=True)
 
-    def _opened(self, path: Any, mode: object, flags: int) -> None:
-        if flags & _WRITING:
-            self._written.add(_absolute(path))
-        else:
-            self._read(path)
-
-    def _read(self, given: Any) -> None:
-        path = _source_of(_absolute(given))
-        if path and path not in self._states and not _is_ignored(path):
-            self._states[path] = None  # before the folder is listed, which is an event too
-            self._states[path] = state_of(path)
+    sys.addaudithook(hook)
 
 
 def _absolute(path: Any) -> str:

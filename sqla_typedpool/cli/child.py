@@ -13,16 +13,18 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from sqla_typedpool.check.changes import States
+from sqla_typedpool.check.changes import State, States
 from sqla_typedpool.check.importing import LIBRARY_FOLDERS
-from sqla_typedpool.check.read_files import OWN_FOLDER, ReadFiles
+from sqla_typedpool.check.read_files import OWN_FOLDER, ReadFiles, ReadObserver, report_reads
 from sqla_typedpool.cli.exits import FOUND, INTERRUPTED, escape_unprintable, guarded
 from sqla_typedpool.errors import CannotRun
 from sqla_typedpool.secrets import mask_secrets
@@ -31,6 +33,8 @@ START_METHOD = "fork" if hasattr(os, "fork") else "spawn"
 
 _PATIENCE = 0.5  # seconds, for a child that may have got the same Ctrl-C
 _UNWIND_SECONDS = 5.0  # for closing its connection
+_UNDISTURBED_SECONDS = 5.0  # in which a check goes on if a file changes
+_POLL_SECONDS = 0.25
 
 # Libraries that the parent may import for its children. They start no threads.
 _LIBRARIES = {
@@ -45,21 +49,26 @@ _FOLDERS = (*LIBRARY_FOLDERS, OWN_FOLDER)
 class Checked:
     """The result of a check in a child."""
 
-    # The exit code of the command.
-    code: int
+    # The exit code of the command, or why there is none.
+    result: str
 
     # What the check has read, with the states before that.
     states: States
 
     # The modules of libraries that the child has imported.
-    libraries: tuple[str, ...]
+    libraries: tuple[str, ...] = ()
 
 
-def check_in_child(check: Callable[[Any], int], arguments: Any) -> Checked | None:
+def check_in_child(
+    check: Callable[[Any], int], arguments: Any, states_of: Callable[[Iterable[str]], States]
+) -> Checked:
     """Run a check in a new process, and wait for its end. A Ctrl-C ends the process first.
 
+    A check that takes longer than some seconds, because it hangs for example, is also ended if
+    something changes that it has read.
+
     :param check: a function of a module. It prints the report and returns the exit code.
-    :return: None if the process ended without a result: a module of the application crashed it.
+    :param states_of: returns the present states of paths.
     """
     context: Any = multiprocessing.get_context(START_METHOD)
     receiver, sender = context.Pipe(duplex=False)
@@ -69,25 +78,40 @@ def check_in_child(check: Callable[[Any], int], arguments: Any) -> Checked | Non
     process.start()
     try:
         sender.close()
-        return _received(receiver)
+        return _received(process, receiver, states_of)
     finally:
         _end(process)
         receiver.close()
 
 
-def _received(receiver: Any) -> Checked | None:
-    try:
-        found: Checked = receiver.recv()
-    except EOFError:
-        return None
-    return found
+def _received(
+    process: BaseProcess, receiver: Connection, states_of: Callable[[Iterable[str]], States]
+) -> Checked:
+    """Receive what the child reads, until it has a result, has ended or is outdated."""
+    read, end = ReadFiles(), time.monotonic() + _UNDISTURBED_SECONDS
+    while True:
+        is_alive = process.is_alive()  # before what it has sent is received
+        while receiver.poll(_POLL_SECONDS if is_alive else 0):
+            try:
+                message = receiver.recv()
+            except EOFError:
+                break
+            if isinstance(message, Checked):
+                return replace(message, states=read.states())
+            path, state, is_written = message
+            read.add(path, state, is_written=is_written)
+        states = read.states()
+        if not is_alive:
+            return Checked("the check crashed", states)
+        if time.monotonic() > end and states_of(states) != states:
+            return Checked("a file has changed, and the check was ended", states)
 
 
 def _end(process: BaseProcess) -> None:
     """End the process, also if it hangs. It has a moment to close its connection."""
     process.join(_PATIENCE)
-    if process.is_alive():
-        os.kill(process.pid or 0, signal.SIGINT)
+    if process.pid is not None and process.is_alive():
+        os.kill(process.pid, signal.SIGINT)
         process.join(_UNWIND_SECONDS)
     process.kill()
     process.join()
@@ -102,17 +126,29 @@ def _run(check: Callable[[Any], int], arguments: Any, sender: Connection) -> Non
     code = INTERRUPTED
     try:
         escape_unprintable()  # in a new interpreter
-        read = ReadFiles()
+        report_reads(_reporting_to(sender))
         importlib.invalidate_caches()
         sys.dont_write_bytecode = True
         code = guarded(lambda: _checked(check, arguments))
-        sender.send(Checked(code, read.states(), tuple(_imported_libraries())))
+        sender.send(Checked(f"exit code {code}", {}, tuple(_imported_libraries())))
     except KeyboardInterrupt:
         pass
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _reporting_to(sender: Connection) -> ReadObserver:
+    """Return a function that sends what this process reads, and not what its children read."""
+    owner, lock = os.getpid(), threading.RLock()
+
+    def report(path: str, state: State, *, is_written: bool) -> None:
+        if os.getpid() == owner:
+            with lock:
+                sender.send((path, state, is_written))
+
+    return report
 
 
 def _checked(check: Callable[[Any], int], arguments: Any) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import select
 import sys
 from collections.abc import Callable
 
@@ -44,6 +46,17 @@ def _discard_output() -> int:
     """Discard all further output, for example after `| head` has closed the pipe."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return COULD_NOT_RUN
+
+
+def is_output_closed() -> bool:
+    """Return whether standard output is a pipe whose reader has ended."""
+    if not hasattr(select, "poll"):  # Windows
+        return False
+    with contextlib.suppress(OSError):  # it is no file
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
+    return False
 
 
 def escape_unprintable() -> None:

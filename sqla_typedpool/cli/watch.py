@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn, Protocol
 
@@ -14,6 +14,7 @@ from sqla_typedpool.check.report import shown_path
 from sqla_typedpool.check.report_formats import TEXT
 from sqla_typedpool.cli.child import Checked, check_in_child, import_libraries
 from sqla_typedpool.cli.database import kept_server
+from sqla_typedpool.cli.exits import is_output_closed
 from sqla_typedpool.ephemeral.server import signals_unwind
 from sqla_typedpool.errors import CannotRun
 
@@ -38,54 +39,50 @@ def watch(check: Check, arguments: argparse.Namespace) -> NoReturn:
             f" next: use --format {' or '.join(_FORMATS)}, or drop --watch"
         )
     with signals_unwind(SystemExit), kept_server(arguments):
-        check_repeatedly(lambda: check_in_child(check, arguments), FilePoller(), Status())
+        poller = _WatchPoller()
+        check_repeatedly(lambda: check_in_child(check, arguments, poller.states), poller, Status())
+
+
+class _WatchPoller(FilePoller):
+    """Ends the command when nobody reads its reports: `check --watch | head`."""
+
+    def states(self, paths: Iterable[str]) -> States:
+        """Return the present state of each path.
+
+        :raises BrokenPipeError: standard output is a pipe that has been closed.
+        """
+        if is_output_closed():
+            raise BrokenPipeError
+        return super().states(paths)
 
 
 class Observer(Protocol):
     """Receives each result and each change. Tests replace it by a list."""
 
-    def ended(self, checked: Checked | None, seconds: float) -> None:
+    def ended(self, checked: Checked, seconds: float) -> None:
         """Show the result of a check."""
 
     def changed(self, paths: Sequence[str]) -> None:
         """Show what has changed."""
 
 
-def check_repeatedly(
-    check: Callable[[], Checked | None], poller: Poller, observer: Observer
-) -> NoReturn:
-    """Check, wait for changes, and so on.
-
-    :param check: returns None if the process of the check crashed.
-    """
-    states: States = {}
+def check_repeatedly(check: Callable[[], Checked], poller: Poller, observer: Observer) -> NoReturn:
+    """Check, wait for changes, and so on."""
     while True:
         began = time.monotonic()
         checked = check()
         observer.ended(checked, time.monotonic() - began)
-        if checked is not None:
-            states = checked.states
-            import_libraries(checked.libraries)
-        elif states:
-            states = poller.states(states)
-        else:
-            raise CannotRun(
-                "the process of the check crashed; next: run the check without --watch, and correct"
-                " the module that ends the process"
-            )
-        observer.changed(await_changes(states, poller))
+        import_libraries(checked.libraries)
+        observer.changed(await_changes(checked.states, poller))
 
 
 class Status:
     """Shows the time, the result and what has changed, on standard error."""
 
-    def ended(self, checked: Checked | None, seconds: float) -> None:
+    def ended(self, checked: Checked, seconds: float) -> None:
         """Show the result of a check."""
-        if checked is None:
-            _show(f"the check crashed after {seconds:.2f} s")
-            return
         watched = f"watching {len(checked.states)} files and folders"
-        _show(f"exit code {checked.code} after {seconds:.2f} s; {watched}")
+        _show(f"{checked.result} after {seconds:.2f} s; {watched}")
 
     def changed(self, paths: Sequence[str]) -> None:
         """Show what has changed. On a terminal, the last report is removed."""

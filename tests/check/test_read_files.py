@@ -16,11 +16,12 @@ from tests.support.commands import ROOT
 PROGRAM = """
 import contextlib, importlib, json, os, pkgutil, sys
 from pathlib import Path
-from sqla_typedpool.check.read_files import ReadFiles
+from sqla_typedpool.check.read_files import ReadFiles, report_reads
 
 sys.path.insert(0, os.getcwd())
 sys.dont_write_bytecode = True
 read = ReadFiles()
+report_reads(read.add)
 import package.good
 for name in ("package.raises", "package.no_syntax", "package.nowhere", "nowhere"):
     with contextlib.suppress(Exception):
@@ -136,8 +137,9 @@ def test_the_source_is_recorded_if_its_bytecode_is_read(tmp_path: Path) -> None:
     (tmp_path / "compiled.py").write_text("x = 1")
     program = (
         "import sys, json; sys.path.insert(0, '')\n"
-        "from sqla_typedpool.check.read_files import ReadFiles\n"
+        "from sqla_typedpool.check.read_files import ReadFiles, report_reads\n"
         "read = ReadFiles()\n"
+        "report_reads(read.add)\n"
         "import compiled\n"
         "print(json.dumps([compiled.__cached__, read.states()]))\n"
     )

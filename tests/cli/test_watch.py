@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -21,7 +22,6 @@ from sqla_typedpool.cli import watch
 from sqla_typedpool.cli.child import Checked
 from sqla_typedpool.embedded import Postgres
 from sqla_typedpool.embedded.process import alive, children_of, wait_until
-from sqla_typedpool.errors import CannotRun
 from tests.support.commands import ROOT
 from tests.support.watched import save, watching
 
@@ -31,13 +31,13 @@ from tests.support.watched import save, watching
 class Script:
     """Checks and states that follow each other; the end is a Ctrl-C."""
 
-    def __init__(self, checks: Sequence[Checked | None], *states: States) -> None:
+    def __init__(self, checks: Sequence[Checked], *states: States) -> None:
         self.checks = list(checks)
         self._states = list(states)
         self.number = 0
         self.shown: list[object] = []
 
-    def check(self) -> Checked | None:
+    def check(self) -> Checked:
         self.number += 1
         return self.checks.pop(0)
 
@@ -51,8 +51,8 @@ class Script:
     def wait(self, seconds: float) -> None:
         """Go on at once."""
 
-    def ended(self, checked: Checked | None, seconds: float) -> None:
-        self.shown.append(None if checked is None else checked.code)
+    def ended(self, checked: Checked, seconds: float) -> None:
+        self.shown.append(checked.result)
 
     def changed(self, paths: Sequence[str]) -> None:
         self.shown.append(list(paths))
@@ -69,32 +69,19 @@ AB: States = {"a.py": (2, 1), "b.py": (1, 1)}
 
 
 def test_a_check_runs_at_once_and_after_each_change() -> None:
-    script = Script([Checked(0, A1, ()), Checked(1, A2, ())], A1, A1, A2, A2, A2)
-    assert script.run() == [0, ["a.py"], 1]
+    script = Script([Checked("0", A1), Checked("1", A2)], A1, A1, A2, A2, A2)
+    assert script.run() == ["0", ["a.py"], "1"]
 
 
 def test_the_files_of_the_last_check_are_watched() -> None:
-    script = Script([Checked(0, A1, ()), Checked(1, AB, ())], A2, A2, AB, AB)
-    assert script.run() == [0, ["a.py"], 1]
+    script = Script([Checked("0", A1), Checked("1", AB)], A2, A2, AB, AB)
+    assert script.run() == ["0", ["a.py"], "1"]
 
 
 def test_a_change_during_a_check_causes_another_one() -> None:
     # the second check had read the old state of a.py before it changed
-    script = Script([Checked(0, A1, ()), Checked(0, A1, ()), Checked(1, A2, ())], A2, A2, A2, A2)
-    assert script.run() == [0, ["a.py"], 0, ["a.py"], 1]
-
-
-def test_a_crash_of_a_check_is_not_the_end() -> None:
-    script = Script([Checked(0, A1, ()), None, Checked(1, A1, ())], A2, A2, A2, A2, A1, A1)
-    assert script.run() == [0, ["a.py"], None, ["a.py"], 1]
-
-
-def test_a_crash_of_the_first_check_is_an_error() -> None:
-    script = Script([None])
-    with pytest.raises(
-        CannotRun, match="process of the check crashed; next: run the check without"
-    ):
-        watch.check_repeatedly(script.check, script, script)
+    script = Script([Checked("0", A1), Checked("0", A1), Checked("1", A2)], A2, A2, A2, A2)
+    assert script.run() == ["0", ["a.py"], "0", ["a.py"], "1"]
 
 
 # -------------------------------------------------------------------------- what it prints
@@ -104,16 +91,14 @@ def test_the_time_the_result_and_the_changes_are_shown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     status = watch.Status()
-    status.ended(Checked(1, AB, ()), 0.126)
+    status.ended(Checked("exit code 1", AB), 0.126)
     status.changed([str(Path.cwd() / "app" / name) for name in ("a.py", "b.py", "c.sql", "d.py")])
-    status.ended(None, 0.1)
     out, err = capsys.readouterr()
     assert out == ""
-    ended, changed, crashed = err.splitlines()
+    ended, changed = err.splitlines()
     assert ended[2::3][:2] == "::"
     assert ended[9:] == "exit code 1 after 0.13 s; watching 2 files and folders"
     assert changed[9:] == "changed: app/a.py, app/b.py, app/c.sql and 1 more"
-    assert crashed[9:] == "the check crashed after 0.10 s"
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
@@ -140,8 +125,6 @@ def test_watching_refuses_formats_for_programs(
 CHILD = """
 import os, sys, time
 from sqla_typedpool.cli import child
-from sqla_typedpool.embedded import Postgres
-from sqla_typedpool.embedded.process import alive, children_of, wait_until
 from sqla_typedpool.errors import CannotRun
 
 def prints(arguments):
@@ -157,7 +140,20 @@ def raises(arguments):
     raise ValueError("postgresql://me:s3cret@host/d")
 
 def crashes(arguments):
+    open("read.sql").close()
     os._exit(11)
+
+def hangs(arguments):
+    open("read.sql").close()
+    time.sleep(600)
+
+def forks(arguments):
+    if not os.fork():
+        open("program.py").close()
+        os._exit(0)
+    os.wait()
+    open("read.sql").close()
+    return 0
 
 def leaves_a_thread(arguments):
     import threading
@@ -166,15 +162,13 @@ def leaves_a_thread(arguments):
 
 if __name__ == "__main__":
     child.START_METHOD = sys.argv[1]
+    child._UNDISTURBED_SECONDS = 0.5
     print("buffered")
     for name in sys.argv[2:]:
-        found = child.check_in_child(globals()[name], [1, 2])
-        if found is None:
-            print("no result", file=sys.stderr)
-        else:
-            child.import_libraries(found.libraries)
-            read = [path for path in found.states if path.endswith("read.sql")]
-            print("code", found.code, len(read), file=sys.stderr)
+        found = child.check_in_child(globals()[name], [1, 2], lambda paths: dict.fromkeys(paths))
+        child.import_libraries(found.libraries)
+        read = [path for path in found.states if path.endswith("read.sql")]
+        print(found.result, len(read), file=sys.stderr)
 """
 
 
@@ -199,7 +193,7 @@ def in_child(folder: Path, *names: str, method: str = "fork") -> tuple[list[str]
 def test_a_check_in_a_child_reports_its_code_and_what_it_read(tmp_path: Path, method: str) -> None:
     out, err = in_child(tmp_path, "prints", method=method)
     assert out == ["buffered", "checked [1, 2] False"]
-    assert err == ["code 1 1"]
+    assert err == ["exit code 1 1"]
 
 
 def test_the_second_check_finds_the_libraries_of_the_first_one_imported(tmp_path: Path) -> None:
@@ -209,24 +203,34 @@ def test_the_second_check_finds_the_libraries_of_the_first_one_imported(tmp_path
 
 def test_a_check_that_cannot_run_has_exit_code_2(tmp_path: Path) -> None:
     _, err = in_child(tmp_path, "cannot_run")
-    assert err == ["sqla-typedpool: there is nothing to check", "code 2 0"]
+    assert err == ["sqla-typedpool: there is nothing to check", "exit code 2 0"]
 
 
 def test_an_unexpected_error_is_shown_without_passwords_and_has_a_result(tmp_path: Path) -> None:
     _, err = in_child(tmp_path, "raises")
-    assert err[-2:] == ["ValueError: postgresql://me:***@host/d", "code 1 0"]
+    assert err[-2:] == ["ValueError: postgresql://me:***@host/d", "exit code 1 0"]
     assert "s3cret" not in "".join(err)
 
 
-def test_a_crashed_process_has_no_result(tmp_path: Path) -> None:
+def test_a_crashed_process_has_a_record_of_what_it_read(tmp_path: Path) -> None:
     _, err = in_child(tmp_path, "crashes", "prints")
-    assert err == ["no result", "code 1 1"]
+    assert err == ["the check crashed 1", "exit code 1 1"]
+
+
+def test_a_check_that_hangs_is_ended_when_what_it_read_has_changed(tmp_path: Path) -> None:
+    _, err = in_child(tmp_path, "hangs", "prints")
+    assert err == ["a file has changed, and the check was ended 1", "exit code 1 1"]
+
+
+def test_what_a_fork_of_the_check_reads_is_not_confused_with_its_own(tmp_path: Path) -> None:
+    _, err = in_child(tmp_path, "forks")
+    assert err == ["exit code 0 1"]
 
 
 def test_a_thread_of_the_application_does_not_delay_the_next_check(tmp_path: Path) -> None:
     began = time.monotonic()
     _, err = in_child(tmp_path, "leaves_a_thread", "leaves_a_thread")
-    assert err == ["code 0 0", "code 0 0"]
+    assert err == ["exit code 0 0", "exit code 0 0"]
     assert time.monotonic() - began < 30
 
 
@@ -317,6 +321,13 @@ def test_files_of_each_kind_are_watched(shop: Path) -> None:
     assert "ValueError: a new module" in "".join(command.err)
 
 
+def await_file(path: Path) -> None:
+    end = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("whole_group", [True, False])
 def test_a_signal_during_a_check_ends_its_process_too(
@@ -327,13 +338,48 @@ def test_a_signal_during_a_check_ends_its_process_too(
         "import pathlib, time\npathlib.Path('started').touch()\ntime.sleep(600)\n"
     )
     with watching(tmp_path, "slow", "--offline") as command:
-        end = time.monotonic() + 30
-        while not started.exists():
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        await_file(started)
         assert command.end(number, whole_group=whole_group) == 128 + number
         assert not command.has_processes
     assert "Traceback" not in "".join(command.err)
+
+
+def test_a_module_that_hangs_is_imported_again_when_it_is_saved(tmp_path: Path) -> None:
+    module = tmp_path / "hangs.py"
+    module.write_text("import pathlib, time\npathlib.Path('started').touch()\ntime.sleep(600)\n")
+    with watching(tmp_path, "hangs", "--offline") as command:
+        await_file(tmp_path / "started")
+        save(module, "raise ValueError('a correction')")
+        assert command.next_code() == 2
+        save(module, "import os\nos._exit(9)")
+        command.next_line("the check crashed")
+        save(module, "raise ValueError('another one')")
+        assert command.next_code() == 2
+        command.end(signal.SIGINT)
+    assert "a file has changed, and the check was ended after" in "".join(command.err)
+
+
+@pytest.mark.skipif(not hasattr(select, "poll"), reason="cannot ask whether a pipe is closed")
+@pytest.mark.parametrize("is_hanging", [True, False])
+def test_it_ends_when_the_reader_of_its_output_ends(tmp_path: Path, is_hanging: bool) -> None:
+    """A report without findings in the format ``concise`` writes nothing to the pipe."""
+    (tmp_path / "app.py").write_text("import time\ntime.sleep(600)" if is_hanging else "1 / 0")
+    command = [sys.executable, "-m", "sqla_typedpool", "check", "app", "--watch", "--offline"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (
+        (tmp_path / "err").open("w+") as err,
+        subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=err
+        ) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            process.stdout.close()
+            assert process.wait(60) == 2
+        finally:
+            process.kill()
+        err.seek(0)
+        assert "Traceback" not in err.read()
 
 
 def processor_time_of_children(pid: int) -> float:

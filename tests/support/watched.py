@@ -18,7 +18,7 @@ from typing import IO
 from tests.support.commands import LEFT_OUT, ROOT
 
 LIMIT = 30.0  # seconds, for each wait
-CODE = re.compile(r"exit code (\d+) after")
+CODE = r"exit code (\d+) after"
 
 
 def save(file: Path, text: str) -> None:
@@ -53,13 +53,17 @@ class Watched:
 
     def next_code(self) -> int:
         """Wait for the end of the next check, and return its exit code."""
+        return int(self.next_line(CODE)[1])
+
+    def next_line(self, pattern: str) -> re.Match[str]:
+        """Wait for a line on standard error in which a pattern is found."""
         while True:
             try:
                 line = self._lines.get(timeout=LIMIT)
             except queue.Empty:
-                raise AssertionError(f"no check has ended:\n{''.join(self.err)}") from None
-            if found := CODE.search(line):
-                return int(found[1])
+                raise AssertionError(f"no {pattern} in\n{''.join(self.err)}") from None
+            if found := re.search(pattern, line):
+                return found
 
     def end(self, number: signal.Signals, *, whole_group: bool = True) -> int:
         """Send a signal, as a terminal does, and return the exit code."""
