@@ -17,13 +17,13 @@ def name_of_type(annotation: Any, code: AnnotationCode) -> tuple[str, set[type]]
     """Return a type as it is written in the file of an annotation, and the types to import there.
 
     :param annotation: a class of the standard library, or a list of one: ``list[int]``.
-    :raises NotFixable: the name has another meaning in the file.
+    :raises NotFixable: the name may have another meaning in the file.
     """
     if typing.get_origin(annotation) is list:
         (element,) = typing.get_args(annotation)
         text, imports = name_of_type(element, code)
         return f"{name_of_type(list, code)[0]}[{text}]", imports
-    name, hidden = annotation.__name__, _names_in_blocks(code.source)
+    name, hidden = annotation.__name__, _hidden_names(code, annotation)
     names = {each: value for each, value in code.names.items() if each not in hidden}
     if names.get(name, getattr(builtins, name, None)) is annotation and name not in hidden:
         return name, set()
@@ -32,17 +32,27 @@ def name_of_type(annotation: Any, code: AnnotationCode) -> tuple[str, set[type]]
         if value is annotation or value is module:
             return (each if value is annotation else f"{each}.{name}"), set()
     if name in code.names or name in hidden or hasattr(builtins, name):
-        raise NotFixable(f"{name} has another meaning in {code.source.file.name}")
+        raise NotFixable(f"{name} may have another meaning in {code.source.file.name}")
     return name, {annotation}
 
 
-def _names_in_blocks(source: SourceFile) -> set[str]:
-    """Return the names that classes and functions of a file define, apart from parameters.
+def _hidden_names(code: AnnotationCode, annotation: type) -> set[str]:
+    """Return the names that may have another meaning in an annotation than in its module.
 
-    They may hide a name of the module in an annotation, such as a field ``date``.
+    - Those that classes and functions define, apart from parameters, such as a field ``date``.
+    - Those that the module defines below the annotation only.
+    - Those that are imported for type checkers, from elsewhere than the type.
     """
-    blocks = [each for each in ast.walk(source.tree) if isinstance(each, _BLOCKS)]
-    return {name for block in blocks for each in block.body for name in _defined(each)}
+    statements = list(ast.walk(code.source.tree))
+    blocks = [each for each in statements if isinstance(each, _BLOCKS)]
+    hidden = {name for block in blocks for each in block.body for name in _defined(each)}
+    top = [(each.lineno, name) for each in code.source.tree.body for name in _defined(each)]
+    hidden |= {name for _, name in top} - {name for at, name in top if at < code.node.lineno}
+    for each in statements:
+        if isinstance(each, ast.ImportFrom) and each.module != annotation.__module__:
+            imported = {alias.asname or alias.name for alias in each.names}
+            hidden |= imported - code.names.keys()
+    return hidden
 
 
 _BLOCKS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

@@ -29,6 +29,7 @@ def command(folder: Path, *arguments: str, **variables: str) -> Answer:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(sys, "path", list(sys.path))
+        patch.setenv("COLUMNS", "100")  # not those of the terminal of the tests
         patch.delenv("DATABASE_URL", raising=False)
         for name, value in variables.items():
             patch.setenv(name, value)

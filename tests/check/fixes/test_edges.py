@@ -151,14 +151,28 @@ def test_the_right_type_is_imported(
     assert first in after
 
 
+DAY = "@dataclass\nclass User:\n    day: str"
+CHECKED = (
+    f"from __future__ import annotations\n{TYPING}\n"
+    "if TYPE_CHECKING:\n    from app.days import date"
+)
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        pytest.param(TYPING, f"{DAY}\n    date: ClassVar[int] = 1", id="of a class"),
+        pytest.param(TYPING, f"{DAY}\n\n\nfrom datetime import date", id="imported below"),
+        pytest.param(CHECKED, DAY, id="another type for type checkers"),
+    ],
+)
 def test_a_name_with_another_meaning_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    head: str, body: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    body = "@dataclass\nclass User:\n    day: str\n    date: ClassVar[int] = 1"
-    text = source("day", body=body)
+    text = source("day", head=head, body=body)
     after, report = fixed(tmp_path, monkeypatch, text)
     assert after == text
-    assert "not fixed: date has another meaning in app.py" in report
+    assert "not fixed: date may have another meaning in app.py" in report
 
 
 def test_a_file_without_imports_at_its_top_is_left(
