@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import (
 from sqla_typedpool._sqlalchemy.driver_errors import is_stale_plan
 from sqla_typedpool._sqlalchemy.eligibility import connection_of
 from sqla_typedpool.errors import RowShapeError, RowValueError
-from sqla_typedpool.fetch import observing
+from sqla_typedpool.fetch import observing, sessions
 from sqla_typedpool.fetch.columns import mapper_for_result
 from sqla_typedpool.fetch.deadline import within
 from sqla_typedpool.fetch.decoding_errors import raise_if_undecodable
@@ -119,7 +119,11 @@ async def _run_on(db: AsyncConnection | AsyncSession, call: Call) -> Any:
             return await fast_path_of(connection.engine).run_on(connection, call)
         except NeedsSlowPath as reason:
             _log.debug(_SLOW, reason, call.given)
-        return _read(await db.execute(as_executable(call.given), call.parameters), call)()
+        statement = as_executable(call.given)
+        if isinstance(db, AsyncSession) and sessions.is_deprecated(db):
+            read = partial(_read, call=call)
+            return (await sessions.execute(db, statement, call.parameters, read))()
+        return _read(await db.execute(statement, call.parameters), call)()
     except Exception as error:
         if call.wants_rows:
             raise_if_undecodable(error, call.row_type)
@@ -207,10 +211,7 @@ async def _stream(
     _log.debug("slow path (a stream needs a cursor): %s", statement)
     with _named_errors(row_type, declared_query):
         async with _streaming(db, bounded) as executor:
-            options = {"yield_per": _BATCH}
-            result = await bounded(
-                executor.stream(as_executable(statement), parameters, execution_options=options)
-            )
+            result = await bounded(_streamed(executor, as_executable(statement), parameters))
             try:
                 mapper, number = mapper_for_result(result, row_type), 0
                 while batch := await bounded(result.fetchmany(_BATCH)):
@@ -219,6 +220,13 @@ async def _stream(
                     number += len(batch)
             finally:
                 await result.close()
+
+
+def _streamed(executor: Any, statement: Executable, parameters: Any) -> Any:
+    options = {"yield_per": _BATCH}
+    if isinstance(executor, AsyncSession) and sessions.is_deprecated(executor):
+        return sessions.stream(executor, statement, parameters, options)
+    return executor.stream(statement, parameters, execution_options=options)
 
 
 @contextmanager
