@@ -12,11 +12,13 @@ from __future__ import annotations
 import gc
 import os
 import signal
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
 from sqla_typedpool.embedded import EmbeddedServerError, Postgres
+from sqla_typedpool.ephemeral.server import signals_unwind
 from tests.support.drivers import SERVER_OF_DRIVER
 from tests.support.servers.mariadb import MariaDB
 from tests.support.servers.pgbouncer import PgBouncer
@@ -41,6 +43,13 @@ SERVER_FIXTURES = {
 
 # The fixtures that start the server of the test's parameter `driver`.
 FIXTURES_BY_DRIVER = {"database", "stoppable_database"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make a SIGTERM end the session as a Ctrl-C does: the fixtures stop their servers."""
+    unwinding = ExitStack()
+    unwinding.enter_context(signals_unwind(KeyboardInterrupt))
+    config.add_cleanup(unwinding.close)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

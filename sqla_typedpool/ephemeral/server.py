@@ -82,12 +82,15 @@ def running(postgres: int | None = None) -> Iterator[StartedDatabase]:
     :param postgres: the major version of PostgreSQL; None = the newest that is installed.
     :raises CannotRun: no server could be started.
     """
+    with signals_unwind(SystemExit), _start(postgres) as server:
+        yield StartedDatabase(server.url("asyncpg"), server.source)
+
+
+def _start(version: int | None) -> Postgres:
     try:
-        server = Postgres.start(version=postgres or "newest")
+        return Postgres.start(version=version or "newest")
     except EmbeddedServerError as error:
         raise CannotRun(f"no PostgreSQL server could be started: {error}") from None
-    with signals_unwind(SystemExit), server:
-        yield StartedDatabase(server.url("asyncpg"), server.source)
 
 
 @contextmanager

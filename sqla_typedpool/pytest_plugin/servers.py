@@ -26,8 +26,8 @@ def running_server() -> Iterator[str]:
     if configured:
         yield _asyncpg_url(configured)
         return
-    server = _start_server()
-    with signals_unwind(KeyboardInterrupt), server:  # KeyboardInterrupt makes pytest end
+    # KeyboardInterrupt makes pytest end, and tear down the fixtures.
+    with signals_unwind(KeyboardInterrupt), _start_server() as server:
         yield server.url("asyncpg")
 
 

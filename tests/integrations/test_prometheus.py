@@ -183,7 +183,7 @@ def test_every_query_has_a_result_on_a_real_server(tmp_path: Path, prometheus: s
         collect_from(engine, registry=registry)
         http, thread = start_http_server(0, "127.0.0.1", registry)
         try:
-            with PrometheusServer.start(prometheus, tmp_path, http.server_port, ALERTS) as server:
+            with PrometheusServer.start(prometheus, http.server_port, ALERTS) as server:
                 await asyncio.wait_for(until_there_are_rates(server, engine), 3 * PATIENCE)
                 empty = [
                     name

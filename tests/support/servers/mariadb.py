@@ -6,10 +6,9 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
-from pathlib import Path
 
 from sqla_typedpool.embedded import process as processes
+from sqla_typedpool.embedded.folders import ServerFolder
 from sqla_typedpool.embedded.process import EmbeddedServerError
 
 START_TIMEOUT = 60.0
@@ -39,7 +38,8 @@ class MariaDB:
         self._install_program = find_program("mariadb-install-db", "mysql_install_db")
         self._account = processes.service_user("mysql")
         self._process: subprocess.Popen[bytes] | None = None
-        self._folder = Path(tempfile.mkdtemp(prefix="sqla-typedpool-mariadb-"))
+        self._owned = ServerFolder("mariadb-", self._account)
+        self._folder = self._owned.path
         self.port = processes.free_port()
         self.log = self._folder / "server.log"
 
@@ -76,7 +76,7 @@ class MariaDB:
     def stop(self) -> None:
         """Stop the server and remove its folder; may be called repeatedly."""
         self._stop_process(signal.SIGTERM)
-        processes.remove_tree(self._folder)
+        self._owned.remove()
 
     def _stop_process(self, *signals: signal.Signals) -> None:
         if self._process is not None:

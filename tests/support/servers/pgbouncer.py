@@ -5,12 +5,11 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
-import tempfile
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqla_typedpool.embedded import process as processes
+from sqla_typedpool.embedded.folders import ServerFolder
 from sqla_typedpool.embedded.process import EmbeddedServerError
 from tests.support.servers.mariadb import find_program
 
@@ -30,7 +29,8 @@ class PgBouncer:
         self._program = find_program("pgbouncer")
         self._account = processes.service_user("postgres")
         self._process: subprocess.Popen[bytes] | None = None
-        self._folder = Path(tempfile.mkdtemp(prefix="sqla-typedpool-pgbouncer-"))
+        self._owned = ServerFolder("pgbouncer-", self._account)
+        self._folder = self._owned.path
         self.port = processes.free_port()
         self.log = self._folder / "pgbouncer.log"
         self._write_configuration(target, settings)
@@ -56,7 +56,7 @@ class PgBouncer:
         if self._process is not None:
             processes.end(self._process, (signal.SIGTERM,), STOP_TIMEOUT)
             self._process = None
-        processes.remove_tree(self._folder)
+        self._owned.remove()
 
     def _write_configuration(self, target: Postgres, settings: dict[str, str]) -> None:
         users = self._folder / "users.txt"

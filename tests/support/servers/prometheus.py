@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sqla_typedpool.embedded import process as processes
+from sqla_typedpool.embedded.folders import ServerFolder
 from sqla_typedpool.embedded.process import EmbeddedServerError
 
 START_TIMEOUT = 30.0
@@ -26,10 +27,20 @@ class PrometheusServer:
 
     @classmethod
     @contextmanager
-    def start(
+    def start(cls, program: str, scraped_port: int, rules: Path) -> Iterator[PrometheusServer]:
+        """Run a server that scrapes one port of this machine, inside the block."""
+        owned = ServerFolder("prometheus-")
+        try:
+            with cls._running(program, owned.path, scraped_port, rules) as server:
+                yield server
+        finally:
+            owned.remove()
+
+    @classmethod
+    @contextmanager
+    def _running(
         cls, program: str, folder: Path, scraped_port: int, rules: Path
     ) -> Iterator[PrometheusServer]:
-        """Run a server that scrapes one port of this machine, inside the block."""
         server, config = cls(processes.free_port()), folder / "prometheus.yml"
         config.write_text(
             "global: {scrape_interval: 200ms, evaluation_interval: 200ms}\n"
