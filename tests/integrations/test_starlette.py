@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -111,9 +113,23 @@ def test_the_applications_own_handler_gets_what_is_no_outage(
     run(main())
 
 
-def test_errors_of_middleware_are_not_handled_by_frameworks(tmp_path: Path) -> None:
-    """The guide says so, and what to do."""
+def documented_middleware() -> Any:
+    """The class in docs/guide/errors.md."""
+    page = (ROOT / "docs" / "guide" / "errors.md").read_text()
+    (code,) = [
+        each
+        for each in re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+        if "send_and_note" in each
+    ]
+    names: dict[str, Any] = {}
+    exec(code, names)
+    return names["DatabaseUnavailable"]
 
+
+@pytest.mark.parametrize("is_documented", [True, False])
+def test_errors_of_middleware_reach_no_handler_but_the_documented_middleware(
+    is_documented: bool, tmp_path: Path
+) -> None:
     async def main() -> None:
         engine = file_engine(tmp_path, pool_size=1, max_overflow=0, pool_timeout=0.1)
 
@@ -121,10 +137,15 @@ def test_errors_of_middleware_are_not_handled_by_frameworks(tmp_path: Path) -> N
             async def dispatch(self, request: Request, call_next: object) -> Response:
                 return JSONResponse(await fetch_one(engine, int, "SELECT 1"))
 
-        app = Starlette(middleware=[Middleware(Session)])
+        around = [Middleware(documented_middleware())] if is_documented else []
+        app = Starlette(middleware=[*around, Middleware(Session)])
         install_error_handlers(app)
-        async with client_of(app) as client, engine.connect():
-            assert (await client.get("/")).status_code == 500
+        async with client_of(app) as client:
+            assert (await client.get("/")).json() == 1
+            async with engine.connect():
+                answer = await client.get("/")
+        assert answer.status_code == (503 if is_documented else 500)
+        assert ("retry-after" in answer.headers) == is_documented
         await engine.dispose()
 
     run(main())
