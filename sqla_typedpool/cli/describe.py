@@ -24,7 +24,7 @@ from sqla_typedpool.declarations import (
 )
 from sqla_typedpool.describe.model import Description
 from sqla_typedpool.errors import CannotRun
-from sqla_typedpool.tokens import binds, tokens
+from sqla_typedpool.tokens import binds, named_queries, tokens
 
 
 def add(commands: Commands) -> None:
@@ -123,6 +123,11 @@ def _statement(arguments: argparse.Namespace) -> str:
     sql = _text_of(arguments)
     if not tokens(sql):
         raise CannotRun("there is no statement, only spaces and comments; next: write one")
+    if len(named := [each.name for each in named_queries(sql) if each.is_valid]) > 1:
+        raise CannotRun(
+            f"describe takes one statement, but there are {len(named)} named queries "
+            f"({', '.join(named)}); next: give it the text of one of them"
+        )
     return sql
 
 

@@ -94,9 +94,9 @@ def _line(text: str, offset: int) -> int:
 
 def _missing(file: Path, text: str, name: str) -> str:
     """Return the error for a name that the file does not have."""
-    queries = named_queries(text)
-    invalid = [each for each in queries if not each.is_valid]
-    hidden = hidden_name_line(text, name)
+    queries, hidden = named_queries(text), hidden_name_line(text, name)
+    close = _similar(name, queries)
+    invalid = [each for each in close or queries if not each.is_valid]
     if hidden is not None:
         hint = (
             f"next: end the string or the comment that contains line {_line(text, hidden)}; a "
@@ -106,8 +106,10 @@ def _missing(file: Path, text: str, name: str) -> str:
         hint = f"next: write -- name: {key_of(name)} above the statement, or remove the name"
     elif invalid:
         hint = f"next: correct line {_invalid(text, invalid[0])}"
+    elif close:
+        hint = f"did you mean {' or '.join(each.name for each in close)}?"
     else:
-        hint = _similar(name, queries)
+        hint = f"next: use one of its names: {_listed([each.name for each in queries])}"
     return f"{file} has no query with the name {name}; {hint}"
 
 
@@ -115,12 +117,9 @@ def _invalid(text: str, query: NamedQuery) -> str:
     return f"{_line(text, query.at)}, where {query.name!r} is not a name"
 
 
-def _similar(name: str, queries: tuple[NamedQuery, ...]) -> str:
-    plain = {_plain(each.name): each.name for each in queries}
-    close = [plain[each] for each in get_close_matches(_plain(name), plain, 3)]
-    if close:
-        return f"did you mean {' or '.join(close)}?"
-    return f"next: use one of its names: {_listed([each.name for each in queries])}"
+def _similar(name: str, queries: tuple[NamedQuery, ...]) -> list[NamedQuery]:
+    plain = {_plain(each.name): each for each in queries}
+    return [plain[each] for each in get_close_matches(_plain(name), plain, 3)]
 
 
 def _plain(name: str) -> str:

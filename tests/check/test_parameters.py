@@ -285,6 +285,7 @@ def test_parameters_without_a_description_are_not_checked() -> None:
         ("SELECT 1 FROM t WHERE CASE WHEN a = :x THEN b END", None),
         ("UPDATE t SET a = :x WHERE b", None),
         ("UPDATE t SET a = :x", None),
+        ("INSERT INTO t (a) VALUES (1) ON DUPLICATE KEY UPDATE a = :x", None),
         ("SELECT a = :x FROM t", None),
         ("INSERT INTO t VALUES (:x)", None),
         ("SELECT 1 FROM t WHERE f(:x) = a", None),

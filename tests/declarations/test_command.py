@@ -106,6 +106,15 @@ def test_a_file_is_read_and_its_lines_are_kept(tmp_path: Path, url: str) -> None
     assert_strict(tmp_path, url, answer.stdout)
 
 
+def test_a_file_with_several_named_queries_is_refused(tmp_path: Path, url: str) -> None:
+    (tmp_path / "users.sql").write_text(
+        "-- name: one\nSELECT 1 AS a;\n-- name: two\nSELECT 2 AS a\n"
+    )
+    answer = command(tmp_path, "describe", "--file", "users.sql", "--database-url", url)
+    assert answer.returncode == 2
+    assert "there are 2 named queries (one, two); next: give it the text of one" in answer.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

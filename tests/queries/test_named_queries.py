@@ -106,6 +106,12 @@ def test_an_invalid_name_line_is_named(users: Path) -> None:
     assert fault_of(lambda: named(users, "get user", "(db) -> int")).count("is not a name") == 1
 
 
+def test_an_invalid_name_line_does_not_hide_a_similar_name(users: Path) -> None:
+    users.write_text(f"{USERS}\n-- name: of others\nSELECT 1")
+    fault = fault_of(lambda: named(users, "get_usr", "(db) -> int"))
+    assert fault.endswith("did you mean get-user?")
+
+
 def test_a_name_line_that_a_string_contains_is_named(users: Path) -> None:
     users.write_text("-- name: a\nSELECT 'it\\'s';\n-- name: b\nSELECT 2")
     fault = fault_of(lambda: named(users, "b", "(db) -> int"))
