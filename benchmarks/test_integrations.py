@@ -9,6 +9,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 import pytest
+from opentelemetry import context, trace
+from opentelemetry.trace import SpanKind, Tracer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks.interleave import Goal, Reading, Turn
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 OFF, OFF_AGAIN, METRICS, SPANS = "off", "off again", "metrics", "spans"
 CHECKOUT, FETCH, COLLECTION = "connect and close, us", "fetch_one, us", "a collection, us"
+SDK_ALONE = "a span of the SDK alone, us"
 
 Instrumented = Callable[[], AbstractContextManager[object]]
 
@@ -37,6 +40,22 @@ def engine(runner: Runner, server: URL) -> Iterator[AsyncEngine]:
     runner.loop.run_until_complete(opened.dispose())
 
 
+async def span_of_the_sdk(tracer: Tracer) -> None:
+    """Make the span of a `fetch_one` with the SDK only: the least that a span can cost."""
+    attributes = {
+        "db.system.name": "postgresql",
+        "db.namespace": "typedpool",
+        "server.address": "127.0.0.1",
+        "server.port": 5432,
+        "db.operation.name": "SELECT",
+    }
+    span = tracer.start_span("SELECT", kind=SpanKind.CLIENT, attributes=attributes)
+    token = context.attach(trace.set_span_in_context(span))
+    span.set_attribute("db.response.returned_rows", 1)
+    context.detach(token)
+    span.end()
+
+
 def turn_of(
     engine: AsyncEngine, instrumented: Instrumented, telemetry: Telemetry, times: int
 ) -> Turn:
@@ -44,6 +63,8 @@ def turn_of(
     fetch: Callable[[], Awaitable[object]] = partial(
         fetch_one, engine, Person, f"{SIX} WHERE id = :id", {"id": 7}
     )
+
+    tracer = telemetry.tracer_provider.get_tracer("alone")
 
     async def connect() -> None:
         async with engine.connect():
@@ -57,7 +78,9 @@ def turn_of(
             telemetry.metrics()
             collection = (perf_counter() - started) * 1e6
             telemetry.exporter.clear()
-        return {CHECKOUT: checkout, FETCH: fetched, COLLECTION: collection}
+            alone = await microseconds(partial(span_of_the_sdk, tracer), times)
+            telemetry.exporter.clear()
+        return {CHECKOUT: checkout, FETCH: fetched, COLLECTION: collection, SDK_ALONE: alone}
 
     return turn
 

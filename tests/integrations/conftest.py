@@ -10,13 +10,24 @@ from tests.support.databases import Database, database_of
 from tests.support.servers.mariadb import find_program
 
 
-@pytest.fixture
-def prometheus() -> str:
-    """The program `prometheus`; the test is skipped without it, and fails with CI=true."""
+def installed(program: str) -> str:
+    """Return a program; the test is skipped without it, and fails with CI=true."""
     try:
-        return find_program("prometheus")
+        return find_program(program)
     except EmbeddedServerError as error:
         no_server(error)
+
+
+@pytest.fixture
+def prometheus() -> str:
+    """The server of Prometheus."""
+    return installed("prometheus")
+
+
+@pytest.fixture
+def promtool() -> str:
+    """The program that tests rules of Prometheus."""
+    return installed("promtool")
 
 
 @pytest.fixture(scope="session")

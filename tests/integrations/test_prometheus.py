@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,16 @@ def test_the_dashboard_shows_what_an_on_call_engineer_asks_first() -> None:
     titles = [panel["title"] for panel in DASHBOARD["panels"]]
     for wanted in ("Saturation", "Wait", "closed, by reason", "Outage", "Overload"):
         assert any(wanted in title for title in titles)
+
+
+def test_each_alert_fires_when_it_should_and_not_otherwise(tmp_path: Path, promtool: str) -> None:
+    tests = (Path(__file__).parent / "alert_tests.yml").read_text()
+    assert set(re.findall(r"alertname: (\w+)", tests)) == set(alert_queries())
+    file = tmp_path / "tests.yml"
+    file.write_text(tests.replace("{rules}", str(ALERTS)))
+    command = [promtool, "test", "rules", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def result_of(prometheus: PrometheusServer, expression: str) -> list[Any]:
