@@ -140,7 +140,8 @@ SELECT c.oid::pg_catalog.int8, n.nspname::pg_catalog.text, c.relname::pg_catalog
     AND NOT EXISTS (
         SELECT FROM pg_catalog.pg_constraint k
         WHERE k.conrelid = c.oid AND k.contype = 'c' AND a.attnum = ANY (k.conkey)
-        AND k.conbin::pg_catalog.text LIKE '%{NULLTEST%'),
+        AND k.conbin::pg_catalog.text
+            ~ '[{](NULLTEST|BOOLEANTEST|DISTINCT|COALESCE|NULLIF|MINMAX|CASE|ROW|FUNC)'),
     a.atthasdef OR a.attidentity <> ''
 FROM requested
 JOIN pg_catalog.pg_class c ON c.oid = requested.root

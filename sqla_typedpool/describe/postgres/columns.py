@@ -81,7 +81,7 @@ def _is_doubtful(scope: Scope, relation: int, number: int) -> bool:
     """
     may_be_missing = bool(scope.joins.extensions(relation))
     return any(
-        each.relation == relation and (each.number == number or may_be_missing)
+        each.relation == relation and (each.number in (0, number) or may_be_missing)
         for each in scope.doubtful
         if not each.levels_up
     )

@@ -31,7 +31,8 @@ def doubtful_columns(condition: Any, catalog: Catalog) -> ColumnRefs:
         return _NONE
     if condition.kind in _UNDERSTOOD or _is_strict(condition, catalog):
         return doubtful_columns(list(condition.fields.values()), catalog)
-    return _NONE if condition.kind == "VAR" else _columns(condition, 0)
+    is_column = condition.kind == "VAR" and condition.number("varattno") > 0
+    return _NONE if is_column else _columns(condition, 0)
 
 
 def _is_strict(node: Node, catalog: Catalog) -> bool:

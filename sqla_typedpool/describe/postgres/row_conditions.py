@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from sqla_typedpool.describe.postgres import outputs
 from sqla_typedpool.describe.postgres import pg_enums as pg
 from sqla_typedpool.describe.postgres.certain_nulls import certain_null
 from sqla_typedpool.describe.postgres.nodes import Node, nodes_in
@@ -34,7 +35,9 @@ def deciding_parameters(scope: Scope) -> frozenset[str]:
     found = parameters_of([conditions, sets], scope)
     if query.jointree is not None:
         found |= parameters_of(query.jointree.nodes("fromlist"), scope)
-        found |= restricting_parameters(query.jointree.quals, scope)
+        is_merge = query.commandType == pg.CommandType.MERGE  # rows without a match matter too
+        restricting = parameters_of if is_merge else restricting_parameters
+        found |= restricting(query.jointree.quals, scope)
     return found.union(*(_of_entry(each, scope) for each in query.nodes("rtable")))
 
 
@@ -119,8 +122,18 @@ def parameters_of(tree: object, scope: Scope) -> frozenset[str]:
 def _of_column(column: Node, depth: int, scope: Scope) -> frozenset[str]:
     levels = str(column.number("varlevelsup") - depth)
     column = Node(column.kind, column.fields | {"varlevelsup": levels})
+    if column.number("varattno") == 0 and not _is_stored_row(column, scope):
+        return frozenset(scope.inference.parameters)
     behind = [parameters_of(each.expression, each.scope) for each in sources(column, scope)]
     return frozenset[str]().union(*behind)
+
+
+def _is_stored_row(column: Node, scope: Scope) -> bool:
+    """Return whether a whole row is one of a table or a view."""
+    owner = scope.enclosing(column.number("varlevelsup"))
+    if owner is None or outputs.is_excluded(owner.query, column.number("varno")):
+        return False
+    return bool(owner.entry(column.number("varno")).rtekind == pg.RteKind.RELATION)
 
 
 def _of_outer_cte(entry: Node, depth: int, scope: Scope) -> frozenset[str]:

@@ -48,13 +48,15 @@ def sources(column: Node, scope: Scope) -> Sequence[Source]:
 def inserted(scope: Scope, number: int) -> Source | None:
     """Return the value of a column of ``excluded``: what INSERT ... ON CONFLICT inserts.
 
-    :return: None if it is not known (a default, or a trigger may have changed it), or if the INSERT
-        has checked that it is not NULL.
+    :return: None if it is not known (a default, a trigger may have changed it, or the INSERT is
+        into a view), or if the INSERT has checked that it is not NULL.
     """
     query = scope.query
     relation = scope.relation(scope.entry(query.number("resultRelation")))
-    column = relation.columns.get(number) if relation is not None else None
-    if relation is None or column is None or relation.changes_new_rows or column.refuses_null:
+    if relation is None or not relation.is_stored or relation.changes_new_rows:
+        return None
+    column = relation.columns.get(number)
+    if column is None or column.refuses_null:
         return None
     for entry in query.nodes("targetList"):
         if entry.number("resno") == number:

@@ -105,7 +105,7 @@ def _of_conflict(scope: Scope, target: Target, conflict: Node) -> Part:
     """Return ON CONFLICT DO UPDATE. Which rows conflict depends on the values of the key."""
     condition, entries = conflict.onConflictWhere, conflict.nodes("onConflictSet")
     inner = _assigning(scope, entries, condition)
-    keys = [conflict.arbiterElems, conflict.arbiterWhere, *_key_values(scope.query, conflict)]
+    keys = [conflict.arbiterElems, conflict.arbiterWhere, *_key_values(scope.query, target)]
     deciding = (
         deciding_parameters(scope)
         | restricting_parameters(condition, inner)
@@ -114,16 +114,21 @@ def _of_conflict(scope: Scope, target: Target, conflict: Node) -> Part:
     return Part(WriteAction.CONFLICT_UPDATE, inner, entries, target, deciding)
 
 
-def _key_values(query: Node, conflict: Node) -> list[Any]:
-    """Return the inserted values of the columns by which rows conflict; all if unknown."""
+def _key_values(query: Node, target: Target) -> list[Any]:
+    """Return the inserted values on which it depends whether a row conflicts.
+
+    These are all values if it may depend on more than those of the key: in a partial index, for an
+    expression or a generated column, and if a BEFORE trigger may change the row.
+    """
+    values, conflict = query.nodes("targetList"), query.onConflict
     keys = [each.expr for each in conflict.nodes("arbiterElems")]
-    is_known = keys and all(each.kind == "VAR" for each in keys)
-    numbers = {each.number("varattno") for each in keys} if is_known else None
-    return [
-        entry.expr
-        for entry in query.nodes("targetList")
-        if numbers is None or entry.number("resno") in numbers
-    ]
+    numbers = {each.number("varattno") for each in keys if each.kind == "VAR"}
+    inserted = {each.number("resno") for each in values}
+    is_plain = len(numbers) == len(keys) > 0 and numbers <= inserted
+    is_changed = target.table.may_change_rows(pg.TriggerEvent.INSERT, inherits=False)
+    if not is_plain or is_changed or conflict.arbiterWhere is not None:
+        numbers = inserted
+    return [each.expr for each in values if each.number("resno") in numbers]
 
 
 def _of_update(scope: Scope, target: Target) -> Iterator[Part]:
@@ -134,16 +139,20 @@ def _of_update(scope: Scope, target: Target) -> Iterator[Part]:
 
 def _of_merge(scope: Scope, target: Target) -> Iterator[Part]:
     query, deciding = scope.query, deciding_parameters(scope)
-    scope = _without_join_condition(scope)
+    around = _without_join_condition(scope)
+    scopes: dict[Any, Scope] = {}
     for each in query.nodes("mergeActionList"):
-        entries = each.nodes("targetList")
+        kind = each.fields.get("matchKind"), each.flag("matched")
+        scope, entries = scopes.get(kind, around), each.nodes("targetList")
         inner = _assigning(scope, entries, each.qual, _join_condition(query, each))
         own = deciding | restricting_parameters(each.qual, inner)
         if each.commandType == pg.CommandType.INSERT:
             yield Part(WriteAction.MERGE_INSERT, inner, entries, target, own, each.override)
         elif each.commandType == pg.CommandType.UPDATE:
             yield Part(WriteAction.MERGE_UPDATE, inner, entries, target, own)
-        deciding |= parameters_of(each.qual, scope)  # where it is true, no later clause is used
+        if each.qual is not None:  # where it is true, no later clause of the kind is used
+            deciding |= parameters_of(each.qual, scope)
+            scopes[kind] = scope.unless_true(each.qual)
 
 
 def _without_join_condition(scope: Scope) -> Scope:

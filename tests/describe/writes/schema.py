@@ -33,6 +33,16 @@ insert into dropped values (1, 'd');
 create table checked (id int primary key, name text check (name is not null));
 
 create table "Odd Name" ("The Id" int primary key, "a.b" text not null);
+
+create table filled_check (id int primary key, name text check (coalesce(name, '') <> ''));
+insert into filled_check values (11, 'x');
+
+create table slot (
+    id int primary key, nick text, code text, name text not null default 'd',
+    loud text unique generated always as (upper(nick)) stored
+);
+create unique index on slot (code) where nick is not null;
+insert into slot (id, nick, code) values (1, 'a', 'c');
 """
 
 _IDENTITY = """
@@ -104,6 +114,18 @@ create trigger t before insert on skipping for each row execute function skip();
 create table conditional (id int primary key, name text not null, nick text);
 create trigger t before insert on conditional for each row when (new.id > 1000)
     execute function fill();
+create function move() returns trigger language plpgsql as $$
+begin if new.nick is null then new.id := new.id + 500; end if; return new; end $$;
+create table moving (id int primary key, name text not null default 'd', nick text);
+create trigger t before insert on moving for each row execute function move();
+insert into moving values (1, 'x', 'n');
+create function fill_nick() returns trigger language plpgsql as $$
+begin new.nick := coalesce(new.nick, 'filled'); return new; end $$;
+create table nicked (id int primary key, name text not null, nick text);
+create trigger t before insert on nicked for each row execute function fill_nick();
+insert into nicked values (1, 'x', 'n');
+create view v_nicked as select id, name, nick from nicked;
+
 create function fill_tag() returns trigger language plpgsql as $$
 begin new.tag := coalesce(new.tag, 'filled'); return new; end $$;
 create trigger t before insert on labelled_and_triggered for each row
