@@ -21,12 +21,13 @@ class WiderValues:
 
 
 def wider_values(
-    name: str, declared: TypeSpec, column: TargetColumn, db_type: DbType | None
+    name: str, declared: TypeSpec, column: TargetColumn, db_type: DbType | None, family: str
 ) -> WiderValues | None:
     """Return the values of a parameter that a column cannot store; None if it stores them all.
 
     :param db_type: the type that the database expects. If it is an enum, its labels were
         compared already with those of a Literal or Enum.
+    :param family: of the database.
     """
     short = ".".join(column.name.split(".")[-2:])
     for part in declared.of if declared.kind is Kind.UNION else (declared,):
@@ -34,17 +35,27 @@ def wider_values(
             return _of_str(name, column, short, declared)
         values = labels_of(part) or ()
         is_enum = db_type is not None and bool(db_type.labels)
-        refused = [each for each in values if each not in column.accepted]
+        refused = [each for each in values if not _accepts(column, each, family)]
         if column.accepted and refused and not is_enum:
             return _of_values(
                 name, part, refused, f"{short} accepts only {listed(column.accepted)}"
             )
         limit = column.max_length
-        long = [] if limit is None else [each for each in values if len(each) > limit]
+        # the database drops spaces at the end that do not fit
+        long = [] if limit is None else [each for each in values if len(each.rstrip()) > limit]
         if long:
             characters = "1 character" if limit == 1 else f"{limit} characters"
             return _of_values(name, part, long, f"{short} stores at most {characters}")
     return None
+
+
+def _accepts(column: TargetColumn, value: str, family: str) -> bool:
+    """Return whether a column with accepted texts may store this one."""
+    if family != "mysql":
+        return value in column.accepted
+    # its enums accept a label's number too, and most collations ignore case, accents and spaces
+    labels = [each.casefold() for each in column.accepted]
+    return value.isdigit() or not value.isascii() or value.rstrip().casefold() in labels
 
 
 def _of_str(name: str, column: TargetColumn, short: str, declared: TypeSpec) -> WiderValues:

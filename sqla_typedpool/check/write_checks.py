@@ -107,7 +107,7 @@ class _WriteChecks:
                 self.places.of_target(table if action is WriteAction.INSERT else ""),
                 columns,
                 reason=_FAILS,
-                hint=f"add {'it' if is_one else 'them'} to the columns of the INSERT, or give "
+                hint=f"insert {'a value for it' if is_one else 'values for them'}, or give "
                 f"{'the column a default' if is_one else 'the columns defaults'}",
             )
 
@@ -202,7 +202,8 @@ class _WriteChecks:
         if not described or described[0].is_processed or declared is None:
             return
         for column in _columns(writes):
-            found = wider_values(bind.name, declared, column, described[0].db_type)
+            db_type, family = described[0].db_type, self.description.family
+            found = wider_values(bind.name, declared, column, db_type, family)
             if found is not None:
                 write = next(each for each in writes if each.column == column)
                 yield self.finding(
@@ -218,7 +219,8 @@ class _WriteChecks:
 
     def place_of(self, bind: Bind, write: ColumnWrite) -> Place:
         is_insert = write.action in _INSERTS
-        return self.places.of_bind(bind.name, _name(write.column), is_insert=is_insert)
+        column, table = _name(write.column), _table(write.column)
+        return self.places.of_bind(bind.name, column, is_insert=is_insert, table=table)
 
     def finding(
         self,

@@ -52,7 +52,7 @@ class Places:
 
     def of_value(self, column: str, word: str, *, is_insert: bool, table: str) -> Place:
         """Return the place of a value that is the keyword ``word``, or contains it."""
-        values = self._values_of(column, is_insert=is_insert)
+        values = self._values_of(column, table, is_insert=is_insert)
         unnamed = [each for each in self._values if not each.column and each.is_only(word)]
         for found in (
             [each for each in values if each.is_only(word)],
@@ -66,19 +66,20 @@ class Places:
     def of_expression(self, column: str, *, is_insert: bool, table: str) -> Place:
         """Return the place of a value that is neither a parameter nor a constant.
 
-        If there is none, it is the first value of the column, or the target of the INSERT.
+        If there is none, it is the first value of the column. If several parts of the statement
+        write the column, it is the target of the INSERT, or the query.
         """
-        values = self._values_of(column, is_insert=is_insert)
-        for value in sorted(values, key=_is_simple):
-            return self._of(value)
+        values = self._values_of(column, table, is_insert=is_insert)
+        if len({each.part for each in values}) == 1:
+            return self._of(min(values, key=_is_simple))
         return self.of_target(table) if is_insert else self._of_query()
 
-    def of_bind(self, name: str, column: str, *, is_insert: bool) -> Place:
+    def of_bind(self, name: str, column: str, *, is_insert: bool, table: str) -> Place:
         """Return the place where a parameter is written, or else where it is first used."""
         if not self.info.is_text:
-            values = self._values_of(column, is_insert=is_insert)
+            values = self._values_of(column, table, is_insert=is_insert)
             return self._of(values[0]) if values else self._of_query()
-        for values in (self._values_of(column, is_insert=is_insert), self._values):
+        for values in (self._values_of(column, table, is_insert=is_insert), self._values):
             for token in (token for value in values for token in value.tokens):
                 if token.kind is TokenKind.BIND and token.text[1:] == name:
                     return self._place(token.start, token.end)
@@ -92,12 +93,18 @@ class Places:
     def _values(self) -> list[WrittenValue]:
         return written_values(self._sql)
 
-    def _values_of(self, column: str, *, is_insert: bool) -> list[WrittenValue]:
-        return [
+    def _values_of(self, column: str, table: str, *, is_insert: bool) -> list[WrittenValue]:
+        """Return the values of a column; none if those of another table may be among them.
+
+        A statement may write to the table through a view, which has another name.
+        """
+        found = [
             each
             for each in self._values
-            if each.is_insert == is_insert and _is_same(each.column, column)
+            if each.part.is_insert == is_insert and _is_same(each.column, column)
         ]
+        named = [each for each in found if _is_same(each.part.table, table)]
+        return named or (found if len({each.part for each in found}) == 1 else [])
 
     def _of(self, value: WrittenValue) -> Place:
         return self._place(value.start, value.end)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import NamedTuple
 
 from sqla_typedpool.tokens.outputs import (
     AFTER_SELECT_LIST,
@@ -33,15 +34,25 @@ class InsertTarget:
     end: int
 
 
+class WritingPart(NamedTuple):
+    """A part of a statement that writes rows: an INSERT, or an UPDATE or another SET."""
+
+    # The name of the table, without quotes and schema; "" for the INSERT of MERGE.
+    table: str
+    is_insert: bool
+
+    # Where its columns, or its SET, begin in the text.
+    start: int
+
+
 @dataclass(frozen=True)
 class WrittenValue:
     """The text of a value that is written to a column."""
 
+    part: WritingPart
+
     # The name of the column, without quotes; "" if an INSERT does not list its columns.
     column: str
-
-    # Whether an INSERT writes it, and no UPDATE.
-    is_insert: bool
     tokens: tuple[Token, ...]
 
     @property
@@ -81,8 +92,9 @@ class _Writes:
 
     def values(self) -> Iterator[WrittenValue]:
         for target, after in self.inserts():
+            part = WritingPart(target.table, True, target.start)
             for row in self.rows(after):
-                yield from _pairs(target.columns, row, is_insert=True)
+                yield from _pairs(part, target.columns, row)
         yield from self.assigned()
 
     # ----------------------------------------------------------------------- inserts
@@ -101,11 +113,15 @@ class _Writes:
         return any(each.is_word("INSERT", "REPLACE") for each in before)
 
     def insert_into(self, first: int) -> tuple[InsertTarget, int]:
-        last = first
-        while self.is_symbol(last + 1, "."):
-            last += 2
+        last = self.end_of_name(first)
         table = _name(self.found[last]) if last < len(self.found) else ""
         return self.columns_of(table, min(last, len(self.found) - 1), last + 1)
+
+    def end_of_name(self, first: int) -> int:
+        """Return the index of the last part of ``schema.name``."""
+        while self.is_symbol(first + 1, "."):
+            first += 2
+        return first
 
     def columns_of(self, table: str, named: int, after: int) -> tuple[InsertTarget, int]:
         """
@@ -144,9 +160,20 @@ class _Writes:
             is_set = token.is_word("SET")
             if is_set or (token.is_word("UPDATE") and self.is_after(index, "KEY")):
                 is_insert = is_set and self.is_insert(index - 2)
-                part, depth = self.found[: self.end_of_part(index)], self.depths[index]
-                for item in split_list(part, self.depths, index + 1, depth, _AFTER_SET):
-                    yield from self.assignment(item, is_insert=is_insert)
+                part = WritingPart(self.table_before(index), is_insert, token.start)
+                found, depth = self.found[: self.end_of_part(index)], self.depths[index]
+                for item in split_list(found, self.depths, index + 1, depth, _AFTER_SET):
+                    yield from self.assignment(part, item)
+
+    def table_before(self, index: int) -> str:
+        """Return the table whose rows a SET changes; "" if it is not found."""
+        for start in range(index - 1, -1, -1):
+            token = self.found[start]
+            is_update = token.is_word("UPDATE") and not self.is_after(start, "DO", "THEN", "KEY")
+            if self.depths[start] == self.depths[index] and (is_update or token.is_word("INTO")):
+                start += 2 if self.found[start + 1].is_word("ONLY") else 1
+                return _name(self.found[self.end_of_name(start)])
+        return ""
 
     def end_of_part(self, start: int) -> int:
         """Return the index of the next ``WHEN MATCHED`` or ``WHEN NOT MATCHED`` of MERGE."""
@@ -156,19 +183,19 @@ class _Writes:
                 return index
         return len(self.found)
 
-    def assignment(self, item: list[Token], *, is_insert: bool) -> Iterator[WrittenValue]:
+    def assignment(self, part: WritingPart, item: list[Token]) -> Iterator[WrittenValue]:
         equals = next((n for n, each in enumerate(item) if each.is_symbol("=")), 0)
         if not 0 < equals < len(item) - 1:
             return
         columns, value = item[:equals], item[equals + 1 :]
         if not columns[0].is_symbol("("):
-            yield WrittenValue(_name(columns[-1]), is_insert, tuple(value))
+            yield WrittenValue(part, _name(columns[-1]), tuple(value))
             return
         names = tuple(_name(each) for each in columns if each.kind is not TokenKind.SYMBOL)
         start = 1 if value[0].is_word("ROW") else 0
         values = _split(value[start + 1 : -1])
         if value[start].is_symbol("(") and len(values) == len(names):
-            yield from _pairs(names, values, is_insert=is_insert)
+            yield from _pairs(part, names, values)
 
     # ------------------------------------------------------------------------ tokens
 
@@ -194,12 +221,12 @@ class _Writes:
 
 
 def _pairs(
-    columns: tuple[str, ...], row: list[list[Token]], *, is_insert: bool
+    part: WritingPart, columns: tuple[str, ...], row: list[list[Token]]
 ) -> Iterator[WrittenValue]:
     """Yield the values of a row with their columns; a value too many has none."""
     for column, item in zip_longest(columns, row, fillvalue=None):
         if item:
-            yield WrittenValue(str(column or ""), is_insert, tuple(item))
+            yield WrittenValue(part, str(column or ""), tuple(item))
 
 
 def _split(inside: list[Token]) -> list[list[Token]]:

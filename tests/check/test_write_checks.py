@@ -291,11 +291,20 @@ def test_a_parameter_that_is_wider_than_its_column_is_a_note(
         (Literal["a"], {"accepted": ("a", "b"), "max_length": 1}),
         (Mood, {"accepted": ("sad", "ok")}),
         (Literal["äöü"], {"max_length": 3}),
+        (Literal["abc  "], {"max_length": 3}),  # the server drops the spaces
     ],
 )
 def test_a_parameter_that_fits_its_column_is_not_found(annotation: Any, column: Any) -> None:
     write = written("name", PARAMETER, "x", not_null=False, **column)
     assert [each for each in found(INSERT, write, x=annotation) if each.code == "TP504"] == []
+
+
+def test_the_labels_of_mariadb_are_compared_as_mariadb_does() -> None:
+    column = written("name", PARAMETER, "x", not_null=False, accepted=("sad", "glad"))
+    same, other = Literal["SAD", "glad ", "1", "gläd"], Literal["SAD", "bad"]
+    assert codes(found(INSERT, column, family="mysql", x=same)) == []
+    (note,) = found(INSERT, column, family="mysql", x=other)
+    assert note.message.startswith(":x can be 'bad', but")
 
 
 def test_an_expression_has_other_values_than_its_parameter() -> None:
@@ -341,6 +350,10 @@ CTE = (
     "WITH t AS (INSERT INTO teams (id) VALUES (1))\n"
     'UPDATE users SET "Name" = o.name, mail = CASE WHEN a THEN :x END FROM old o'
 )
+TWO_UPDATES = (
+    "WITH t AS (UPDATE app.teams AS s SET name = a WHERE id = 1)\n"
+    "UPDATE ONLY users SET name = b || :x"
+)
 CONFLICT, MERGED = WriteAction.CONFLICT_UPDATE, WriteAction.MERGE_INSERT
 
 
@@ -372,6 +385,9 @@ CONFLICT, MERGED = WriteAction.CONFLICT_UPDATE, WriteAction.MERGE_INSERT
         ("UPDATE v SET a = a || :x", written("name", EXPRESSION, "x"), ":x"),
         ("UPDATE v SET a = NULL", written("name", NULL, action=WriteAction.UPDATE), "@query("),
         ("INSERT INTO u SET name = NULL", written("name", NULL), "NULL"),
+        (TWO_UPDATES, written("name", EXPRESSION, action=WriteAction.UPDATE), "b || :x"),
+        (TWO_UPDATES, written("teams.name", EXPRESSION, action=WriteAction.UPDATE), "a"),
+        (TWO_UPDATES, written("of_a_view.name", EXPRESSION, action=WriteAction.UPDATE), "@query("),
     ],
 )
 def test_a_finding_points_at_the_value(

@@ -50,7 +50,7 @@ MERGE = (
 )
 def test_the_values_of_columns(sql: str, expected: list[str]) -> None:
     found = [
-        f"{'+' if each.is_insert else '-'}{each.column} {sql[each.start : each.end]}"
+        f"{'+' if each.part.is_insert else '-'}{each.column} {sql[each.start : each.end]}"
         for each in written_values(sql)
     ]
     assert found == expected
