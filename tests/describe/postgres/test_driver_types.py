@@ -152,7 +152,7 @@ async def _measured(engine: AsyncEngine) -> list[tuple[str, DbType, list[Any]]]:
                     if error.message == "unsupported XML feature":
                         continue  # this server was built without libxml
                     raise
-                found = await fetch_all(engine, Any, sql)
+                found = await fetch_all(engine, Any, text(sql))
                 measured.append((sql, described.columns[0].db_type, found))
     return measured
 
