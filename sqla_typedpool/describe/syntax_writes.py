@@ -315,6 +315,8 @@ def _sources(node: SyntaxNode) -> tuple[NamedTable, ...]:
         return ()
     first = start.this.copy()
     joins = [*(first.args.pop("joins", None) or ()), *(node.args.get("joins") or ())]
+    inner = [join for join in joins if not join.side]
+    conditions = list(filter(None, [node.args.get("where"), node.args.get("having"), *inner]))
     try:
         found = [_table(first)]
         for join in joins:
@@ -325,7 +327,16 @@ def _sources(node: SyntaxNode) -> tuple[NamedTable, ...]:
             found.append(_outer(table) if side in ("LEFT", "FULL") else table)
     except UnknownWrite:
         return ()
-    return tuple(found)
+    return tuple(
+        replace(each, is_outer_joined=each.is_outer_joined and not _is_in(conditions, each))
+        for each in found
+    )
+
+
+def _is_in(conditions: Sequence[Any], table: NamedTable) -> bool:
+    """Return whether conditions mention a table: they may exclude that its row is missing."""
+    columns = (column for each in conditions for column in each.find_all(exp.Column))
+    return any(column.table.lower() in ("", table.alias) for column in columns)
 
 
 def _outer(table: NamedTable) -> NamedTable:
