@@ -22,6 +22,7 @@ from typing import Any
 from sqla_typedpool.check.annotation_code import AnnotationCode, is_none
 from sqla_typedpool.check.edits import NotFixable, SourceFile, read_source
 from sqla_typedpool.check.report import shown_path
+from sqla_typedpool.mapping.deferred import annotations_of, python_signature
 from sqla_typedpool.mapping.introspection import library_of
 from sqla_typedpool.mapping.rowtype import RowType
 from sqla_typedpool.queries import Cardinality, QueryInfo
@@ -51,7 +52,7 @@ class AnnotationPlaces:
             file that does not belong to the application.
         """
         for owner in cls.__mro__:
-            if name in inspect.get_annotations(owner):
+            if name in annotations_of(owner):
                 if found := self._in_class(owner, name):
                     return replace(found, has_default=has_default)
                 break
@@ -72,8 +73,9 @@ class AnnotationPlaces:
                 return AnnotationCode(source, each.annotation, names, is_none_default=default)
         # a TypedDict has the annotations of its bases, but does not inherit from them
         bases = found[0].bases if library_of(cls) == "TypedDict" else []
-        classes = (AnnotationCode(source, each, names).origin() for each in bases)
-        owners = [each for each in classes if name in getattr(each, "__annotations__", ())]
+        origins = (AnnotationCode(source, each, names).origin() for each in bases)
+        classes = [each for each in origins if isinstance(each, type)]
+        owners = [each for each in classes if name in annotations_of(each)]
         return self._in_class(owners[0], name) if owners else None
 
     def of_parameter(self, function: Any, name: str) -> AnnotationCode:
@@ -85,7 +87,7 @@ class AnnotationPlaces:
         listed = node.args
         for each in (*listed.posonlyargs, *listed.args, *listed.kwonlyargs):
             if each.arg == name and each.annotation is not None:
-                default = inspect.signature(function).parameters[name].default
+                default = python_signature(function).parameters[name].default
                 return AnnotationCode(
                     source,
                     each.annotation,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ from sqla_typedpool.check.value_checks import wider_values
 from sqla_typedpool.check.write_locations import Place, Places
 from sqla_typedpool.describe.model import Description
 from sqla_typedpool.describe.writes import ColumnWrite, TargetColumn, ValueSource, WriteAction
+from sqla_typedpool.mapping.deferred import python_signature
 from sqla_typedpool.mapping.typespec import Kind
 from sqla_typedpool.queries import Bind, QueryInfo
 from sqla_typedpool.queries.parameter_lists import declared_type
@@ -249,7 +249,7 @@ class _WriteChecks:
 
 
 def _default(info: QueryInfo, bind: Bind) -> Any:
-    return inspect.signature(info.function).parameters[bind.name].default
+    return python_signature(info.function).parameters[bind.name].default
 
 
 def _accepts_none(info: QueryInfo, bind: Bind) -> bool:

@@ -81,8 +81,20 @@ def _marked(spec: TypeSpec, marker: Any) -> TypeSpec:
         return _by_name(spec)
     if isinstance(marker, Flatten) and spec.kind is not Kind.NESTED:
         raise AnnotationError(f"Flatten() is for classes with fields, not {spec.text}")
+    if type(marker) in _ATTRIBUTES:
+        _check_names(marker)
     attribute = _ATTRIBUTES.get(type(marker))  # None: metadata of another library
     return replace(spec, **{attribute: marker}) if attribute else spec
+
+
+def _check_names(marker: Any) -> None:
+    """Refuse a marker with an unknown name, of which Python 3.14 makes a ``ForwardRef``."""
+    for value in vars(marker).values():
+        if isinstance(value, typing.ForwardRef):
+            raise AnnotationError(
+                f"{value.__forward_arg__!r} in {type(marker).__name__}() is not defined; next: "
+                "define or import it at the top level of the module, outside `if TYPE_CHECKING:`"
+            )
 
 
 def _by_name(spec: TypeSpec) -> TypeSpec:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 import typing
 from collections.abc import Iterator
 from typing import Any
 
 from sqla_typedpool.mapping.annotations import AnnotationError, Bindings, substituted
+from sqla_typedpool.mapping.deferred import annotations_of, evaluated, written
 
 
 class Hints:
@@ -26,7 +26,7 @@ class Hints:
         :raises AnnotationError: the annotation contains an unknown name.
         """
         for base in self._cls.__mro__:
-            if name in inspect.get_annotations(base):
+            if name in annotations_of(base):
                 return _resolved(base, name), self._bindings.get(base, {})
         return default, {}
 
@@ -53,10 +53,10 @@ def _parameters(cls: type) -> tuple[Any, ...]:
 
 
 def _bases(cls: type) -> Iterator[tuple[type, tuple[Any, ...]]]:
-    for written in cls.__dict__.get("__orig_bases__", cls.__bases__):
-        base = typing.get_origin(written) or written
+    for declared in cls.__dict__.get("__orig_bases__", cls.__bases__):
+        base = typing.get_origin(declared) or declared
         if isinstance(base, type) and base not in (typing.Generic, object):
-            yield base, typing.get_args(written)
+            yield base, typing.get_args(declared)
 
 
 def _resolved(base: type, name: str) -> Any:
@@ -64,19 +64,16 @@ def _resolved(base: type, name: str) -> Any:
 
     ``get_type_hints`` itself names neither the class nor the field if a name is unknown.
     """
-    annotation = inspect.get_annotations(base)[name]
-    holder = type(base.__name__, (), {"__annotations__": {name: annotation}})
     module = vars(sys.modules[base.__module__]) if base.__module__ in sys.modules else {}
     type_parameters = {each.__name__: each for each in _parameters(base)}
-    written = str(getattr(annotation, "__forward_arg__", annotation))
     enclosing = {base.__name__: base, **vars(base), **type_parameters}
     try:
-        return typing.get_type_hints(holder, enclosing, module, include_extras=True)[name]
-    except NameError as error:
+        return evaluated(base, name, enclosing, module)
+    except (NameError, AttributeError) as error:
         raise AnnotationError(
-            f"{written!r} is not defined in the module of {base.__name__} "
+            f"{str(written(base, name))!r} is not defined in the module of {base.__name__} "
             f"({error}); next: define or import it at the top level of that module, outside "
             "`if TYPE_CHECKING:`"
         ) from error
-    except TypeError as error:
-        raise AnnotationError(f"{written!r} is not a type ({error})") from error
+    except Exception as error:  # an annotation may be any code
+        raise AnnotationError(f"{str(written(base, name))!r} is not a type ({error})") from error

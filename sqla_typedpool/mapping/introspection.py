@@ -6,10 +6,11 @@ No library is imported: its classes are recognised by their attributes.
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Mapping
 from inspect import Parameter
 from typing import Literal
+
+from sqla_typedpool.mapping.deferred import python_signature
 
 Library = Literal["dataclass", "pydantic", "attrs", "msgspec", "NamedTuple", "TypedDict"]
 
@@ -31,10 +32,13 @@ def library_of(cls: type) -> Library | None:
 
 
 def parameters_of(cls: type) -> Mapping[str, Parameter] | None:
-    """Return the parameters of a constructor; None if Python cannot inspect it."""
+    """Return the parameters of a constructor; None if Python cannot inspect it.
+
+    A msgspec struct cannot be inspected while a name in its annotations is undefined.
+    """
     try:
-        return inspect.signature(cls).parameters
-    except (TypeError, ValueError):
+        return python_signature(cls).parameters
+    except (TypeError, ValueError, NameError, AttributeError):
         return None
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from sqla_typedpool.errors import RowShapeError
 from sqla_typedpool.mapping.annotations import AnnotationError, Bindings, is_qualifier, spec_of
 from sqla_typedpool.mapping.construction import Construction, Strategy, construction_of
+from sqla_typedpool.mapping.deferred import annotations_of, has_forward_reference
 from sqla_typedpool.mapping.hints import Hints
 from sqla_typedpool.mapping.introspection import Library, library_of, parameters_of
 from sqla_typedpool.mapping.markers import Col
@@ -76,7 +77,7 @@ def row_type_of(annotation: Any) -> RowType:
     """
     try:
         spec = spec_of(annotation)
-    except AnnotationError as error:
+    except (AnnotationError, NameError) as error:  # NameError: of an alias, `type X = ...`
         raise RowShapeError(f"{type_name(annotation)} as a row type: {error}") from error
     if not spec.is_marked:
         if spec.kind is Kind.NESTED and not spec.optional:
@@ -123,7 +124,7 @@ def class_row_type(annotation: Any) -> RowType:
     if library is None or not declared:
         raise RowShapeError(f"{cls.__name__} has no fields")
     fields, issues = _fields(cls, annotation, declared)
-    parameters = {field.name: field.parameter for field in fields}
+    parameters = {each.name: each.parameter for each in declared}
     construction, misfits = construction_of(cls, library, parameters)
     issues += [f"{cls.__name__}: {misfit}" for misfit in misfits]
     if issues:
@@ -213,7 +214,7 @@ def _has_default(cls: Any, parameter: str) -> bool:
 
 
 def _typed_dict_fields(cls: Any) -> Iterator[_DeclaredField]:
-    for name in cls.__annotations__:
+    for name in annotations_of(cls):
         yield _DeclaredField(name, name, is_optional_key=name in cls.__optional_keys__)
 
 
@@ -228,7 +229,7 @@ def _pydantic_fields(cls: Any) -> Iterator[_DeclaredField]:
 def _pydantic_hint(cls: Any, name: str, _: object) -> tuple[Any, Bindings]:
     """Do the same as ``Hints.get``. Pydantic has resolved annotations and type variables."""
     field = cls.model_fields[name]
-    if isinstance(field.annotation, (str, typing.ForwardRef)):
+    if isinstance(field.annotation, str) or has_forward_reference(field.annotation):
         raise AnnotationError(
             f"pydantic has not resolved {field.annotation!r}; next: call model_rebuild()"
         )

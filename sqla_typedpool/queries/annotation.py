@@ -8,6 +8,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
+from sqla_typedpool.mapping.deferred import evaluated, written
 from sqla_typedpool.mapping.typespec import is_union
 
 
@@ -42,8 +43,7 @@ class DeferredAnnotation:
     @property
     def text(self) -> str:
         """The annotation as the source code has it, if it is a string there."""
-        annotation = self._function.__annotations__[self._name]
-        return repr(getattr(annotation, "__forward_arg__", annotation))
+        return repr(written(self._function, self._name))
 
     def resolve(self) -> Any:
         """Return the type.
@@ -64,11 +64,9 @@ class DeferredAnnotation:
 
 
 def _evaluate(function: Any, name: str, enclosing: Mapping[str, Any]) -> Any:
-    """Evaluate one annotation. ``typing.get_type_hints`` would evaluate all or none."""
-    holder = type("Declared", (), {"__annotations__": {name: function.__annotations__[name]}})
     variables = {each.__name__: each for each in getattr(function, "__type_params__", ())}
     names = {**_class_names(function), **enclosing, **variables}
-    return typing.get_type_hints(holder, function.__globals__, names, include_extras=True)[name]
+    return evaluated(function, name, function.__globals__, names)
 
 
 def _class_names(function: Any) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 from sqla_typedpool.errors import RowShapeError, RowValueError, StatementTimeout, TypedPoolError
 from sqla_typedpool.fetch import routes
 from sqla_typedpool.fetch.api import execute, fetch_all, fetch_one, fetch_optional
+from sqla_typedpool.mapping.deferred import copy_annotations
 from sqla_typedpool.pool.call_sites import QUERY_GLOBAL
 from sqla_typedpool.queries.info import QueryInfo
 from sqla_typedpool.queries.list_statements import ListStatement
@@ -66,6 +67,7 @@ def build_function(info: QueryInfo, signature: Signature, statement: Any) -> Any
     function: Any = types.FunctionType(code, namespace, declared.__name__, declared.__defaults__)
     function.__kwdefaults__ = declared.__kwdefaults__
     functools.update_wrapper(function, declared)
+    copy_annotations(declared, function)
     setattr(function, INFO, info)
     return function
 

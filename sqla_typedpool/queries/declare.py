@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 from sqla_typedpool.errors import DeclarationError
+from sqla_typedpool.mapping.deferred import annotations_of
 from sqla_typedpool.queries.annotation import DeferredAnnotation, enclosing_names
 from sqla_typedpool.queries.calls import INFO, build_function
 from sqla_typedpool.queries.info import Origin, QueryInfo, name_of
@@ -193,7 +194,8 @@ def _annotations(
     function: types.FunctionType, signature: Signature, frame: types.FrameType
 ) -> dict[str, DeferredAnnotation]:
     enclosing = enclosing_names(frame, function)
-    names = [name for name in (*signature.names, "return") if name in function.__annotations__]
+    declared = annotations_of(function)
+    names = [name for name in (*signature.names, "return") if name in declared]
     return {name: DeferredAnnotation(function, name, enclosing) for name in names}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import Any
 from sqlalchemy import Executable, TextClause
 
 from sqla_typedpool.errors import DeclarationError
+from sqla_typedpool.mapping.deferred import python_signature
 from sqla_typedpool.queries.annotation import DeferredAnnotation, Unresolved, allows_none
 from sqla_typedpool.queries.returns import Cardinality, NotReturnable, Returns, returns_of
 
@@ -97,7 +97,7 @@ class QueryInfo:
 
     def _bind(self, name: str) -> Bind:
         annotation = self._resolve(name, f"the annotation of {name}")
-        default = inspect.signature(self.function).parameters[name].default
+        default = python_signature(self.function).parameters[name].default
         return Bind(name, annotation, default is None or allows_none(annotation))
 
     @property

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from sqla_typedpool.mapping.deferred import annotations_of, python_signature
+
 _SELF = ("self", "cls")
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -41,7 +43,7 @@ def signature_of(function: Callable[..., Any], *, is_static: bool) -> Signature:
 
     :param is_static: whether it is a static method, which has no ``self``.
     """
-    parameters = tuple(inspect.signature(function).parameters.values())
+    parameters = tuple(python_signature(function).parameters.values())
     first = parameters[0] if parameters and not is_static else None
     has_self = first is not None and _is_self(function, first)
     rest = [each for each in parameters[has_self:] if each.kind not in _VARIADIC]
@@ -69,7 +71,7 @@ def signature_errors(signature: Signature, function: Callable[..., Any]) -> Iter
             yield f"{each.name} is positional-only, but the SQL needs its name; next: move the /"
         elif each.annotation is each.empty:
             yield f"the parameter {each.name} has no type; next: write {each.name}: int"
-    if "return" not in function.__annotations__:
+    if "return" not in annotations_of(function):
         yield (
             "the function has no return annotation; next: write -> User, User | None, "
             "list[User], AsyncIterator[User], RowCount or None"
