@@ -63,7 +63,7 @@ def main() -> None:
         print(f"readiness: {root}/_pool/readyz")
         print(f'metrics:   curl -H "Authorization: Bearer {token}" {root}/_pool/metrics')
         app = create_app(create_engine(url), token)
-        uvicorn.run(app, port=PORT, log_level="warning", timeout_graceful_shutdown=10)
+        uvicorn.run(app, port=PORT, log_level="warning", timeout_graceful_shutdown=3)
 
 
 if __name__ == "__main__":
