@@ -179,8 +179,8 @@ function duration(value, measured, lastBound) {
 }
 
 function durations(pool, lastBound) {
-  return [["wait", "wait for a connection"], ["use", "use of a connection"]].map(([key, name]) => [
-    name, ...["p50", "p95", "p99"].map((each) => duration(pool[key][each], pool[key], lastBound)),
+  return ["wait", "use"].map((name) => [
+    name, ...["p50", "p95", "p99"].map((each) => duration(pool[name][each], pool[name], lastBound)),
   ]);
 }
 

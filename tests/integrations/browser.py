@@ -112,6 +112,14 @@ class Shown:
         )
         return wider
 
+    async def too_wide(self, selector: str) -> list[str]:
+        """Return the texts of the elements that are wider than the element that contains them."""
+        texts: list[str] = await self.page.locator(selector).evaluate_all(
+            "all => all.filter(each => each.offsetWidth > each.parentElement.clientWidth)"
+            ".map(each => each.innerText)"
+        )
+        return texts
+
     async def violations(self) -> list[str]:
         """Return the violations that axe-core finds serious or critical."""
         found = (await Axe().run(self.page)).response["violations"]
