@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -22,29 +21,10 @@ import pytest
 
 from sqla_typedpool.embedded import folders, process
 from sqla_typedpool.embedded.folders import ServerFolder, remove_abandoned
+from tests.embedded.temporary import folders_in, programs_in
 
 LIMIT = 20.0  # seconds, for each wait
 SLEEP = "import time; time.sleep(60)"
-
-
-@pytest.fixture
-def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A temporary directory for this test alone, which every account may enter."""
-    folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="typedpool-ends-"))
-    folder.chmod(0o755)
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    monkeypatch.setenv("TMPDIR", str(folder))
-    yield folder
-    process.send(programs_in(folder), signal.SIGKILL)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def programs_in(folder: Path) -> list[int]:
-    return [pid for pid, command in process.command_lines() if f"{folder}/" in command]
-
-
-def folders_in(temporary: Path) -> list[Path]:
-    return list(temporary.glob(f"{folders.PREFIX}*"))
 
 
 class Owner(NamedTuple):
