@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import ast
 import math
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, ForwardRef, NamedTuple
 
@@ -29,8 +27,6 @@ from sqla_typedpool.mapping.rowtype import row_type_of
 from tests.support.imports import PACKAGE_ROOT
 from tests.support.mapping_lab import mapped
 from tests.support.python_314 import python_314
-
-ROOT = Path(__file__).parents[2]
 
 
 class Raising(type):
@@ -209,12 +205,3 @@ def test_only_one_file_of_the_package_reads_annotations() -> None:
 def test_readers_of_annotations_are_found() -> None:
     source = "cls.__annotations__; getattr(cls, 'get_type_hints'); inspect.signature(f)"
     assert readers_of_annotations(source) == READERS - {"get_annotations"} | {"inspect.signature"}
-
-
-@pytest.mark.slow
-def test_the_tests_of_annotations_pass_with_the_stand_in() -> None:
-    files = ["mapping/test_hints.py", "queries/test_annotations.py", "queries/test_methods.py"]
-    paths = [f"tests/{file}" for file in files]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.support.python_314", *paths]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
-    assert run.returncode == 0, run.stdout

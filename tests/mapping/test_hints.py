@@ -16,7 +16,9 @@ import typing_extensions
 from sqla_typedpool.errors import RowShapeError, RowValueError
 from sqla_typedpool.mapping.rowtype import row_type_of
 from tests.support.mapping_lab import mapped
+from tests.support.python_314 import old_and_new
 
+semantics = old_and_new()
 T = TypeVar("T")
 U = TypeVar("U")
 

@@ -12,6 +12,9 @@ from sqla_typedpool import Executor, query, query_info
 from sqla_typedpool.errors import DeclarationError
 from sqla_typedpool.queries import Bind, Cardinality
 from tests.queries.declaring import User, UserId, declare, on_database
+from tests.support.python_314 import old_and_new
+
+semantics = old_and_new()
 
 
 @query("SELECT :a, :b, :c, :d, :e, :f, :g")

@@ -11,7 +11,7 @@ import builtins
 import inspect
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from enum import IntEnum
 from typing import Any, ForwardRef
 
@@ -88,6 +88,17 @@ def signature(function: Any, *, annotation_format: Format = Format.VALUE, **opti
     if annotation_format is Format.VALUE and inspect.isfunction(function):
         get_annotations(function)
     return _signature(function, **options)
+
+
+def old_and_new() -> Any:
+    """A fixture that runs each test of a module twice: as it is, and with the stand-in."""
+
+    @pytest.fixture(autouse=True, params=[nullcontext, python_314], ids=["eager", "deferred"])
+    def semantics(request: pytest.FixtureRequest) -> Iterator[None]:
+        with request.param():
+            yield
+
+    return semantics
 
 
 @contextmanager
