@@ -140,10 +140,12 @@ def _end_programs(folder: Path) -> bool:
 def _programs_of(folder: Path) -> Iterator[int]:
     """Yield the processes whose command line is one that was started in a folder.
 
-    The name of the folder is part of it, so that it cannot be the command of another process.
+    The command line must contain the random name of the folder, whatever the file of the commands
+    contains. So it is not the command of another program.
     """
     with suppress(FileNotFoundError), _open_own(folder / processes.COMMANDS_FILE) as file:
-        lines = file.read().decode(errors="surrogateescape").splitlines()
-        commands = tuple(line for line in lines if f"{folder}/" in line)
-        # A script's command line begins with its interpreter.
-        yield from (pid for pid, line in processes.command_lines() if line.endswith(commands))
+        commands = tuple(filter(None, os.fsdecode(file.read()).split("\n")))
+        for pid, line in processes.command_lines():
+            # A script's command line begins with its interpreter.
+            if f"{folder}/" in line and line.endswith(commands):
+                yield pid
