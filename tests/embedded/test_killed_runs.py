@@ -16,7 +16,7 @@ import pytest
 from sqla_typedpool.embedded import Postgres, binaries, process
 from sqla_typedpool.embedded.folders import remove_abandoned
 from tests.embedded.temporary import folders_in, programs_in
-from tests.support.commands import ROOT
+from tests.support.commands import LEFT_OUT, PYTEST_ENTRY, ROOT
 
 LIMIT = 60.0  # seconds, for each wait
 
@@ -57,12 +57,17 @@ def bindir(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
 @contextmanager
 def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     """Run Python inside the block; after an error, kill it."""
+    environment = {name: value for name, value in os.environ.items() if name not in LEFT_OUT}
     program = subprocess.Popen(
         [sys.executable, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=environment
+        | {
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{PYTEST_ENTRY}",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        },
     )
     with program:
         try:
@@ -120,7 +125,8 @@ def test_a_test_run_that_is_ended_by_sigterm_leaves_nothing(
     temporary: Path, tmp_path: Path, moment: str, arguments: list[str]
 ) -> None:
     (tmp_path / "test_long.py").write_text(TESTS)
-    options = ["-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", f"--rootdir={tmp_path}"]
+    options = ["-m", "pytest", "-qs", f"--rootdir={tmp_path}", "-p", "no:cacheprovider"]
+    options += ["-p", "sqla_typedpool_pytest", "-p", "xdist.plugin"]
     with running(*options, *arguments, str(tmp_path)) as run:
         wait_for(run, moment, temporary)
         run.terminate()
