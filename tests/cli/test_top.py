@@ -27,7 +27,7 @@ from sqla_typedpool.cli.top_lines import Lines, clock, condition
 from sqla_typedpool.cli.top_screen import Screen, screen
 from sqla_typedpool.embedded.process import free_port, wait_until
 from sqla_typedpool.errors import CannotRun
-from tests.integrations.browser import load, serving
+from tests.integrations.served import load, serving
 from tests.integrations.test_metrics import file_engine
 from tests.support.commands import ROOT
 from tests.support.engines import run

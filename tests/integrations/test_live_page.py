@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sqla_typedpool.embedded import Postgres
 from sqla_typedpool.embedded.process import free_port
-from tests.integrations.browser import NARROW, load, serving, showing
+from tests.integrations.browser import NARROW, showing
+from tests.integrations.served import load, serving
 from tests.integrations.test_metrics import file_engine
 from tests.support.engines import engine_on, open_all, return_all, run
 from tests.support.proxy import FaultProxy
