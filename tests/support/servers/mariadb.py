@@ -107,8 +107,6 @@ class MariaDB:
             f"--socket={self._folder / 'socket'}",
             f"--pid-file={self._folder / 'pid'}",
             f"--init-file={self._folder / 'init.sql'}",
-            # in a shared folder, a server that starts deletes the temporary files of others
-            f"--tmpdir={self._folder}",
             "--bind-address=127.0.0.1",
             "--skip-name-resolve",
             "--innodb-flush-log-at-trx-commit=0",
@@ -119,7 +117,12 @@ class MariaDB:
             raise self._failure(f"not ready within {START_TIMEOUT:g} s, or ended at once")
 
     def _spawn(self, program: str, *options: str) -> subprocess.Popen[bytes]:
-        command = [program, "--no-defaults", f"--datadir={self._folder / 'data'}", *options]
+        folders = [
+            f"--datadir={self._folder / 'data'}",
+            # in a shared folder, a server that starts deletes the temporary files of others
+            f"--tmpdir={self._folder}",
+        ]
+        command = [program, "--no-defaults", *folders, *options]
         return processes.spawn(command, self.log, self._account)
 
     def _ready_or_ended(self) -> bool:
