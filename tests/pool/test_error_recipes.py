@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,22 +22,9 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).parents[2] / "docs" / "guide" / "errors.md"
 
 
-class JSONResponse:
-    """In place of Starlette's, which need not be installed."""
-
-    def __init__(self, content: object, status_code: int, headers: dict[str, str]) -> None:
-        self.content = content
-        self.status_code = status_code
-        self.headers = headers
-
-
 @pytest.fixture
-def recipes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def recipes() -> dict[str, Any]:
     """The names that the recipes define, all in one module as in an application."""
-    starlette: Any = ModuleType("starlette.responses")
-    starlette.JSONResponse = JSONResponse
-    monkeypatch.setitem(sys.modules, "starlette", ModuleType("starlette"))
-    monkeypatch.setitem(sys.modules, "starlette.responses", starlette)
     names: dict[str, Any] = {"__name__": "recipes"}
     for code in re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL):
         exec(compile(code, str(PAGE), "exec", dont_inherit=True), names)
@@ -94,6 +78,7 @@ def pool_timeout(retry_after: float | None) -> PoolTimeout:
     return PoolTimeout("", stage="queueing", waited=1, retry_after=retry_after)
 
 
+# Errors of connects are in tests/pool/servers/test_documented_errors.py: the pool must raise them.
 UNAVAILABLE: list[tuple[Exception, int]] = [
     (pool_timeout(2.1), 3),
     (pool_timeout(None), 1),
@@ -101,17 +86,14 @@ UNAVAILABLE: list[tuple[Exception, int]] = [
     (PoolClosed("closed"), 5),
     (StatementTimeout("", stage="queueing"), 1),
     (StatementTimeout("", stage="connecting", retry_after=2.1), 3),
-    (ConnectionRefusedError(111, "refused"), 5),
-    (socket.gaierror(-2, "unknown"), 5),
-    (asyncio.TimeoutError(), 5),
-    (DriverError("too many clients already", sqlstate="53300"), 5),
-    (wrapped("connection failed", kind=OperationalError, statement=None, sqlstate=None), 5),
     (wrapped(2013, "Lost connection", lost=True), 5),
     (wrapped("terminating connection", sqlstate="57P01", lost=True), 5),
     (wrapped("cannot execute INSERT in a read-only transaction", sqlstate="25006"), 5),
 ]
 AVAILABLE: list[Exception] = [
     ValueError("no error of the database"),
+    ConnectionRefusedError(111, "refused by another service"),
+    wrapped(2013, "Lost connection during COMMIT", statement=None, lost=True),
     StatementTimeout("", stage="executing"),
     wrapped("duplicate key", kind=IntegrityError, sqlstate="23505"),
     wrapped("deadlock detected", sqlstate="40P01"),
@@ -170,48 +152,6 @@ def test_the_middleware_does_not_answer_twice_and_not_a_websocket(
         asyncio.run(call(started))
     with pytest.raises(PoolTimeout):
         asyncio.run(call(websocket, "websocket"))
-
-
-class App:
-    """The part of a Starlette application that the recipe uses."""
-
-    def __init__(self) -> None:
-        self.handlers: dict[type[BaseException], Any] = {}
-
-    def add_exception_handler(self, error_type: type[BaseException], handler: Any) -> None:
-        self.handlers[error_type] = handler
-
-    async def handle(self, error: Exception) -> Any:
-        """Call the handler that Starlette finds, by the classes of the error in their order."""
-        found = (self.handlers[kind] for kind in type(error).__mro__ if kind in self.handlers)
-        handler = next(found, None)
-        if handler is None:
-            raise error
-        return await handler(None, error)
-
-
-@pytest.mark.parametrize(
-    ("error", "seconds"), [case for case in UNAVAILABLE if type(case[0]) is not DriverError]
-)
-def test_the_exception_handler_answers_503_while_the_database_cannot_serve_a_request(
-    recipes: dict[str, Any], error: Exception, seconds: int
-) -> None:
-    app = App()
-    recipes["install"](app)
-    response = asyncio.run(app.handle(error))
-    assert response.status_code == 503
-    assert response.headers == {"Retry-After": str(seconds)}
-
-
-@pytest.mark.parametrize("error", AVAILABLE)
-def test_the_exception_handler_raises_other_errors(
-    recipes: dict[str, Any], error: Exception
-) -> None:
-    app = App()
-    recipes["install"](app)
-    with pytest.raises(type(error)) as caught:
-        asyncio.run(app.handle(error))
-    assert caught.value is error
 
 
 # ---------------------------------------------------------------------------------- retries
