@@ -553,7 +553,8 @@ def test_the_page_finds_its_parts_wherever_it_is_mounted(
         if framework == "starlette":
             app: Any = Starlette(routes=[Mount("/of/a pool", monitor)])
         else:
-            app = Litestar([asgi("/of/a pool", is_mount=True, copy_scope=True)(monitor)])
+            mount = asgi("/of/a pool", is_mount=True, copy_scope=True)(monitor)
+            app = Litestar([mount], logging_config=None)
         assert (await location(app, f"/of/a pool{slash}")).path == "/of/a pool/"
 
     run(main())
