@@ -283,6 +283,10 @@ class Connector:
             self.policy.outages.silent(self._attempts[0].start, now)
         self._write_due_line(now)
 
+    def entries_being_opened(self) -> list[PoolEntry]:
+        """The entries of the attempts in progress, without those that are abandoned."""
+        return [each.entry for each in self._attempts]
+
     def _abandon_one(self) -> None:
         if self.shared.backend.driver.connects_in_thread:
             return  # it opens a file: another attempt would be no faster

@@ -104,10 +104,17 @@ def on_loop_closed(pool: LoopPool) -> None:
     """The loop was closed without notice: release its sockets, without I/O."""
     for entry in list(pool.entries):
         pool.untrack(entry, CloseReason.LOOP)
-        connection = entry.detach_connection()
-        if connection is not None:
-            pool.shared.backend.release(connection)
+        _release(pool, entry)
+    opening = pool.connector.entries_being_opened()
     pool.tasks.forget()
+    for entry in opening:  # after SQLAlchemy has connected it, the pool queries its server
+        _release(pool, entry)
+
+
+def _release(pool: LoopPool, entry: PoolEntry) -> None:
+    connection = entry.detach_connection()
+    if connection is not None:
+        pool.shared.backend.release(connection)
 
 
 def _start_generation(pool: LoopPool, reason: CloseReason) -> None:
