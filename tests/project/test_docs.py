@@ -1,22 +1,15 @@
-"""The examples of the documentation run, and its links, paths and test names exist.
+"""The links, paths and test names of the documentation exist.
 
-A ```python block that is directly followed by a ```text block is run, on SQLite, and its output is
-compared with that block, in which the message of an uncaught error may be wrapped. All other
-```python blocks are compiled.
+test_snippets.py runs its examples.
 """
 
 from __future__ import annotations
 
 import ast
-import asyncio
-import io
 import re
 import subprocess
 import sys
-from contextlib import redirect_stdout
-from inspect import iscoroutine
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
@@ -26,7 +19,6 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
 TYPED_RESULTS = DOCS / "guide" / "typed-results.md"
-QUERIES = DOCS / "guide" / "queries.md"
 PRIVATES = DOCS / "internals" / "sqlalchemy.md"
 PAGES = [
     README,
@@ -36,7 +28,6 @@ PAGES = [
     *sorted((ROOT / "examples").glob("*/README.md")),
     *sorted(DOCS.rglob("*.md")),
 ]
-BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 
 
 def name_of(file: Path) -> str:
@@ -46,90 +37,14 @@ def name_of(file: Path) -> str:
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
-# ----------------------------------------------------------------------------------- examples
-
-
-class Example(NamedTuple):
-    file: Path
-    line: int
-    code: str
-    printed: str
-    """The output; "" = the example is not run."""
-
-
-def examples(file: Path) -> list[Example]:
-    """Return the ```python blocks of a page."""
-    page = file.read_text()
-    return [
-        Example(file, page[: found.start()].count("\n") + 2, found[1], found[2] or "")
-        for found in BLOCK.finditer(page)
-    ]
-
-
-def compiled(example: Example) -> Any:
-    """Compile an example, which may contain `await` outside functions."""
-    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT  # as in `python -m asyncio`
-    code = "\n" * (example.line - 1) + example.code
-    return compile(code, str(example.file), "exec", flags=flags, dont_inherit=True)
-
-
-def last_line_of_traceback(error: Exception) -> str:
-    return f"{type(error).__module__}.{type(error).__qualname__}: {error}\n"
-
-
-async def run_example(example: Example, names: dict[str, Any]) -> str:
-    """Run an example and return its output."""
-    printed = io.StringIO()
-    with redirect_stdout(printed):
-        try:
-            running = eval(compiled(example), names)
-            if iscoroutine(running):
-                await running
-        except Exception as error:
-            printed.write(last_line_of_traceback(error))
-    return printed.getvalue()
-
-
-def unwrapped(text: str) -> str:
-    """Join the lines of a wrapped error message."""
-    if not text.startswith("sqla_typedpool.errors."):
-        return text.rstrip()
-    return " ".join(text.split())
-
-
-@every_page
-def test_every_python_example_compiles(page: Path) -> None:
-    for example in examples(page):
-        compiled(example)
-
-
-@pytest.mark.parametrize("page", [TYPED_RESULTS, QUERIES], ids=name_of)
-def test_the_examples_of_a_page_print_the_output_beside_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: Path
-) -> None:
-    pytest.importorskip("aiosqlite")
-    monkeypatch.chdir(tmp_path)
-    with_output = [example for example in examples(page) if example.printed]
-
-    async def main() -> None:
-        names: dict[str, Any] = {"__name__": "examples"}
-        try:
-            for example in with_output:
-                where = f"{example.file.name}:{example.line}"
-                printed = await run_example(example, names)
-                assert unwrapped(printed) == unwrapped(example.printed), where
-        finally:
-            await names["engine"].dispose()
-
-    asyncio.run(main())
-    assert len(with_output) >= 9
-
 
 def test_the_example_of_the_readme_prints_the_output_beside_it(tmp_path: Path) -> None:
     pytest.importorskip("aiosqlite")
-    (example,) = [each for each in examples(README) if each.printed]
+    page = README.read_text()
+    found = re.search(r"```python\n([^`]*)```\n```text\n([^`]*)```\n", page)
+    assert found is not None
     script = tmp_path / "example.py"
-    script.write_text(example.code)
+    script.write_text(found[1])
     ended = subprocess.run(
         [sys.executable, "-W", "error", str(script)],
         cwd=tmp_path,
@@ -139,7 +54,7 @@ def test_the_example_of_the_readme_prints_the_output_beside_it(tmp_path: Path) -
         check=False,
     )
     *_, error = ended.stderr.splitlines()
-    assert f"{ended.stdout}{error}".split() == example.printed.split()
+    assert f"{ended.stdout}{error}".split() == found[2].split()
     assert ended.returncode == 1
 
 

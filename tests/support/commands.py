@@ -13,7 +13,14 @@ LEFT_OUT = {"CI", "DATABASE_URL", "PYTEST_ADDOPTS", "SQLA_TYPEDPOOL_TEST_DATABAS
 
 
 def run_module(folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m ...`` with this source tree; pytest loads no plugin but ours.
+    """Run ``python -m ...`` as `run_python` does."""
+    return run_python(folder, "-m", *command, **variables)
+
+
+def run_python(
+    folder: Path, *arguments: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run ``python ...`` with this source tree; pytest loads no plugin but ours.
 
     :param variables: additional environment variables.
     """
@@ -26,7 +33,7 @@ def run_module(folder: Path, *command: str, **variables: str) -> subprocess.Comp
         "COLUMNS": "100",
     }
     return subprocess.run(
-        [sys.executable, "-m", *command],
+        [sys.executable, *arguments],
         cwd=folder,
         env=environment | variables,
         stdin=subprocess.DEVNULL,

@@ -1,0 +1,1 @@
+"""What runs the snippets of the documentation; CONTRIBUTING.md describes how to write them."""

@@ -1,0 +1,191 @@
+"""Every snippet of the documentation is executed or checked, or its page says why it is not.
+
+`SQLA_TYPEDPOOL_WRITE_OUTPUTS=1 pytest tests/project/test_snippets.py -k PAGE` writes changed
+outputs into a page. CONTRIBUTING.md describes how to write a snippet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import sys
+from collections import Counter
+from itertools import count
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from sqla_typedpool.embedded import Postgres
+from tests.project.snippets.blocks import ROOT, Block, read_page
+from tests.project.snippets.commands import without_varying_parts
+from tests.project.snippets.outcomes import (
+    EXECUTED,
+    Outcome,
+    outcomes,
+    reason_is_complete,
+)
+from tests.project.snippets.running import PageRun, SnippetFailed, compiled, rewritten
+
+WRITE = "SQLA_TYPEDPOOL_WRITE_OUTPUTS"
+FILES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "examples").glob("*/README.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+PAGES = {page.name: page for page in map(read_page, FILES) if page.blocks}
+
+# The pages whose snippets are not run yet. The list must become empty.
+NOT_YET = {
+    "CONTRIBUTING.md",
+    "README.md",
+    "docs/guide/checking.md",
+    "docs/guide/errors.md",
+    "docs/guide/frameworks.md",
+    "docs/guide/pool.md",
+    "docs/guide/testing.md",
+    "docs/internals/architecture.md",
+    "docs/operating/health.md",
+    "docs/operating/metrics.md",
+    "docs/operating/sizing.md",
+    "docs/reference/drivers.md",
+    "docs/reference/findings.md",
+    "docs/reference/logs.md",
+    "examples/bookshop/README.md",
+    "examples/fastapi_shop/README.md",
+    "examples/jobs/README.md",
+    "examples/litestar_shop/README.md",
+    "examples/sqlmodel_notes/README.md",
+}
+DONE = sorted(PAGES.keys() - NOT_YET)
+# The blocks of all pages that are not executed and not checked.
+NOT_RUN = 0
+
+
+def needs_postgres(name: str) -> bool:
+    """Whether a page uses the PostgreSQL of the session, or starts one."""
+    page = PAGES[name]
+    return "postgresql" in page.database or any("--ephemeral" in each.code for each in page.blocks)
+
+
+def parameters() -> list[object]:
+    marks = pytest.mark.postgres
+    return [pytest.param(name, marks=marks if needs_postgres(name) else ()) for name in DONE]
+
+
+numbers = count(1)
+
+
+async def new_database(server: Postgres) -> str:
+    """Create an empty database, and return its URL."""
+    name = f"snippets_{next(numbers)}"
+    connection = await asyncpg.connect(server.url("").replace("+", ""))
+    try:
+        await connection.execute(f"CREATE DATABASE {name}")
+    finally:
+        await connection.close()
+    return server.url("asyncpg", name)
+
+
+def folder_of(name: str, tmp_path: Path) -> Path:
+    """The working directory of a page; for the README of an example a copy of its folder."""
+    folder = tmp_path / "project"
+    if name.startswith("examples/"):
+        ignored = shutil.ignore_patterns("__pycache__", ".pytest_cache")
+        shutil.copytree((ROOT / name).parent, folder, ignore=ignored)
+    else:
+        folder.mkdir()
+    return folder
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", parameters())
+def test_the_snippets_of_a_page_run_and_print_what_it_shows(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    pytest.importorskip("aiosqlite")
+    folder = folder_of(name, tmp_path)
+    monkeypatch.chdir(folder)
+    names = {"url": f"sqlite+aiosqlite:///{folder}/app.db"}
+    if needs_postgres(name):
+        server: Postgres = request.getfixturevalue("postgres")
+        names["postgresql_url"] = asyncio.run(new_database(server))
+    if PAGES[name].database == "postgresql":
+        names["url"] = names["postgresql_url"]
+    run = PageRun(PAGES[name], folder, **names)
+    failure = ""
+    try:
+        run.run()
+    except SnippetFailed as failed:
+        failure = str(failed)
+    if failure:
+        pytest.fail(failure, pytrace=False)
+    if os.environ.get(WRITE):
+        text = PAGES[name].file.read_text()
+        PAGES[name].file.write_text(rewritten(text, run.differences))
+    if run.differences:
+        pytest.fail("\n".join(map(str, run.differences)), pytrace=False)
+
+
+@pytest.mark.parametrize("name", sorted(NOT_YET))
+def test_the_snippets_of_the_other_pages_compile(name: str) -> None:
+    for block in PAGES[name].blocks:
+        if block.language == "python":
+            compiled(block)
+
+
+def test_the_output_in_the_readme_is_that_of_the_tutorial() -> None:
+    (shown,) = [each for each in consoles("README.md") if "TP101" in each]
+    assert shown in consoles("docs/tutorial.md")
+
+
+def consoles(name: str) -> list[str]:
+    blocks = PAGES[name].blocks
+    return [without_varying_parts(each.code) for each in blocks if each.language == "console"]
+
+
+# ------------------------------------------------------------------------------- nothing is left
+
+
+def all_outcomes() -> list[tuple[Block, Outcome]]:
+    return [found for name in DONE for found in outcomes(PAGES[name])]
+
+
+def test_every_snippet_is_run_or_its_page_says_why_not() -> None:
+    unknown = [block.place for block, outcome in all_outcomes() if outcome is Outcome.UNKNOWN]
+    assert unknown == [], "write <!-- not run: KIND: explanation --> before them"
+
+
+def test_every_reason_is_one_of_the_list_and_names_a_test_that_exists() -> None:
+    assert [each.place for each, _ in all_outcomes() if not reason_is_complete(each)] == []
+
+
+def test_no_page_is_listed_that_has_no_snippets() -> None:
+    assert sorted(NOT_YET - PAGES.keys()) == []
+
+
+def test_so_many_snippets_are_executed() -> None:
+    found = all_outcomes()
+    counts = Counter(outcome for _, outcome in found)
+    executed = sum(counts[outcome] for outcome in EXECUTED)
+    lines = [f"{counts[each]:4} {each.value}" for each in Outcome]
+    lines.append(f"{executed} of {len(found)} blocks are executed")
+    sys.stdout.write("\n".join(lines))
+    left = [
+        f"{block.place}: {block.not_run.kind if block.not_run else 'its page'}"
+        for block, outcome in found
+        if outcome is Outcome.NOT_RUN
+    ]
+    assert len(left) == NOT_RUN, "\n".join([*lines, "not run:", *left])
+
+
+INDENTED = re.compile(r"^(?![ \t]*(?:[-*+]|\d+\.)\s).+\n\n {4,}\S", re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", DONE)
+def test_no_snippet_is_an_indented_block_which_would_not_be_run(name: str) -> None:
+    text = re.sub(r"^( *)```.*?^ *```$", "", PAGES[name].file.read_text(), flags=re.M | re.S)
+    assert [found[0] for found in INDENTED.finditer(text) if not found[0].startswith(" ")] == []
