@@ -97,7 +97,7 @@ def typedpool_database(
 ) -> Iterator[Database]:
     """A database for this test alone, with the schema; it is dropped after the test.
 
-    `.url` is its URL for asyncpg, `.engine(**options)` creates an engine with TypedPool. If
+    ``url`` is its URL for asyncpg, ``engine(**options)`` creates an engine with TypedPool. If
     connections are still open after the test and its fixtures, the test gets an error.
     """
     with _typedpool_databases.fresh() as (database, leak_report):
