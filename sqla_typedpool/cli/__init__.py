@@ -7,19 +7,23 @@ SIGTERM. An error is a message on standard error, not a traceback.
 from __future__ import annotations
 
 import argparse
+import platform
+import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+
+import sqlalchemy
 
 from sqla_typedpool import __version__
-from sqla_typedpool.cli import check, describe, init, top
+from sqla_typedpool.cli import check, completion, describe, init, top
 from sqla_typedpool.cli.exits import (
+    COULD_NOT_RUN,
     DISTRIBUTION,
     INTERRUPTED,
     complain,
     escape_unprintable,
     guarded,
 )
-from sqla_typedpool.secrets import mask_secrets
+from sqla_typedpool.cli.parser import CommandParser
 
 __all__ = ["build_parser", "main"]
 
@@ -28,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit code.
 
     :param argv: the arguments after the program's name; None means those of the process.
+    :raises SystemExit: the arguments are wrong, or ask for the help or the version.
 
     Example::
 
@@ -35,35 +40,42 @@ def main(argv: Sequence[str] | None = None) -> int:
         0
     """
     escape_unprintable()
-    arguments = build_parser().parse_args(argv)
-    command: Callable[[argparse.Namespace], int] = arguments.command
     try:
-        return guarded(lambda: command(arguments))
+        return guarded(lambda: _run(sys.argv[1:] if argv is None else argv))
     except KeyboardInterrupt:
         return complain("Interrupted; nothing was left running.", INTERRUPTED)
 
 
-class _Parser(argparse.ArgumentParser):
-    """Masks the passwords in the arguments that an error quotes."""
-
-    def error(self, message: str) -> NoReturn:
-        super().error(mask_secrets(message))
-
-
-def _new_parser() -> argparse.ArgumentParser:
-    return _Parser(
-        prog=DISTRIBUTION,
-        description="Tools for TypedPool and typed queries on SQLAlchemy's asyncio engines.",
-    )
+def _run(argv: Sequence[str]) -> int:
+    parser = build_parser()
+    if not argv:
+        parser.print_help(sys.stderr)
+        return COULD_NOT_RUN
+    arguments = parser.parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    return command(arguments)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = _new_parser()
-    parser.add_argument("--version", action="version", version=f"{DISTRIBUTION} {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    check.add(commands)
-    describe.add(commands)
-    init.add(commands)
-    top.add(commands)
+    parser = CommandParser(
+        prog=DISTRIBUTION,
+        usage="%(prog)s [OPTIONS] COMMAND ...",
+        description="Tools for TypedPool and typed queries on SQLAlchemy's asyncio engines.",
+        epilog=f"`{DISTRIBUTION} COMMAND --help` describes a command.",
+    )
+    parser.add_argument("--version", action="version", version=_versions())
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, prog=DISTRIBUTION
+    )
+    for module in (check, describe, init, top):
+        module.add(commands)
+    completion.add(commands, parser)
+    for each in (parser, *commands.choices.values()):
+        each.know_commands(commands.choices)
     return parser
+
+
+def _versions() -> str:
+    python, database = platform.python_version(), sqlalchemy.__version__
+    return f"{DISTRIBUTION} {__version__} (Python {python}, SQLAlchemy {database})"

@@ -20,6 +20,8 @@ from sqla_typedpool.check.rule_docs import explain
 from sqla_typedpool.check.snapshots import Snapshots
 from sqla_typedpool.check.suppressions import Selection
 from sqla_typedpool.check.terminal import Paint
+from sqla_typedpool.cli.colors import has_colors
+from sqla_typedpool.cli.completion_kinds import CODES, completed
 from sqla_typedpool.cli.database import HOW_TO_NAME, VARIABLE, database, names_database
 from sqla_typedpool.cli.exits import FOUND, OK
 from sqla_typedpool.cli.fix import check_options, fix
@@ -27,14 +29,28 @@ from sqla_typedpool.cli.options import Commands, add_command, add_modules
 from sqla_typedpool.cli.watch import watch
 from sqla_typedpool.errors import CannotRun
 
+_CHECK_EXAMPLES = (
+    "app --database-url postgresql+asyncpg://me@db/app",
+    "app --offline --format github",
+    "app --ephemeral --alembic alembic.ini --fix",
+    "--explain TP101",
+)
+_PREPARE_EXAMPLES = (
+    "app --database-url postgresql+asyncpg://me@db/app",
+    "app --check --ephemeral --schema schema.sql",
+)
+
 
 def add(commands: Commands) -> None:
     """Add the subcommands `check` and `prepare`."""
     summary = "compare declared queries with a database or with snapshots"
-    parser = add_command(commands, "check", summary, _check)
+    parser = add_command(commands, "check", summary, _check, "[MODULE ...]", _CHECK_EXAMPLES)
     add_modules(parser)
     parser.add_argument("--offline", action="store_true", help="use snapshots, not a database")
-    parser.add_argument("--explain", metavar="CODE", help="explain a finding, such as TP101")
+    code = parser.add_argument(
+        "--explain", metavar="CODE", help="explain a finding, such as TP101 (default: check)"
+    )
+    completed(code, CODES)
     parser.add_argument("--strict", action="store_true", help="notes set the exit code to 1 too")
     parser.add_argument(
         "--watch", action="store_true", help="check again whenever a file changes, until Ctrl-C"
@@ -47,7 +63,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--write", action="store_true", help="write the corrections of --fix")
 
     summary = "write snapshots of declared queries, for checks without a database"
-    parser = add_command(commands, "prepare", summary, _prepare)
+    parser = add_command(commands, "prepare", summary, _prepare, "[MODULE ...]", _PREPARE_EXAMPLES)
     add_modules(parser)
     parser.add_argument(
         "--check",
@@ -90,7 +106,7 @@ def _fix(
     report: Report, found: Discovered, selection: Selection, arguments: argparse.Namespace
 ) -> Report:
     """Show or write corrections, print the other findings, and return what is left in the end."""
-    left = fix(report, found, selection, arguments, Paint(_has_colour(arguments)))
+    left = fix(report, found, selection, arguments, Paint(_has_colors(arguments)))
     if left.findings:
         _print(left, arguments)
     return left if arguments.write else report
@@ -178,11 +194,9 @@ def _print(report: Report, arguments: argparse.Namespace) -> int:
             print(written)
     elif report.findings or not arguments.quiet:
         width = shutil.get_terminal_size((100, 24)).columns
-        print(as_text(report, colour=_has_colour(arguments), width=width))
+        print(as_text(report, colour=_has_colors(arguments), width=width))
     return OK if report.is_clean else FOUND
 
 
-def _has_colour(arguments: argparse.Namespace) -> bool:
-    if arguments.colour is not None:
-        return bool(arguments.colour)
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+def _has_colors(arguments: argparse.Namespace) -> bool:
+    return has_colors(sys.stdout, arguments.color)

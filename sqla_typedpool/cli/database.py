@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from sqla_typedpool.check.config import Settings
 from sqla_typedpool.check.database import database_url
 from sqla_typedpool.check.describing import DatabaseTarget
+from sqla_typedpool.cli.colors import can_overwrite
 from sqla_typedpool.errors import CannotRun
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class _Progress:
     """Shows progress in one line on a terminal's standard error, if the run takes longer."""
 
     def __init__(self, *, is_wanted: bool) -> None:
-        self._is_wanted = is_wanted and sys.stderr.isatty()
+        self._is_wanted = is_wanted and can_overwrite(sys.stderr)
         self._began = time.monotonic()
         self._is_shown = False
 

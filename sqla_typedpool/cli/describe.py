@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sqla_typedpool.check.config import read_settings
 from sqla_typedpool.check.describing import DatabaseTarget, comments_of, describe_one
+from sqla_typedpool.cli.completion_kinds import FILES, completed
 from sqla_typedpool.cli.database import database
 from sqla_typedpool.cli.exits import OK, complain
 from sqla_typedpool.cli.options import Commands, add_command, add_database
@@ -26,16 +27,35 @@ from sqla_typedpool.describe.model import Description
 from sqla_typedpool.errors import CannotRun
 from sqla_typedpool.tokens import binds, named_queries, tokens
 
+_EXAMPLES = (
+    '"SELECT id, name FROM users WHERE id = :id"',
+    "--file get_user.sql --format json",
+    '--as query --name users "SELECT id FROM users"',
+)
+
 
 def add(commands: Commands) -> None:
     """Add the subcommand `describe`."""
     summary = "show the columns and parameters of one statement"
-    parser = add_command(commands, "describe", summary, _describe)
+    parser = add_command(
+        commands,
+        "describe",
+        summary,
+        _describe,
+        "[SQL]",
+        _EXAMPLES,
+        surplus="put the statement into quotes, or read it from a file with --file",
+    )
     parser.add_argument(
         "sql", nargs="?", metavar="SQL", help="the statement; - reads standard input"
     )
-    parser.add_argument("--file", type=Path, metavar="FILE", help="read the statement from a file")
-    parser.add_argument("--format", choices=("text", "json"), help="(default: text)")
+    file = parser.add_argument(
+        "--file", type=Path, metavar="FILE", help="a file with the statement (default: none)"
+    )
+    completed(file, FILES)
+    parser.add_argument(
+        "--format", choices=("text", "json"), help="the form of the description (default: text)"
+    )
     _add_code(parser)
     add_database(parser)
 
@@ -46,7 +66,8 @@ def _add_code(parser: argparse.ArgumentParser) -> None:
         "--as",
         dest="kind",
         choices=(*ROW_KINDS, QUERY),
-        help="print a class for the rows, or a declared query with its class, as Python code",
+        help="print a class for the rows, or a declared query with its class, as Python code"
+        " (default: a description)",
     )
     add(
         "--name",

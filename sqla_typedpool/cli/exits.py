@@ -22,7 +22,8 @@ DISTRIBUTION = "sqla-typedpool"
 
 def complain(message: str, code: int) -> int:
     """Print an error message without passwords, and return the exit code."""
-    print(f"{DISTRIBUTION}: {mask_secrets(message)}", file=sys.stderr)
+    with contextlib.suppress(BrokenPipeError):  # of `2>&1 | head`
+        print(f"{DISTRIBUTION}: {mask_secrets(message)}", file=sys.stderr)
     return code
 
 
@@ -30,7 +31,7 @@ def guarded(command: Callable[[], int]) -> int:
     """Run a command and return its exit code. An expected error becomes a message and a code."""
     try:
         code = command()
-        sys.stdout.flush()
+        flush_output()
         return code
     except CannotRun as error:
         return complain(str(error), COULD_NOT_RUN)
@@ -40,6 +41,15 @@ def guarded(command: Callable[[], int]) -> int:
         _discard_output()  # printing the rest at the interpreter's exit would fail too
         message = f"the output or a file cannot be written: {error}; next: check the disk"
         return complain(message, COULD_NOT_RUN)
+
+
+def flush_output() -> None:
+    """Write what is buffered for standard output, if there is one.
+
+    :raises OSError: it cannot be written: the disk is full, or the pipe is closed.
+    """
+    if sys.stdout is not None:  # `>&-`
+        sys.stdout.flush()
 
 
 def _discard_output() -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqla_typedpool.check.config import Settings, read_settings
+from sqla_typedpool.cli.completion_kinds import MODULES, completed
 from sqla_typedpool.cli.exits import OK
 from sqla_typedpool.cli.init_texts import (
     HOOK,
@@ -29,13 +30,16 @@ _LEFT_OUT = {"tests", "test", "docs", "examples", "build", "dist", "node_modules
 def add(commands: Commands) -> None:
     """Add the subcommand `init`."""
     summary = "show the settings, the pre-commit hook and the GitHub workflow of a project"
-    parser = add_command(commands, "init", summary, _init)
-    parser.add_argument(
+    parser = add_command(
+        commands, "init", summary, _init, "[MODULE ...]", ("", "app --alembic alembic.ini --write")
+    )
+    modules = parser.add_argument(
         "modules",
         nargs="*",
         metavar="MODULE",
         help="the modules and packages with queries (default: those of the working directory)",
     )
+    completed(modules, MODULES)
     parser.add_argument(
         "--write", action="store_true", help="write the files that do not exist yet"
     )

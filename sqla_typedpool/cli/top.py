@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import Protocol
 
+from sqla_typedpool.cli.colors import add_color, can_overwrite, has_colors
 from sqla_typedpool.cli.exits import COULD_NOT_RUN, OK
 from sqla_typedpool.cli.options import Commands, add_command
 from sqla_typedpool.cli.top_client import Lost, MonitorClient, State, header_of
@@ -13,10 +14,16 @@ from sqla_typedpool.cli.top_lines import Lines
 from sqla_typedpool.ephemeral.server import signals_unwind
 from sqla_typedpool.errors import CannotRun
 
+_EXAMPLES = (
+    "http://127.0.0.1:8000/_pool",
+    "https://app.example/_pool --once",
+)
+
 
 def add(commands: Commands) -> None:
     """Add the subcommand `top`."""
-    parser = add_command(commands, "top", "show the pools of a running application live", _top)
+    summary = "show the pools of a running application live"
+    parser = add_command(commands, "top", summary, _top, "URL", _EXAMPLES)
     parser.add_argument(
         "url", metavar="URL", help="where its PoolMonitor is: http://127.0.0.1:8000/_pool"
     )
@@ -26,9 +33,11 @@ def add(commands: Commands) -> None:
         type=_header,
         default=[],
         metavar='"NAME: VALUE"',
-        help='a header for authorize=, such as --header "Authorization: Bearer $TOKEN"',
+        help='a header for authorize=, such as "Authorization: Bearer $TOKEN"; can be repeated'
+        " (default: none)",
     )
     parser.add_argument("--once", action="store_true", help="print one state, and end")
+    add_color(parser.add_argument)
 
 
 def _header(given: str) -> tuple[str, str]:
@@ -63,7 +72,7 @@ def _top(arguments: argparse.Namespace) -> int:
     client = MonitorClient(arguments.url, arguments.header)
     if arguments.once:
         return _show_one(client)
-    with signals_unwind(SystemExit), _view() as view:
+    with signals_unwind(SystemExit), _view(arguments.color) as view:
         for state in client.states():
             view.show(state)
     return COULD_NOT_RUN
@@ -84,9 +93,12 @@ def _show_one(client: MonitorClient) -> int:
     return OK
 
 
-def _view() -> View:
-    """Return the screen, or lines if there is no terminal or no rich."""
-    if not sys.stdout.isatty():
+def _view(color: bool | None) -> View:
+    """Return the screen, or lines if there is no terminal or no rich.
+
+    :param color: the value of ``--color``.
+    """
+    if not can_overwrite(sys.stdout):
         return Lines()
     try:
         from rich.console import Console
@@ -94,5 +106,4 @@ def _view() -> View:
         from sqla_typedpool.cli.top_screen import Screen
     except ImportError:
         return Lines()
-    console = Console(highlight=False)
-    return Lines() if console.is_dumb_terminal else Screen(console)
+    return Screen(Console(highlight=False, no_color=not has_colors(sys.stdout, color)))

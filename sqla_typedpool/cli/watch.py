@@ -13,6 +13,7 @@ from sqla_typedpool.check.changes import FilePoller, Poller, States, await_chang
 from sqla_typedpool.check.report import shown_path
 from sqla_typedpool.check.report_formats import TEXT
 from sqla_typedpool.cli.child import Checked, check_in_child, import_libraries
+from sqla_typedpool.cli.colors import can_overwrite
 from sqla_typedpool.cli.database import kept_server
 from sqla_typedpool.cli.exits import is_output_closed
 from sqla_typedpool.ephemeral.server import signals_unwind
@@ -86,7 +87,7 @@ class Status:
 
     def changed(self, paths: Sequence[str]) -> None:
         """Show what has changed. On a terminal, the last report is removed."""
-        if sys.stdout.isatty():
+        if can_overwrite(sys.stdout):
             print(_CLEAR, end="", flush=True)
         shown = [shown_path(Path(each)) for each in paths[:_SHOWN_CHANGES]]
         more = len(paths) - len(shown)

@@ -268,7 +268,7 @@ def test_quiet_prints_nothing_without_findings(app: Path) -> None:
 
 def test_colours_are_used_on_terminals_or_on_request(app: Path) -> None:
     assert "\033[" not in command(app, "check", "app").stdout
-    assert "\033[" in command(app, "check", "app", "--colour").stdout
+    assert "\033[" in command(app, "check", "app", "--color").stdout
 
 
 def test_characters_that_standard_output_cannot_encode_are_escaped(app: Path) -> None:

@@ -386,7 +386,7 @@ def test_without_rich_there_are_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.delitem(sys.modules, "sqla_typedpool.cli.top_screen")
     monkeypatch.setitem(sys.modules, "rich.console", None)
-    assert isinstance(top._view(), Lines)
+    assert isinstance(top._view(None), Lines)
 
 
 def command(*arguments: str) -> list[str]:

@@ -92,7 +92,7 @@ def test_only_selected_findings_are_corrected(app: Path) -> None:
 
 
 def test_colours_are_used_on_request(app: Path) -> None:
-    answer = run(app, "--fix", "--offline", "--colour")
+    answer = run(app, "--fix", "--offline", "--color")
     assert "\033[32m+    nick: str | None\033[0m" in answer.stdout
     assert "\033[31m-    nick: str\033[0m" in answer.stdout
 
