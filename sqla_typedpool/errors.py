@@ -107,6 +107,9 @@ def _restore(error_type: type[_E], args: tuple[Any, ...], state: dict[str, Any])
 class PoolOptionError(TypedPoolError, exc.ArgumentError):
     """One or more pool options are wrong; the message names all of them."""
 
+    faults: tuple[str, ...] = ()
+    """A sentence about each wrong option."""
+
 
 class PoolTimeout(TypedPoolError, exc.TimeoutError):
     """A checkout did not get a connection within ``pool_timeout``.

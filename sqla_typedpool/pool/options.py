@@ -265,7 +265,9 @@ def option_error(faults: Sequence[str], name: str | None = None) -> PoolOptionEr
     :param name: the pool's name, if it was given.
     """
     pool = f"TypedPool {name}" if name else "TypedPool"
-    return PoolOptionError(f"{pool}: {mask_secrets('; '.join(faults))}")
+    error = PoolOptionError(f"{pool}: {mask_secrets('; '.join(faults))}")
+    error.faults = tuple(map(mask_secrets, faults))
+    return error
 
 
 def read_values(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -313,19 +315,32 @@ def _contradictions(options: ResolvedOptions) -> list[str]:
     return []
 
 
-def parameter_names(options: Mapping[str, Any]) -> dict[str, Any]:
+def parameter_names(options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Translate options from the names ``create_engine`` takes to parameter names.
 
-    :raises PoolOptionError: naming every unknown option, with the nearest known
-        one, and every wrong value. Rules between options are checked by the pool.
+    :return: the options by their parameters; and a message for every unknown option, with the
+        nearest known one, and for every wrong value. Rules between options are checked by the
+        pool.
     """
     unknown = [name for name in options if name not in URL_NAMES]
     faults = [unknown_option(name, URL_NAMES) for name in unknown]
     ours = {URL_NAMES[name]: value for name, value in options.items() if name in URL_NAMES}
     faults += read_values({name: ours[name] for name in ours if name in _READERS})[1]
-    if faults:
-        raise option_error(faults)
-    return ours
+    return ours, faults
+
+
+def faults_of(given: Mapping[str, Any]) -> list[str]:
+    """What is wrong with options, by the names of parameters; [] = nothing."""
+    try:
+        read_options({name: value for name, value in given.items() if name in _READERS})
+    except PoolOptionError as error:
+        return list(error.faults)
+    return []
+
+
+def is_in_url(name: str) -> bool:
+    """Whether a parameter of a URL is an option of the pool, or a misspelt one."""
+    return name in URL_NAMES or name.startswith("pool_")
 
 
 def unknown_option(name: str, known: Collection[str]) -> str:

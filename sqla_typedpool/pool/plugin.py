@@ -15,7 +15,13 @@ from sqlalchemy.engine import URL, CreateEnginePlugin
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from sqla_typedpool._sqlalchemy.pool_base import bool_or_str
-from sqla_typedpool.pool.options import URL_NAMES, option_error, override, parameter_names
+from sqla_typedpool.pool.options import (
+    faults_of,
+    is_in_url,
+    option_error,
+    override,
+    parameter_names,
+)
 from sqla_typedpool.pool.pool import TypedPool
 
 
@@ -28,37 +34,41 @@ class TypedPoolPlugin(CreateEnginePlugin):
     """
 
     def __init__(self, url: URL, kwargs: dict[str, Any]) -> None:
-        self._options = parameter_names(_options_in(url))
+        self._options, self._faults = _read(url)
+        if self._faults and kwargs.get("pool") is not None:  # then no arguments are read below
+            raise option_error(self._faults)
         if _may_choose(url, kwargs):
             kwargs["poolclass"] = TypedPool
 
     def update_url(self, url: URL) -> URL:
-        return url.difference_update_query([name for name in url.query if _is_ours(name)])
+        return url.difference_update_query([name for name in url.query if is_in_url(name)])
 
     def handle_pool_kwargs(self, pool_cls: type[Any], pool_args: MutableMapping[str, Any]) -> None:
+        is_ours = issubclass(pool_cls, TypedPool)
+        if self._faults:
+            raise option_error(self._faults + (faults_of(pool_args) if is_ours else []))
         # create_engine() > configured() > URL
-        if issubclass(pool_cls, TypedPool):
+        if is_ours:
             higher = override(pool_cls._configured, pool_args)
             for name, value in override(self._options, higher).items():
                 if name not in higher:
                     pool_args[name] = value
 
 
-def _is_ours(name: str) -> bool:
-    return name in URL_NAMES or name.startswith("pool_")
-
-
-def _options_in(url: URL) -> dict[str, Any]:
-    found: dict[str, Any] = {name: value for name, value in url.query.items() if _is_ours(name)}
-    twice = [name for name, value in found.items() if not isinstance(value, str)]
-    if twice:
-        raise option_error(
-            [f"{', '.join(sorted(twice))} given more than once in the URL; give it once"]
-        )
-    if "echo_pool" in found:
-        # True, False or "debug", as engine_from_config() reads it
-        found["echo_pool"] = bool_or_str("debug")(str(found["echo_pool"]))
-    return found
+def _read(url: URL) -> tuple[dict[str, Any], list[str]]:
+    """The options in a URL by their parameters, and what is wrong with them."""
+    found: dict[str, Any] = {name: value for name, value in url.query.items() if is_in_url(name)}
+    twice = sorted(name for name, value in found.items() if not isinstance(value, str))
+    faults = [f"{', '.join(twice)} given more than once in the URL; give it once"] if twice else []
+    once = {name: value for name, value in found.items() if name not in twice}
+    if "echo_pool" in once:
+        value = str(once["echo_pool"])
+        try:  # as engine_from_config() reads it
+            once["echo_pool"] = bool_or_str("debug")(value)
+        except ValueError:
+            faults.append(f"echo_pool={value!r} must be true, false or 'debug'")
+    options, others = parameter_names(once)
+    return options, faults + others
 
 
 def _may_choose(url: URL, kwargs: dict[str, Any]) -> bool:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import weakref
 from asyncio import get_running_loop
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
-from sqlalchemy import exc
+from sqlalchemy import Engine, exc
+from sqlalchemy.ext.asyncio import AsyncEngine
+from typing_extensions import Unpack
 
 from sqla_typedpool._asyncio.timers import call_in_loop, running_loop
 from sqla_typedpool._sqlalchemy.driver_errors import raise_connect_error
@@ -42,6 +44,7 @@ from sqla_typedpool.pool.options import (
     GIVEN,
     UNSET,
     ResolvedOptions,
+    option_error,
     override,
     parameter_names,
     read_options,
@@ -49,11 +52,6 @@ from sqla_typedpool.pool.options import (
 from sqla_typedpool.pool.shared import Shared
 from sqla_typedpool.pool.slots import Limits
 from sqla_typedpool.pool.stats import PoolStats, snapshot
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
-    from sqlalchemy.ext.asyncio import AsyncEngine
-    from typing_extensions import Unpack
 
 
 def _unknown_engine() -> None:
@@ -253,7 +251,10 @@ class TypedPool(QueuePoolApi):
                 engine_config=EngineConfig(poolclass=TypedPool.configured(pool_min_size=2))
             )
         """
-        ours = override(cls._configured, parameter_names(options))
+        given, faults = parameter_names(options)
+        if faults:
+            raise option_error(faults)
+        ours = override(cls._configured, given)
         return type(cls.__name__, (cls,), {"_configured": ours, "__doc__": cls.__doc__})
 
     @property

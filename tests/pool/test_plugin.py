@@ -95,6 +95,23 @@ def test_a_wrong_value_in_the_url_is_an_error_that_names_it() -> None:
         engine_with("&pool_size=many")
 
 
+def test_one_error_names_the_faults_of_the_url_and_of_create_engine() -> None:
+    with pytest.raises(PoolOptionError) as caught:
+        engine_with(
+            "&pool_siez=1&pool_timeout=x&pool_size=3&pool_size=4&echo_pool=maybe", pool_min_size=-1
+        )
+    assert len(caught.value.faults) == 5
+    for name in ("pool_siez", "pool_timeout='x'", "pool_size given more", "echo_pool='maybe'"):
+        assert name in str(caught.value)
+    assert "pool_min_size=-1" in str(caught.value)
+
+
+@pytest.mark.parametrize("options", [{"poolclass": NullPool}, {"pool": object()}])
+def test_a_misspelt_option_in_the_url_is_an_error_with_any_pool(options: Any) -> None:
+    with pytest.raises(PoolOptionError, match="pool_siez"):
+        engine_with("&pool_siez=1", **options)
+
+
 # ------------------------------------------------------------------- precedence
 
 

@@ -176,6 +176,34 @@ def test_one_error_names_every_misspelt_option_of_the_engine() -> None:
     assert isinstance(caught.value.__cause__, TypeError)
 
 
+PLUGIN_URL = f"{URL}?plugin=typedpool&pool_min_sise=2&pool_max_waiting=x"
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "faults"),
+    [
+        (URL, {"pool_sise": 1, "pool_timeout": "x"}, ["pool_sise", "pool_timeout='x'"]),
+        (URL, {"ecko": True, "pool_size": -1}, ["ecko", "pool_size=-1"]),
+        (URL, {"ecko": True, "pool_size": 2, "pool_min_size": 3}, ["ecko", "pool_min_size=3"]),
+        (URL, {"poolclass": TypedPool, "ecko": True}, ["poolclass", "ecko"]),
+        (URL, {"pool": TypedPool, "pool_size": "x"}, ["pool cannot", "pool_size='x'"]),
+        (
+            PLUGIN_URL,
+            {"ecko": True, "pool_timeout": "x"},
+            ["ecko", "pool_min_sise", "pool_max_waiting='x'", "pool_timeout='x'"],
+        ),
+    ],
+)
+def test_one_error_names_misspelt_options_and_wrong_values(
+    url: str, options: Any, faults: list[str]
+) -> None:
+    plugins.register("typedpool", "sqla_typedpool.pool.plugin", "TypedPoolPlugin")
+    with pytest.raises(PoolOptionError) as caught:
+        create_typed_engine(url, **options)
+    assert len(caught.value.faults) == len(faults)
+    assert [name for name in faults if name not in str(caught.value)] == []
+
+
 @pytest.mark.parametrize("name", ["poolclass", "pool"])
 def test_create_typed_engine_refuses_another_pool(name: str) -> None:
     options: Any = {name: TypedPool}
