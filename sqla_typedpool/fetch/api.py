@@ -10,20 +10,21 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
+from sqlalchemy import Executable
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
     AsyncEngine,
     AsyncSession,
     async_scoped_session,
 )
+from typing_extensions import LiteralString
 
 from sqla_typedpool.fetch import routes
 from sqla_typedpool.fetch.deadline import within
 from sqla_typedpool.fetch.rows import at_most_one, exactly_one
 
 if TYPE_CHECKING:
-    from sqlalchemy import Executable
-    from typing_extensions import LiteralString, TypeForm
+    from typing_extensions import TypeForm
 
 T = TypeVar("T")
 

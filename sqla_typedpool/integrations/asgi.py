@@ -36,7 +36,7 @@ from sqla_typedpool.pool.pool import TypedPool
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Authorize: TypeAlias = "Callable[[Scope], bool | Awaitable[bool]]"
+Authorize: TypeAlias = Callable[[Scope], bool | Awaitable[bool]]
 
 _JSON: Final = "application/json"
 _HEALTH: Final = "application/health+json"

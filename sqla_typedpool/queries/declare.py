@@ -13,8 +13,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
+
+from sqlalchemy import Executable
+from typing_extensions import LiteralString
 
 from sqla_typedpool.errors import DeclarationError
 from sqla_typedpool.mapping.deferred import annotations_of
@@ -29,10 +32,6 @@ from sqla_typedpool.queries.statements import (
     query_source,
     statement_errors,
 )
-
-if TYPE_CHECKING:
-    from sqlalchemy import Executable
-    from typing_extensions import LiteralString
 
 # The attributes with the function of a method, a partial and a decorated function.
 _INNER = ("__func__", "func", "__wrapped__")
