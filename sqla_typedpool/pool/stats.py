@@ -104,9 +104,11 @@ class PoolStats:
     waiting: int
     """Callers that wait for a connection, now."""
     max: int | None
-    """The most connections allowed per event loop (None = no limit)."""
+    """The most connections allowed, now: ``pool_size + max_overflow`` for each event loop in which
+    the pool is used (None = no limit)."""
     min: int
-    """The connections kept open per event loop (``pool_min_size``)."""
+    """The connections kept open, now: ``pool_min_size`` for each event loop in which the pool is
+    used."""
     checkouts: int
     """Connections handed out since the start."""
     waits: int
@@ -313,8 +315,13 @@ def snapshot(
     is_overloaded: bool,
     longest_use: float,
 ) -> PoolStats:
-    """Add the event loops' numbers up."""
+    """Add the event loops' numbers up.
+
+    :param max_total: the limit of one event loop.
+    :param min_size: the minimum size of one event loop.
+    """
     now, parts = list(gauges), list(counters)
+    loops = max(1, len(now))  # the pool may not be used yet
     for part in parts:
         part.sort_uses()
     longest = max(now, key=_trouble, default=Gauges(0, 0, 0, 0, 0))
@@ -328,8 +335,8 @@ def snapshot(
         longest_use=longest_use,
         outage_seconds=longest.outage_seconds,
         last_connect_error=longest.last_connect_error,
-        max=None if max_total == float("inf") else int(max_total),
-        min=min_size,
+        max=None if max_total == float("inf") else loops * int(max_total),
+        min=loops * min_size,
         waits=waits,
         connects=sum(sum(part.connect_time.counts) for part in parts),
         closed={reason.value: sum(part.closed[reason] for part in parts) for reason in CloseReason},
