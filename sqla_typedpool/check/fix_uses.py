@@ -29,7 +29,7 @@ from sqla_typedpool.mapping.handlers import fit_of
 from sqla_typedpool.mapping.plan import Column, ColumnPlan, ObjectPlan, mark_of, partial_plan
 from sqla_typedpool.mapping.rowtype import Field, RowType, class_row_type, row_type_of
 from sqla_typedpool.mapping.shape_error import ShapeIssueKind
-from sqla_typedpool.mapping.typespec import Kind, TypeSpec
+from sqla_typedpool.mapping.typespec import Kind, TypeSpec, type_name
 from sqla_typedpool.queries import Cardinality, QueryInfo
 from sqla_typedpool.queries.parameter_lists import declared_type
 
@@ -59,6 +59,9 @@ class Use:
 
     # The only right type; None = it is not known, or there are several.
     right: Any = None
+
+    # Why there is no such type.
+    no_right: str = "the right type is not known, or not the only one"
 
     # Returns whether a type is possible.
     accepts: Callable[[Any], bool] = lambda annotation: False
@@ -219,8 +222,13 @@ def _of_parameter(
         db_type, is_list = db_type.element, True
     accepted = accepted_by(db_type, family) or ()
     right = accepted[0] if len(accepted) == 1 else None
+    no_right = Use.no_right
+    if len(accepted) > 1:
+        no_right = f"several types are right: {', '.join(map(type_name, accepted))}"
     if is_list:  # what callers pass must change, if it is no list now
-        right = _LIST[right] if right is not None and declared.kind is Kind.ARRAY else None
+        is_array = declared.kind is Kind.ARRAY
+        right = _LIST[right] if right is not None and is_array else None
+        no_right = no_right if is_array else "the callers must pass a list then"
     return Use(
         info,
         name,
@@ -228,6 +236,7 @@ def _of_parameter(
         partial(places.of_parameter, info.function, name),
         keeps_none="None is never removed from a parameter",
         right=right,
+        no_right=no_right,
         accepts=partial(_can_be_passed, db_type, family, is_list=is_list),
     )
 

@@ -220,9 +220,10 @@ def _right_type(group: _Group) -> Any:
 
     :raises NotFixable: there is none, or there are several.
     """
-    rights = {use.right for use, each in group.findings if each.code in _TYPES}
-    if None in rights:
-        raise NotFixable("the right type is not known, or not the only one")
+    uses = [use for use, each in group.findings if each.code in _TYPES]
+    if unclear := next((use.no_right for use in uses if use.right is None), ""):
+        raise NotFixable(unclear)
+    rights = {use.right for use in uses}
     if len(rights) > 1:
         names = ", ".join(sorted(map(type_name, rights)))
         raise NotFixable(f"the queries need different types: {names}")

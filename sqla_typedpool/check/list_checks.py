@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sqla_typedpool.check.locations import location_of_bind
 from sqla_typedpool.check.model import Finding, Severity
-from sqla_typedpool.check.rules import LIST_AFTER_IN, NULL_COMPARISON, Rule, finding
+from sqla_typedpool.check.parameter_findings import parameter_finding
+from sqla_typedpool.check.rules import LIST_AFTER_IN, NULL_COMPARISON
 from sqla_typedpool.describe.model import ParameterDescription
 from sqla_typedpool.mapping.dbtypes import DbType
 from sqla_typedpool.mapping.typespec import Kind
@@ -49,12 +49,14 @@ def _none(info: QueryInfo, bind: Bind, used: ListBind) -> Iterator[Finding]:
     name = bind.name
     if bind.is_optional:
         message = f":{name} can be None, which is the same as an empty list here"
-        yield _finding(info, name, NULL_COMPARISON, message, hint="declare the list without None")
+        yield parameter_finding(
+            info, name, NULL_COMPARISON, message, hint="declare the list without None"
+        )
     if any(each.optional and each.kind in _MAYBE_NONE for each in elements_of(bind.annotation)):
         effect = "`NOT IN` is never true then" if used.is_negated else "`IN` finds no NULL"
         message = f":{name} can contain None, but {effect}"
         hint = "declare its elements without None, and handle NULL explicitly in the SQL"
-        yield _finding(info, name, NULL_COMPARISON, message, hint=hint)
+        yield parameter_finding(info, name, NULL_COMPARISON, message, hint=hint)
 
 
 def _array_instead(info: QueryInfo, bind: Bind, used: ListBind, element: DbType | None) -> Finding:
@@ -66,32 +68,13 @@ def _array_instead(info: QueryInfo, bind: Bind, used: ListBind, element: DbType 
         unequal = f"PostgreSQL does not compare {element.name} with {empty}"
         message = f"an empty list for :{bind.name} fails, because {unequal}"
         reason = f"for an empty list SQLAlchemy sends an empty subquery of type {empty}"
-        return _finding(info, bind.name, LIST_AFTER_IN, message, reason, hint, Severity.ERROR)
+        return parameter_finding(
+            info, bind.name, LIST_AFTER_IN, message, reason, hint, Severity.ERROR
+        )
     message = f"`{_operator(used)} :{bind.name}` is another statement for each length of the list"
     reason = "each of them is compiled and prepared separately, and long lists take the slow path"
-    return _finding(info, bind.name, LIST_AFTER_IN, message, reason, hint)
+    return parameter_finding(info, bind.name, LIST_AFTER_IN, message, reason, hint)
 
 
 def _operator(used: ListBind) -> str:
     return "NOT IN" if used.is_negated else "IN"
-
-
-def _finding(
-    info: QueryInfo,
-    name: str,
-    rule: Rule,
-    message: str,
-    reason: str = "",
-    hint: str = "",
-    severity: Severity | None = None,
-) -> Finding:
-    return finding(
-        rule,
-        message,
-        location_of_bind(info, name),
-        query=info.name,
-        severity=severity,
-        reason=reason,
-        hint=hint,
-        subject=name,
-    )

@@ -10,17 +10,17 @@ from typing import Any
 from sqla_typedpool.check import rules
 from sqla_typedpool.check.casts import cast_of
 from sqla_typedpool.check.list_checks import list_findings
-from sqla_typedpool.check.locations import location_of_bind
 from sqla_typedpool.check.model import Finding, Severity
 from sqla_typedpool.check.null_checks import labels_of
 from sqla_typedpool.check.null_comparisons import never_true_for_null
+from sqla_typedpool.check.parameter_findings import parameter_finding
 from sqla_typedpool.check.parameter_types import (
     Unsupported,
     enum_base,
     is_compared,
     unsupported,
 )
-from sqla_typedpool.check.rules import Rule, finding
+from sqla_typedpool.check.rules import Rule
 from sqla_typedpool.describe.model import Description, ParameterDescription
 from sqla_typedpool.mapping.dbtypes import DbType
 from sqla_typedpool.mapping.typespec import Kind, TypeSpec
@@ -232,16 +232,9 @@ class _ParameterChecks:
         hint: str = "",
         severity: Severity | None = None,
     ) -> Finding:
-        return finding(
-            rule,
-            message,
-            location_of_bind(self.info, self.bind.name),
-            query=self.info.name,
-            severity=severity,
-            reason=reason,
-            hint=hint,
-            subject=self.bind.name,
-            details={} if self.described.type is None else {"type": self.described.type},
+        details = {} if self.described.type is None else {"type": self.described.type}
+        return parameter_finding(
+            self.info, self.bind.name, rule, message, reason, hint, severity, details
         )
 
 
