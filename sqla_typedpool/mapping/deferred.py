@@ -12,12 +12,17 @@ from __future__ import annotations
 
 import inspect
 import sys
+import types
 import typing
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
 _annotationlib: Any = import_module("annotationlib") if sys.version_info >= (3, 14) else None
+
+# Before Python 3.11 ``get_type_hints`` leaves the string in ``list["User"]`` as it is. How many
+# strings inside each other are evaluated: an alias that contains itself has no end.
+_LEVELS_OF_QUOTES = 5 if sys.version_info < (3, 11) else 0
 
 
 def annotations_of(owner: Any) -> dict[str, Any]:
@@ -49,11 +54,36 @@ def evaluated(
     :raises NameError: a name is not defined.
     :raises Exception: what the annotation raises, which may be any code.
     """
-    annotation = annotations_of(owner)[name]
-    holder = type(owner.__name__, (), {"__annotations__": {name: annotation}})
-    hints = typing.get_type_hints(holder, global_names, local_names, include_extras=True)
-    _evaluate_aliases(hints[name])
-    return hints[name]
+
+    def evaluate(annotation: Any) -> Any:
+        holder = type(owner.__name__, (), {"__annotations__": {name: annotation}})
+        return typing.get_type_hints(holder, global_names, local_names, include_extras=True)[name]
+
+    hint = evaluate(annotations_of(owner)[name])
+    for _ in range(_LEVELS_OF_QUOTES):
+        hint = evaluate(_with_references(hint))
+    _evaluate_aliases(hint)
+    return hint
+
+
+def _with_references(annotation: Any) -> Any:
+    """Replace the strings of ``list["User"]`` by references, as Python 3.11 and later do.
+
+    :return: the same object if there are none.
+    """
+    arguments: tuple[Any, ...] = getattr(annotation, "__args__", ())
+    is_built_in = isinstance(annotation, types.GenericAlias)
+    replaced = tuple(
+        typing.ForwardRef(each) if is_built_in and isinstance(each, str) else _with_references(each)
+        for each in arguments
+    )
+    if all(new is old for new, old in zip(replaced, arguments, strict=True)):
+        return annotation
+    if is_built_in:
+        return types.GenericAlias(typing.cast(Any, annotation.__origin__), replaced)
+    if isinstance(annotation, types.UnionType):
+        return typing.Union[replaced]  # noqa: UP007
+    return annotation.copy_with(replaced)
 
 
 def _evaluate_aliases(annotation: Any, enclosing: tuple[Any, ...] = ()) -> None:
