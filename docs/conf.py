@@ -27,6 +27,7 @@ extensions = [
     "repository",
 ]
 nitpicky = True
+smartquotes = False  # "--option" is not a dash
 
 # The links to headings are those that work in the repository.
 myst_heading_anchors = 4

@@ -17,9 +17,7 @@ def run_module(folder: Path, *command: str, **variables: str) -> subprocess.Comp
     return run_python(folder, "-m", *command, **variables)
 
 
-def run_python(
-    folder: Path, *arguments: str, **variables: str
-) -> subprocess.CompletedProcess[str]:
+def run_python(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run ``python ...`` with this source tree; pytest loads no plugin but ours.
 
     :param variables: additional environment variables.
