@@ -13,16 +13,13 @@ from sqlalchemy.dialects.mysql.base import MySQLDialect
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import Pool
 
-from sqla_typedpool import PoolOptions, PoolStats, TypedPool
+from sqla_typedpool import PoolOptions, TypedPool
 from sqla_typedpool.pool import option_types
 from sqla_typedpool.pool.backend import default_reset_timeout
 from sqla_typedpool.pool.options import URL_NAMES, ResolvedOptions
-from tests.support.log_table import documented
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "reference" / "options.md").read_text()
-METRICS = (DOCS / "operating" / "metrics.md").read_text()
-ALERTS = (DOCS / "grafana" / "alerts.yml").read_text()
 SECTION = re.compile(
     r"^### (?P<name>\w+)\nType: `(?P<type>[^`]+)`(?P<unit>, seconds)?\. "
     r"Default: `(?P<default>[^`]+)`(?P<other> \(MySQL and MariaDB: `\d+`\))?\. "
@@ -142,39 +139,3 @@ def test_the_url_of_an_option_changes_its_default(name: str) -> None:
         value = getattr(pool.options, URL_NAMES[name])
         assert shown(value).strip('"').lower() == text
         assert shown(value) != OPTIONS[name].default
-
-
-# -------------------------------------------------- what the pages about operating refer to
-
-OPERATING = sorted((DOCS / "operating").glob("*.md"))
-every_operating_page = pytest.mark.parametrize(
-    "page", [DOCS / "reference" / "options.md", *OPERATING], ids=lambda page: page.stem
-)
-
-
-@every_operating_page
-def test_every_number_of_stats_that_a_page_names_exists(page: Path) -> None:
-    names = re.findall(r"`stats\(\)\.(\w+)", page.read_text())
-    assert [name for name in names if name not in PoolStats.__dataclass_fields__] == []
-
-
-@every_operating_page
-def test_every_event_that_a_page_names_is_logged(page: Path) -> None:
-    lists = re.findall(r"\b[Ee]vents? ((?:`\w+`(?:, | and )?)+)", page.read_text())
-    events = [name for each in lists for name in re.findall(r"\w+", each.replace(" and ", " "))]
-    assert [name for name in events if name not in documented()] == []
-
-
-@every_operating_page
-def test_every_alert_and_metric_that_a_page_names_exists(page: Path) -> None:
-    text = page.read_text()
-    lists = re.findall(r"\balerts? \[?((?:`\w+`(?:, |,?\s+and )?)+)", text)
-    alerts = [name for each in lists for name in re.findall(r"`(\w+)`", each)]
-    assert [name for name in alerts if f"alert: {name}\n" not in ALERTS] == []
-    metrics = re.findall(r"\bmetric `(\w+)`", text)
-    assert [name for name in metrics if f"`{name}`" not in METRICS] == []
-
-
-def test_the_table_of_alerts_is_that_of_the_alerting_rules() -> None:
-    rows = re.findall(r"^\| `([A-Z]\w+)` \|", METRICS, re.MULTILINE)
-    assert rows == re.findall(r"alert: (\w+)$", ALERTS, re.MULTILINE)

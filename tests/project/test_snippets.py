@@ -45,15 +45,10 @@ NOT_YET = {
     "docs/guide/checking.md",
     "docs/guide/errors.md",
     "docs/guide/frameworks.md",
-    "docs/guide/pool.md",
     "docs/guide/testing.md",
     "docs/internals/architecture.md",
-    "docs/operating/health.md",
-    "docs/operating/metrics.md",
-    "docs/operating/sizing.md",
     "docs/reference/drivers.md",
     "docs/reference/findings.md",
-    "docs/reference/logs.md",
     "examples/bookshop/README.md",
     "examples/fastapi_shop/README.md",
     "examples/jobs/README.md",
@@ -62,7 +57,7 @@ NOT_YET = {
 }
 DONE = sorted(PAGES.keys() - NOT_YET)
 # The blocks of all pages that are not executed and not checked.
-NOT_RUN = 0
+NOT_RUN = 4
 
 
 def needs_postgres(name: str) -> bool:
