@@ -12,13 +12,10 @@ PYTEST_ENTRY = ROOT / "sqla_typedpool" / "pytest_plugin" / "entry"
 LEFT_OUT = {"CI", "DATABASE_URL", "PYTEST_ADDOPTS", "SQLA_TYPEDPOOL_TEST_DATABASE_URL", "NO_COLOR"}
 
 
-def run_module(folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m ...`` as `run_python` does."""
-    return run_python(folder, "-m", *command, **variables)
+def user_environment(**variables: str) -> dict[str, str]:
+    """Return the environment of a user's command, with this source tree.
 
-
-def run_python(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run ``python ...`` with this source tree; pytest loads no plugin but ours.
+    pytest loads no plugin but ours.
 
     :param variables: additional environment variables.
     """
@@ -30,10 +27,23 @@ def run_python(folder: Path, *arguments: str, **variables: str) -> subprocess.Co
         "PYTEST_PLUGINS": "sqla_typedpool_pytest",
         "COLUMNS": "100",
     }
+    return environment | variables
+
+
+def run_module(folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m ...`` as `run_python` does."""
+    return run_python(folder, "-m", *command, **variables)
+
+
+def run_python(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python ...`` as a user does.
+
+    :param variables: additional environment variables.
+    """
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
-        env=environment | variables,
+        env=user_environment(**variables),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
