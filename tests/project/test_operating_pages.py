@@ -48,7 +48,7 @@ def test_every_alert_and_metric_that_a_page_names_exists(page: Path) -> None:
 
 
 def test_the_table_of_alerts_is_that_of_the_alerting_rules() -> None:
-    rows = re.findall(r"^\| `([A-Z]\w+)` \|", METRICS, re.MULTILINE)
+    rows = re.findall(r"^\| `([A-Z]\w+)`: ", METRICS, re.MULTILINE)
     assert rows == re.findall(r"alert: (\w+)$", ALERTS, re.MULTILINE)
 
 
