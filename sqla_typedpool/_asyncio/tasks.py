@@ -10,7 +10,7 @@ from typing import Any
 
 from sqla_typedpool._asyncio.timers import call_later
 
-_CLOSE, _KEEP = "typedpool-close", "typedpool-keep"
+_CONNECT, _KEEP, _CLOSE = "typedpool-connect", "typedpool-keep", "typedpool-close"
 _THREAD_PATIENCE = 2.0  # seconds for a thread to end by itself
 
 
@@ -18,8 +18,8 @@ class _ThreadTask(asyncio.Task[Any]):
     """A task that waits for a thread, which nothing can cancel.
 
     ``asyncio.run`` cancels all tasks at its end. A thread would still report to the
-    closed loop, fail, and leave open what it has opened. So a cancelled task gets
-    two seconds to end by itself.
+    closed loop, fail, and leave open what it has opened or was closing. So a cancelled
+    task gets two seconds to end by itself.
     """
 
     _is_cancelling = False
@@ -83,13 +83,15 @@ class BackgroundTasks:
         if error is not None:
             self._on_failure(error)
 
-    async def wait_closed(self, seconds: float) -> None:
+    async def wait_closed(self, seconds: float, *, opening: bool = False) -> None:
         """Wait until the connections being closed are closed, at most so long.
 
         The connections of cancelled statements may have to be closed as well.
+
+        :param opening: wait also for those being opened, which are closed then.
         """
         deadline = self.loop.time() + seconds
-        for name in (_KEEP, _CLOSE):
+        for name in (_CONNECT, _KEEP, _CLOSE) if opening else (_KEEP, _CLOSE):
             tasks = {task for task in self._others() if task.get_name() == name}
             if tasks and (left := deadline - self.loop.time()) > 0:
                 await asyncio.wait(tasks, timeout=left)

@@ -304,17 +304,25 @@ class Backend(PoolDialect):
         try:
             if is_graceful:
                 self.dialect.do_close(adapted)
-                return None
-            if mode is CloseMode.TERMINATE and not self.is_dead(adapted):
-                self.dialect.do_terminate(adapted)
-                return None
-            return self._force_close(adapted)
+            elif mode is CloseMode.TERMINATE and not self.is_dead(adapted):
+                self._terminate(adapted)
+            else:
+                return self._force_close(adapted)
+            return None
         except Exception:
             what = "closing" if is_graceful else "terminating"
             logger.exception("Exception %s connection %r", what, adapted)
         if mode is CloseMode.TERMINATE:
             self._force_close_quietly(adapted)  # an error that its adapter does not expect
         return None
+
+    def _terminate(self, adapted: Any) -> None:
+        if self.driver.works_in_thread:
+            # do_terminate() of SQLAlchemy closes it in another task, which ``asyncio.run``
+            # cancels at its end; the thread would then report to a closed loop.
+            self.dialect.do_close(adapted)
+        else:
+            self.dialect.do_terminate(adapted)
 
     def _force_close(self, adapted: Any) -> Awaitable[object] | None:
         try:
@@ -337,7 +345,7 @@ class Backend(PoolDialect):
         """Close a connection whose event loop is closed: no I/O, no callback, no warning."""
         self.abort_io(adapted)
         transport = self.driver.transport(self.driver_connection(adapted))
-        if self.driver.connects_in_thread:
+        if self.driver.works_in_thread:
             # aiosqlite gets the thread's event loop, and Python 3.10 would create one
             worker = threading.Thread(target=self._force_close_quietly, args=(adapted,))
             worker.start()

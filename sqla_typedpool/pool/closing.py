@@ -76,7 +76,8 @@ class ClosingJob:
             self.on_closed()
             return None
         on_done = partial(self._finished, connection, suspended)
-        return self.tasks.spawn(self._finish(connection, suspended), "close", on_done)
+        job, in_thread = self._finish(connection, suspended), self.backend.driver.works_in_thread
+        return self.tasks.spawn(job, "close", on_done, in_thread=in_thread)
 
     async def _finish(self, connection: Any, suspended: Suspended) -> None:
         abort = partial(self.backend.close, connection, CloseMode.ABORT)

@@ -133,6 +133,10 @@ class Connector:
             if timer is not None:
                 timer.cancel()
         self._pause_timer = self._hedge_timer = None
+        self.abandon_all()
+
+    def abandon_all(self) -> None:
+        """Give up every attempt; the slot of each is free when its socket is closed."""
         for attempt in list(self._attempts):
             self._abandon(attempt)
 
@@ -169,7 +173,7 @@ class Connector:
         self._attempts.append(attempt)
         job = connect(entry, shared.backend, shared.first_connect, deadline, position)
         on_done = partial(self._finish, attempt)
-        in_thread = shared.backend.driver.connects_in_thread
+        in_thread = shared.backend.driver.works_in_thread
         attempt.task = self.tasks.spawn(job, "connect", on_done, in_thread=in_thread)
         return True
 
@@ -288,7 +292,7 @@ class Connector:
         return [each.entry for each in self._attempts]
 
     def _abandon_one(self) -> None:
-        if self.shared.backend.driver.connects_in_thread:
+        if self.shared.backend.driver.works_in_thread:
             return  # it opens a file: another attempt would be no faster
         starts = [each.started for each in self._attempts[:2]]  # the others are not looked at
         patience = self.policy.max_patience(self.connect_timeout, self.shared.timeout)

@@ -449,7 +449,9 @@ class TypedPool(QueuePoolApi):
     def _close_now(self, connection: Any, mode: CloseMode) -> None:
         end, pool = self.shared.backend.close_now(connection, mode), self.loops.current_or_none()
         if end is not None and pool is not None:
-            pool.tasks.spawn(_await(end), "close")  # an ending loop waits for it
+            in_thread = self.shared.backend.driver.works_in_thread
+            # an ending loop waits for it
+            pool.tasks.spawn(_await(end), "close", in_thread=in_thread)
 
     def _close_in_background(self, connection: Any, mode: CloseMode) -> None:
         """A detached connection, or one that the garbage collector has found.
@@ -500,13 +502,15 @@ class TypedPool(QueuePoolApi):
     def dispose(self) -> None:
         """Close idle connections, all at once; those in use are closed on their return.
 
-        The pool stays usable. In a greenlet (``await engine.dispose()``) it returns when
-        they are closed, ``pool_reset_timeout`` at the latest.
+        Connects that nobody waits for are given up. The pool stays usable. In a greenlet
+        (``await engine.dispose()``) it returns when they are closed, ``pool_reset_timeout`` at
+        the latest.
         """
         self.loops.broadcast(shutdown.dispose)
         here = self.loops.current_or_none() if in_greenlet() else None
         if here is not None:
-            await_only(here.tasks.wait_closed(self.options.pool_reset_timeout))
+            limit, opening = self.options.pool_reset_timeout, not here.slots.waiters
+            await_only(here.tasks.wait_closed(limit, opening=opening))
         self._release_name()
         self.logger.info("Pool disposed. %s", self.status())
 

@@ -62,7 +62,7 @@ class Reconnector:
         """
         self.owner.untrack(entry, CloseReason.INVALIDATED)
         started, generation = self.clock(), self.connector.generation
-        in_thread = self.shared.backend.driver.connects_in_thread
+        in_thread = self.shared.backend.driver.works_in_thread
         task = self.tasks.spawn(self._open_again(entry), "reconnect", error_of, in_thread=in_thread)
         entry.is_reusable = False  # until it is connected
         try:

@@ -37,11 +37,15 @@ def evict(pool: LoopPool, predicate: Callable[[PoolEntry], bool]) -> None:
 
 
 def dispose(pool: LoopPool) -> None:
-    """Close the idle connections now, the others when they are returned or open."""
+    """Close the idle connections now, and those in use when they are returned.
+
+    Connections being opened are given up, unless a waiter needs one.
+    """
     pool.is_disposed = True
     _start_generation(pool, CloseReason.DISPOSE)
     if not pool.slots.waiters:
         pool.queue.stop_timer()
+        pool.connector.abandon_all()
     pool.empty_entries.clear()
     # in a loop that does not run a graceful close could not be awaited
     _close_evicted(pool, CloseMode.GRACEFUL if pool.loop.is_running() else CloseMode.ABORT)

@@ -126,7 +126,7 @@ def test_the_connection_is_returned_before_the_response_is_sent(tmp_path: Path) 
 @pytest.mark.parametrize("path", ["/orders/1", "/wrong"])
 def test_a_request_without_a_connection_is_answered_with_503(path: str, tmp_path: Path) -> None:
     async def main() -> None:
-        engine = file_engine(tmp_path, pool_size=1, max_overflow=0, pool_timeout=0.1)
+        engine = file_engine(tmp_path, pool_size=1, max_overflow=0, pool_timeout=0.5)
         async with client_of(shop(engine)) as client, engine.connect():
             answer = await client.get(path)
         assert answer.status_code == 503
@@ -290,7 +290,7 @@ def test_a_websocket_without_a_connection_is_closed_with_the_code_try_again_late
     tmp_path: Path,
 ) -> None:
     async def main() -> None:
-        engine = file_engine(tmp_path, pool_size=1, max_overflow=0, pool_timeout=0.1)
+        engine = file_engine(tmp_path, pool_size=1, max_overflow=0, pool_timeout=0.5)
         app = nested_shop(engine)
         install_error_handlers(app)
         async with engine.connect():

@@ -186,7 +186,7 @@ def test_a_checkout_of_the_application_that_waited_has_a_span_and_one_that_did_n
     tmp_path: Path,
 ) -> None:
     async def main() -> None:
-        engine = file_engine(tmp_path, pool_size=1, max_overflow=0, pool_timeout=0.05)
+        engine = file_engine(tmp_path, pool_size=1, max_overflow=0, pool_timeout=0.5)
         async with engine.connect():
             pass
         with Telemetry().of(engine) as telemetry:

@@ -58,7 +58,7 @@ def test_starlette_needs_no_fastapi_and_what_is_installed_beside_it_is_not_impor
 
 def test_routes_of_starlette_have_a_label_503_and_a_lifespan(tmp_path: Path) -> None:
     async def main() -> None:
-        engine = file_engine(tmp_path, pool_size=1, max_overflow=0, pool_timeout=0.1)
+        engine = file_engine(tmp_path, pool_size=1, max_overflow=0, pool_timeout=0.5)
         labels = []
 
         async def order(request: Request) -> Response:
@@ -131,7 +131,7 @@ def test_errors_of_middleware_reach_no_handler_but_the_documented_middleware(
     is_documented: bool, tmp_path: Path
 ) -> None:
     async def main() -> None:
-        engine = file_engine(tmp_path, pool_size=1, max_overflow=0, pool_timeout=0.1)
+        engine = file_engine(tmp_path, pool_size=1, max_overflow=0, pool_timeout=0.5)
 
         class Session(BaseHTTPMiddleware):
             async def dispatch(self, request: Request, call_next: object) -> Response:

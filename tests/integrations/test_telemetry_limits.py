@@ -105,7 +105,7 @@ def test_an_error_of_a_span_processor_fails_no_call_and_loses_no_connection(
     moment: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
-        engine = file_engine(tmp_path, pool_size=1, max_overflow=0, pool_timeout=0.05)
+        engine = file_engine(tmp_path, pool_size=1, max_overflow=0, pool_timeout=0.5)
         telemetry = Telemetry()
         telemetry.tracer_provider.add_span_processor(Broken(moment))
         with telemetry.of(engine):
@@ -325,7 +325,7 @@ def test_every_reader_gets_all_and_differences_are_those_since_its_last_collecti
         readers = InMemoryMetricReader(), InMemoryMetricReader(delta)
         telemetry = Telemetry()
         telemetry.meter_provider = MeterProvider(readers)
-        engine = file_engine(tmp_path, pool_size=1, max_overflow=0, pool_timeout=0.05)
+        engine = file_engine(tmp_path, pool_size=1, max_overflow=0, pool_timeout=0.5)
         found: list[list[int]] = [[], []]
         with telemetry.of(engine):
             for times in (1, 2, 0):

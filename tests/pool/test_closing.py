@@ -727,6 +727,37 @@ def test_a_connect_in_progress_at_dispose_leaves_no_connection_open() -> None:
     run(main())
 
 
+def test_dispose_gives_up_the_connects_that_nobody_waits_for() -> None:
+    """Afterwards the database may be dropped."""
+
+    async def main() -> None:
+        server = Server(usual=Connect(silent=True, ignores_cancel_for=0.5))
+        pool = new_pool(server, pool_reset_timeout=3)
+        waiter = asyncio.ensure_future(borrow(pool))
+        await asyncio.sleep(0.5)
+        waiter.cancel()
+        await asyncio.wait({waiter})
+        await dispose(pool)
+        assert now() == pytest.approx(1, abs=0.01)
+        assert (server.sockets, pool.stats().connecting) == (0, 0)
+
+    run(main())
+
+
+def test_dispose_leaves_the_connect_that_a_waiter_needs() -> None:
+    async def main() -> None:
+        server = Server(usual=Connect(seconds=1))
+        pool = new_pool(server)
+        waiter = asyncio.ensure_future(borrow(pool))
+        await asyncio.sleep(0.5)
+        await dispose(pool)
+        assert now() == pytest.approx(0.5, abs=0.01)
+        await give_back(await waiter)
+        assert len(server.attempts) <= 2
+
+    run(main())
+
+
 def test_a_connection_in_use_at_dispose_is_closed_although_a_cancelled_task_waited_for_it() -> None:
     """Waiters come before the close; one that was cancelled a moment ago is in the queue still."""
 

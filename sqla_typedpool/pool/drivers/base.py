@@ -70,8 +70,9 @@ class Driver:
     dialect_ping_opens_transaction = True
     # Whether a connection given up by SQLAlchemy is worth a graceful close.
     terminates_gracefully = True
-    # Whether a thread connects, which cannot be cancelled and reports to the loop.
-    connects_in_thread = False
+    # Whether a thread opens, uses and closes a connection: it cannot be cancelled, and reports to
+    # the loop.
+    works_in_thread = False
     # The connect argument that limits a connection attempt, in seconds.
     connect_timeout_argument = ""
     # Whether the rows of a statement must all be read before the connection can be used again.

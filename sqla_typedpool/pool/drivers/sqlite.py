@@ -19,7 +19,7 @@ class Aiosqlite(Driver):
     adapter = "AiosqliteAdapter"
     needs_ping = False
     terminates_gracefully = False
-    connects_in_thread = True
+    works_in_thread = True
     # ``connect(autocommit=False)`` of Python 3.12 and later; the attribute ``autocommit`` can be
     # read in the connection's own thread only, ``in_transaction`` in any.
     may_begin_implicitly = True
