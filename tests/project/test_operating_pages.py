@@ -10,6 +10,7 @@ import yaml
 
 from sqla_typedpool import PoolStats
 from sqla_typedpool.integrations import asgi
+from tests.project.test_docs import leads_somewhere
 from tests.support.log_table import documented
 
 ROOT = Path(__file__).parents[2]
@@ -76,3 +77,9 @@ def test_the_measured_recovery_times_are_those_of_the_benchmark() -> None:
     _, *rows = [row.split(" | ", 1)[1] for row in table.splitlines() if row.count(" | ") == 2]
     assert len(rows) >= 7
     assert [row for row in rows if row not in known] == []
+
+
+def test_every_page_that_an_alert_names_exists() -> None:
+    pages = re.findall(r'page: "(.*?)"', ALERTS)
+    assert len(pages) == ALERTS.count("- alert: ")
+    assert [page for page in pages if not leads_somewhere(ROOT / "README.md", page)] == []
