@@ -1,4 +1,4 @@
-"""What test_snippets.py does with each kind of block, shown on small pages."""
+"""What test_snippets.py does with each kind of block, shown on small pages: page.md."""
 
 from __future__ import annotations
 
@@ -190,14 +190,16 @@ def test_a_block_that_cannot_be_run_needs_a_reason(folder: Path, block: str) -> 
     [
         ("not run: diagram", True),
         ("not run: laziness: no time", False),
-        ("not run: output: tests/project/test_snippets.py", True),
-        ("not run: output: tests/project/test_nowhere.py", False),
-        ("not run: output", False),
+        ("run by tests/project/test_snippet_rules.py", True),
+        ("run by tests/project/test_layers.py", False),
+        ("run by tests/project/test_nowhere.py", False),
     ],
 )
 def test_a_reason_is_of_a_known_kind(folder: Path, comment: str, is_complete: bool) -> None:
-    (block,) = page_of(folder, f"<!-- {comment} -->\n'''\na --> b\n'''\n").blocks
-    assert reason_is_complete(block) is is_complete
+    text = f"<!-- {comment} -->\n'''\na --> b\n'''\n"
+    assert reason_is_complete(page_of(folder, text)) is is_complete
+    on_the_page = text.replace("run", "run on this page")
+    assert reason_is_complete(page_of(folder, on_the_page)) is is_complete
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ A comment has an effect in these forms; readers of the page do not see it:
 
     <!-- not run: KIND: explanation -->                before a block
     <!-- not run on this page: KIND: explanation -->   before the first block
+    <!-- run by tests/pool/test_x.py -->               before a block that this test runs
+    <!-- run on this page by tests/pool/test_x.py -->  before the first block
     <!-- database: postgresql -->                      before the first block: what `url` names
     <!-- database: sqlite and postgresql -->           the same; `postgresql_url` is the second
     <!-- file: app/users.py -->                        before a block
@@ -23,6 +25,7 @@ ROOT = Path(__file__).parents[3]
 
 FENCE = re.compile(r" *(?P<fence>```+|~~~+)(?P<language>[^`]*)$")
 NOT_RUN = re.compile(r"not run(?P<page> on this page)?: (?P<kind>[^:]+)(?:: (?P<text>.*))?$", re.S)
+RUN_BY = re.compile(r"run(?P<page> on this page)? by (?P<text>\S+)$")
 FILE = re.compile(r"file: (?P<file>\S+)$")
 DATABASE = re.compile(r"database: (?P<database>.+)$")
 HIDDEN = re.compile(r"hidden (?P<language>\w+)\n(?P<code>.*)$", re.S)
@@ -30,10 +33,13 @@ HIDDEN = re.compile(r"hidden (?P<language>\w+)\n(?P<code>.*)$", re.S)
 
 @dataclass(frozen=True)
 class NotRun:
-    """Why a block is not run."""
+    """Why a block is not run here."""
 
     kind: str
     text: str
+
+
+RUN_ELSEWHERE = "another test runs it"
 
 
 @dataclass
@@ -113,6 +119,8 @@ class _Reader:
     def _apply(self, comment: str, block: Block) -> None:
         if match := NOT_RUN.match(comment):
             block.not_run = NotRun(match["kind"], match["text"] or "")
+        elif match := RUN_BY.match(comment):
+            block.not_run = NotRun(RUN_ELSEWHERE, match["text"])
         elif match := FILE.match(comment):
             block.file = match["file"]
 
@@ -123,11 +131,13 @@ class _Reader:
         text = "\n".join(self._lines[first : self._at + 1]).strip()
         comment = text.removeprefix("<!--").partition("-->")[0].strip(" ")
         if match := HIDDEN.match(comment):
-            block = Block(self.page.file, first + 2, match["language"], match["code"], True)
+            block = Block(self.page.file, first + 2, match["language"], dedent(match["code"]), True)
             self.page.blocks.append(block)
         elif match := DATABASE.match(comment):
             self.page.database = match["database"]
         elif (match := NOT_RUN.match(comment)) and match["page"]:
             self.page.not_run = NotRun(match["kind"], match["text"] or "")
+        elif (match := RUN_BY.match(comment)) and match["page"]:
+            self.page.not_run = NotRun(RUN_ELSEWHERE, match["text"])
         else:
             self._comments.append(comment)

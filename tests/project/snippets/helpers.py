@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import httpx
 
 
 @contextmanager
@@ -22,3 +25,12 @@ def log_lines(name: str, level: int = logging.DEBUG) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before)
+
+
+@asynccontextmanager
+async def client_of(app: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """Start an ASGI application, and yield a client for its requests."""
+    start = app.router.lifespan_context(app) if hasattr(app, "router") else app.lifespan()
+    transport = httpx.ASGITransport(app=app)
+    async with start, httpx.AsyncClient(transport=transport, base_url="http://app") as client:
+        yield client

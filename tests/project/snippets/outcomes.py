@@ -5,33 +5,30 @@ from __future__ import annotations
 import enum
 import re
 
-from tests.project.snippets.blocks import ROOT, Block, Page
+from tests.project.snippets.blocks import ROOT, RUN_ELSEWHERE, Block, Page
 from tests.project.snippets.commands import commands_of
 
 # The kinds of reasons why a block is not run.
 REASONS = {
     "diagram": "boxes and arrows, a picture in characters",
-    "output": "what a program prints; the text is the path of the test that compares it",
     "other software": "code or settings of programs that are not installed here",
     "a server that is not here": "needs a host, a cluster or an account of the reader",
-    "tested elsewhere": "the text is the path of the test that runs it",
-    "takes long": "the text is the command that runs it, or the path of the test",
+    "takes long": "the explanation is the command that runs it",
     "wrong on purpose": "what a reader must not write, and what no test can show",
 }
-# The reasons whose text is the path of a test, which must exist.
-NAMES_A_TEST = {"output", "tested elsewhere"}
 
 
 class Outcome(enum.Enum):
     RUN = "executed"
     WRITTEN = "written to a file, which other blocks use"
     COMPARED = "the output of the block before it"
+    ELSEWHERE = "run by another test, which the page names"
     CHECKED = "parsed, and its names checked"
     NOT_RUN = "not run, with a reason"
     UNKNOWN = "not run, without a reason"
 
 
-EXECUTED = {Outcome.RUN, Outcome.WRITTEN, Outcome.COMPARED}
+EXECUTED = {Outcome.RUN, Outcome.WRITTEN, Outcome.COMPARED, Outcome.ELSEWHERE}
 PARSED = {"toml", "yaml", "ini", "json"}
 FILES = {"python", "toml", "ini", "sql"}
 FILE_NAME = re.compile(r"(?:#|--) (?P<file>[\w./-]+\.\w+)\n")
@@ -69,7 +66,10 @@ def outcomes(page: Page) -> list[tuple[Block, Outcome]]:
 
 
 def _outcome(page: Page, block: Block, before: tuple[Block, Outcome] | None) -> Outcome:
-    if reason_of(page, block) in REASONS:
+    reason = reason_of(page, block)
+    if reason == RUN_ELSEWHERE:
+        return Outcome.ELSEWHERE
+    if reason in REASONS:
         return Outcome.NOT_RUN
     if file_of(block):
         return Outcome.WRITTEN
@@ -103,16 +103,15 @@ def _outcome_of_console(block: Block) -> Outcome:
     return Outcome.RUN if "run" in ways else Outcome.CHECKED
 
 
-def path_in_reason(block: Block) -> str | None:
-    """Return the path of the test that a reason must name, or None."""
-    if block.not_run is None or block.not_run.kind not in NAMES_A_TEST:
-        return None
-    return block.not_run.text
+def reason_is_complete(page: Page) -> bool:
+    """Whether the reasons of a page are of the closed list, and the tests that it names read it."""
+    return all(
+        _names_the_page(page, each.text) if each.kind == RUN_ELSEWHERE else each.kind in REASONS
+        for each in [page.not_run, *(block.not_run for block in page.blocks)]
+        if each is not None
+    )
 
 
-def reason_is_complete(block: Block) -> bool:
-    """Whether the reason of a block is of the closed list, and a test that it names exists."""
-    if block.not_run is None:
-        return True
-    path = path_in_reason(block)
-    return block.not_run.kind in REASONS and (path is None or (ROOT / path).is_file())
+def _names_the_page(page: Page, path: str) -> bool:
+    test = ROOT / path
+    return test.is_file() and page.file.name in test.read_text()

@@ -86,11 +86,11 @@ class PageRun:
         :param names: what the blocks can use, such as `url`.
         """
         self.differences: list[Difference] = []
-        self._page = page
+        self.page = page
         self._folder = folder
         self._loop = asyncio.new_event_loop()
         self._module = ModuleType(MODULE)
-        self._environment: dict[str, str] = {}
+        self._environment = {"SQLA_TYPEDPOOL_TEST_DATABASE_URL": names.get("postgresql_url", "")}
         self._names: dict[str, Any] = vars(self._module)
         self._names |= {"folder": folder, "environment": self._environment, **names}
 
@@ -99,7 +99,7 @@ class PageRun:
 
         :raises AssertionError: a command fails, or a block has names that do not exist.
         """
-        found = outcomes(self._page)
+        found = outcomes(self.page)
         with self._open():
             for (block, outcome), after in zip(found, [*found[1:], None], strict=True):
                 shown = after[0] if after and after[1] is Outcome.COMPARED else None
