@@ -23,6 +23,8 @@ from textwrap import dedent
 
 ROOT = Path(__file__).parents[3]
 
+# Directives of the site that contain no code, such as {toctree}.
+MARKUP = re.compile(r"\{(?!code|doctest|testcode|sourcecode)")
 FENCE = re.compile(r" *(?P<fence>```+|~~~+)(?P<language>[^`]*)$")
 NOT_RUN = re.compile(r"not run(?P<page> on this page)?: (?P<kind>[^:]+)(?:: (?P<text>.*))?$", re.S)
 RUN_BY = re.compile(r"run(?P<page> on this page)? by (?P<text>\S+)$")
@@ -114,7 +116,8 @@ class _Reader:
         for comment in self._comments:
             self._apply(comment, block)
         self._comments.clear()
-        self.page.blocks.append(block)
+        if not MARKUP.match(block.language) or "code-block" in code:
+            self.page.blocks.append(block)
 
     def _apply(self, comment: str, block: Block) -> None:
         if match := NOT_RUN.match(comment):
