@@ -35,9 +35,7 @@ FILES = [
     *sorted((ROOT / "examples").glob("*/README.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-# test_five_minutes.py follows this page, with programs that run beside each other.
-OWN_TEST = ROOT / "docs" / "start" / "five-minutes.md"
-PAGES = {page.name: page for page in map(read_page, FILES) if page.blocks and page.file != OWN_TEST}
+PAGES = {page.name: page for page in map(read_page, FILES) if page.blocks}
 
 # The pages whose snippets are not run yet. The list must become empty.
 NOT_YET = {
@@ -55,7 +53,7 @@ NOT_YET = {
 }
 DONE = sorted(PAGES.keys() - NOT_YET)
 # The blocks of all pages that are not executed and not checked.
-NOT_RUN = 4
+NOT_RUN = 0
 
 
 def needs_postgres(name: str) -> bool:

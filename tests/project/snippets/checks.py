@@ -10,8 +10,6 @@ import json
 import re
 import shlex
 import sys
-from contextlib import redirect_stderr
-from io import StringIO
 from typing import Any
 
 import yaml
@@ -21,10 +19,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from sqla_typedpool import TypedPoolError
 from sqla_typedpool.check.config import settings_of
-from sqla_typedpool.cli import build_parser
 from sqla_typedpool.errors import CannotRun
 from tests.project.snippets.blocks import ROOT, Block
-from tests.project.snippets.commands import fault_of_pip
+from tests.project.snippets.commands import fault_of_options, fault_of_pip
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -96,22 +93,12 @@ def values(document: Any, name: str) -> list[str]:
 
 def faults_of_line(line: str) -> list[str]:
     """Check the extras and the options in a line of a shell."""
-    fault = fault_of_pip(line, EXTRAS) if "pip install" in line else None
-    return [*([fault] if fault else []), *options_faults(line)]
-
-
-def options_faults(line: str) -> list[str]:
-    """Return the message of the command line for options that it refuses."""
-    program, *arguments = shlex.split(line, comments=True)
-    if program != "sqla-typedpool":
-        return []
-    printed = StringIO()
-    try:
-        with redirect_stderr(printed):
-            build_parser().parse_args(arguments)
-    except SystemExit:
-        return [printed.getvalue()]
-    return []
+    fault = None
+    if "pip install" in line:
+        fault = fault_of_pip(line, EXTRAS)
+    elif line.startswith("sqla-typedpool "):
+        fault = fault_of_options(shlex.split(line, comments=True)[1:])
+    return [fault] if fault else []
 
 
 def urls(code: str) -> list[str]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
+from sqla_typedpool.cli import build_parser
 from tests.project.snippets.blocks import ROOT
 from tests.support.commands import run_python
 
@@ -31,11 +34,12 @@ class Command(NamedTuple):
     @property
     def way(self) -> str:
         """What is done with it: run, check, unknown."""
-        return WAYS.get(self.words[0] if self.words else "", "unknown")
+        way = WAYS.get(self.words[0] if self.words else "", "unknown")
+        return "check" if self.words[:2] == ["sqla-typedpool", "top"] else way
 
 
 WAYS = {
-    "sqla-typedpool": "run",
+    "sqla-typedpool": "run",  # but `top` needs a running application
     "python": "run",
     "pytest": "run",
     "pip": "check",
@@ -87,11 +91,24 @@ def fault(command: Command, extras: set[str]) -> str | None:
 
     :param extras: the extras of the package.
     """
+    if command.words[0] == "sqla-typedpool":
+        return fault_of_options(command.words[1:])
     if command.words[0] == "make":
         targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
         named = {word for word in command.words[1:] if "=" not in word}
         return f"no such target: {named - targets}" if named - targets else None
     return fault_of_pip(command.text, extras)
+
+
+def fault_of_options(arguments: list[str]) -> str | None:
+    """Return the message of the command line for options that it refuses, or None."""
+    printed = StringIO()
+    try:
+        with redirect_stderr(printed):
+            build_parser().parse_args(arguments)
+    except SystemExit:
+        return printed.getvalue()
+    return None
 
 
 def fault_of_pip(text: str, extras: set[str]) -> str | None:

@@ -106,18 +106,20 @@ class PageRun:
                 self._do(block, outcome, shown)
 
     def _do(self, block: Block, outcome: Outcome, shown: Block | None) -> None:
-        if outcome is Outcome.WRITTEN:
-            self._write(block)
-        if block.language == "console" and outcome is not Outcome.NOT_RUN:
+        if outcome in (Outcome.NOT_RUN, Outcome.ELSEWHERE):
+            if block.language == "python":
+                compiled(block)
+            return
+        if block.language == "console":
             self._console(block)
-        elif outcome is Outcome.CHECKED or block.language in {"toml", "ini"}:
+            return
+        if outcome is Outcome.RUN:
+            run = {"python": self._python, "diff": self._diff, "sql": self._sql}
+            run[block.language](block, shown)
+        elif outcome is Outcome.WRITTEN:
+            self._write(block)
+        if outcome is Outcome.CHECKED or block.language in {"toml", "ini"}:
             self._check(block)
-        elif outcome is Outcome.RUN:
-            {"python": self._python, "diff": self._diff, "sql": self._sql}[block.language](
-                block, shown
-            )
-        elif outcome is Outcome.NOT_RUN and block.language == "python":
-            compiled(block)
 
     # ------------------------------------------------------------------------------- set-up
 
