@@ -20,7 +20,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from sqla_typedpool import PoolTimeout, TypedPool, cli
 from sqla_typedpool.check.config import settings_of
-from sqla_typedpool.check.database import database_url, driver_message, shown
+from sqla_typedpool.check.database import driver_message
+from sqla_typedpool.check.database_url import database_url, shown
 from sqla_typedpool.check.describing import DatabaseTarget
 from sqla_typedpool.describe.mysql import describer as mysql_describer
 from sqla_typedpool.describe.postgres import session
@@ -195,8 +196,8 @@ def test_the_commands_show_a_url_with_a_password_that_is_not_encoded_without_it(
     (tmp_path / "app.py").write_text("")
     described = command(tmp_path, "describe", "SELECT 1", "--database-url", NOT_ENCODED)
     assert described.returncode == 2
-    assert_masked(described.stderr)
-    assert "127.0.0.1" in described.stderr
+    assert "its user or password contains an @" in described.stderr
+    assert not re.search(r"sec@|ret@", described.stderr)
 
 
 def test_the_name_of_a_database_in_reports_has_no_part_of_the_password() -> None:

@@ -1,4 +1,4 @@
-"""The database of a check: its URL, and a connection with time limits."""
+"""A connection to the database of a check, with time limits."""
 
 from __future__ import annotations
 
@@ -7,22 +7,16 @@ import contextlib
 import os
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from sqla_typedpool.check.libpq_options import (
-    dsn_of,
-    refuse_ignored,
-    with_environment,
-    with_search_path,
-    without_libpq_options,
-)
+from sqla_typedpool.check.database_url import shown
+from sqla_typedpool.check.libpq_options import dsn_of, with_search_path, without_libpq_options
 from sqla_typedpool.describe.families import FAMILIES
 from sqla_typedpool.errors import CannotRun
 from sqla_typedpool.secrets import known_secrets, mask_secrets
@@ -31,65 +25,6 @@ T = TypeVar("T")
 
 CONNECT_SECONDS = 10.0
 _CLOSE_SECONDS = 5.0
-
-
-def database_url(given: str) -> URL:
-    """Return the URL with an installed asynchronous driver.
-
-    :param given: such as ``postgresql://user:password@host/database``. ``postgres://`` and
-        URLs with synchronous drivers are accepted too.
-    :raises CannotRun: it is not a URL, or not of a supported database, or no driver is installed.
-    """
-    try:
-        url = make_url(_with_known_scheme(given))
-    except (ArgumentError, ValueError):
-        # the message does not show the value, because it may contain a password
-        raise CannotRun(
-            "the database URL is not valid; next: write it as postgresql://user@host/database"
-        ) from None
-    family = FAMILIES.get(url.get_backend_name())
-    if family is None:
-        raise CannotRun(
-            f"{shown(url)}: this database is not supported; next: use one of {', '.join(FAMILIES)}"
-        )
-    driver = _installed_driver(url, family.drivers)
-    if driver == "asyncpg":
-        url = _for_asyncpg(url)
-    return url.set(drivername=f"{url.get_backend_name()}+{driver}")
-
-
-def _with_known_scheme(given: str) -> str:
-    scheme, separator, rest = given.strip().partition("://")
-    kind, plus, driver = scheme.partition("+")
-    return f"{'postgresql' if kind == 'postgres' else kind}{plus}{driver}{separator}{rest}"
-
-
-def _installed_driver(url: URL, drivers: tuple[str, ...]) -> str:
-    named = url.drivername.partition("+")[2]
-    candidates = (named,) if named in drivers else drivers
-    for driver in candidates:
-        if find_spec(driver) is not None:
-            return driver
-    raise CannotRun(
-        f"no driver for {shown(url)} is installed; next: pip install "
-        f'"sqla-typedpool[{candidates[0]}]"'
-    )
-
-
-def _for_asyncpg(url: URL) -> URL:
-    """Add libpq's options in the environment, unless the application uses asyncpg as well."""
-    if url.drivername.partition("+")[2] != "asyncpg":
-        return with_environment(url)
-    refuse_ignored(url)
-    return url
-
-
-def shown(url: URL) -> str:
-    """Return a URL for messages, without passwords, also in its query string."""
-    secrets = [key for key in url.query if "pass" in key.lower() or "secret" in key.lower()]
-    hidden = url.update_query_dict(dict.fromkeys(secrets, "***"))
-    rendered = hidden.render_as_string(hide_password=True)
-    return mask_secrets(rendered, known_secrets(None, url.host, url.database))
 
 
 @asynccontextmanager
@@ -124,7 +59,9 @@ def _engine(url: URL, options: dict[str, Any]) -> AsyncEngine:
     try:
         return create_async_engine(url, poolclass=NullPool, connect_args=options)
     except (ArgumentError, NoSuchModuleError, ImportError, TypeError, ValueError) as error:
-        raise CannotRun(f"{shown(url)} cannot be used: {driver_message(error, url)}") from error
+        raise CannotRun(
+            f"{shown(url)} cannot be used: {driver_message(error, url)}; next: correct the URL"
+        ) from error
 
 
 def _options(url: URL, seconds: float, search_path: str | None) -> dict[str, Any]:
@@ -168,6 +105,11 @@ async def _connect(
             f"{shown(url)} did not answer within {seconds:g} s; next: check that the server is "
             f"running{timeout_hint}"
         ) from None
+    except TypeError as error:  # the driver has no such option
+        raise CannotRun(
+            f"{shown(url)} cannot be used: {driver_message(error, url)}; next: correct the options"
+            " in the URL"
+        ) from error
     except Exception as error:  # a wrong option of the URL can raise any exception
         raise CannotRun(
             f"{shown(url)} cannot be used: {driver_message(error, url)}; next: check the URL, and "

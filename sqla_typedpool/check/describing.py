@@ -23,8 +23,8 @@ from sqla_typedpool.check.database import (
     connected,
     driver_message,
     is_driver_error,
-    shown,
 )
+from sqla_typedpool.check.database_url import shown
 from sqla_typedpool.check.locations import location_of_query, offset_as_written, token_length
 from sqla_typedpool.check.model import Finding
 from sqla_typedpool.check.parameters import has_no_none

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import URL
 
 from sqla_typedpool.check.config import Settings, read_settings
-from sqla_typedpool.check.database import database_url
+from sqla_typedpool.check.database_url import database_url
 from sqla_typedpool.check.describing import DatabaseTarget
 from sqla_typedpool.check.discovery import Discovered, discover
 from sqla_typedpool.check.model import Finding, Severity
@@ -78,17 +79,24 @@ class QueryCollector(pytest.Collector):
     @cached_property
     def outcome(self) -> Report | CannotRun:
         """The report on all queries, or the error that prevented it."""
-        url = self.config.getoption("typedpool_database_url") or os.environ.get("DATABASE_URL")
         try:
             selection = Selection.of(self.settings.select, self.settings.ignore)
-            if url:
-                source = DatabaseTarget(database_url(url), search_path=self.settings.search_path)
+            if (url := self._url()) is not None:
+                source = DatabaseTarget(url, search_path=self.settings.search_path)
                 return run_in_thread(lambda: check_database(self.found, source, selection))
             folder = self.config.getini("typedpool_snapshots") or self.settings.snapshots
             snapshots = Snapshots(self.config.rootpath / folder)
             return check_snapshots(self.found, snapshots, selection)
         except CannotRun as error:
             return error
+
+    def _url(self) -> URL | None:
+        """Return the URL of the database to check against, if there is one."""
+        given = self.config.getoption("typedpool_database_url")
+        if given is not None:
+            return database_url(given, "--typedpool-database-url")
+        variable = os.environ.get("DATABASE_URL")
+        return None if variable is None else database_url(variable, "$DATABASE_URL")
 
 
 class QueryCheckFailed(Exception):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
 
+from sqla_typedpool.check.database_url import database_url
 from sqla_typedpool.embedded import EmbeddedServerError, Postgres
 from sqla_typedpool.ephemeral.connecting import CONNECTION_ERRORS, driver_message, run_statements
 from sqla_typedpool.ephemeral.server import signals_unwind
+from sqla_typedpool.errors import CannotRun
 from sqla_typedpool.secrets import mask_secrets
 
 # Not DATABASE_URL: tests must not create databases on the server of the application.
@@ -53,14 +53,15 @@ def drop_database(url: str, name: str) -> None:
 
 
 def _asyncpg_url(configured: str) -> str:
-    with suppress(ArgumentError, ValueError):
-        url = make_url(configured.replace("postgres://", "postgresql://", 1))
-        if url.get_backend_name() == "postgresql":
-            return url.set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
-    # The value is not shown: even a malformed URL may contain a password.
+    try:
+        url = database_url(configured, URL_VARIABLE)
+    except CannotRun as error:
+        pytest.fail(str(error), pytrace=False)
+    if url.get_backend_name() == "postgresql":
+        return url.set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
     pytest.fail(
         f"{URL_VARIABLE} is not the URL of a PostgreSQL database; next: write it as"
-        " postgresql://user:password@host/database",
+        " postgresql+asyncpg://user:password@host/database",
         pytrace=False,
     )
 

@@ -181,7 +181,7 @@ def test_output_of_modules_is_not_in_the_json(app: Path, shop: str) -> None:
         ("postgresql://me:s3cret@no-such-host.invalid/shop", "cannot be used"),
         ("{server}/no_such_database", "does not exist"),
         ("oracle://me:s3cret@h/d", "is not supported"),
-        ("nonsense", "not valid; next: write it as postgresql://user@host/database"),
+        ("nonsense", "it has no scheme; next: write it as postgresql+asyncpg://user@host/database"),
     ],
 )
 def test_a_database_that_cannot_be_used_is_one_error_message(

@@ -25,7 +25,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from sqla_typedpool import TypedPool, fetch_all, query_info
-from sqla_typedpool.check.database import database_url
+from sqla_typedpool.check.database_url import database_url
 from sqla_typedpool.check.describing import DatabaseTarget
 from sqla_typedpool.cli.describe import code_of, statement_facts
 from sqla_typedpool.declarations import QUERY, ROW_KINDS
