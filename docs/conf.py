@@ -27,7 +27,7 @@ extensions = [
     "repository",
 ]
 nitpicky = True
-smartquotes = False  # "--option" is not a dash
+smartquotes_action = "D"  # dashes only: quotes stay as they are written
 
 # The links to headings are those that work in the repository.
 myst_heading_anchors = 4

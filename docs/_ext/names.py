@@ -7,6 +7,7 @@ Both lead to the public name. A name that is not public is shown as code.
 from __future__ import annotations
 
 import builtins
+import dataclasses
 import re
 from typing import Any, Final
 
@@ -55,12 +56,22 @@ def shorten(
     signature: str | None,
     returns: str | None,
 ) -> tuple[str | None, str | None]:
-    """Leave out the arguments of fixtures, which pytest passes, and of the pool, which
-    `create_async_engine` passes. Sphinx cannot parse ``<factory>``, a default of dataclasses.
+    """Leave out the arguments of what an application does not create or call itself.
+
+    Sphinx cannot parse ``<factory>``, a default of dataclasses.
     """
-    if name.startswith("sqla_typedpool_pytest.") or name == f"{_PACKAGE}.TypedPool":
+    if name.startswith("sqla_typedpool_pytest.") or _is_only_read(value):
         return "", ""
     return signature and signature.replace("<factory>", "..."), returns
+
+
+def _is_only_read(value: Any) -> bool:
+    """Whether it is a class of which the package creates all instances, except in tests."""
+    if not isinstance(value, type):
+        return False
+    if value.__name__ == "TypedPool" or issubclass(value, BaseException):
+        return True
+    return dataclasses.is_dataclass(value) and "markers" not in value.__module__
 
 
 def link_pages(_: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:

@@ -87,7 +87,9 @@ def _name(action: argparse.Action) -> str:
 
 def _meaning(action: argparse.Action) -> str:
     text = _plain(action.help % vars(action)) if action.help else ""
-    choices = ", ".join(f"`{each}`" for each in action.choices or ())
+    names = [] if action.choices is None else [*map(str, action.choices)]
+    is_listed = all(re.search(rf"\b{each}\b", text) for each in names)
+    choices = "" if is_listed else ", ".join(f"`{each}`" for each in names)
     separator = "" if not (choices and text) else " " if text.startswith("(") else ": "
     return f"{choices}{separator}{text}"
 
