@@ -16,10 +16,18 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.domains.python import PythonDomain
 from sphinx.environment import BuildEnvironment
+from sphinx.pycode import ModuleAnalyzer
 from sphinx.transforms import SphinxTransform
 from sphinx.util.nodes import make_refnode
 
 _PACKAGE: Final = "sqla_typedpool"
+# Where a type alias is defined, in the file of which Sphinx finds the text about it.
+_DEFINED_IN: Final = {
+    "Executor": "sqla_typedpool.fetch.api",
+    "Lifespan": "sqla_typedpool.integrations.starlette",
+    "RowCount": "sqla_typedpool.queries.returns",
+    "Source": "sqla_typedpool.embedded.binaries",
+}
 _PAGE: Final = re.compile(r"docs/([\w/-]+)\.md")
 _CALL: Final = re.compile(r"\(\)$")
 _FROM_SOURCE: Final = re.compile(r'(<a class="viewcode-back" href="[^"#]*#)([\w.]+)')
@@ -31,7 +39,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_transform(BuiltinTypes)
     app.connect("missing-reference", resolve)
     app.connect("autodoc-process-signature", shorten)
-    app.connect("autodoc-process-docstring", link_pages)
+    app.connect("autodoc-process-docstring", complete)
     app.connect("html-page-context", correct_links_from_source)
     return {"parallel_read_safe": True, "parallel_write_safe": True, "version": "1"}
 
@@ -60,7 +68,7 @@ def shorten(
 
     Sphinx cannot parse ``<factory>``, a default of dataclasses.
     """
-    if name.startswith("sqla_typedpool_pytest.") or _is_only_read(value):
+    if signature and (name.startswith("sqla_typedpool_pytest.") or _is_only_read(value)):
         return "", ""
     return signature and signature.replace("<factory>", "..."), returns
 
@@ -74,8 +82,13 @@ def _is_only_read(value: Any) -> bool:
     return dataclasses.is_dataclass(value) and "markers" not in value.__module__
 
 
-def link_pages(_: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
-    """Link the pages that a docstring names by their path, such as ``docs/guide/pool.md``."""
+def complete(_: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
+    """Find the text about a type alias, and link the pages that a text names by their path, such as
+    ``docs/guide/pool.md``.
+    """
+    alias = name.rpartition(".")[2]
+    if what == "data" and alias in _DEFINED_IN:
+        lines[:] = ModuleAnalyzer.for_module(_DEFINED_IN[alias]).find_attr_docs()["", alias]
     lines[:] = [_PAGE.sub(r":doc:`/\1`", line) for line in lines]
 
 

@@ -11,8 +11,11 @@ class Severity(str, Enum):
     """How severe a finding is."""
 
     ERROR = "error"
+    """It fails, or can fail, when the query runs."""
     WARNING = "warning"
+    """It can become an error later."""
     NOTE = "note"
+    """It does not change the exit code, except with ``--strict``."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,11 @@ class Location:
     """A place in a file. Lines and columns are counted from 1, columns in characters."""
 
     file: Path
+    """The file."""
     line: int | None = None
+    """Its line; None if the place is the whole file."""
     column: int | None = None
+    """The column in the line; None if the place is the whole line."""
     length: int = 1
     """The number of characters to underline."""
 
@@ -31,11 +37,13 @@ class Finding:
     """A fault that the checker has found, or something that needs attention."""
 
     code: str
-    """The code of the rule, such as ``TP101``. `sqla_typedpool.check.rules` defines them."""
+    """The code of the rule, such as ``TP101``; see docs/reference/findings.md."""
     severity: Severity
+    """How severe it is."""
     message: str
     """One sentence: what is wrong, with the names of the columns or parameters."""
     location: Location | None
+    """Where it is; None if the place is not known."""
     query: str | None = None
     """The name of the declared query, such as ``app.users.get_user``."""
     reason: str = ""

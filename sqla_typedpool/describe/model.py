@@ -93,6 +93,7 @@ class Description:
     """The compiled SQL, with the placeholders of the family's first driver."""
 
     parameters: tuple[ParameterDescription, ...]
+    """The parameters, in their order in the SQL."""
 
     columns: tuple[ColumnDescription, ...]
     """() if the statement returns no rows."""

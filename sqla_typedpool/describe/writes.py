@@ -65,10 +65,13 @@ class ColumnWrite:
     """
 
     action: WriteAction
+    """The part of the statement."""
 
     column: TargetColumn
+    """Where it is written."""
 
     source: ValueSource
+    """What is written."""
 
     parameters: tuple[str, ...] = ()
     """The parameters of which each one alone makes the value NULL, if it is None."""

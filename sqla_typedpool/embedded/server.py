@@ -50,6 +50,7 @@ class Postgres:
     """
 
     host = "127.0.0.1"
+    """The address on which it listens."""
 
     def __init__(self, bindir: Path, settings: Mapping[str, str], timeout: float) -> None:
         """Create the temporary folder. `start()` does the rest."""
@@ -67,6 +68,7 @@ class Postgres:
         self._folder = ServerFolder(user=self._user)
         self._bindir = bindir
         self.data_directory = self._folder.path / "data"
+        """The folder with its data and settings."""
         self.log = self._folder.path / "server.log"
         """The file with the output of the server."""
 

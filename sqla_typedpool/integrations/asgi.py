@@ -37,6 +37,7 @@ Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Authorize: TypeAlias = Callable[[Scope], bool | Awaitable[bool]]
+"""Gets the ASGI scope of a request, and returns whether it is allowed; it may be async."""
 
 _JSON: Final = "application/json"
 _HEALTH: Final = "application/health+json"

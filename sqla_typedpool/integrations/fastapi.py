@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 EngineOf: TypeAlias = Callable[[HTTPConnection], AsyncEngine]
+"""Finds the engine of a request or WebSocket, such as ``lambda request: request.app.state.db``."""
 
 
 def session_dependency(

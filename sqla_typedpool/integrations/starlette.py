@@ -33,6 +33,8 @@ from sqla_typedpool.integrations.unavailable import (
 )
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
+"""The argument ``lifespan`` of an application."""
+
 _TRY_AGAIN_LATER = 1013  # code of a closed WebSocket
 
 

@@ -25,36 +25,36 @@ from uuid import UUID
 class DbType:
     """The type of a column, and the Python type in which its values arrive."""
 
-    # The name of the database type: ``int8``, ``text[]``, ``timestamptz``.
     name: str
+    """The name of the database type: ``int8``, ``text[]``, ``timestamptz``."""
 
-    # The exact type of every value that is not NULL; None = unknown.
     python: type | None = None
+    """The exact type of every value that is not NULL; None = unknown."""
 
-    # The type of an array's elements, whatever the number of dimensions.
     element: DbType | None = None
+    """The type of an array's elements, whatever the number of dimensions."""
 
-    # The labels of a database enum.
     labels: tuple[str, ...] = ()
+    """The labels of a database enum."""
 
-    # The names and types of a composite type's fields, in order.
     fields: tuple[tuple[str, DbType], ...] = ()
+    """The names and types of a composite type's fields, in order."""
 
-    # Whether dates and times have a time zone; None for other types.
     aware: bool | None = None
+    """Whether dates and times have a time zone; None for other types."""
 
-    # Whether the value is JSON, which the driver or SQLAlchemy has decoded.
     json: bool = False
+    """Whether the value is JSON, which the driver or SQLAlchemy has decoded."""
 
-    # Whether the value is an instance of the driver's range class.
     is_range: bool = False
+    """Whether the value is an instance of the driver's range class."""
 
-    # The types in which values arrive unless the application has changed it, where `python` is
-    # None: the four classes of ``inet``, the text of an extension's type.
     usual: tuple[type, ...] = ()
+    """The types in which values arrive unless the application has changed it, where `python` is
+    None: the four classes of ``inet``, the text of an extension's type."""
 
-    # The driver that `python` is true of; "" = all drivers.
     driver: str = ""
+    """The driver that `python` is true of; "" = all drivers."""
 
     @property
     def is_address(self) -> bool:

@@ -24,30 +24,30 @@ BOUNDS: Final = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 1
 class CloseReason(Enum):
     """Why a connection was closed; the values are the keys of ``PoolStats.closed``."""
 
-    # It was returned while no caller waited and ``pool_size`` connections were idle.
     OVERFLOW = "overflow"
-    # It was unused for ``pool_idle_timeout``.
+    """It was returned while no caller waited and ``pool_size`` connections were idle."""
     IDLE = "idle"
-    # It was older than ``pool_max_lifetime``, or ``retire_all()`` was called.
+    """It was unused for ``pool_idle_timeout``."""
     LIFETIME = "lifetime"
-    # It was opened before its server became read-only.
+    """It was older than ``pool_max_lifetime``, or ``retire_all()`` was called."""
     FAILOVER = "failover"
-    # The local probe found it closed.
+    """It was opened before its server became read-only."""
     DEAD = "dead"
-    # The ping failed or took too long.
+    """The local probe found it closed."""
     PING = "ping"
-    # A transaction was left open on it, and could not be rolled back in time.
+    """The ping failed or took too long."""
     TRANSACTION = "transaction"
-    # By a statement's error, a cancellation or the application.
+    """A transaction was left open on it, and could not be rolled back in time."""
     INVALIDATED = "invalidated"
-    # The application took it out of the pool.
+    """By a statement's error, a cancellation or the application."""
     DETACHED = "detached"
-    # ``dispose()`` was called; it may have been returned afterwards.
+    """The application took it out of the pool."""
     DISPOSE = "dispose"
-    # ``TypedPool.close()`` was called.
+    """``dispose()`` was called; it may have been returned afterwards."""
     CLOSE = "close"
-    # Its event loop ended.
+    """``TypedPool.close()`` was called."""
     LOOP = "loop"
+    """Its event loop ended."""
 
 
 class DurationKind(Enum):
@@ -152,7 +152,7 @@ class PoolStats:
     longest_use: float
     """For how long the connection that was checked out first has been in use, in seconds, now."""
     closed: Mapping[str, int]
-    """Connections closed, by reason (see ``CloseReason``)."""
+    """Connections closed, by reason; the keys are the values of `CloseReason`."""
     wait_time: Distribution
     """Seconds from a checkout's start until it has its connection."""
     use_time: Distribution

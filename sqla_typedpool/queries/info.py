@@ -21,6 +21,7 @@ class Bind:
     """One parameter of a query."""
 
     name: str
+    """Its name."""
     annotation: Any
     """Its type."""
     is_optional: bool
@@ -32,6 +33,7 @@ class Origin:
     """Where a query is declared."""
 
     file: Path
+    """The Python file."""
     line: int
     """The line of the decorator."""
     sql_file: Path | None = None
@@ -51,6 +53,7 @@ class QueryInfo:
     function: Callable[..., Any]
     """The decorated function; its body is never run."""
     statement: Executable
+    """The statement that is run."""
     sql: str
     """The text that the author wrote; for a Core statement, SQLAlchemy's text of it."""
     is_async: bool

@@ -30,18 +30,18 @@ _STREAMS = (AsyncIterator, AsyncIterable, AsyncGenerator)
 class Cardinality(Enum):
     """How many rows a query returns, and in which form."""
 
-    # ``-> User``: exactly one row.
     ONE = "one"
-    # ``-> User | None``: one row or none.
+    """``-> User``: exactly one row."""
     OPTIONAL = "optional"
-    # ``-> list[User]``: all rows.
+    """``-> User | None``: one row or none."""
     ALL = "all"
-    # ``-> AsyncIterator[User]``: the rows one by one.
+    """``-> list[User]``: all rows."""
     STREAM = "stream"
-    # ``-> RowCount``: the number of rows.
+    """``-> AsyncIterator[User]``: the rows one by one."""
     COUNT = "count"
-    # ``-> None``: no rows.
+    """``-> RowCount``: the number of rows."""
     NOTHING = "nothing"
+    """``-> None``: no rows."""
 
 
 @dataclass(frozen=True)
