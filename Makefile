@@ -22,7 +22,7 @@ PYTHON ?= $(shell for python in python3.14 python3.13 python3.12 python3.11 pyth
 	&& echo $$python && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo example test sqlalchemy-suite soak cancellations fuzz lint types docs bench clean
+.PHONY: help demo example test sqlalchemy-suite soak cancellations fuzz lint types docs package bench clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,13 @@ docs: $(VENV)/.docs ## the documentation as a site in build/docs; a warning or a
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs build/docs $(ARGS)
 	$(BIN)/python -m tests.support.site build/docs
 
+package: $(VENV)/.package ## build the sdist and the wheel in dist/, and check both
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+	test ! -e .git || $(BIN)/check-manifest
+	$(BIN)/python -m pytest -p no:cacheprovider tests/distribution/test_built.py $(ARGS)
+
 bench: $(VENV)/.bench ## compare the speed of pools; ARGS=--quick for a short trial
 	$(BIN)/python -m pytest benchmarks $(ARGS)
 
@@ -85,7 +92,7 @@ $(VENV)/.pip: $(BIN)/python
 	$(BIN)/python -m pip install -qq --upgrade "pip>=25.1"
 	@touch $@
 
-$(VENV)/.test $(VENV)/.lint $(VENV)/.docs $(VENV)/.bench: $(VENV)/.%: $(VENV)/.pip pyproject.toml
+$(VENV)/.test $(VENV)/.lint $(VENV)/.docs $(VENV)/.package $(VENV)/.bench: $(VENV)/.%: $(VENV)/.pip pyproject.toml
 	$(BIN)/python -m pip install -qq --editable . --group $* $(PINS:%="%")
 	@touch $@
 

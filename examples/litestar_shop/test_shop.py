@@ -36,9 +36,9 @@ def test_a_request_without_a_connection_is_503_and_the_page_names_the_holder(
     typedpool_database: Any,
 ) -> None:
     async def main() -> None:
-        options = {"pool_size": 1, "pool_timeout": 0.1}
+        options = {"pool_size": 1, "pool_timeout": 0.5}
         async with client_of(typedpool_database.url, **options) as client:
-            slow = asyncio.ensure_future(client.get("/items", params={"seconds": 0.6}))
+            slow = asyncio.ensure_future(client.get("/items", params={"seconds": 1.5}))
             await asyncio.sleep(0.2)
             answer = await client.get("/items")
             assert (answer.status_code, "retry-after" in answer.headers) == (503, True)

@@ -16,9 +16,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, TypeAlias
 
-from fastapi import Depends
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
-from starlette.requests import HTTPConnection
+
+from sqla_typedpool.integrations.extras import PackagesOf
+
+with PackagesOf("fastapi"):
+    from fastapi import Depends
+    from starlette.requests import HTTPConnection
 
 from sqla_typedpool.integrations.starlette import (
     Lifespan,

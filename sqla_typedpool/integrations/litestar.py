@@ -15,12 +15,16 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from litestar import Litestar, Request, Response
-from litestar.config.app import AppConfig
-from litestar.exceptions.responses import create_debug_response, create_exception_response
-from litestar.plugins import InitPlugin
-from litestar.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
 from sqlalchemy.ext.asyncio import AsyncEngine
+
+from sqla_typedpool.integrations.extras import PackagesOf
+
+with PackagesOf("litestar"):
+    from litestar import Litestar, Request, Response
+    from litestar.config.app import AppConfig
+    from litestar.exceptions.responses import create_debug_response, create_exception_response
+    from litestar.plugins import InitPlugin
+    from litestar.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
 
 from sqla_typedpool.integrations.lifetime import Running
 from sqla_typedpool.integrations.unavailable import (

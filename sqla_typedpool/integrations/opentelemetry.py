@@ -17,9 +17,6 @@ from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple, TypeAlias
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
-from opentelemetry import context, metrics, trace
-from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import (
@@ -28,6 +25,13 @@ from sqlalchemy.ext.asyncio import (
     AsyncSession,
     async_scoped_session,
 )
+
+from sqla_typedpool.integrations.extras import PackagesOf
+
+with PackagesOf("opentelemetry"):
+    from opentelemetry import context, metrics, trace
+    from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
+    from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider
 
 from sqla_typedpool import __version__
 from sqla_typedpool._sqlalchemy.engines import root_engine

@@ -7,14 +7,18 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from prometheus_client import REGISTRY, CollectorRegistry, Metric
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-)
-from prometheus_client.registry import Collector
 from sqlalchemy.ext.asyncio import AsyncEngine
+
+from sqla_typedpool.integrations.extras import PackagesOf
+
+with PackagesOf("prometheus"):
+    from prometheus_client import REGISTRY, CollectorRegistry, Metric
+    from prometheus_client.core import (
+        CounterMetricFamily,
+        GaugeMetricFamily,
+        HistogramMetricFamily,
+    )
+    from prometheus_client.registry import Collector
 
 from sqla_typedpool.errors import CannotRun
 from sqla_typedpool.pool.pool import TypedPool

@@ -19,11 +19,15 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse, Response
-from starlette.websockets import WebSocket, WebSocketState
+
+from sqla_typedpool.integrations.extras import PackagesOf
+
+with PackagesOf("starlette"):
+    from starlette.applications import Starlette
+    from starlette.concurrency import run_in_threadpool
+    from starlette.requests import HTTPConnection
+    from starlette.responses import JSONResponse, Response
+    from starlette.websockets import WebSocket, WebSocketState
 
 from sqla_typedpool.integrations.lifetime import Running
 from sqla_typedpool.integrations.unavailable import (

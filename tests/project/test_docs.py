@@ -24,6 +24,7 @@ PAGES = [
     README,
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
+    ROOT / "SECURITY.md",
     ROOT / "benchmarks" / "README.md",
     *sorted((ROOT / "examples").glob("*/README.md")),
     *sorted(DOCS.rglob("*.md")),

@@ -64,7 +64,7 @@ def test_a_request_without_a_connection_is_answered_with_503(in_the_shop: Any) -
         assert int(answer.headers["retry-after"]) >= 1
         assert (await client.get("/products")).status_code == 200
 
-    in_the_shop(visit, pool_size=1, max_overflow=0, pool_timeout=0.1)
+    in_the_shop(visit, pool_size=1, max_overflow=0, pool_timeout=0.5)
 
 
 def test_a_slow_report_is_a_holder_with_its_route_and_query(in_the_shop: Any) -> None:
