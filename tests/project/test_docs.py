@@ -83,7 +83,9 @@ PATH = re.compile(rf"(?<![\w/.\[@-])(?:{'|'.join(FOLDERS)})/[\w./*-]*[\w*/]")
 MODULE = re.compile(rf"(?<![\w/.])(?:{'|'.join(FOLDERS)})(?:\.[a-z_]\w*)+")
 # Code, settings and files of the reader's own project.
 READERS_PATHS = {"tests/test_users.py"}
-READERS_BLOCKS = re.compile(r"^```(?:python|toml|diff)\n.*?^```$", re.MULTILINE | re.DOTALL)
+READERS_BLOCKS = re.compile(
+    r"^```(?:python|toml|diff)\n.*?^```$|<!-- (?:hidden|file).*?-->", re.MULTILINE | re.DOTALL
+)
 
 
 def broken_links(page: Path) -> list[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.project.snippets.blocks import Page, read_page
+from tests.project.snippets.blocks import ROOT, Page, read_page
 from tests.project.snippets.outcomes import Outcome, outcomes, reason_is_complete
 from tests.project.snippets.running import PageRun, SnippetFailed, agree, rewritten
 
@@ -225,3 +226,13 @@ def test_a_page_leaves_no_module_and_no_path(folder: Path) -> None:
     run(folder, "'''python\n# mine.py\n'''\n'''python\nimport mine\n'''\n")
     assert (list(sys.path), set(sys.modules)) == before
     assert os.getcwd() == str(folder)
+
+
+def test_the_comments_that_contributing_lists_have_an_effect(folder: Path) -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    comments = re.findall(r"^<!-- (?!hidden)(.*) -->", page, re.MULTILINE)
+    assert len(comments) >= 6
+    for comment in comments:
+        read = page_of(folder, f"<!-- {comment} -->\n'''text\n'''\n")
+        (block,) = read.blocks
+        assert block.not_run or read.not_run or read.database != "sqlite", comment

@@ -17,13 +17,14 @@ from pathlib import Path
 import pytest
 
 from sqla_typedpool.embedded import Postgres
-from tests.project.snippets.blocks import ROOT, Block, read_page
+from tests.project.snippets.blocks import ROOT, Block, name_of, read_page
 from tests.project.snippets.commands import without_varying_parts
 from tests.project.snippets.outcomes import (
     EXECUTED,
     Outcome,
     outcomes,
     reason_is_complete,
+    reason_of,
 )
 from tests.project.snippets.running import PageRun, SnippetFailed, compiled, rewritten
 from tests.support.scratch_database import scratch_database
@@ -39,21 +40,14 @@ PAGES = {page.name: page for page in map(read_page, FILES) if page.blocks}
 
 # The pages whose snippets are not run yet. The list must become empty.
 NOT_YET = {
-    "CONTRIBUTING.md",
     "README.md",
-    "docs/guide/checking.md",
     "docs/guide/testing.md",
-    "docs/internals/architecture.md",
-    "docs/reference/drivers.md",
-    "examples/bookshop/README.md",
     "examples/fastapi_shop/README.md",
-    "examples/jobs/README.md",
     "examples/litestar_shop/README.md",
-    "examples/sqlmodel_notes/README.md",
 }
 DONE = sorted(PAGES.keys() - NOT_YET)
-# The blocks of all pages that are not executed and not checked.
-NOT_RUN = 0
+# The numbers of blocks that are neither executed nor checked, by the kinds of their reasons.
+NOT_RUN = {"diagram": 10, "takes long": 1}
 
 
 def needs_postgres(name: str) -> bool:
@@ -147,19 +141,17 @@ def test_no_page_is_listed_that_has_no_snippets() -> None:
     assert sorted(NOT_YET - PAGES.keys()) == []
 
 
-def test_so_many_snippets_are_executed() -> None:
+def test_all_snippets_are_executed_but_those_of_these_kinds() -> None:
     found = all_outcomes()
     counts = Counter(outcome for _, outcome in found)
     executed = sum(counts[outcome] for outcome in EXECUTED)
     lines = [f"{counts[each]:4} {each.value}" for each in Outcome]
     lines.append(f"{executed} of {len(found)} blocks are executed")
-    sys.stdout.write("\n".join(lines))
-    left = [
-        f"{block.place}: {block.not_run.kind if block.not_run else 'its page'}"
-        for block, outcome in found
-        if outcome is Outcome.NOT_RUN
-    ]
-    assert len(left) == NOT_RUN, "\n".join([*lines, "not run:", *left])
+    sys.stdout.write("\n".join(lines))  # shown by `pytest -s`
+    left = [block for block, outcome in found if outcome is Outcome.NOT_RUN]
+    kinds = {block: reason_of(PAGES[name_of(block.page)], block) for block in left}
+    lines += ["not run:", *(f"{block.place}: {kind}" for block, kind in kinds.items())]
+    assert Counter(kinds.values()) == NOT_RUN, "\n".join(lines)
 
 
 INDENTED = re.compile(r"^(?![ \t]*(?:[-*+]|\d+\.)\s).+\n\n {4,}\S", re.MULTILINE)

@@ -31,6 +31,7 @@ else:
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS = set(PYPROJECT["project"]["optional-dependencies"])
 PYTEST_ENTRY = ROOT / "sqla_typedpool/pytest_plugin/entry/sqla_typedpool_pytest/__init__.py"
+PYTESTS_OWN = {"addopts", "testpaths", "usefixtures"}
 HOOKS = ROOT / ".pre-commit-hooks.yaml"
 
 
@@ -60,8 +61,8 @@ def ini(code: str) -> list[str]:
 
 def pytest_faults(settings: dict[str, Any]) -> list[str]:
     """Return the settings of the pytest plugin that do not exist."""
-    known = set(re.findall(r'addini\("(\w+)"', PYTEST_ENTRY.read_text()))
-    return [f"no such setting: {name}" for name in settings if name not in known | {"addopts"}]
+    known = set(re.findall(r'addini\("(\w+)"', PYTEST_ENTRY.read_text())) | PYTESTS_OWN
+    return [f"no such setting: {name}" for name in settings if name not in known]
 
 
 def json_(code: str) -> list[str]:
