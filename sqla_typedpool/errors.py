@@ -123,9 +123,13 @@ class PoolTimeout(TypedPoolError, exc.TimeoutError):
 
     Example::
 
-        except PoolTimeout as error:
-            wait = math.ceil(error.retry_after or 1)
-            return Response(status_code=503, headers={"Retry-After": str(wait)})
+        async def user(request: Request) -> Response:
+            try:
+                found = await get_user(engine, request.path_params["id"])
+            except PoolTimeout as error:
+                wait = math.ceil(error.retry_after or 1)
+                return Response(status_code=503, headers={"Retry-After": str(wait)})
+            return Response(found.name)
     """
 
     stage: str

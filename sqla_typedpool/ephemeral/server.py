@@ -50,7 +50,7 @@ def database(
 
     Example::
 
-        >>> with database(alembic="alembic.ini") as url:
+        >>> with database(metadata="app.models:Base.metadata") as url:
         ...     print(url)
         postgresql+asyncpg://postgres@127.0.0.1:40123/postgres
     """

@@ -16,6 +16,7 @@ from tests.support.commands import run_python
 PIP_EXTRAS = re.compile(r"(?:sqla-typedpool|\.)\[([\w,]+)\]")
 # Ignored because they differ from run to run, or between systems.
 VARYING = [
+    (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:0"),
     (re.compile(r"\d+\.\d+ ?s\b"), "0.0 s"),
     (re.compile(r"PostgreSQL \d+"), "PostgreSQL 0"),
     (re.compile(r"\(ephemeral, [^()]+\)"), "(ephemeral)"),
