@@ -16,8 +16,9 @@ from tests.support.commands import ROOT
 
 PAGE = ROOT / "docs" / "start" / "coming-from.md"
 NAME = re.compile(r"`([^`]*)`")
+OPTIONS_HEADING = "here (default)"
 # The columns of the tables of options.
-THEIRS, OURS, OUR_DEFAULT = 0, 2, 3
+THEIRS, OURS = 0, 1
 OPTIONS = frozenset(PoolOptions.__annotations__)
 STATS = frozenset(PoolStats.__annotations__)
 
@@ -25,23 +26,30 @@ STATS = frozenset(PoolStats.__annotations__)
 class Row(NamedTuple):
     pool: str
     """The heading above it: the pool that the reader comes from."""
+    table: str
+    """The heading of the column of our names."""
     cells: list[str]
 
     def names(self, column: int) -> list[str]:
-        return NAME.findall(self.cells[column])
+        without_defaults = re.sub(r" \([^()]*\)", "", self.cells[column])
+        return NAME.findall(without_defaults)
 
 
 def rows() -> Iterator[Row]:
-    pool = ""
+    pool = table = ""
     for line in PAGE.read_text().splitlines():
         if line.startswith("## "):
             pool = line.removeprefix("## ")
         elif line.startswith("| "):
-            yield Row(pool, [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
+            cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+            table = table or cells[OURS]
+            yield Row(pool, table, cells)
+        elif not line:
+            table = ""
 
 
 def rows_of_options() -> list[Row]:
-    return [row for row in rows() if len(row.cells) == 5]
+    return [row for row in rows() if row.table == OPTIONS_HEADING]
 
 
 def default_of(option: str) -> object:
@@ -54,9 +62,9 @@ def test_the_defaults_of_our_options_are_those_of_the_code() -> None:
     compared = 0
     for row in rows_of_options():
         (option, *_) = [*row.names(OURS), ""]
-        shown = row.cells[OUR_DEFAULT].strip("`").partition(",")[0]
+        shown = re.match(r"`\w+` \(`?([\w.]+)`?\)", row.cells[OURS])
         if option in OPTIONS - {"pool_name"} and shown:
-            assert str(default_of(option)).removesuffix(".0") == shown, row
+            assert str(default_of(option)).removesuffix(".0") == shown[1], row
             compared += 1
     assert compared > 20
 
