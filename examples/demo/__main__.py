@@ -15,6 +15,7 @@ from pathlib import Path
 
 from examples.demo.database import DemoError
 from examples.demo.run import Options, run
+from sqla_typedpool.cli.colors import add_color
 
 DONE = 0
 COULD_NOT_RUN = 2
@@ -44,10 +45,11 @@ def read_options(argv: Sequence[str] | None = None) -> Options:
     """Parse the command line; a wrong argument ends the process with a usage error."""
     arguments = _parser().parse_args(argv)
     return Options(
-        url=arguments.url,
+        url=arguments.database_url,
         seconds=arguments.seconds,
         workers=arguments.workers,
         plain=arguments.plain,
+        color=arguments.color,
         json_file=arguments.json,
     )
 
@@ -55,6 +57,7 @@ def read_options(argv: Sequence[str] | None = None) -> Options:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m examples.demo",
+        allow_abbrev=False,
         description=(
             "Put the same load on SQLAlchemy's stock pool and on TypedPool, and compare them in"
             " one table; then overload them, and the driver's own pool. The demo takes about 55"
@@ -63,7 +66,8 @@ def _parser() -> argparse.ArgumentParser:
         ),
     )
     parser.add_argument(
-        "--url",
+        "--database-url",
+        metavar="URL",
         help="use this PostgreSQL database, through asyncpg; it is only read, and not restarted",
     )
     parser.add_argument(
@@ -83,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--plain", action="store_true", help="print plain lines, without a live table and colours"
     )
+    add_color(parser.add_argument)
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the figures to this file as well"
     )

@@ -1,4 +1,4 @@
-"""The database of a run: the URL of the temporary server, or the one given with --url."""
+"""The database of a run: the URL of the temporary server, or that of --database-url."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from collections.abc import Coroutine
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, make_url, text
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import URL, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
+
+from sqla_typedpool.check.database_url import read_url
+from sqla_typedpool.errors import CannotRun
 
 T = TypeVar("T")
 
 CONNECT_SECONDS = 8
-"""The longest wait for the first answer of a database given with --url."""
+"""The longest wait for the first answer of a database given with --database-url."""
 
 
 class DemoError(Exception):
@@ -27,21 +29,14 @@ def parse_url(given: str) -> URL:
 
     :raises DemoError: it is not a URL, or a URL of another database.
     """
-    scheme, separator, rest = given.partition("://")
-    if separator and scheme == "postgres":
-        given = f"postgresql://{rest}"
     try:
-        url = make_url(given)
-    except (ArgumentError, ValueError):
-        # The text is not repeated, because it may contain a password.
-        raise DemoError(
-            "--url is not a database URL; next: write it as"
-            " postgresql://user:password@host/database"
-        ) from None
+        url = read_url(given, "--database-url")
+    except CannotRun as error:
+        raise DemoError(str(error)) from None
     if url.get_backend_name() != "postgresql":
         raise DemoError(
-            f"the demo needs PostgreSQL, and --url is {without_passwords(url)}; next: leave --url"
-            " out to use a temporary PostgreSQL"
+            f"the demo needs PostgreSQL, and --database-url is {without_passwords(url)}; next:"
+            " leave --database-url out to use a temporary PostgreSQL"
         )
     return _for_asyncpg(url)
 
@@ -86,7 +81,7 @@ async def first_answer(url: URL, querying: Coroutine[Any, Any, T]) -> T:
         reason = reason.replace(str(url.password), "***")
     raise DemoError(
         f"cannot use {without_passwords(url)} ({reason}); next: check the host, port, user and"
-        " password, or leave --url out to use a temporary PostgreSQL"
+        " password, or leave --database-url out to use a temporary PostgreSQL"
     )
 
 

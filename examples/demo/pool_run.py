@@ -26,7 +26,7 @@ RESTART_SECONDS = 30.0
 """How long the server may take to start again before the demo gives up."""
 NOT_STARTED = (
     f"the temporary server did not start again within {RESTART_SECONDS:g} s; next: run the demo"
-    " again, or with --url on your own server"
+    " again, or with --database-url on your own server"
 )
 POLL_SECONDS = 0.005
 """How often the demo tries whether the server accepts connections."""

@@ -53,6 +53,7 @@ class Options:
     seconds: float = 12.0
     workers: int = 30
     plain: bool = False
+    color: bool | None = None
     json_file: Path | None = None
 
 
@@ -63,9 +64,9 @@ def run(options: Options) -> None:
     :raises KeyboardInterrupt: a signal has stopped it, and it has removed its server.
     """
     require_asyncpg()
-    url = parse_url(options.url) if options.url else None
+    url = None if options.url is None else parse_url(options.url)
     _check_folder(options.json_file)
-    output = output_for(sys.stdout, plain=options.plain)
+    output = output_for(sys.stdout, plain=options.plain, color=options.color)
     with StopOnSignal() as stop:
         if url:
             figures = stop.run(_run_on(output, options, url, None))
@@ -82,7 +83,7 @@ def _run_on_temporary_server(
     """Start a server, run the demo on it, and remove it in any case."""
     if sys.platform == "win32":
         raise DemoError(
-            "the temporary PostgreSQL needs Linux or macOS; next: give your own with --url"
+            "the temporary PostgreSQL needs Linux or macOS; next: give your own with --database-url"
         )
     try:
         with _start_server(output) as server:

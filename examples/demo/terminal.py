@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -11,27 +10,32 @@ from typing import TYPE_CHECKING, TextIO
 from examples.demo.output import Output, PlainOutput, wrapped
 from examples.demo.pool_run import STOCK, TYPED, Progress
 from examples.demo.report import Row, milliseconds
+from sqla_typedpool.cli.colors import can_overwrite, has_colors
 
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
 
-def output_for(stream: TextIO, *, plain: bool) -> Output:
-    """Return the terminal's output if `stream` is a terminal and rich is installed, else plain."""
-    is_dumb = os.environ.get("TERM") in ("dumb", "unknown")
-    if plain or is_dumb or not stream.isatty() or find_spec("rich") is None:
+def output_for(stream: TextIO, *, plain: bool, color: bool | None = None) -> Output:
+    """Return the terminal's output if `stream` is a terminal and rich is installed, else plain.
+
+    :param color: the value of ``--color``.
+    """
+    if plain or not can_overwrite(stream) or find_spec("rich") is None:
         return PlainOutput(stream)
-    return TerminalOutput(stream)
+    return TerminalOutput(stream, has_colors=has_colors(stream, color))
 
 
 class TerminalOutput:
-    """Prints through a rich console, which respects NO_COLOR and the terminal's width."""
+    """Prints through a rich console, which respects the terminal's width."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, has_colors: bool) -> None:
         from rich.console import Console
 
-        self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
+        self._console = Console(
+            file=stream, no_color=not has_colors, highlight=False, markup=False, emoji=False
+        )
         self._live: Live | None = None
         self._shown: dict[str, Progress] = {}
 

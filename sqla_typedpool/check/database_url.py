@@ -28,8 +28,21 @@ def database_url(given: str, name: str = "the database URL") -> URL:
     :param given: such as ``postgresql://user:password@host/database``. ``postgres://`` and
         URLs with synchronous drivers are accepted too.
     :param name: the option or the variable that contains it, for errors.
-    :raises CannotRun: it is not a URL, or not of a supported database, or no driver is installed.
-        The message says what is wrong. It shows no password, nor a text that may contain one.
+    :raises CannotRun: as `read_url`, or no driver is installed.
+    """
+    url = read_url(given, name)
+    driver = _installed_driver(url, FAMILIES[url.get_backend_name()])
+    if driver == "asyncpg":
+        url = _for_asyncpg(url)
+    return url.set(drivername=f"{url.get_backend_name()}+{driver}")
+
+
+def read_url(given: str, name: str) -> URL:
+    """Return a database URL as it was given, but ``postgres://`` as ``postgresql://``.
+
+    :param name: the option or the variable that contains it, for errors.
+    :raises CannotRun: it is not a URL, or not of a supported database. The message says what is
+        wrong. It shows no password, nor a text that may contain one.
     """
     if not given.strip():
         # a missing secret in CI gives an empty URL, which must not count as no URL
@@ -39,10 +52,7 @@ def database_url(given: str, name: str = "the database URL") -> URL:
     url = _parsed(given, name)
     for fault in _faults_of_parts(url, given):
         raise CannotRun(f"{name} cannot be used: {fault}")
-    driver = _installed_driver(url, FAMILIES[url.get_backend_name()])
-    if driver == "asyncpg":
-        url = _for_asyncpg(url)
-    return url.set(drivername=f"{url.get_backend_name()}+{driver}")
+    return url
 
 
 def shown(url: URL) -> str:

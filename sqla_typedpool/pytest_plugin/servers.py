@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from sqla_typedpool.check.database_url import database_url
+from sqla_typedpool.check.database_url import read_url
 from sqla_typedpool.embedded import EmbeddedServerError, Postgres
 from sqla_typedpool.ephemeral.connecting import CONNECTION_ERRORS, driver_message, run_statements
 from sqla_typedpool.ephemeral.server import signals_unwind
@@ -54,7 +54,7 @@ def drop_database(url: str, name: str) -> None:
 
 def _asyncpg_url(configured: str) -> str:
     try:
-        url = database_url(configured, URL_VARIABLE)
+        url = read_url(configured, URL_VARIABLE)
     except CannotRun as error:
         pytest.fail(str(error), pytrace=False)
     if url.get_backend_name() == "postgresql":

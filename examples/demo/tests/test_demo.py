@@ -355,17 +355,30 @@ def test_a_wrong_number_is_a_usage_error_that_names_the_bounds(
 def test_the_options_of_the_command_line_reach_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Options] = []
     monkeypatch.setattr(command, "run", seen.append)
-    arguments = ["--url", "postgresql://h/d", "--seconds", "5", "--workers", "7", "--plain"]
+    arguments = [
+        "--database-url",
+        "postgresql://h/d",
+        "--seconds",
+        "5",
+        "--workers",
+        "7",
+        "--plain",
+    ]
     assert command.main([*arguments, "--json", "f.json"]) == 0
-    assert seen == [Options("postgresql://h/d", 5.0, 7, True, Path("f.json"))]
+    assert seen == [Options("postgresql://h/d", 5.0, 7, True, None, Path("f.json"))]
 
 
 @pytest.mark.parametrize(
     ("url", "hint"),
     [
-        ("mysql://me:s3cret@h/shop", "needs PostgreSQL, and --url is mysql://me:***@h/shop"),
+        (
+            "mysql://me:s3cret@h/shop",
+            "needs PostgreSQL, and --database-url is mysql://me:***@h/shop",
+        ),
         ("sqlite:///s3cret.db", "needs PostgreSQL"),
-        ("oddbase://me:s3cret@h/shop", "needs PostgreSQL"),
+        ("oddbase://me:s3cret@h/shop", "oddbase is not supported; next: use one of"),
+        ("postgresql+asynpg://me:s3cret@h/shop", "did you mean asyncpg?"),
+        ("", "--database-url is empty"),
         ("me:s3cret@h/shop", "not a database URL"),
         (NO_SERVER, "cannot use postgresql+asyncpg://me:***@127.0.0.1:1/shop"),
         (NO_SERVER + "?sslkey=s3cret", "cannot use"),
@@ -374,7 +387,7 @@ def test_the_options_of_the_command_line_reach_the_demo(monkeypatch: pytest.Monk
 def test_a_database_that_cannot_be_used_is_one_sentence_without_the_password(
     url: str, hint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command.main(["--url", url]) == 2
+    assert command.main(["--database-url", url]) == 2
     printed = capsys.readouterr()
     assert hint in printed.err
     assert printed.err.count("\n") == 1
