@@ -133,7 +133,7 @@ def rule_of(code: str) -> Rule:
 def unknown_code(code: str) -> str:
     """Return the message for a code that does not exist."""
     similar = difflib.get_close_matches(code.strip().upper(), RULES, n=3, cutoff=0.7)
-    hint = f"did you mean {' or '.join(similar)}?" if similar else f"the codes are {_ranges()}"
+    hint = f"did you mean {' or '.join(similar)}?" if similar else f"next: use one of {_ranges()}"
     return f'no rule has the code "{code}"; {hint}'
 
 

@@ -65,7 +65,12 @@ def build_parser() -> argparse.ArgumentParser:
         description="Tools for TypedPool and typed queries on SQLAlchemy's asyncio engines.",
         epilog=f"`{DISTRIBUTION} COMMAND --help` describes a command.",
     )
-    parser.add_argument("--version", action="version", version=_versions())
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=_versions(),
+        help="show the versions of the package, of Python and of SQLAlchemy",
+    )
     commands = parser.add_subparsers(
         title="commands", metavar="COMMAND", required=True, prog=DISTRIBUTION
     )

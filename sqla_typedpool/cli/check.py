@@ -78,7 +78,7 @@ def _check(arguments: argparse.Namespace) -> int:
     A database describes the SQL without running it. Snapshots are written by `prepare`. The exit
     code is 0 without findings, 1 with findings, and 2 if the check could not run.
     """
-    if arguments.explain:
+    if arguments.explain is not None:
         print(explain(arguments.explain))
         return OK
     check_options(arguments)
@@ -88,6 +88,7 @@ def _check(arguments: argparse.Namespace) -> int:
 def _check_once(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
     selection, snapshots = Selection.of(settings.select, settings.ignore), _snapshots(settings)
+    _require_modules(settings)
     is_offline = _is_offline(arguments, snapshots)
     found = _discovered(settings)
     if is_offline:
@@ -176,12 +177,16 @@ def _snapshots(settings: Settings) -> Snapshots:
     return Snapshots(Path(settings.snapshots))
 
 
-def _discovered(settings: Settings) -> Discovered:
+def _require_modules(settings: Settings) -> None:
     if not settings.modules:
         raise CannotRun(
-            "no modules; next: name them (sqla-typedpool check app), or set `modules` in"
-            " [tool.sqla_typedpool] of pyproject.toml"
+            "there are no modules to check; next: name them, such as `sqla-typedpool check app`,"
+            " or set `modules` in [tool.sqla_typedpool] of pyproject.toml"
         )
+
+
+def _discovered(settings: Settings) -> Discovered:
+    _require_modules(settings)
     found = discover(settings.modules, settings.exclude)
     runner.require_queries(found)  # before a server is started
     return found

@@ -15,6 +15,7 @@ from sqla_typedpool.check.config import Settings
 from sqla_typedpool.check.database_url import database_url
 from sqla_typedpool.check.describing import DatabaseTarget
 from sqla_typedpool.cli.colors import can_overwrite
+from sqla_typedpool.cli.exits import reason_of
 from sqla_typedpool.errors import CannotRun
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ def read_env_file(path: Path, name: str) -> str:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise CannotRun(
-            f"--env-file {path} cannot be read: {error}; next: name a file of NAME=value lines"
+            f"--env-file {path} cannot be read: {reason_of(error)}; next: name a file of"
+            " NAME=value lines"
         ) from error
     for line in lines:
         key, equals, value = line.strip().removeprefix("export ").partition("=")

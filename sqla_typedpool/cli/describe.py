@@ -13,7 +13,7 @@ from sqla_typedpool.check.config import read_settings
 from sqla_typedpool.check.describing import DatabaseTarget, comments_of, describe_one
 from sqla_typedpool.cli.completion_kinds import FILES, completed
 from sqla_typedpool.cli.database import database
-from sqla_typedpool.cli.exits import OK, complain
+from sqla_typedpool.cli.exits import OK, complain, reason_of
 from sqla_typedpool.cli.options import Commands, add_command, add_database
 from sqla_typedpool.cli.table import as_json, as_table
 from sqla_typedpool.declarations import (
@@ -161,6 +161,7 @@ def _text_of(arguments: argparse.Namespace) -> str:
     except (OSError, UnicodeDecodeError) as error:
         source = arguments.file or "standard input"
         raise CannotRun(
-            f"{source} cannot be read as UTF-8 text: {error}; next: check its name and encoding"
+            f"{source} cannot be read as UTF-8 text: {reason_of(error)}; next: check its name and"
+            " encoding"
         ) from error
     return str(arguments.sql)

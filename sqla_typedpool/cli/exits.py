@@ -27,6 +27,11 @@ def complain(message: str, code: int) -> int:
     return code
 
 
+def reason_of(error: OSError | UnicodeDecodeError) -> str:
+    """Return why a file cannot be read, without its name."""
+    return str(getattr(error, "strerror", None) or error)
+
+
 def guarded(command: Callable[[], int]) -> int:
     """Run a command and return its exit code. An expected error becomes a message and a code."""
     try:

@@ -208,7 +208,7 @@ def test_without_database_and_snapshots_the_error_names_three_ways(tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["check"], "no modules; next: name them"),
+        (["check"], "there are no modules to check; next: name them"),
         (["check", "app", "--ephemeral", "--database-url", "x://"], "drop one of them"),
         (["check", "app", "--metadata", "a:b", "--database-url", "x://"], "need --ephemeral"),
         (["check", "app", "--postgres", "16", "--database-url", "x://"], "need --ephemeral"),

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
 import os
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import sqla_typedpool_pytest
 
 from sqla_typedpool import cli
+from sqla_typedpool.check.config import Settings
 from tests.support.commands import ROOT
 
 
@@ -174,6 +178,58 @@ def test_the_help_of_a_command_ends_with_examples_that_its_parser_accepts(
         assert program == "sqla-typedpool"
         assert arguments[0] == command
         cli.build_parser().parse_args(arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["check"], "there are no modules to check; next: name them"),
+        (["check", "--explain", ""], 'no rule has the code ""; next: use one of TP001-'),
+        (["check", "--explain", "TP999"], 'no rule has the code "TP999"; next: use one of TP001-'),
+        (["describe", "--file", "none"], "none cannot be read as UTF-8 text: No such file or "),
+        (
+            ["describe", "SELECT 1", "--env-file", "."],
+            "--env-file . cannot be read: Is a directo",
+        ),
+        (["describe", "SELECT 1"], "there is no database; next: give --database-url"),
+        (["prepare", "app"], "there is no module app"),
+        (["top", "127.0.0.1"], "127.0.0.1 is no http or https URL; next: give the URL of its"),
+        (["init"], "there is no Python package in "),
+    ],
+)
+def test_in_an_empty_folder_each_command_names_what_is_missing(
+    arguments: list[str],
+    hint: str,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "app", raising=False)
+    assert cli.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"sqla-typedpool: {hint}")
+    assert err.count("\n") == 1
+
+
+def test_an_option_has_the_name_of_its_setting_and_of_its_ini_option() -> None:
+    options = {each.dest for each in COMMANDS["check"]._actions}
+    settings = {each.name for each in fields(Settings)}
+    assert settings <= options
+    ini = [
+        call.args[0]
+        for call in ast.walk(ast.parse(Path(sqla_typedpool_pytest.__file__).read_text()))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr in ("addini", "addoption")
+    ]
+    names = {each.value for each in ini if isinstance(each, ast.Constant)}
+    assert len(names) >= 7
+    for name in names:
+        short = name.strip("-").removeprefix("typedpool").strip("-_").replace("-", "_")
+        assert short in options | {"check"}
 
 
 @pytest.mark.parametrize("columns", [60, 80])
