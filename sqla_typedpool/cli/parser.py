@@ -28,6 +28,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def __init__(self, *, surplus: str = "", **options: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=_HelpFormatter, **options)
+        self.color = False  # Python 3.14 would colour the help by rules of its own
         self._surplus = surplus or f"run `{self.prog} --help`"
         self._commands: Mapping[str, argparse.ArgumentParser] = {}
 

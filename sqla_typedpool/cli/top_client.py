@@ -75,7 +75,7 @@ def events_url(url: str) -> SplitResult:
     except ValueError:
         is_complete = parts = None
     if not is_complete or parts is None:
-        raise CannotRun(f"{mask_secrets(url)} is no http or https URL; {hint}")
+        raise CannotRun(f"{mask_secrets(url) or 'the empty text'} is no http or https URL; {hint}")
     if parts.username is not None:
         raise CannotRun(
             "the URL contains a user or a password, which would be shown in lists of processes;"
