@@ -26,6 +26,12 @@ bool_or_str = util.bool_or_str
 stock_record = _ConnectionRecord
 
 
+def pool_of(record: Any) -> Pool:
+    """The pool of a connection's record."""
+    pool: Pool = record._ConnectionRecord__pool
+    return pool
+
+
 def invoke_creator(pool: Pool, record: _ConnectionRecord) -> Any:
     """Open a connection that the pool does not manage: no event but ``do_connect``."""
     return pool._invoke_creator(record)

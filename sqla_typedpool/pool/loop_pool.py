@@ -69,7 +69,8 @@ class LoopPool:
         self.shared = shared
         self.loop = loop
         self.trusted_for = self._trusted_for()
-        self.records_sites = shared.options.pool_leak_threshold is not None
+        has_threshold = shared.options.pool_leak_threshold is not None
+        self.records_sites = has_threshold or observers.site_noted is not None
         self.clock = clock = clock_of(loop)
         self.slots: Slots[PoolEntry] = Slots(
             shared.limits, lifo=shared.options.use_lifo, clock=clock
@@ -265,6 +266,8 @@ class LoopPool:
         task = entry.borrower()
         entry.site = call_site(task)
         entry.task_name = None if task is None else task.get_name()
+        if observers.site_noted is not None:
+            observers.site_noted(entry, entry.site)
 
     # ------------------------------------------------------------------ check in
 

@@ -1,9 +1,12 @@
-"""Report the connections that a test has left open, and who holds them."""
+"""Report the connections that a test has left open, where they were checked out, and who holds
+them.
+"""
 
 from __future__ import annotations
 
 import gc
 import logging
+import os
 import time
 from collections.abc import Iterator
 
@@ -12,6 +15,7 @@ from sqlalchemy import Engine, RowMapping
 from sqla_typedpool.ephemeral.connecting import run_statements
 from sqla_typedpool.pool.log import LOGGER, LogEvent
 from sqla_typedpool.pool.pool import TypedPool
+from sqla_typedpool.pytest_plugin.checkouts import Checkouts
 from sqla_typedpool.pytest_plugin.database import Database
 from sqla_typedpool.secrets import mask_secrets
 
@@ -31,44 +35,84 @@ _NEXT = (
 )
 
 
-class LeakDetector(logging.Handler):
-    """Collects the connections to one database that a test leaves open.
+class _LoggedLeaks(logging.Handler):
+    """Keeps what TypedPools log of connections that are in use when their event loop ends.
 
-    It is a handler of the pool's log, because the pool closes and logs the connections that
-    are in use when their event loop ends. The server no longer lists those. ``close()`` removes
-    the handler.
+    The pool closes them then, so they are not found after the test.
     """
 
-    def __init__(self, server: str, database: Database) -> None:
+    def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._server = server
-        self._database = database
-        self._logged: list[str] = []
+        self.messages: list[str] = []
         LOGGER.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         if getattr(record, "event", None) == LogEvent.LEAKED_AT_LOOP_END.value:
-            self._logged.append(record.getMessage())
+            self.messages.append(record.getMessage())
 
     def close(self) -> None:
         LOGGER.removeHandler(self)
         super().close()
 
+
+class ConnectionsInUse:
+    """Finds the connections, to any database, that a test has not returned to their pools."""
+
+    def __init__(self) -> None:
+        self._logged = _LoggedLeaks()
+        self._checkouts = Checkouts()
+
+    def close(self) -> None:
+        """Remove the listeners."""
+        self._checkouts.close()
+        self._logged.close()
+
+    def report(self) -> str:
+        """Return a report on the connections and their lines; "" if there are none."""
+        logged = self._logged.messages
+        places = [each for each in self._checkouts.in_use() if each not in "".join(logged)]
+        if not (places or logged):
+            return ""
+        return _report(
+            "Connections are still in use after this test:",
+            [*(f"checked out at {place}" for place in places), *logged],
+            "next: close what the test opens (async with engine.connect(), async with Session())",
+        )
+
+
+class LeakDetector:
+    """Finds the connections to one database that a test leaves open."""
+
+    def __init__(self, server: str, database: Database) -> None:
+        self._server = server
+        self._database = database
+        self._logged = _LoggedLeaks()
+        self._checkouts = Checkouts()
+
+    def close(self) -> None:
+        """Remove the listeners."""
+        self._checkouts.close()
+        self._logged.close()
+
     def report(self) -> str:
         """Return a report on the open connections and their holders; "" if there are none."""
         sessions = self._open_sessions()
         holders = list(self._holders(all_engines=bool(sessions)))
-        if not (sessions or holders or self._logged):
+        if not (sessions or holders or self._logged.messages):
             return ""
-        return "\n".join(
-            [
-                f"Connections to {self._database.name} were left open by this test:",
-                *map(_describe_session, sessions),
-                *holders,
-                *(f"  {message}" for message in self._logged),
-                _NEXT,
-            ]
+        return _report(
+            f"Connections to {self._database.name} were left open by this test:",
+            [*map(self._described, sessions), *holders, *self._logged.messages],
+            _NEXT,
         )
+
+    def _described(self, session: RowMapping) -> str:
+        query = " ".join(mask_secrets(session["query"] or "").split()) or "none"
+        name, place = session["application_name"], self._checkouts.place_of_session(session["pid"])
+        shown_name = f" ({name})" if name else ""
+        shown_place = f", checked out at {place}" if place else ""
+        state = f"{session['state']}, last statement: {query}"
+        return f"session {session['pid']}{shown_name}{shown_place}: {state}"
 
     def _open_sessions(self) -> list[RowMapping]:
         """Return the sessions on the server, except idle ones of `Database.engine()`."""
@@ -91,11 +135,10 @@ class LeakDetector(logging.Handler):
         for engine in engines:
             pool = engine.pool
             if engine.url.database == self._database.name and isinstance(pool, TypedPool):
-                yield from (f"  held in a TypedPool: {holder}" for holder in pool.holders())
+                yield from (f"held in a TypedPool: {holder}" for holder in pool.holders())
 
 
-def _describe_session(session: RowMapping) -> str:
-    query = " ".join(mask_secrets(session["query"] or "").split()) or "none"
-    name = session["application_name"]
-    shown_name = f" ({name})" if name else ""
-    return f"  session {session['pid']}{shown_name}: {session['state']}, last statement: {query}"
+def _report(title: str, lines: list[str], next_step: str) -> str:
+    """Return a report in which the paths are relative to the working directory."""
+    here = f"{os.getcwd()}{os.sep}"
+    return "\n".join([title, *(f"  {each.replace(here, '')}" for each in lines), next_step])

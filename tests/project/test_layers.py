@@ -60,8 +60,8 @@ THIRD_PARTIES_ALLOWED = ("describe/", "embedded/", "ephemeral/")
 LAYERS_IN_POOL = {
     **dict.fromkeys(("options", "stats", "connect_rules", "slots", "drivers"), 0),
     **dict.fromkeys(("call_limits", "call_sites", "labels", "names", "overload"), 0),
-    **dict.fromkeys(("observers", "option_types"), 0),
-    **dict.fromkeys(("connect_errors", "durations", "entry", "log"), 1),
+    "option_types": 0,
+    **dict.fromkeys(("connect_errors", "durations", "entry", "log", "observers"), 1),
     **dict.fromkeys(("backend", "holders"), 2),
     **dict.fromkeys(("connecting", "validating", "closing", "killing"), 3),
     "outages": 2,

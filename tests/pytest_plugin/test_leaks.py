@@ -19,22 +19,30 @@ LEAKS = {
         "    connection = await engine.connect()\n"
         "    await connection.execute(text('SELECT 4711'))\n"
         "    kept.append((engine, connection))\n",
-        r"session \d+: idle in transaction, last statement: SELECT 4711",
+        r"session \d+, checked out at test_it\.py:LINE in leak: idle in transaction, "
+        r"last statement: SELECT 4711",
     ),
     "an engine that is not disposed of": (
         "    engine = create_async_engine(typedpool_database.url)\n"
         "    async with engine.begin() as connection:\n"
         "        await connection.execute(text('SELECT 4711'))\n"
         "    kept.append(engine)\n",
-        r"session \d+: idle, last statement: COMMIT",
+        r"session \d+, checked out at test_it\.py:LINE in leak: idle, last statement: COMMIT",
     ),
     "a connection of a TypedPool": (
-        "    engine = typedpool_database.engine(pool_leak_threshold=60)\n"
+        "    engine = typedpool_database.engine()\n"
         "    connection = await engine.connect()\n"
         "    kept.append((engine, connection))\n",
-        r"leak: the event loop ends while 1 connections are out; held by .*test_it\.py:\d+",
+        r"leak: the event loop ends while 1 connections are out; "
+        r"held by .* at test_it\.py:LINE in leak",
     ),
 }
+
+
+def line_of(project: Project, code: str) -> int:
+    """The number of the last line of the project's tests that contains this code."""
+    lines = (project.folder / "test_it.py").read_text().splitlines()
+    return max(number for number, line in enumerate(lines, 1) if code in line)
 
 
 @pytest.mark.parametrize("leak", LEAKS)
@@ -52,7 +60,8 @@ def test_a_leaked_connection_is_an_error_that_describes_it(
     assert code == 1, output
     assert "ERROR test_it.py::test_leaking" in output
     assert "PASSED test_it.py::test_the_next_one" in output
-    assert re.search(message, output), output
+    line = line_of(project, "engine.connect()" if "connection" in leak else "engine.begin()")
+    assert re.search(message.replace("LINE", str(line)), output), output
     assert "next: close what the test opens" in output
     assert databases(postgres) == []
 
@@ -60,8 +69,8 @@ def test_a_leaked_connection_is_an_error_that_describes_it(
 @pytest.mark.parametrize(
     "engine",
     [
-        "typedpool_database.engine(pool_leak_threshold=60)",
-        "create_async_engine(typedpool_database.url, poolclass=TypedPool, pool_leak_threshold=60)",
+        "typedpool_database.engine()",
+        "create_async_engine(typedpool_database.url, poolclass=TypedPool)",
     ],
     ids=["the fixture's", "the application's"],
 )
@@ -85,7 +94,7 @@ def test_the_report_names_a_holder_in_a_running_loop(project: Project, engine: s
     assert code == 1, output
     assert "ERROR test_it.py::test_leaking" in output
     assert "PASSED test_it.py::test_the_next_one" in output
-    assert re.search(r"held in a TypedPool: .*test_it\.py:\d+ in test_leaking", output), output
+    assert re.search(r"held in a TypedPool: .* at test_it\.py:\d+ in test_leaking", output), output
 
 
 def test_a_failed_test_gets_no_second_error_for_its_leaks(project: Project) -> None:
@@ -101,6 +110,8 @@ def test_a_failed_test_gets_no_second_error_for_its_leaks(project: Project) -> N
     assert code == 1, output
     assert "1 failed" in output
     assert "error" not in output.splitlines()[-1]
+    _, section = output.split("Captured connections teardown")
+    assert f"checked out at test_it.py:{line_of(project, 'engine.begin()')} in leak" in section
 
 
 PLAIN = """
