@@ -49,16 +49,20 @@ class Databases:
             drop_database(server, template)
 
     @contextmanager
-    def fresh(self) -> Iterator[tuple[Database, Callable[[], str]]]:
-        """Yield a copy of the template, and a function that reports its open connections."""
+    def copy(self) -> Iterator[Database]:
+        """Yield a copy of the template, and drop it at the end."""
         name = f"{self._prefix}_{next(self._numbers)}"
         create_database(self._server, name, self._template)
-        database = Database(self._url_of(name))
         try:
-            with closing(LeakDetector(self._server, database)) as detector:
-                yield database, detector.report
+            yield Database(self._url_of(name))
         finally:
             drop_database(self._server, name)
+
+    @contextmanager
+    def fresh(self) -> Iterator[tuple[Database, Callable[[], str]]]:
+        """Yield a copy of the template, and a function that reports its open connections."""
+        with self.copy() as database, closing(LeakDetector(self._server, database)) as detector:
+            yield database, detector.report
 
     def _url_of(self, name: str) -> str:
         return make_url(self._server).set(database=name).render_as_string(hide_password=False)

@@ -29,7 +29,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--typedpool-database-url",
         metavar="URL",
-        help="check against this database (default: $DATABASE_URL, else the snapshots)",
+        help="check against this database (default: $DATABASE_URL, else the snapshots, else the"
+        " database of the tests)",
     )
     parser.addini("typedpool_modules", "modules with declared queries to check", type="args")
     parser.addini("typedpool_snapshots", "folder of the snapshots (default: .sqla_typedpool)")
@@ -45,7 +46,7 @@ def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.It
     if config.getoption("typedpool_check") and not names_tests:
         from sqla_typedpool.pytest_plugin.queries import query_items
 
-        items += query_items(session)
+        items += query_items(session, items)
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -103,5 +104,31 @@ def typedpool_database(
     with _typedpool_databases.fresh() as (database, leak_report):
         yield database
         report = leak_report()
-    if report and not request.node.stash.get(_FAILED, False):
+    _report_leaks(request.node, report)
+
+
+@pytest.fixture
+def typedpool_no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Report connections that are still in use after the test and its fixtures, as its error.
+
+    It works with every database and with every pool of SQLAlchemy. The error names the line at
+    which each connection was checked out. Connections of fixtures with a wider scope are not
+    reported, since those begin before.
+    """
+    from sqla_typedpool.pytest_plugin.leaks import ConnectionsInUse
+
+    connections = ConnectionsInUse()
+    try:
+        yield
+        report = connections.report()
+    finally:
+        connections.close()
+    _report_leaks(request.node, report)
+
+
+def _report_leaks(item: pytest.Item, report: str) -> None:
+    """Fail the teardown. A failed test gets a section in its report, and no second error."""
+    if report and item.stash.get(_FAILED, False):
+        item.add_report_section("teardown", "connections", report)
+    elif report:
         pytest.fail(report, pytrace=False)
