@@ -69,8 +69,6 @@ class LoopPool:
         self.shared = shared
         self.loop = loop
         self.trusted_for = self._trusted_for()
-        has_threshold = shared.options.pool_leak_threshold is not None
-        self.records_sites = has_threshold or observers.site_noted is not None
         self.clock = clock = clock_of(loop)
         self.slots: Slots[PoolEntry] = Slots(
             shared.limits, lifo=shared.options.use_lifo, clock=clock
@@ -86,6 +84,7 @@ class LoopPool:
         self.policy = ConnectPolicy(shared.options.pool_connect_retry, shared.backend.masked)
         self.holders = HolderFinder(loop, self.slots, self.entries, clock, self.counters)
         self.state = PoolState(shared.options, self.slots, self.policy, clock)
+        self.records_sites = self.state.are_sites_wanted()
         self.reports = Reports(shared, self.state, self.holders)
         self.tasks = BackgroundTasks(loop, self.reports.task_failed)
         errors = CheckoutErrors(

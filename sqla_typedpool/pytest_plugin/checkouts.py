@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import gc
+from collections.abc import Collection
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -46,11 +47,22 @@ class Checkouts:
         """Return where a session was last checked out; "" if that is not known."""
         return self._places_of_sessions.get(session, "")
 
-    def in_use(self) -> Iterator[str]:
-        """Yield where each connection was checked out that is in use now."""
-        for record, place in list(self._places.items()):
-            if _is_in_use(record):
-                yield place or "an unknown line"
+    def in_use(self, pools: Collection[Pool] | None = None) -> list[str]:
+        """Return where each connection was checked out that is in use now.
+
+        :param pools: of these pools; None = of all.
+        """
+        if not self._in_use(pools):
+            return []
+        gc.collect()  # a connection that nothing refers to is returned
+        return [place or "an unknown line" for place in self._in_use(pools)]
+
+    def _in_use(self, pools: Collection[Pool] | None) -> list[str]:
+        return [
+            place
+            for record, place in list(self._places.items())
+            if _is_in_use(record) and (pools is None or pool_of(record) in pools)
+        ]
 
     def _connected(self, _connection: Any, record: Any) -> None:
         pool = pool_of(record)

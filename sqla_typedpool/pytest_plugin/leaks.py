@@ -8,7 +8,6 @@ import gc
 import logging
 import os
 import time
-from collections.abc import Iterator
 
 from sqlalchemy import Engine, RowMapping
 
@@ -96,13 +95,21 @@ class LeakDetector:
 
     def report(self) -> str:
         """Return a report on the open connections and their holders; "" if there are none."""
-        sessions = self._open_sessions()
-        holders = list(self._holders(all_engines=bool(sessions)))
-        if not (sessions or holders or self._logged.messages):
+        sessions, logged = self._open_sessions(), self._logged.messages
+        pools = self._pools(all_engines=bool(sessions or self._checkouts.in_use()))
+        holders = [f"held in a TypedPool: {holder}" for pool in pools for holder in pool.holders()]
+        known = "".join([*holders, *logged])
+        places = [place for place in self._checkouts.in_use(pools) if place not in known]
+        if not (sessions or holders or places or logged):
             return ""
         return _report(
             f"Connections to {self._database.name} were left open by this test:",
-            [*map(self._described, sessions), *holders, *self._logged.messages],
+            [
+                *map(self._described, sessions),
+                *holders,
+                *(f"checked out in a TypedPool at {place}" for place in places),
+                *logged,
+            ],
             _NEXT,
         )
 
@@ -124,18 +131,16 @@ class LeakDetector:
             time.sleep(0.02)
         return found
 
-    def _holders(self, *, all_engines: bool) -> Iterator[str]:
-        """Describe the tasks that hold connections of TypedPools to the database.
+    def _pools(self, *, all_engines: bool) -> list[TypedPool]:
+        """Return the TypedPools of the database.
 
         :param all_engines: True = of all engines in the process, False = of `Database.engine()`.
         """
         engines = [engine.sync_engine for engine in self._database.engines]
         if all_engines:
             engines = [each for each in gc.get_objects() if issubclass(type(each), Engine)]
-        for engine in engines:
-            pool = engine.pool
-            if engine.url.database == self._database.name and isinstance(pool, TypedPool):
-                yield from (f"held in a TypedPool: {holder}" for holder in pool.holders())
+        own = (each for each in engines if each.url.database == self._database.name)
+        return [each.pool for each in own if isinstance(each.pool, TypedPool)]
 
 
 def _report(title: str, lines: list[str], next_step: str) -> str:

@@ -97,6 +97,31 @@ def test_the_report_names_a_holder_in_a_running_loop(project: Project, engine: s
     assert re.search(r"held in a TypedPool: .* at test_it\.py:\d+ in test_leaking", output), output
 
 
+def test_a_leak_is_found_although_anyio_cancels_the_task_of_the_test(project: Project) -> None:
+    if find_spec("anyio") is None:
+        pytest.skip("no anyio here")
+    project.test(
+        "kept = []\n"
+        "@pytest.fixture\n"
+        "def anyio_backend(): return 'asyncio'\n"
+        "async def leak(engine):\n"
+        "    connection = await engine.connect()\n"
+        "    await connection.execute(text('SELECT 1'))\n"
+        "    return connection\n"
+        "@pytest.mark.anyio\n"
+        "async def test_leaking(typedpool_database):\n"
+        "    kept.append(await leak(typedpool_database.engine()))\n"
+        "@pytest.mark.anyio\n"
+        "async def test_no_reference_is_kept(typedpool_database):\n"
+        "    await leak(typedpool_database.engine())\n"
+    )
+    code, output = project.run("-p", "anyio.pytest_plugin", "-W", "ignore")
+    assert code == 1, output
+    assert "2 passed, 1 error" in output
+    line = line_of(project, "engine.connect()")
+    assert f"checked out in a TypedPool at test_it.py:{line} in leak" in output
+
+
 def test_a_failed_test_gets_no_second_error_for_its_leaks(project: Project) -> None:
     body, _ = LEAKS["an engine that is not disposed of"]
     project.test(
