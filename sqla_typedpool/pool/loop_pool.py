@@ -69,6 +69,7 @@ class LoopPool:
         self.shared = shared
         self.loop = loop
         self.trusted_for = self._trusted_for()
+        self.records_sites = self._records_sites()
         self.clock = clock = clock_of(loop)
         self.slots: Slots[PoolEntry] = Slots(
             shared.limits, lifo=shared.options.use_lifo, clock=clock
@@ -84,7 +85,6 @@ class LoopPool:
         self.policy = ConnectPolicy(shared.options.pool_connect_retry, shared.backend.masked)
         self.holders = HolderFinder(loop, self.slots, self.entries, clock, self.counters)
         self.state = PoolState(shared.options, self.slots, self.policy, clock)
-        self.records_sites = self.state.are_sites_wanted()
         self.reports = Reports(shared, self.state, self.holders)
         self.tasks = BackgroundTasks(loop, self.reports.task_failed)
         errors = CheckoutErrors(
@@ -259,6 +259,10 @@ class LoopPool:
         slow = self.shared.options.pool_slow_checkout
         if slow is not None and now - waiter.since > slow:
             self.reports.slow_checkout(entry, waiter.work_before, waiter.since, slow)
+
+    def _records_sites(self) -> bool:
+        has_threshold = self.shared.options.pool_leak_threshold is not None
+        return has_threshold or observers.site_noted is not None
 
     def _note_site(self, entry: PoolEntry) -> None:
         """Record the data of a leak report; the task may not exist by then."""

@@ -64,11 +64,8 @@ class PoolState:
         hint = self.sites_hint("they were")
         return f"next: shorten what the holders do{hint}, or raise pool_size"
 
-    def are_sites_wanted(self) -> bool:
-        """Whether the line of each checkout is to be found."""
-        return self.options.pool_leak_threshold is not None or observers.site_noted is not None
-
     def sites_hint(self, subject: str = "it was") -> str:
         """How to find the lines of checkouts, if the pool does not note them."""
-        are_noted = self.are_sites_wanted()
-        return "" if are_noted else f" (set pool_leak_threshold to see where {subject} checked out)"
+        has_threshold = self.options.pool_leak_threshold is not None
+        has_sites = has_threshold or observers.site_noted is not None
+        return "" if has_sites else f" (set pool_leak_threshold to see where {subject} checked out)"
