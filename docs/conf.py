@@ -39,7 +39,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 autodoc_type_aliases = {
-    "Executor": "sqla_typedpool.Executor",
+    "Executor": "Executor",
     "Parameters": "Mapping[str, Any] | None",
 }
 python_maximum_signature_line_length = 80
@@ -58,5 +58,3 @@ html_show_sphinx = False
 # Without the prompts and the output of a command.
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True
-
-suppress_warnings = ["toc.not_readable"]

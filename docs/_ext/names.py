@@ -9,10 +9,11 @@ from __future__ import annotations
 import builtins
 import dataclasses
 import re
+from enum import Enum
 from typing import Any, Final
 
 from docutils import nodes
-from sphinx.addnodes import pending_xref
+from sphinx.addnodes import desc_addname, desc_parameterlist, desc_signature, pending_xref
 from sphinx.application import Sphinx
 from sphinx.domains.python import PythonDomain
 from sphinx.environment import BuildEnvironment
@@ -20,7 +21,11 @@ from sphinx.pycode import ModuleAnalyzer
 from sphinx.transforms import SphinxTransform
 from sphinx.util.nodes import make_refnode
 
+from sqla_typedpool import PoolOptions
+
 _PACKAGE: Final = "sqla_typedpool"
+# Classes of which functions and methods return the instances.
+_NOT_CREATED: Final = ("AsyncTypedRows", "Database", "Postgres", "TypedPool", "TypedRows")
 # Where a type alias is defined, in the file of which Sphinx finds the text about it.
 _DEFINED_IN: Final = {
     "Executor": "sqla_typedpool.fetch.api",
@@ -37,9 +42,11 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Add the extension."""
     app.add_config_value("names_not_linked", [], "env", types=frozenset({list}))
     app.add_transform(BuiltinTypes)
+    app.add_transform(Signatures)
     app.connect("missing-reference", resolve)
     app.connect("autodoc-process-signature", shorten)
     app.connect("autodoc-process-docstring", complete)
+    app.connect("autodoc-skip-member", skip_inherited)
     app.connect("html-page-context", correct_links_from_source)
     return {"parallel_read_safe": True, "parallel_write_safe": True, "version": "1"}
 
@@ -55,6 +62,22 @@ class BuiltinTypes(SphinxTransform):
                 node.replace_self(node.children)
 
 
+class Signatures(SphinxTransform):
+    """Leaves out signatures that differ only in a type for type checkers, and what pytest passes to
+    fixtures.
+    """
+
+    default_priority = 900
+
+    def apply(self, **_: Any) -> None:
+        for each in [*self.document.findall(desc_signature)]:
+            if "TypeForm[" in each.astext():
+                each.parent.remove(each)
+            elif each.get("module") == "sqla_typedpool_pytest":
+                for part in [*each.findall(desc_addname), *each.findall(desc_parameterlist)]:
+                    part.parent.remove(part)
+
+
 def shorten(
     _: Sphinx,
     what: str,
@@ -64,22 +87,30 @@ def shorten(
     signature: str | None,
     returns: str | None,
 ) -> tuple[str | None, str | None]:
-    """Leave out the arguments of what an application does not create or call itself.
+    """Leave out the arguments of what an application does not create itself.
 
     Sphinx cannot parse ``<factory>``, a default of dataclasses.
     """
-    if signature and (name.startswith("sqla_typedpool_pytest.") or _is_only_read(value)):
+    if signature and _is_only_read(value):
         return "", ""
     return signature and signature.replace("<factory>", "..."), returns
 
 
 def _is_only_read(value: Any) -> bool:
-    """Whether it is a class of which the package creates all instances, except in tests."""
+    """Whether it is a class of which applications create no instances."""
     if not isinstance(value, type):
         return False
-    if value.__name__ == "TypedPool" or issubclass(value, BaseException):
+    if value.__name__ in _NOT_CREATED or issubclass(value, (BaseException, Enum)):
         return True
     return dataclasses.is_dataclass(value) and "markers" not in value.__module__
+
+
+def skip_inherited(
+    app: Sphinx, what: str, name: str, value: Any, skip: bool, options: Any
+) -> bool | None:
+    """Describe the options of the pool at `PoolOptions` only; a TypedDict copies inherited keys."""
+    is_engine = app.env.temp_data.get("autodoc:class") == "EngineOptions"
+    return True if is_engine and name in PoolOptions.__annotations__ else None
 
 
 def complete(_: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:

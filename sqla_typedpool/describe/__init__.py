@@ -65,7 +65,8 @@ async def describe(
     :param db: an engine, a connection or a session.
     :param statement: SQL text with ``:name`` parameters, or any Core statement.
     :param never_null: the names of parameters whose values are never None.
-    :param timeout: seconds; see `describer`.
+    :param timeout: seconds for connecting and for the statement. The server gets the same limit
+        where it has one.
     :raises Refused: the database does not accept the statement.
     :raises CannotRun: statements of this database, or through this driver, cannot be described.
     :raises DescribeTimeout: there was no answer within ``timeout``.

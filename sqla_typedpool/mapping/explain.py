@@ -19,6 +19,7 @@ def explain_mapping(
 ) -> str:
     """Describe how rows become a row type: the plan, and the code generated for it.
 
+    :param row_type: a dataclass or another row type, as for `fetch_all`.
     :param columns: names, or names with database types; None = the fields of the row type.
     :param dialect: ``"postgresql"``, ``"sqlite"``, ``"mysql"`` or ``"mariadb"``.
     :raises RowShapeError: the columns do not fit; the error names every issue.

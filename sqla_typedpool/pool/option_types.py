@@ -14,7 +14,8 @@ from sqlalchemy.engine.interfaces import IsolationLevel
 class PoolOptions(TypedDict, total=False):
     """The options of the pool, with the names that ``create_async_engine`` takes.
 
-    Times are seconds, and None means never. An option that is left out has its default.
+    Times are seconds, and None means never. An option that is left out has its default, which is
+    in parentheses below. docs/reference/options.md has the reasons, and when to change each one.
 
     Example::
 

@@ -221,11 +221,15 @@ class TypedPool(QueuePoolApi):
 
     @classmethod
     def of(cls, engine: AsyncEngine) -> TypedPool:
-        """The pool of an engine, typed.
+        """Return the pool of an engine.
 
         :param engine: an ``AsyncEngine`` (an ``Engine`` works too).
-        :raises TypeError: if the engine has another pool; the message contains
-            the change that is needed.
+        :raises TypeError: the engine has another pool; the message contains the change that is
+            needed.
+
+        Example::
+
+            pool = TypedPool.of(engine)
         """
         pool = getattr(engine, "pool", None)
         if isinstance(pool, TypedPool):
@@ -239,11 +243,10 @@ class TypedPool(QueuePoolApi):
 
     @classmethod
     def configured(cls, **options: Unpack[PoolOptions]) -> type[TypedPool]:
-        """A subclass with other defaults, for settings that take only a ``poolclass``.
+        """Return a subclass with other defaults, for settings that take only a ``poolclass``.
 
-        :param options: those of ``PoolOptions``: pool_size, pool_timeout, pool_min_size and so
-            on, with the names that ``create_async_engine`` takes.
-        :raises PoolOptionError: for unknown names and wrong values.
+        :param options: those of `PoolOptions`, with the names that ``create_async_engine`` takes.
+        :raises PoolOptionError: options are unknown, or their values are wrong.
 
         Example::
 
@@ -263,7 +266,7 @@ class TypedPool(QueuePoolApi):
         return self.shared.options
 
     def stats(self) -> PoolStats:
-        """A snapshot of the pool's numbers, all event loops added up."""
+        """Return a snapshot of the pool's numbers, all event loops added up."""
         return snapshot(
             self.shared.name,
             [pool.state.gauges() for pool in self.loops],
@@ -298,7 +301,7 @@ class TypedPool(QueuePoolApi):
             self.shared.durations.record()
 
     def holders(self) -> list[Holder]:
-        """Who holds a connection now, longest first."""
+        """Return the tasks that hold a connection now, the longest first."""
         found = [holder for pool in self.loops for holder in pool.holders.all()]
         return sorted(found, key=lambda holder: -holder.seconds)
 
@@ -307,6 +310,10 @@ class TypedPool(QueuePoolApi):
 
         :raises Exception: what ``engine.connect()`` raises if the database cannot be
             reached: a ``DBAPIError``, or the driver's ``OSError``.
+
+        Example::
+
+            await TypedPool.of(engine).warm()  # at the start of an application
         """
         pool = self._current()
         pool.on_acquire()
@@ -319,20 +326,29 @@ class TypedPool(QueuePoolApi):
             await greenlet_spawn(raise_connect_error, self._dialect, self._engine(), error)
 
     def retire_all(self) -> None:
-        """Replace every connection gently: idle ones now, the others on return.
+        """Replace every connection: an idle one now, one that is in use when it is returned.
 
-        For rotated credentials, a failover, a migration.
+        Call it after a change of credentials, a failover or a migration.
+
+        Example::
+
+            TypedPool.of(engine).retire_all()
         """
         if self.shared.backend.storage not in IN_MEMORY:
             self.loops.broadcast(shutdown.retire_all)
 
     async def close(self, timeout: float = 10.0) -> None:
-        """Hand out nothing more, wait for what is in use, then close by force.
+        """Hand out no more connections, wait for those in use, then close them by force.
 
-        Idempotent. ``engine.dispose()`` afterwards starts a fresh pool, as always.
+        A checkout raises `PoolClosed` from then on. It may be called several times.
+        ``engine.dispose()`` afterwards starts a new pool, as always.
 
         :param timeout: seconds to wait for the holders; those that still hold a
             connection then are logged, and their connections closed.
+
+        Example::
+
+            await TypedPool.of(engine).close(timeout=10)
         """
         self.shared.is_closed = True
         self.loops.broadcast(shutdown.stop_accepting)
