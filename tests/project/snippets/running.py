@@ -222,6 +222,7 @@ class PageRun:
                 self._compare(block, line, command.shown, printed)
             else:
                 assert code == 0, f"{block.place}: exit code {code}\n{printed}"
+                assert " skipped" not in printed, f"{block.place}:\n{printed}"
 
     def _check(self, block: Block) -> None:
         faults = faults_of(block)
