@@ -36,7 +36,7 @@ def goodput_chart(runs: Records) -> str:
     for scenario in PANELS:
         found = [run for run in runs if run["scenario"] == scenario and run["valid"]]
         panels.append(Panel(SCENARIOS[scenario].times.name, lines(found, "load", "goodput %")))
-    return chart(panels, LOAD, GOODPUT)
+    return chart(panels, LOAD, GOODPUT, columns=1)
 
 
 def waiters_chart(growth: Records) -> str:

@@ -1,4 +1,7 @@
-"""Line charts as SVG, without a library. They are readable on light and on dark pages."""
+"""Line charts as SVG, without a library.
+
+One grey is readable on light and on dark pages, also where a page ignores the system's setting.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,14 @@ Point = tuple[float, float]
 
 COLORS = ("#2f81f7", "#d9822b", "#8957e5", "#bf4b8a", "#2da44e", "#8b949e")
 WIDTH, HEIGHT = 360, 240  # of one panel, without its margins
-LEFT, TOP, BOTTOM, GAP = 56, 64, 48, 60
+LEFT, RIGHT, TOP, BOTTOM, GAP = 56, 40, 64, 48, 60
 TITLE = 32  # of a panel
-COLUMNS = 2
 
 STYLE = """\
-text { font: 12px system-ui, sans-serif; fill: #57606a }
-.title { font-weight: 600; fill: #1f2328 }
+text { font: 13px system-ui, sans-serif; fill: #6e7781 }
+.title { font-weight: 600 }
 .grid { stroke: #8b949e; stroke-opacity: 0.3 }
-.line { fill: none; stroke-width: 2.5; stroke-linejoin: round }
-@media (prefers-color-scheme: dark) { text { fill: #9198a1 } .title { fill: #f0f6fc } }"""
+.line { fill: none; stroke-width: 2.5; stroke-linejoin: round }"""
 
 
 @dataclass(frozen=True)
@@ -50,19 +51,22 @@ class Panel:
     lines: Mapping[str, Sequence[Point]]
 
 
-def chart(panels: Sequence[Panel], x: Axis, y: Axis) -> str:
-    """Panels in rows of two, with one legend."""
+def chart(panels: Sequence[Panel], x: Axis, y: Axis, *, columns: int = 2) -> str:
+    """Panels in rows, with one legend.
+
+    :param columns: panels in a row; one is readable on a phone.
+    """
     names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
     colors = {name: COLORS[index % len(COLORS)] for index, name in enumerate(names)}
     body = [*_legend(colors)]
     for index, panel in enumerate(panels):
-        row, column = divmod(index, COLUMNS)
+        row, column = divmod(index, columns)
         left, top = LEFT + column * (WIDTH + GAP), TOP + row * (HEIGHT + BOTTOM + TITLE)
         body.append(f'<g transform="translate({left} {top})">')
         body += _panel(panel, x, y, colors, has_labels=column == 0)
         body.append("</g>")
-    rows = max(1, ceil(len(panels) / COLUMNS))
-    width = LEFT + (WIDTH + GAP) * min(len(panels), COLUMNS)
+    rows = max(1, ceil(len(panels) / columns))
+    width = LEFT + (WIDTH + GAP) * min(len(panels), columns) - (GAP - RIGHT)
     height = TOP - TITLE + (HEIGHT + BOTTOM + TITLE) * rows
     size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
     opening = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">'
@@ -71,11 +75,11 @@ def chart(panels: Sequence[Panel], x: Axis, y: Axis) -> str:
 
 
 def _legend(colors: Mapping[str, str]) -> Iterator[str]:
-    left = float(LEFT)
+    left = 4.0
     for name, color in colors.items():
         yield f'<path class="line" stroke="{color}" d="M{left:g} 16h18"/>'
         yield _text(left + 24, 20, name)
-        left += 48 + 7 * len(name)
+        left += 40 + 7.4 * len(name)
 
 
 def _panel(
