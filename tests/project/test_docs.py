@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -37,26 +35,6 @@ def name_of(file: Path) -> str:
 
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
-
-
-def test_the_example_of_the_readme_prints_the_output_beside_it(tmp_path: Path) -> None:
-    pytest.importorskip("aiosqlite")
-    page = README.read_text()
-    found = re.search(r"```python\n([^`]*)```\n```text\n([^`]*)```\n", page)
-    assert found is not None
-    script = tmp_path / "example.py"
-    script.write_text(found[1])
-    ended = subprocess.run(
-        [sys.executable, "-W", "error", str(script)],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    *_, error = ended.stderr.splitlines()
-    assert f"{ended.stdout}{error}".split() == found[2].split()
-    assert ended.returncode == 1
 
 
 def test_the_rule_table_in_the_documentation_is_the_one_of_the_code() -> None:

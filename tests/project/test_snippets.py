@@ -18,7 +18,6 @@ import pytest
 
 from sqla_typedpool.embedded import Postgres
 from tests.project.snippets.blocks import ROOT, Block, name_of, read_page
-from tests.project.snippets.commands import without_varying_parts
 from tests.project.snippets.outcomes import (
     EXECUTED,
     Outcome,
@@ -40,7 +39,6 @@ PAGES = {page.name: page for page in map(read_page, FILES) if page.blocks}
 
 # The pages whose snippets are not run yet. The list must become empty.
 NOT_YET = {
-    "README.md",
     "docs/guide/testing.md",
 }
 DONE = sorted(PAGES.keys() - NOT_YET)
@@ -107,16 +105,6 @@ def test_the_snippets_of_the_other_pages_compile(name: str) -> None:
     for block in PAGES[name].blocks:
         if block.language == "python":
             compiled(block)
-
-
-def test_the_output_in_the_readme_is_that_of_the_tutorial() -> None:
-    (shown,) = [each for each in consoles("README.md") if "TP101" in each]
-    assert shown in consoles("docs/tutorial.md")
-
-
-def consoles(name: str) -> list[str]:
-    blocks = PAGES[name].blocks
-    return [without_varying_parts(each.code) for each in blocks if each.language == "console"]
 
 
 # ------------------------------------------------------------------------------- nothing is left
