@@ -50,6 +50,7 @@ names_not_linked = [
 ]
 
 html_theme = "furo"
+pygments_dark_style = "a11y-high-contrast-dark"  # that of furo underlines the names of modules
 html_title = f"sqla-typedpool {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
