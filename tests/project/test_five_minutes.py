@@ -102,8 +102,9 @@ class Reader:
         if (named := FILE.match(step.text)) is not None:
             (self._folder / named[1]).write_text(step.text)
         elif step.kind == "console":
+            environment = dict(self._environment)  # a block is one terminal
             for command, shown in COMMAND.findall(step.text):
-                self._run(command, shown)
+                self._run(command, shown, environment)
         elif step.kind == "text":
             self._programs["uvicorn"].wait_for_lines(self._real(step.text))
         elif step.kind == "action":
@@ -113,24 +114,24 @@ class Reader:
         for program in self._programs.values():
             program.end()
 
-    def _run(self, command: str, shown: str) -> None:
+    def _run(self, command: str, shown: str, environment: dict[str, str]) -> None:
         if command.startswith(INSTALLING):
             return
         command = self._real(command)
         if command.startswith("export "):
             name, _, value = command.removeprefix("export ").partition("=")
-            self._environment[name] = value
+            environment[name] = value
         elif command.startswith(("python database.py", "uvicorn ")):
-            self._start(command, shown)
+            self._start(command, shown, environment)
         else:
-            printed = self._shown(self._output_of(command))
+            printed = self._shown(self._output_of(command, environment))
             assert not shown or without_varying_parts(printed) == without_varying_parts(shown)
 
-    def _output_of(self, command: str) -> str:
+    def _output_of(self, command: str, environment: dict[str, str]) -> str:
         ended = subprocess.run(
             ["sh", "-c", command],
             cwd=self._folder,
-            env=self._environment,
+            env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -139,10 +140,10 @@ class Reader:
         )
         return ended.stdout + ended.stderr
 
-    def _start(self, command: str, shown: str) -> None:
+    def _start(self, command: str, shown: str, environment: dict[str, str]) -> None:
         name = "database.py" if "database.py" in command else "uvicorn"
         log = self._folder.with_name(f"{name}.log")
-        program = Program(command, self._folder, self._environment, log)
+        program = Program(command, self._folder, environment, log)
         self._programs[name] = program
         if name == "database.py":
             found = program.wait_for(r"@(127\.0\.0\.1:\d+)/")
