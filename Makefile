@@ -62,6 +62,7 @@ types: $(VENV)/.test $(VENV)/.lint ## mypy --strict and pyright
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: $(VENV)/.docs ## the documentation as a site in build/docs; a warning or a dead link is an error
+	rm -rf build/docs
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs build/docs $(ARGS)
 	$(BIN)/python -m tests.support.site build/docs
 
