@@ -78,6 +78,8 @@ def unknown_option(
     :param others: the options of each other command.
     :param command: the name of the command; empty before a command.
     """
+    if command and given == "--version":
+        return f"{given} must precede the command; next: run `sqla-typedpool {given}`"
     having = [name for name, options in others.items() if given in options]
     if having and command:
         names = " and ".join(having)

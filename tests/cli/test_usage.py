@@ -90,6 +90,7 @@ def test_a_wrong_command_names_the_one_that_was_meant(
         ("check", "-q", "did you mean --quiet?"),
         ("check", "--verbose", "next: run `sqla-typedpool check --help`"),
         ("top", "--onec", "did you mean --once?"),
+        ("check", "--version", "must precede the command; next: run `sqla-typedpool --version`"),
         ("prepare", "--offline", "is an option of check, not of prepare; next: remove it"),
         ("init", "--format", "an option of check and prepare and describe, not of init; next: "),
     ],
