@@ -89,6 +89,8 @@ class PoolEntry(HookedRecord):
     label: str | None = None
     # Where it was checked out, with ``pool_leak_threshold``.
     site: CallSite | None = None
+    # The same, also if only an observer needs it: for reports on a task that has ended.
+    observed_site: CallSite | None = None
     # Noted with the site: the task may not exist when it is needed.
     task_name: str | None = None
     is_leak_reported = False

@@ -22,7 +22,7 @@ MAX_HOLDERS = 20  # that an error or a log line names
 def holder_of(entry: PoolEntry, now: float) -> Holder:
     """Who holds this entry."""
     task = caller_of(entry.borrower())
-    site = entry.site if entry.site is not None else site_of_task(task)
+    site = entry.site or site_of_task(task) or entry.observed_site
     where, query = (None, None) if site is None else (site.where, site.query)
     name = (task.get_name() if task is not None else entry.task_name) or "?"
     since = entry.checked_out_at if entry.checked_out_at is not None else now

@@ -265,12 +265,17 @@ class LoopPool:
         return has_threshold or observers.site_noted is not None
 
     def _note_site(self, entry: PoolEntry) -> None:
-        """Record the data of a leak report; the task may not exist by then."""
+        """Record the data of a leak report; the task may not exist by then.
+
+        An observer alone does not change what ``holders()`` reports of a task that still runs.
+        """
         task = entry.borrower()
-        entry.site = call_site(task)
+        site = entry.observed_site = call_site(task)
+        if self.shared.options.pool_leak_threshold is not None:
+            entry.site = site
         entry.task_name = None if task is None else task.get_name()
         if observers.site_noted is not None:
-            observers.site_noted(entry, entry.site)
+            observers.site_noted(entry, site)
 
     # ------------------------------------------------------------------ check in
 
