@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
+from sqla_typedpool.check.environment import install_hint
 from sqla_typedpool.errors import CannotRun, RowValueError
 from sqla_typedpool.mapping.dbtypes import DbType
 from sqla_typedpool.mapping.mapper import mapper_for
@@ -68,9 +69,10 @@ def _parsed(text: str) -> dict[str, Any]:
     try:
         toml: Any = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     except ImportError:
+        hint = install_hint("tomli", 'pip install "sqla-typedpool[check]"')
         raise CannotRun(
             f"{FILE} contains settings, but Python 3.10 needs the package tomli to read them; "
-            'next: pip install "sqla-typedpool[check]"'
+            f"next: {hint}"
         ) from None
     try:
         found: dict[str, Any] = toml.loads(text)

@@ -11,6 +11,7 @@ from pathlib import Path
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+from sqla_typedpool.check.environment import install_hint
 from sqla_typedpool.check.libpq_options import refuse_ignored, with_environment
 from sqla_typedpool.describe.families import FAMILIES, Family
 from sqla_typedpool.errors import CannotRun
@@ -193,10 +194,8 @@ def _installed_driver(url: URL, family: Family) -> str:
     for driver in candidates:
         if find_spec(driver) is not None:
             return driver
-    raise CannotRun(
-        f"no driver for {shown(url)} is installed; next: pip install "
-        f'"sqla-typedpool[{candidates[0]}]"'
-    )
+    hint = install_hint(candidates[0], f'pip install "sqla-typedpool[{candidates[0]}]"')
+    raise CannotRun(f"no driver for {shown(url)} is installed; next: {hint}")
 
 
 def _for_asyncpg(url: URL) -> URL:

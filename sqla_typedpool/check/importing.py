@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from sqla_typedpool.check.environment import install_hint
 from sqla_typedpool.errors import CannotRun, DeclarationError
 from sqla_typedpool.secrets import mask_secrets
 
@@ -138,9 +139,21 @@ def _import_failure(name: str, error: BaseException) -> str:
     lines = message.strip().splitlines()
     reason = f"{type(error).__name__}: {mask_secrets(lines[0])}" if lines else type(error).__name__
     return (
-        f"{name} cannot be imported: {reason}{_raised_at(error)}; next: correct the module, or "
+        f"{name} cannot be imported: {reason}{_raised_at(error)}; next: {_correction(error)}, or "
         "exclude it with --exclude"
     )
+
+
+def _correction(error: BaseException) -> str:
+    """Return what to do about an error of an import: about the environment, or the module."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        top = error.name.partition(".")[0]
+        if top not in sys.modules and importlib.util.find_spec(top) is None:
+            package = f"the package that has the module {top}"
+            return install_hint(package, f"install {package} where this command runs: {sys.prefix}")
+    elif isinstance(error, ImportError) and error.name is None:  # a library names what is missing
+        return install_hint("what is missing", "install it, or correct the module")
+    return "correct the module"
 
 
 def _raised_at(error: BaseException) -> str:
