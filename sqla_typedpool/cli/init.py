@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,23 +69,25 @@ def _init(arguments: argparse.Namespace) -> int:
 
     Nothing is written without --write, which writes only files that do not exist.
     """
-    for each in _proposals(arguments):
+    settings = read_settings()
+    schema = _schema(arguments) or _schema(settings)
+    if not schema and Path("alembic.ini").is_file():
+        schema = {"alembic": "alembic.ini"}
+    for each in _proposals(arguments.modules or settings.modules, schema):
         print(_result(each, is_writing=arguments.write))
-    print("# next: write the snapshots with `sqla-typedpool prepare`, and commit them")
+    prepare = "prepare --ephemeral" if schema else "prepare"
+    print(f"# next: write the snapshots with `sqla-typedpool {prepare}`, and commit them")
     return OK
 
 
-def _proposals(arguments: argparse.Namespace) -> list[_Proposal]:
-    settings = read_settings()
-    modules = arguments.modules or settings.modules or modules_in(Path())
+def _proposals(named: Sequence[str], schema: dict[str, str]) -> list[_Proposal]:
+    """Return the files for these modules; for those of the working directory if none is named."""
+    modules = named or modules_in(Path())
     if not modules:
         raise CannotRun(
             f"there is no Python package in {Path.cwd()}; next: run this in the folder of the"
             " project, or name the modules with queries"
         )
-    schema = _schema(arguments) or _schema(settings)
-    if not schema and Path("alembic.ini").is_file():
-        schema = {"alembic": "alembic.ini"}
     workflow = workflow_text(has_schema=bool(schema))
     return [
         _Proposal(Path(SETTINGS_FILE), settings_text(modules, schema), TABLE),

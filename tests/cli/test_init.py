@@ -76,6 +76,16 @@ def test_with_write_the_printed_files_are_written(project: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("arguments", "prepare"), [((), "prepare"), (("--schema", "a.sql"), "prepare --ephemeral")]
+)
+def test_the_next_step_needs_no_database_if_there_is_a_schema(
+    project: Path, arguments: tuple[str, ...], prepare: str
+) -> None:
+    last = init(project, *arguments).stdout.splitlines()[-1]
+    assert last == f"# next: write the snapshots with `sqla-typedpool {prepare}`, and commit them"
+
+
 def test_writing_twice_changes_nothing(project: Path) -> None:
     init(project, "--write")
     before = files_in(project)
