@@ -67,10 +67,10 @@ class Holder:
     where: str | None
     """A place in the application, as ``file:line in function``.
 
-    With ``pool_leak_threshold``, and in tests with the pytest plugin, it is the line of the
-    checkout, otherwise the line the task is at now. If that line calls a declared query, it is
-    the line of the call, not of the declaration. None if it is not known, as in a task that was
-    created from a query's coroutine (``create_task(get_user(db))``).
+    With ``pool_leak_threshold`` it is the line of the checkout, otherwise the line the
+    task is at now. If that line calls a declared query, it is the line of the call, not
+    of the declaration. None if it is not known, as in a task that was created from a
+    query's coroutine (``create_task(get_user(db))``).
     """
     label: str | None = None
     """The label of the ``holder_label`` block around the checkout; None if there was none."""

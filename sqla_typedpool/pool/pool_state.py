@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqla_typedpool.pool import observers
 from sqla_typedpool.pool.connect_policy import ConnectPolicy
 from sqla_typedpool.pool.entry import PoolEntry
 from sqla_typedpool.pool.options import ResolvedOptions
@@ -66,6 +65,5 @@ class PoolState:
 
     def sites_hint(self, subject: str = "it was") -> str:
         """How to find the lines of checkouts, if the pool does not note them."""
-        has_threshold = self.options.pool_leak_threshold is not None
-        has_sites = has_threshold or observers.site_noted is not None
+        has_sites = self.options.pool_leak_threshold is not None
         return "" if has_sites else f" (set pool_leak_threshold to see where {subject} checked out)"

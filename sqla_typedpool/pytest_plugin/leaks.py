@@ -40,14 +40,18 @@ class _LoggedLeaks(logging.Handler):
     The pool closes them then, so they are not found after the test.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, checkouts: Checkouts) -> None:
         super().__init__(logging.WARNING)
+        self._checkouts = checkouts
         self.messages: list[str] = []
+        # Where the connections were checked out.
+        self.places: list[str] = []
         LOGGER.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         if getattr(record, "event", None) == LogEvent.LEAKED_AT_LOOP_END.value:
             self.messages.append(record.getMessage())
+            self.places += self._checkouts.in_use_by(getattr(record, "pool", ""))
 
     def close(self) -> None:
         LOGGER.removeHandler(self)
@@ -58,8 +62,8 @@ class ConnectionsInUse:
     """Finds the connections, to any database, that a test has not returned to their pools."""
 
     def __init__(self) -> None:
-        self._logged = _LoggedLeaks()
         self._checkouts = Checkouts()
+        self._logged = _LoggedLeaks(self._checkouts)
 
     def close(self) -> None:
         """Remove the listeners."""
@@ -69,7 +73,7 @@ class ConnectionsInUse:
     def report(self) -> str:
         """Return a report on the connections and their lines; "" if there are none."""
         logged = self._logged.messages
-        places = [each for each in self._checkouts.in_use() if each not in "".join(logged)]
+        places = dict.fromkeys([*self._logged.places, *self._checkouts.in_use()])
         if not (places or logged):
             return ""
         return _report(
@@ -85,8 +89,8 @@ class LeakDetector:
     def __init__(self, server: str, database: Database) -> None:
         self._server = server
         self._database = database
-        self._logged = _LoggedLeaks()
         self._checkouts = Checkouts()
+        self._logged = _LoggedLeaks(self._checkouts)
 
     def close(self) -> None:
         """Remove the listeners."""
@@ -98,14 +102,15 @@ class LeakDetector:
         sessions, logged = self._open_sessions(), self._logged.messages
         pools = self._pools(all_engines=bool(sessions or self._checkouts.in_use()))
         holders = [f"held in a TypedPool: {holder}" for pool in pools for holder in pool.holders()]
-        known = "".join([*holders, *logged])
-        places = [place for place in self._checkouts.in_use(pools) if place not in known]
+        described = [self._described(each) for each in sessions]
+        found = dict.fromkeys([*self._logged.places, *self._checkouts.in_use(pools)])
+        places = [place for place in found if place not in "".join(described)]
         if not (sessions or holders or places or logged):
             return ""
         return _report(
             f"Connections to {self._database.name} were left open by this test:",
             [
-                *map(self._described, sessions),
+                *described,
                 *holders,
                 *(f"checked out in a TypedPool at {place}" for place in places),
                 *logged,
