@@ -11,6 +11,7 @@ from sqla_typedpool._asyncio.time_limit import caller_of
 from sqla_typedpool.errors import PoolSaturated, PoolTimeout
 from sqla_typedpool.pool.call_limits import CallLimit, WaitReport
 from sqla_typedpool.pool.holders import HolderFinder, Holders
+from sqla_typedpool.pool.log import counted
 from sqla_typedpool.pool.pool_state import PoolState
 from sqla_typedpool.pool.shared import Shared
 
@@ -49,8 +50,8 @@ class CheckoutErrors:
         """The error of a checkout beyond ``pool_max_waiting``."""
         waiting = len(self.state.slots.waiters)
         parts = [
-            f"pool {self.shared.name}: {waiting} callers wait for a connection already "
-            f"(pool_max_waiting={limit}): {self.state.occupancy()}",
+            f"pool {self.shared.name}: {counted(waiting, 'caller')} waiting for a connection "
+            f"already (pool_max_waiting={limit}): {self.state.occupancy()}",
             *self._held_longest(self.holders.now()),
             *self.state.last_connect_error(),
             "next: shed load, or raise pool_size or pool_max_waiting",

@@ -20,7 +20,7 @@ from sqla_typedpool._sqlalchemy.pool_base import invoke_creator
 from sqla_typedpool.pool.backend import Backend, CloseMode
 from sqla_typedpool.pool.drivers.base import ServerSession
 from sqla_typedpool.pool.entry import EntryOwner, PoolEntry
-from sqla_typedpool.pool.log import LogEvent, PoolLog
+from sqla_typedpool.pool.log import LogEvent, PoolLog, counted
 
 _KILL_DELAY = 0.05  # seconds in which a short statement ends by itself
 _KILL_TIMEOUT = 2.0  # seconds for connecting and killing
@@ -61,8 +61,8 @@ class StatementKiller:
         self.log.write(
             logging.DEBUG,
             LogEvent.KILL_FAILED,
-            "could not kill %d statements: %s",
-            len(self._sessions),
+            "could not kill %s: %s",
+            counted(len(self._sessions), "statement"),
             text := self.backend.masked(error),
             statements=len(self._sessions),
             error=text,

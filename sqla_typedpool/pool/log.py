@@ -22,6 +22,11 @@ LOGGER: Final = logging.getLogger("sqla_typedpool.pool")
 _STANDARD: Final = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime"))
 
 
+def counted(number: int, noun: str) -> str:
+    """Return "1 caller" or "2 callers"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 class LogEvent(Enum):
     """What a record reports; the value is the record's attribute ``event``."""
 

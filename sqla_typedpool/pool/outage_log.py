@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sqla_typedpool.pool.connect_rules import ErrorKind
-from sqla_typedpool.pool.log import LogEvent
+from sqla_typedpool.pool.log import LogEvent, counted
 from sqla_typedpool.pool.outages import Outage, OutageTracker
 from sqla_typedpool.pool.shared import Shared
 
@@ -33,13 +33,12 @@ class OutageLog:
         seconds, failed = outages.seconds(now), outages.failed_checkouts(total)
         self.shared.log.warning(
             event,
-            "outage %s: no connection could be opened%s; %s; %d failed attempts, "
-            "%d failed checkouts, %d waiting; %s",
+            "outage %s: no connection could be opened%s; %s; %s, %s, %d waiting; %s",
             "began" if begins else "continues",
             f" for {seconds:.2f} s" if seconds >= _SHORTEST else "",
             outages.last_error_text,
-            outages.attempts,
-            failed,
+            counted(outages.attempts, "failed attempt"),
+            counted(failed, "failed checkout"),
             waiting,
             self._what_callers_get(working, seconds),
             outage_seconds=seconds,
@@ -57,11 +56,10 @@ class OutageLog:
             return
         self.shared.log.warning(
             LogEvent.RECOVERED,
-            "recovered: connected again after %.2f s, %d failed attempts and %d failed checkouts; "
-            "the last error was %s",
+            "recovered: connected again after %.2f s, %s and %s; the last error was %s",
             outage.seconds,
-            outage.failed_attempts,
-            outage.failed_checkouts,
+            counted(outage.failed_attempts, "failed attempt"),
+            counted(outage.failed_checkouts, "failed checkout"),
             outage.error,
             outage_seconds=outage.seconds,
             failed_attempts=outage.failed_attempts,
@@ -71,12 +69,13 @@ class OutageLog:
 
     def _what_callers_get(self, working: int, seconds: float) -> str:
         kind, limit = self.outages.kind, self.shared.timeout_text
+        others = counted(working, "other connection")
         if kind is ErrorKind.FATAL and working:
-            return f"callers wait for one of {working} other connections, or get the error in turn"
+            return f"callers wait for {others} to be returned, or get the error in turn"
         if kind in (ErrorKind.FATAL, ErrorKind.UNKNOWN) and not working:
             return "callers get the error at once"
         if kind in (ErrorKind.FULL, ErrorKind.UNKNOWN) and working:
-            return f"callers wait for one of {working} other connections ({limit})"
+            return f"callers wait for {others} to be returned ({limit})"
         if kind is None:
             return f"callers are kept until their deadline ({limit})"
         retry = self.shared.options.pool_connect_retry

@@ -18,7 +18,7 @@ from sqla_typedpool.pool.holders import (
     holder_of,
     use_began,
 )
-from sqla_typedpool.pool.log import LogEvent
+from sqla_typedpool.pool.log import LogEvent, counted
 from sqla_typedpool.pool.overload import Overload
 from sqla_typedpool.pool.pool_state import PoolState
 from sqla_typedpool.pool.shared import Shared
@@ -138,11 +138,11 @@ class Reports:
         self._logged_overload, seconds = None, overload.ended_at - overload.began_at
         self.shared.log.warning(
             LogEvent.OVERLOAD_ENDED,
-            "overload ended after %.1f s: %d callers that waited were served, %d gave up, after "
+            "overload ended after %.1f s: %s served after a wait, %d gave up after "
             "%.2f s on average; the oldest is served first again; next: if this happens often, "
             "reduce the load, raise pool_size, or set pool_shed_after to refuse callers instead",
             seconds,
-            overload.served,
+            counted(overload.served, "caller"),
             overload.gave_up,
             overload.patience,
             overload_seconds=seconds,
@@ -313,9 +313,9 @@ class Reports:
         holders, in_use = self.holders.describe(self.holders.in_use()), self.state.slots.in_use
         self.shared.log.warning(
             LogEvent.CLOSED_BY_FORCE,
-            "close: %d connections were still out after %.1f s and are closed by force; held by "
+            "close: %s not returned within %.1f s, closed by force; held by "
             "%s; next: end the holders before close(), or raise its timeout",
-            in_use,
+            counted(in_use, "connection"),
             seconds,
             describe_holders(holders, in_use, MAX_HOLDERS),
             held_connections=in_use,
@@ -330,9 +330,9 @@ class Reports:
             holders = self.holders.describe(leaked)
             self.shared.log.warning(
                 LogEvent.LEAKED_AT_LOOP_END,
-                "leak: the event loop ends while %d connections are out; held by %s; "
+                "leak: the event loop ends before %s returned; held by %s; "
                 "next: end the work that holds them before the loop ends",
-                len(leaked),
+                "a connection was" if len(leaked) == 1 else f"{len(leaked)} connections were",
                 describe_holders(holders, len(leaked), MAX_HOLDERS),
                 held_connections=len(leaked),
                 **fields_of(holders[0]),

@@ -387,7 +387,7 @@ def test_a_pool_closed_by_force_names_twenty_holders(caplog: pytest.LogCaptureFi
 
     run(main())
     (record,) = [each for each in caplog.records if each.levelname == "WARNING"]
-    assert "30 connections were still out" in record.getMessage()
+    assert "close: 30 connections not returned within 1.0 s" in record.getMessage()
     assert record.getMessage().count(" in main") == 20
     assert "; and 10 more; next:" in record.getMessage()
 

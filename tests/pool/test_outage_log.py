@@ -123,6 +123,26 @@ def test_an_outage_of_twelve_seconds_under_load_is_told_in_full_by_the_log(lines
     run(main())
 
 
+@pytest.mark.parametrize("clients", [1, 2])
+def test_one_failed_attempt_or_checkout_is_written_in_the_singular(
+    lines: Lines, clients: int
+) -> None:
+    async def main() -> None:
+        server = Server(usual=Connect(seconds=0.1, error=WrongPassword))
+        pool = new_pool(server, pool_size=1, max_overflow=0, timeout=30)
+        waiting = [asyncio.ensure_future(use(pool)) for _ in range(clients)]
+        await asyncio.wait(waiting)
+        assert all(isinstance(each.exception(), WrongPassword) for each in waiting)
+        server.usual = Connect()
+        await use(pool)
+        began, recovered = (record.getMessage() for record in lines.records)
+        assert "1 failed attempt, " in began
+        failed = "1 failed checkout" if clients == 1 else "2 failed checkouts"
+        assert f", 1 failed attempt and {failed};" in recovered
+
+    run(main())
+
+
 def test_stats_tell_of_an_outage_while_it_lasts() -> None:
     async def main() -> None:
         server = Server(usual=REFUSED)
@@ -305,7 +325,7 @@ def test_a_full_server_is_logged_with_what_callers_wait_for(lines: Lines) -> Non
         waiters = [asyncio.ensure_future(use(pool, 0.1)) for _ in range(3)]
         await asyncio.sleep(3)
         assert lines.events == ["outage_began"]
-        assert "wait for one of 1 other connections" in lines.records[0].getMessage()
+        assert "wait for 1 other connection to be returned (" in lines.records[0].getMessage()
         assert lines.records[0].waiting_callers == 3
         await give_back(first)
         await asyncio.gather(*waiters)

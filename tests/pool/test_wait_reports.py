@@ -94,7 +94,7 @@ def test_a_saturated_pool_names_itself_its_numbers_and_holders() -> None:
             await borrow(pool)
         text = str(raised.value)
         assert text.startswith(
-            "pool saturated: 0 callers wait for a connection already (pool_max_waiting=0): "
+            "pool saturated: 0 callers waiting for a connection already (pool_max_waiting=0): "
             "1 in use, 0 idle, 0 connecting, 0 waiting, max 1; held longest by GET /reports ("
         )
         assert text.endswith("; next: shed load, or raise pool_size or pool_max_waiting")
