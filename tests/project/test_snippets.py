@@ -25,7 +25,7 @@ from tests.project.snippets.outcomes import (
     reason_is_complete,
     reason_of,
 )
-from tests.project.snippets.running import PageRun, SnippetFailed, compiled, rewritten
+from tests.project.snippets.running import PageRun, SnippetFailed, rewritten
 from tests.support.scratch_database import scratch_database
 
 WRITE = "SQLA_TYPEDPOOL_WRITE_OUTPUTS"
@@ -37,11 +37,6 @@ FILES = [
 ]
 PAGES = {page.name: page for page in map(read_page, FILES) if page.blocks}
 
-# The pages whose snippets are not run yet. The list must become empty.
-NOT_YET = {
-    "docs/guide/testing.md",
-}
-DONE = sorted(PAGES.keys() - NOT_YET)
 # The numbers of blocks that are neither executed nor checked, by the kinds of their reasons.
 NOT_RUN = {"diagram": 10, "takes long": 1}
 
@@ -54,7 +49,9 @@ def needs_postgres(name: str) -> bool:
 
 def parameters() -> list[object]:
     marks = pytest.mark.postgres
-    return [pytest.param(name, marks=marks if needs_postgres(name) else ()) for name in DONE]
+    return [
+        pytest.param(name, marks=marks if needs_postgres(name) else ()) for name in sorted(PAGES)
+    ]
 
 
 def folder_of(name: str, tmp_path: Path) -> Path:
@@ -100,18 +97,11 @@ def failure_of(run: PageRun) -> str:
     return "\n".join(map(str, run.differences))
 
 
-@pytest.mark.parametrize("name", sorted(NOT_YET))
-def test_the_snippets_of_the_other_pages_compile(name: str) -> None:
-    for block in PAGES[name].blocks:
-        if block.language == "python":
-            compiled(block)
-
-
 # ------------------------------------------------------------------------------- nothing is left
 
 
 def all_outcomes() -> list[tuple[Block, Outcome]]:
-    return [found for name in DONE for found in outcomes(PAGES[name])]
+    return [found for name in sorted(PAGES) for found in outcomes(PAGES[name])]
 
 
 def test_every_snippet_is_run_or_its_page_says_why_not() -> None:
@@ -120,11 +110,7 @@ def test_every_snippet_is_run_or_its_page_says_why_not() -> None:
 
 
 def test_every_reason_is_one_of_the_list_and_names_a_test_that_reads_the_page() -> None:
-    assert [name for name in DONE if not reason_is_complete(PAGES[name])] == []
-
-
-def test_no_page_is_listed_that_has_no_snippets() -> None:
-    assert sorted(NOT_YET - PAGES.keys()) == []
+    assert [name for name in sorted(PAGES) if not reason_is_complete(PAGES[name])] == []
 
 
 def test_all_snippets_are_executed_but_those_of_these_kinds() -> None:
@@ -143,7 +129,7 @@ def test_all_snippets_are_executed_but_those_of_these_kinds() -> None:
 INDENTED = re.compile(r"^(?![ \t]*(?:[-*+]|\d+\.)\s).+\n\n {4,}\S", re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", DONE)
+@pytest.mark.parametrize("name", sorted(PAGES))
 def test_no_snippet_is_an_indented_block_which_would_not_be_run(name: str) -> None:
     text = re.sub(r"^( *)```.*?^ *```$", "", PAGES[name].file.read_text(), flags=re.M | re.S)
     assert [found[0] for found in INDENTED.finditer(text) if not found[0].startswith(" ")] == []
