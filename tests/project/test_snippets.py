@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -47,11 +48,20 @@ def needs_postgres(name: str) -> bool:
     return "postgresql" in page.database or any("--ephemeral" in each.code for each in page.blocks)
 
 
+def runs_commands(name: str) -> bool:
+    """Whether a page starts several programs, which takes longer than a few seconds."""
+    return sum(each.language == "console" for each in PAGES[name].blocks) > 2 or "examples/" in name
+
+
 def parameters() -> list[object]:
-    marks = pytest.mark.postgres
-    return [
-        pytest.param(name, marks=marks if needs_postgres(name) else ()) for name in sorted(PAGES)
-    ]
+    return [pytest.param(name, marks=list(marks_of(name))) for name in sorted(PAGES)]
+
+
+def marks_of(name: str) -> Iterator[pytest.MarkDecorator]:
+    if needs_postgres(name):
+        yield pytest.mark.postgres
+    if runs_commands(name):
+        yield pytest.mark.slow
 
 
 def folder_of(name: str, tmp_path: Path) -> Path:
@@ -65,7 +75,7 @@ def folder_of(name: str, tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", parameters())
 def test_the_snippets_of_a_page_run_and_print_what_it_shows(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
