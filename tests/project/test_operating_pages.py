@@ -83,3 +83,12 @@ def test_every_page_that_an_alert_names_exists() -> None:
     pages = re.findall(r'page: "(.*?)"', ALERTS)
     assert len(pages) == ALERTS.count("- alert: ")
     assert [page for page in pages if not leads_somewhere(ROOT / "README.md", page)] == []
+
+
+def test_every_alert_leads_to_a_page_about_operating() -> None:
+    """Whoever is on call reads what to do, and not what an option means."""
+    for page in re.findall(r'page: "(.*?)"', ALERTS):
+        path, _, section = page.partition("#")
+        text = (ROOT / path).read_text()
+        assert path.startswith("docs/operating/")
+        assert section or re.search(r"^# .*\n\nWhat to do when ", text, re.MULTILINE), page
