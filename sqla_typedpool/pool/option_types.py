@@ -35,7 +35,7 @@ class PoolOptions(TypedDict, total=False):
     pool_recycle: float
     """SQLAlchemy's name of ``pool_max_lifetime``; -1 = the default of that option."""
     pool_pre_ping: bool
-    """Accepted, and changes nothing: connections are validated as ``pool_validate_after`` says."""
+    """Accepted, and changes nothing: connections are validated as ``pool_validate_after`` sets."""
     pool_reset_on_return: Literal["rollback", "commit"] | bool | None
     """What ends the transaction of a returned connection: "rollback" (the default, also True),
     "commit", or nothing (None, also False)."""

@@ -84,7 +84,7 @@ class TypedPool(QueuePoolApi):
     :param recycle: the stock name of ``pool_max_lifetime``; -1, its stock default,
         leaves that one's default.
     :param pre_ping: accepted, and changes nothing: connections are validated in any case,
-        as ``pool_validate_after`` says.
+        as ``pool_validate_after`` sets.
     :param pool_min_size: connections kept open, refilled in the background (0).
     :param pool_idle_timeout: an idle connection above ``pool_min_size`` is closed when
         unused for longer (600).
@@ -93,7 +93,7 @@ class TypedPool(QueuePoolApi):
     :param pool_validate_after: ping before use if unused for longer (0.5); 0 = at
         every checkout; None = only check the socket.
     :param pool_connect_timeout: the bound on one connection attempt (10); a
-        longer ``timeout`` in ``connect_args`` wins.
+        longer ``timeout`` in ``connect_args`` takes precedence.
     :param pool_connect_retry: how long, from the start of an outage, waiters are
         kept through refused connects (5).
     :param pool_reset_timeout: the bound on the rollback of a return, a resetting
