@@ -80,6 +80,8 @@ def _faults_of_text(given: str) -> Iterator[str]:
         yield f"it is a URL for JDBC; next: write it as {_example(scheme[5:])}"
     if not separator:
         yield _without_scheme(given)
+    elif "=" in scheme:
+        yield "it begins with the name of a variable; next: give only what follows the ="
     elif not _SCHEME.fullmatch(scheme):
         yield f"its scheme is not a name; next: write it as {_example(scheme)}"
 
@@ -117,7 +119,7 @@ def _parsed(given: str, name: str) -> URL:
         return make_url(f"{known}{plus}{driver}{separator}{rest}")
     except (ArgumentError, ValueError):
         raise CannotRun(
-            f"{name} is not a database URL: its port is not a number; next: write it as"
+            f"{name} is not a database URL: its host and port cannot be read; next: write it as"
             f" {_example(known)}, and percent-encode special characters of the password"
         ) from None
 
@@ -136,6 +138,8 @@ def _faults_of_parts(url: URL, given: str) -> Iterator[str]:
         yield from _faults_of_file(url)
     elif given.partition("?")[0].count("@") > 1:
         yield "its user or password contains an @; next: write it as %40"
+    elif url.host is None and "@" in (url.database or ""):
+        yield "there are three slashes before the user; next: remove one of them"
     yield from _faults_of_driver(url, family)
     yield from _faults_of_plugin(url)
 
@@ -173,7 +177,7 @@ def _hint(name: str, given: str, choices: Iterable[str]) -> str:
 
     :param name: of a dialect. If SQLAlchemy has it, no other one was meant.
     """
-    near = [] if _is_known(name) else get_close_matches(given.lower(), list(choices), n=1)
+    near = [] if _is_known(name) else get_close_matches(given.lower(), list(choices), 1, 0.75)
     return f"did you mean {near[0]}?" if near else f"next: use one of {', '.join(choices)}"
 
 
@@ -189,7 +193,7 @@ def _is_known(drivername: str) -> bool:
 
 
 def _installed_driver(url: URL, family: Family) -> str:
-    named = url.drivername.partition("+")[2]
+    named = url.drivername.partition("+")[2].removesuffix("_async")  # as in psycopg_async
     candidates = (named,) if named in family.drivers else family.drivers
     for driver in candidates:
         if find_spec(driver) is not None:

@@ -146,14 +146,17 @@ def add_schema(add: Callable[..., argparse.Action]) -> None:
 def _number(kind: type[float], least: float, most: float) -> Callable[[str], float]:
     """Return an argument type that accepts a number within limits, and names them in its error."""
 
+    name = "whole number" if kind is int else "number"
+
     def read(given: str) -> float:
-        value = kind(given)
+        try:
+            value = kind(given)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{given!r} is not a {name}") from None
         if not least <= value <= most:
             raise argparse.ArgumentTypeError(f"{given} is not between {least:g} and {most:g}")
         return value
 
-    # for argparse's message: "invalid number value: 'x'"
-    read.__name__ = "whole number" if kind is int else "number"
     return read
 
 

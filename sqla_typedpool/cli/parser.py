@@ -14,7 +14,12 @@ from sqla_typedpool.cli.suggestions import choice_hint, command_hint, unknown_op
 from sqla_typedpool.secrets import mask_secrets
 
 _WIDEST = 100  # columns of a help text
-_NO_VALUE = re.compile(r": ignored explicit argument .*", re.DOTALL)
+# What argparse reports about an option, and what is printed instead.
+_REWORDED = (
+    (re.compile(r"argument (\S+): ignored explicit argument .*", re.DOTALL), r"\1 takes no value"),
+    (re.compile(r"argument (\S+): expected one argument"), r"\1 needs a value"),
+    (re.compile(r"argument (\S+): "), r"\1: "),
+)
 _NEGATIVE_NUMBER = re.compile(r"-\.?\d")
 
 
@@ -45,7 +50,8 @@ class CommandParser(argparse.ArgumentParser):
             self.error(self._unknown_option(option))
         found, surplus = super().parse_known_args(given, namespace)
         if surplus:
-            self.error(f"there is an unexpected argument: {surplus[0]}; next: {self._surplus}")
+            shown = surplus[0].partition(": ")[0]  # without the value of a header
+            self.error(f"there is an unexpected argument: {shown}; next: {self._surplus}")
         return found, surplus
 
     def _unknown_options(self, given: Sequence[str]) -> Iterator[str]:
@@ -69,15 +75,16 @@ class CommandParser(argparse.ArgumentParser):
             return
         if action.dest == argparse.SUPPRESS:  # the command
             hint = command_hint(value, action.choices, self.prog)
-            raise argparse.ArgumentError(None, f"{value} is no command; {hint}")
+            raise argparse.ArgumentError(None, f"{value or repr(value)} is no command; {hint}")
         name = action.option_strings[0] if action.option_strings else action.metavar
         hint = choice_hint(str(value), map(str, action.choices))
         raise argparse.ArgumentError(None, f"{name} cannot be {value}; {hint}")
 
     def error(self, message: str) -> NoReturn:
         """Print the usage and the error, and end the process."""
+        for pattern, text in _REWORDED:
+            message = pattern.sub(text, message)
         if "; next: " not in message and "did you mean" not in message:
-            message = _NO_VALUE.sub(" takes no value", message)
             message = f"{message}; next: run `{self.prog} --help`"
         self.print_usage(sys.stderr)
         self.exit(COULD_NOT_RUN, f"{DISTRIBUTION}: {mask_secrets(message)}\n")

@@ -9,6 +9,10 @@ from pathlib import Path
 
 # Words that other programs take as commands.
 _OPTIONS_FOR_COMMANDS = {"help": "--help", "version": "--version"}
+# One letter does not tell which option was meant: only those that mean the same everywhere.
+_SHORT_OPTIONS = {"q": "--quiet", "v": "--version"}
+_SHORTEST = 3  # letters that begin one option only
+_ALIKE = 0.75
 _SQL = re.compile(r"\s*(select|insert|update|delete|with|merge|values)\b", re.IGNORECASE)
 _CODE = re.compile(r"TP\d{1,3}", re.IGNORECASE)
 
@@ -25,7 +29,7 @@ def command_hint(given: str, commands: Iterable[str], program: str) -> str:
     """Return the similar command, or the command for a module, a URL, a statement or a code."""
     if given in _OPTIONS_FOR_COMMANDS:
         return f"next: run `{program} {_OPTIONS_FOR_COMMANDS[given]}`"
-    if is_module_here(given):
+    if given and is_module_here(given):
         return f"did you mean `{program} check {given}`?"
     if given.startswith(("http://", "https://")):
         return f"did you mean `{program} top {given}`?"
@@ -46,27 +50,41 @@ def _is_file(given: str, path: Path) -> bool:
     return bool(path.name) and given[:1] != "-" and path.with_suffix(".py").is_file()
 
 
-def similar_option(given: str, known: Collection[str]) -> str | None:
+def similar_option(given: str, known: Iterable[str]) -> str | None:
     """Return the option that was probably meant.
 
-    It is spelt alike, begins with what was given (`--off`, `-q`), or contains or lacks whole
-    words of it (`--url`, `--output-format`).
+    It is spelt alike, begins with what was given (`--off`), or contains or lacks whole words of
+    it (`--url`, `--output-format`). The opposite of what was given (`--no-write`) was not meant.
     """
-    if near := get_close_matches(given, known, n=1, cutoff=0.75):
-        return near[0]
-    begin = given if given.startswith("--") else f"-{given.lower()}"
-    words = set(given.strip("-").split("-"))
-    candidates = (
-        [each for each in known if each.startswith(begin)],
-        [each for each in known if _shares_words(words, each)],
-        get_close_matches(given, known, n=1),
-    )
-    return next((found[0] for found in candidates if len(found) == 1), None)
+    name = _name_of(given)
+    if name in _SHORT_OPTIONS:
+        return next((each for each in known if each == _SHORT_OPTIONS[name]), None)
+    names = {_name_of(each): each for each in known if _is_negated(each) or not _is_negated(given)}
+    if near := get_close_matches(name, names, n=1, cutoff=_ALIKE):
+        return names[near[0]]
+    begun = [each for each in names if each.startswith(name)]
+    sharing = [each for each in names if _shares_words(name, each)]
+    found = begun if len(begun) == 1 else sharing
+    return names[found[0]] if len(found) == 1 and len(name) >= _SHORTEST else None
 
 
-def _shares_words(words: set[str], option: str) -> bool:
-    others = set(option.strip("-").split("-"))
+def _name_of(option: str) -> str:
+    return option.strip("-").replace("_", "-").lower()
+
+
+def _is_negated(option: str) -> bool:
+    return _name_of(option).startswith("no")
+
+
+def _shares_words(one: str, other: str) -> bool:
+    words, others = set(one.split("-")), set(other.split("-"))
     return words <= others or others <= words
+
+
+def joined(names: Iterable[str], word: str) -> str:
+    """Return names as a sentence has them, such as ``a, b or c``."""
+    *first, last = names
+    return f"{', '.join(first)} {word} {last}" if first else last
 
 
 def unknown_option(
@@ -82,9 +100,9 @@ def unknown_option(
         return f"{given} must precede the command; next: run `sqla-typedpool {given}`"
     having = [name for name, options in others.items() if given in options]
     if having and command:
-        names = " and ".join(having)
+        names = joined(having, "and")
         return f"{given} is an option of {names}, not of {command}; next: remove it"
     if having:
-        return f"{given} must follow the command; next: write it after {' or '.join(having)}"
+        return f"{given} must follow the command; next: write it after {joined(having, 'or')}"
     near = similar_option(given, own)
     return f"there is no option {given}" + (f"; did you mean {near}?" if near else "")

@@ -23,7 +23,8 @@ _EXAMPLES = (
 def add(commands: Commands) -> None:
     """Add the subcommand `top`."""
     summary = "show the pools of a running application live"
-    parser = add_command(commands, "top", summary, _top, "URL", _EXAMPLES)
+    surplus = 'give a header with --header "NAME: VALUE", and one URL'
+    parser = add_command(commands, "top", summary, _top, "URL", _EXAMPLES, surplus=surplus)
     parser.add_argument(
         "url", metavar="URL", help="where its PoolMonitor is: http://127.0.0.1:8000/_pool"
     )

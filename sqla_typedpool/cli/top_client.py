@@ -59,7 +59,7 @@ def header_of(given: str) -> tuple[str, str]:
     if not colon or not _HEADER_NAME.fullmatch(name.strip()):
         raise ValueError('a header is written "Name: value"')
     if not (value.isprintable() and value.isascii()):
-        raise ValueError(f"the value of {name.strip()} contains a character that is not ASCII")
+        raise ValueError(f"the value of {name.strip()} must be printable ASCII, in one line")
     return name.strip(), value.strip()
 
 

@@ -37,8 +37,14 @@ WRONG = [
     ("postgresql+asyncpg//h/d", "there is no :// after the scheme"),
     ("sqlite:app.db", "there is no :// after the scheme; next: write it as sqlite+aiosqlite://"),
     ("postgresql+://me:s3cret@h/d", "its scheme is not a name"),
-    ("postgresql://me:s3cret", "its port is not a number"),
-    ("postgresql://me:s3cret@h:x/d", "its port is not a number"),
+    ("postgresql://me:s3cret", "its host and port cannot be read; next: write it as "),
+    ("postgresql://me:s3cret@h:x/d", "its host and port cannot be read"),
+    ("postgresql://me:s3cret@[::1/d", "its host and port cannot be read"),
+    ("postgresql:///me:s3cret@h/d", "there are three slashes before the user; next: remove one"),
+    ("postgresql:///d/me:s3cret@h?x=1", "there are three slashes before the user"),
+    ("DATABASE_URL=postgresql://me:s3cret@h/d", "it begins with the name of a variable; next: "),
+    ("export A=postgresql://me:s3cret@h/d", "it begins with the name of a variable"),
+    ("psql://me:s3cret@h/d", "psql is not supported; next: use one of mariadb, mysql, postgres"),
     ("postgresql://me:s3cr@et@h/d", "its user or password contains an @; next: write it as %40"),
     ("postgresql://me:s3cr/a@et@h/d", "its user or password contains an @"),
     ("sqlite://app.db", "there are two slashes before the path; next: write sqlite:///"),
@@ -87,6 +93,11 @@ def test_a_wrong_url_is_an_error_that_says_what_is_wrong(given: str, fault: str)
 )
 def test_a_right_url_is_accepted(given: str) -> None:
     assert database_url(given).drivername.partition("+")[2] in ("asyncpg", "aiomysql", "aiosqlite")
+
+
+def test_the_driver_is_that_of_the_name_that_sqlalchemy_has_for_its_async_form() -> None:
+    pytest.importorskip("psycopg")
+    assert database_url("postgresql+psycopg_async://h/d").drivername == "postgresql+psycopg"
 
 
 @pytest.mark.parametrize(

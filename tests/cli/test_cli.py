@@ -32,7 +32,7 @@ def test_the_module_is_the_command() -> None:
     [
         ("0", "0 is not between 0.1 and 3600"),
         ("nan", "nan is not between 0.1 and 3600"),
-        ("soon", "invalid number value: 'soon'"),
+        ("soon", "'soon' is not a number"),
     ],
 )
 def test_a_wrong_number_is_a_usage_error_that_names_the_bounds(

@@ -196,8 +196,8 @@ def test_a_host_that_does_not_exist_is_named(host: str) -> None:
     [
         (SECRET, 'is written "Name: value"'),
         (f"a name: {SECRET}", 'is written "Name: value"'),
-        (f"X-Token: {SECRET}\r\nX-Other: 1", "the value of X-Token contains"),
-        (f"X-Token: {SECRET}ß", "the value of X-Token contains"),
+        (f"X-Token: {SECRET}\r\nX-Other: 1", "the value of X-Token must be printable ASCII"),
+        (f"X-Token: {SECRET}ß", "the value of X-Token must be printable ASCII"),
     ],
 )
 def test_a_header_that_is_none_is_refused_without_its_value(

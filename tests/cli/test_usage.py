@@ -60,6 +60,7 @@ COMMANDS = dict(subparsers())
         ("help", "next: run `sqla-typedpool --help`"),
         ("version", "next: run `sqla-typedpool --version`"),
         ("nothing", "next: use one of check, prepare, describe, init, top, completion"),
+        ("", "'' is no command; next: use one of check, prepare, describe, init, top, completion"),
         ("app", "app is no command; did you mean `sqla-typedpool check app`?"),
         ("app.users", "did you mean `sqla-typedpool check app.users`?"),
         ("app/users.py", "did you mean `sqla-typedpool check app/users.py`?"),
@@ -88,11 +89,14 @@ def test_a_wrong_command_names_the_one_that_was_meant(
         ("check", "--colour", "did you mean --color?"),
         ("check", "--no-colour", "did you mean --no-color?"),
         ("check", "-q", "did you mean --quiet?"),
+        ("check", "--OFFLINE", "did you mean --offline?"),
+        ("check", "--database_url", "did you mean --database-url?"),
         ("check", "--verbose", "next: run `sqla-typedpool check --help`"),
+        ("check", "--name", "is an option of describe, not of check; next: remove it"),
         ("top", "--onec", "did you mean --once?"),
         ("check", "--version", "must precede the command; next: run `sqla-typedpool --version`"),
         ("prepare", "--offline", "is an option of check, not of prepare; next: remove it"),
-        ("init", "--format", "an option of check and prepare and describe, not of init; next: "),
+        ("init", "--format", "is an option of check, prepare and describe, not of init; next: "),
     ],
 )
 def test_a_wrong_option_names_the_one_that_was_meant_and_the_command_that_has_it(
@@ -102,6 +106,39 @@ def test_a_wrong_option_names_the_one_that_was_meant_and_the_command_that_has_it
     assert hint in error
     assert given.partition("=")[0] in error
     assert "s3cret" not in error
+
+
+@pytest.mark.parametrize(
+    ("command", "given"),
+    [
+        *[("check", f"--no-{each}") for each in ("write", "fix", "strict", "offline", "quiet")],
+        *[("check", f"-{each}") for each in "cdmnopfw"],
+        *[("check", f"--{each}") for each in ("out", "silent", "list", "statistics", "config")],
+        *[("check", f"--{each}") for each in ("ini", "sql", "fail", "max", "pg", "temp", "no")],
+        ("describe", "--sql"),
+        ("top", "--version-of-the-server"),
+    ],
+)
+def test_an_option_that_resembles_none_has_no_suggestion(
+    command: str, given: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = refused(capsys, command, given)
+    assert error == f"there is no option {given}; next: run `sqla-typedpool {command} --help`"
+
+
+def test_a_misspelt_option_before_the_command_is_not_the_version(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    error = refused(capsys, "--verbose", "check")
+    assert error == "there is no option --verbose; next: run `sqla-typedpool --help`"
+    assert refused(capsys, "-V").endswith("did you mean --version?")
+
+
+def test_several_commands_that_have_an_option_are_listed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    error = refused(capsys, "--format", "json", "check")
+    assert error.endswith("next: write it after check, prepare or describe")
 
 
 def test_an_option_before_the_command_is_told_where_it_belongs(
@@ -149,7 +186,28 @@ def test_a_statement_that_begins_with_a_comment_is_no_option(
 
 def test_an_option_that_takes_no_value_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     error = refused(capsys, "check", "--color=always")
-    assert error.startswith("argument --color/--no-color takes no value; next: ")
+    assert error.startswith("--color/--no-color takes no value; next: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (("check", "app", "--database-url"), "--database-url needs a value; next: run "),
+        (("check", "--timeout", "soon"), "--timeout: 'soon' is not a number; next: run "),
+        (("check", "--postgres", "16.4"), "--postgres: '16.4' is not a whole number; next: run "),
+        (("check", "--timeout", "nan"), "--timeout: nan is not between 0.1 and 3600; next: run "),
+    ],
+)
+def test_a_missing_or_wrong_value_is_named_with_its_option(
+    arguments: tuple[str, ...], fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refused(capsys, *arguments).startswith(fault)
+
+
+def test_a_header_without_its_option_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    error = refused(capsys, "top", "http://h/_pool", "Authorization: Bearer s3cret")
+    assert error.startswith("there is an unexpected argument: Authorization; next: give a header ")
+    assert "s3cret" not in error
 
 
 def test_without_arguments_the_help_goes_to_standard_error_with_exit_code_2(
