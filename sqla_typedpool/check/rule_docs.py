@@ -61,7 +61,7 @@ def _table() -> str:
         f"| [{rule.code}](#{rule.code.lower()}) | {rule.title} | {_severities(rule)} |"
         for rule in RULES.values()
     ]
-    return "\n".join(["| code | | severity |", "|---|---|---|", *rows])
+    return "\n".join(["| code | finding | severity |", "|---|---|---|", *rows])
 
 
 def _severities(rule: Rule) -> str:

@@ -48,7 +48,7 @@ def prefix_of(written: str) -> str:
 class Selection:
     """The codes to report, from ``--select`` and ``--ignore``.
 
-    The longer prefix wins. If both are equally long, ``--ignore`` wins.
+    The longer prefix takes precedence. If both are equally long, ``--ignore`` does.
     """
 
     select: tuple[str, ...] = (_ALL,)

@@ -123,7 +123,7 @@ async def fetch_one(
 ) -> Any:
     """Run a statement and return its only row.
 
-    Parameters and exceptions are those of :func:`fetch_all`, and these exceptions. On an
+    The parameters and exceptions are those of :func:`fetch_all`, and it also raises these. On an
     engine the statement is committed before its rows are counted.
 
     :raises sqlalchemy.exc.NoResultFound: there is no row.
@@ -165,7 +165,7 @@ async def fetch_optional(
 ) -> Any:
     """Run a statement and return its only row; None if there is none.
 
-    Parameters and exceptions are those of :func:`fetch_all`, and this exception. On an
+    The parameters and exceptions are those of :func:`fetch_all`, and it also raises this. On an
     engine the statement is committed before its rows are counted.
 
     :raises sqlalchemy.exc.MultipleResultsFound: there are several rows.

@@ -51,8 +51,8 @@ def lifespan(
     """Return the lifespan of an application: it connects at its start, and closes at its end.
 
     :param engines: engines with a `TypedPool`.
-    :param drain: seconds to wait at the end for connections that are in use. Who still holds one
-        then is logged, and its connection is closed.
+    :param drain: seconds to wait at the end for connections that are in use. Those that
+        are still in use then are logged with their holders, and closed.
     :param connects: False starts without the database.
     :param inner: a lifespan of the application, which runs while the database can be used.
 

@@ -42,6 +42,11 @@ description = await describe(engine, "SELECT id FROM users")
 }
 AFTER = """
 await session.close()
+if "collect_from" in globals():
+    from prometheus_client import REGISTRY
+    for collector in list(REGISTRY._collector_to_names):
+        if type(collector).__module__.startswith("sqla_typedpool."):
+            REGISTRY.unregister(collector)
 if "server" in globals():
     server.stop()
 """
