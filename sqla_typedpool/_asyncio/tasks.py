@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
 from contextvars import Context
 from typing import Any
 
 from sqla_typedpool._asyncio.timers import call_later
 
-_CONNECT, _KEEP, _CLOSE = "typedpool-connect", "typedpool-keep", "typedpool-close"
+_PREFIX = "typedpool-"
 _THREAD_PATIENCE = 2.0  # seconds for a thread to end by itself
 
 
@@ -19,19 +19,25 @@ class _ThreadTask(asyncio.Task[Any]):
 
     ``asyncio.run`` cancels all tasks at its end. A thread would still report to the
     closed loop, fail, and leave open what it has opened or was closing. So a cancelled
-    task gets two seconds to end by itself.
+    task gets two seconds to end by itself. Later cancellations reach it at once.
     """
 
-    _is_cancelling = False
+    _is_cancelling = _had_its_time = False
 
     def cancel(self, msg: object = None) -> bool:
         if self.done():
             return False
+        if self._had_its_time:
+            return super().cancel()
         if not self._is_cancelling:
             self._is_cancelling = True
-            timer = call_later(self.get_loop(), _THREAD_PATIENCE, super().cancel)
+            timer = call_later(self.get_loop(), _THREAD_PATIENCE, self._cancel_now)
             self.add_done_callback(lambda _: timer.cancel(), context=Context())
         return True
+
+    def _cancel_now(self) -> None:
+        self._had_its_time = True
+        super().cancel()
 
 
 class BackgroundTasks:
@@ -70,9 +76,7 @@ class BackgroundTasks:
         :param in_thread: the work waits for a thread: give it time when it is cancelled.
         """
         kind = _ThreadTask if in_thread else asyncio.Task
-        task: asyncio.Task[Any] = Context().run(
-            kind, work, loop=self.loop, name=f"typedpool-{name}"
-        )
+        task: asyncio.Task[Any] = Context().run(kind, work, loop=self.loop, name=_PREFIX + name)
         self._running.add(task)
         task.add_done_callback(self._running.discard, context=Context())
         task.add_done_callback(on_done or self._failed, context=Context())
@@ -83,16 +87,17 @@ class BackgroundTasks:
         if error is not None:
             self._on_failure(error)
 
-    async def wait_closed(self, seconds: float, *, opening: bool = False) -> None:
+    async def wait_closed(self, seconds: float, first: Collection[str] = ()) -> None:
         """Wait until the connections being closed are closed, at most so long.
 
         The connections of cancelled statements may have to be closed as well.
 
-        :param opening: wait also for those being opened, which are closed then.
+        :param first: the names of other tasks whose connections are closed when they end.
         """
         deadline = self.loop.time() + seconds
-        for name in (_CONNECT, _KEEP, _CLOSE) if opening else (_KEEP, _CLOSE):
-            tasks = {task for task in self._others() if task.get_name() == name}
+        ending = {"keep", *first}
+        for names in (ending, ending, {"close"}):  # a rollback may be followed by a ping
+            tasks = {task for task in self._others() if _name_of(task) in names}
             if tasks and (left := deadline - self.loop.time()) > 0:
                 await asyncio.wait(tasks, timeout=left)
                 await asyncio.sleep(0)  # their callbacks may start to close a connection
@@ -121,6 +126,15 @@ class BackgroundTasks:
                 task.get_coro().close()
             # asyncio would log it as pending, and it cannot be cancelled any more
             task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+def rename(task: asyncio.Task[Any], name: str) -> None:
+    """Give a task of the pool the name of another kind of work; see ``spawn``."""
+    task.set_name(_PREFIX + name)
+
+
+def _name_of(task: asyncio.Task[Any]) -> str:
+    return task.get_name().removeprefix(_PREFIX)
 
 
 def error_of(task: asyncio.Task[Any]) -> BaseException | None:

@@ -96,6 +96,7 @@ class Connector:
     # ``dispose()`` and the like begin a new one; attempts under way belong to the old.
     generation: int = 0
     _attempts: list[_Attempt] = field(default_factory=list)  # those not abandoned, oldest first
+    _abandoned: list[_Attempt] = field(default_factory=list)  # which have not ended yet
     _pause_timer: asyncio.TimerHandle | None = None
     _pause_ends: float = 0.0
     _hedge_timer: asyncio.TimerHandle | None = None
@@ -181,9 +182,8 @@ class Connector:
 
     def _finish(self, attempt: _Attempt, task: asyncio.Task[None]) -> None:
         """Account for the slot of an attempt that has ended, with any result."""
-        was_abandoned = attempt not in self._attempts
-        if not was_abandoned:
-            self._attempts.remove(attempt)
+        was_abandoned = attempt in self._abandoned
+        (self._abandoned if was_abandoned else self._attempts).remove(attempt)
         error = error_of(task)
         if error is None:
             self._succeeded(attempt)
@@ -288,8 +288,8 @@ class Connector:
         self._write_due_line(now)
 
     def entries_being_opened(self) -> list[PoolEntry]:
-        """The entries of the attempts in progress, without those that are abandoned."""
-        return [each.entry for each in self._attempts]
+        """The entries of all attempts in progress, also of those that are abandoned."""
+        return [each.entry for each in (*self._attempts, *self._abandoned)]
 
     def _abandon_one(self) -> None:
         if self.shared.backend.driver.works_in_thread:
@@ -305,4 +305,5 @@ class Connector:
     def _abandon(self, attempt: _Attempt) -> None:
         """Count on it no more; its slot is free when its socket is closed."""
         self._attempts.remove(attempt)
+        self._abandoned.append(attempt)
         attempt.deadline.cancel_task(attempt.task)

@@ -518,15 +518,14 @@ class TypedPool(QueuePoolApi):
     def dispose(self) -> None:
         """Close idle connections, all at once; those in use are closed on their return.
 
-        Connects that nobody waits for are given up. The pool stays usable. In a greenlet
-        (``await engine.dispose()``) it returns when they are closed, ``pool_reset_timeout`` at
-        the latest.
+        Connects are given up, unless a caller waits for one. The pool stays usable. In a greenlet
+        (``await engine.dispose()``) it returns when those of the running event loop are closed,
+        ``pool_reset_timeout`` at the latest.
         """
         self.loops.broadcast(shutdown.dispose)
         here = self.loops.current_or_none() if in_greenlet() else None
         if here is not None:
-            limit, opening = self.options.pool_reset_timeout, not here.slots.waiters
-            await_only(here.tasks.wait_closed(limit, opening=opening))
+            await_only(shutdown.wait_disposed(here, self.options.pool_reset_timeout))
         self._release_name()
         self.logger.info("Pool disposed. %s", self.status())
 

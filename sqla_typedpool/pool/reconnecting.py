@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from sqla_typedpool._asyncio.tasks import BackgroundTasks, error_of
+from sqla_typedpool._asyncio.tasks import BackgroundTasks, error_of, rename
 from sqla_typedpool._asyncio.timers import Deadline
 from sqla_typedpool.pool.connecting import connect
 from sqla_typedpool.pool.connector import Connector
@@ -75,6 +75,7 @@ class Reconnector:
                 # not used, even if the reconnect succeeds
                 entry.evict(CloseReason.INVALIDATED)
                 self.owner.slots.start_opening()
+                rename(task, "connect")  # that nobody waits for
                 task.add_done_callback(partial(self._reconnected_late, entry), context=Context())
                 task.cancel()
         if not task.done():

@@ -43,12 +43,18 @@ def dispose(pool: LoopPool) -> None:
     """
     pool.is_disposed = True
     _start_generation(pool, CloseReason.DISPOSE)
-    if not pool.slots.waiters:
+    if not pool.queue.still_waiting(1):
         pool.queue.stop_timer()
         pool.connector.abandon_all()
     pool.empty_entries.clear()
     # in a loop that does not run a graceful close could not be awaited
     _close_evicted(pool, CloseMode.GRACEFUL if pool.loop.is_running() else CloseMode.ABORT)
+
+
+async def wait_disposed(pool: LoopPool, seconds: float) -> None:
+    """Wait until nothing is open that nobody uses or waits for, at most so long."""
+    first = () if pool.queue.still_waiting(1) else ("connect", "ping", "rollback", "kill")
+    await pool.tasks.wait_closed(seconds, first)
 
 
 def stop_accepting(pool: LoopPool) -> None:
@@ -109,10 +115,11 @@ def on_loop_closed(pool: LoopPool) -> None:
     for entry in list(pool.entries):
         pool.untrack(entry, CloseReason.LOOP)
         _release(pool, entry)
-    opening = pool.connector.entries_being_opened()
-    pool.tasks.forget()
-    for entry in opening:  # after SQLAlchemy has connected it, the pool queries its server
+    # After SQLAlchemy has connected it, its listeners run, and the pool queries its server. What
+    # they do at the end of their task must find it closed.
+    for entry in pool.connector.entries_being_opened():
         _release(pool, entry)
+    pool.tasks.forget()
 
 
 def _release(pool: LoopPool, entry: PoolEntry) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -53,5 +54,27 @@ def test_a_patient_task_that_does_not_finish_is_cancelled_after_two_seconds() ->
         await asyncio.wait({task})
         assert task.cancelled()
         assert now() == pytest.approx(2.5)
+
+    run(main())
+
+
+def test_a_patient_task_that_ignores_its_cancellation_can_be_cancelled_again() -> None:
+    """As every other task can; a deadline does it each second."""
+
+    async def stubborn() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await asyncio.sleep(60)
+
+    async def main() -> None:
+        task = new_tasks().spawn(stubborn(), "connect", in_thread=True)
+        await asyncio.sleep(0.5)
+        task.cancel()
+        await asyncio.sleep(3)
+        assert not task.done()
+        task.cancel()
+        await asyncio.wait({task})
+        assert task.cancelled()
+        assert now() == pytest.approx(3.5)
 
     run(main())
