@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pkgutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 from sqla_typedpool.check.importing import (
     import_file,
     import_name,
+    is_path,
     name_of_file,
     output_to_stderr,
     search_first,
@@ -112,16 +112,14 @@ class _Search:
 
         :return: the names of the modules and packages that it stands for.
         """
-        if not name:
-            raise CannotRun("the name of a module is empty; next: name one, such as app.users")
+        if not is_path(name):
+            if not self._is_excluded(name):
+                self._add(import_name, name)
+            return [name]
         path = Path(name)
         if path.is_dir() and not (path / "__init__.py").is_file():
             return self._add_folder(path)
-        if name.endswith(".py") or "/" in name or os.sep in name or not name.strip("."):
-            return [self._add_file(path)]
-        if not self._is_excluded(name):
-            self._add(import_name, name)
-        return [name]
+        return [self._add_file(path)]
 
     def _add_folder(self, folder: Path) -> list[str]:
         """Import a folder without ``__init__.py``: a package, or a folder that has packages."""

@@ -10,6 +10,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -43,6 +44,50 @@ class _StandardError:
         return getattr(sys.stderr, name)
 
 
+def is_path(name: str) -> bool:
+    """Return whether a user gave a path, such as ``src/app``, and not the name of a module.
+
+    :raises CannotRun: the name is empty.
+    """
+    if not name:
+        raise CannotRun("the name of a module is empty; next: name one, such as app.users")
+    path = Path(name)
+    if path.is_dir() and not (path / "__init__.py").is_file():
+        return True
+    return name.endswith(".py") or "/" in name or os.sep in name or not name.strip(".")
+
+
+def require_module(name: str) -> None:
+    """Check that a module, package, folder or file exists, without importing it.
+
+    :param name: as a user gave it, such as ``"app.users"`` or ``"src/app"``.
+    :raises CannotRun: it does not exist, or the name is empty.
+    """
+    if is_path(name):
+        if not Path(name).exists():
+            raise CannotRun(_no_file(Path(name)))
+        return
+    search_first(Path.cwd())
+    missing = _missing_part(name)
+    if missing is not None:
+        raise CannotRun(_no_module(name, missing))
+
+
+def _missing_part(name: str) -> str | None:
+    """Return the package or module of a dotted name that does not exist, or None."""
+    top, *below = name.split(".")
+    if not all(part.isidentifier() for part in (top, *below)):
+        return name
+    spec = importlib.util.find_spec(top)
+    found = top
+    for part in below:
+        if spec is None:
+            break
+        found += f".{part}"
+        spec = PathFinder.find_spec(found, list(spec.submodule_search_locations or ()))
+    return found if spec is None else None
+
+
 def import_name(name: str) -> ModuleType:
     """Import a module by its name.
 
@@ -59,9 +104,7 @@ def import_file(path: Path) -> ModuleType:
     """
     file = (path / "__init__.py" if path.is_dir() else path).resolve()
     if not file.is_file():
-        raise CannotRun(
-            f"there is no file {path}; next: name a module (app.users), a package or a .py file"
-        )
+        raise CannotRun(_no_file(path))
     folder, name = _folder_and_name(file)
     with _as_cannot_run(str(path)):
         if not name:
@@ -131,10 +174,7 @@ def _as_cannot_run(name: str) -> Iterator[None]:
 def _import_failure(name: str, error: BaseException) -> str:
     missing = getattr(error, "name", None)
     if isinstance(error, ModuleNotFoundError) and missing and f"{name}.".startswith(f"{missing}."):
-        return (
-            f"there is no module {name} (searched from {Path.cwd()}); next: run this in a folder "
-            f"where `python -c 'import {missing}'` works, or correct the name"
-        )
+        return _no_module(name, missing)
     message = error.msg if isinstance(error, SyntaxError) else str(error)
     lines = message.strip().splitlines()
     reason = f"{type(error).__name__}: {mask_secrets(lines[0])}" if lines else type(error).__name__
@@ -154,6 +194,17 @@ def _correction(error: BaseException) -> str:
     elif isinstance(error, ImportError) and error.name is None:  # a library names what is missing
         return install_hint("what is missing", "install it, or correct the module")
     return "correct the module"
+
+
+def _no_module(name: str, missing: str) -> str:
+    return (
+        f"there is no module {name} (searched from {Path.cwd()}); next: run this in a folder "
+        f"where `python -c 'import {missing}'` works, or correct the name"
+    )
+
+
+def _no_file(path: Path) -> str:
+    return f"there is no file {path}; next: name a module (app.users), a package or a .py file"
 
 
 def _raised_at(error: BaseException) -> str:

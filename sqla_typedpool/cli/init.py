@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqla_typedpool.check.config import Settings, read_settings
+from sqla_typedpool.check.importing import require_module
 from sqla_typedpool.cli.completion_kinds import MODULES, completed
 from sqla_typedpool.cli.exits import OK
 from sqla_typedpool.cli.init_texts import (
@@ -70,9 +71,9 @@ def _init(arguments: argparse.Namespace) -> int:
     Nothing is written without --write, which writes only files that do not exist.
     """
     settings = read_settings()
-    schema = _schema(arguments) or _schema(settings)
-    if not schema and Path("alembic.ini").is_file():
-        schema = {"alembic": "alembic.ini"}
+    for name in arguments.modules:
+        require_module(name)
+    schema = _schema(arguments) or _schema(settings) or _schema_file()
     for each in _proposals(arguments.modules or settings.modules, schema):
         print(_result(each, is_writing=arguments.write))
     prepare = "prepare --ephemeral" if schema else "prepare"
@@ -85,8 +86,8 @@ def _proposals(named: Sequence[str], schema: dict[str, str]) -> list[_Proposal]:
     modules = named or modules_in(Path())
     if not modules:
         raise CannotRun(
-            f"there is no Python package in {Path.cwd()}; next: run this in the folder of the"
-            " project, or name the modules with queries"
+            f"there is no Python package, and no module that uses sqla_typedpool, in {Path.cwd()};"
+            " next: run this in the folder of the project, or name the modules with queries"
         )
     workflow = workflow_text(has_schema=bool(schema))
     return [
@@ -102,6 +103,12 @@ def _schema(source: argparse.Namespace | Settings) -> dict[str, str]:
     if len(found) > 1:
         raise CannotRun(f"a schema has one source, not {' and '.join(found)}; next: give one")
     return found
+
+
+def _schema_file() -> dict[str, str]:
+    """Return the setting for a file that defines the schema, if the project has one."""
+    files = {"alembic": "alembic.ini", "schema": "schema.sql"}
+    return next(({name: file} for name, file in files.items() if Path(file).is_file()), {})
 
 
 def _result(proposal: _Proposal, *, is_writing: bool) -> str:

@@ -141,8 +141,42 @@ def test_two_sources_of_the_schema_are_an_error(project: Path) -> None:
 def test_a_folder_without_a_package_is_an_error(tmp_path: Path) -> None:
     answer = init(tmp_path)
     assert answer.returncode == 2
-    assert f"there is no Python package in {tmp_path}; next:" in answer.stderr
-    assert init(tmp_path, "app").returncode == 0
+    assert f"no module that uses sqla_typedpool, in {tmp_path}; next:" in answer.stderr
+
+
+@pytest.mark.parametrize("name", ["app", "app.users", "src/app", "script.py", "app.py", "folder"])
+def test_a_module_that_exists_is_taken_as_it_was_named(tmp_path: Path, name: str) -> None:
+    for file in ("app/__init__.py", "app/users.py", "src/app/__init__.py", "folder/a.py"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("raise SystemError('init does not import it')\n")
+    for file in ("script.py", "app.py"):
+        (tmp_path / file).touch()
+    answer = init(tmp_path, name)
+    assert answer.returncode == 0
+    assert settings_text([name], {}) in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("nothing", "there is no module nothing (searched from "),
+        ("app.nothing", "`python -c 'import app.nothing'` works, or correct the name"),
+        ("nothing.users", "`python -c 'import nothing'` works, or correct the name"),
+        ("app.users.find", "there is no module app.users.find (searched from "),
+        ("src/nothing", "there is no file src/nothing; next: name a module"),
+        ("nothing.py", "there is no file nothing.py; next: name a module"),
+        ("odd-name", "there is no module odd-name (searched from "),
+        ("", "the name of a module is empty; next: name one, such as app.users"),
+    ],
+)
+def test_a_module_that_does_not_exist_is_an_error_that_names_it(
+    project: Path, name: str, error: str
+) -> None:
+    before = files_in(project)
+    answer = init(project, "app", name, "--write")
+    assert answer.returncode == 2
+    assert error in answer.stderr
+    assert files_in(project) == before
 
 
 # ------------------------------------------------------------------------------------ modules
@@ -177,6 +211,15 @@ def test_an_alembic_ini_is_the_schema(project: Path) -> None:
     answer = init(project)
     assert 'alembic = "alembic.ini"\n' in answer.stdout
     assert WORKFLOWS[1] in answer.stdout
+
+
+def test_a_schema_sql_is_the_schema_if_there_is_no_alembic_ini(project: Path) -> None:
+    (project / "schema.sql").touch()
+    answer = init(project)
+    assert 'schema = "schema.sql"\n' in answer.stdout
+    assert WORKFLOWS[1] in answer.stdout
+    (project / "alembic.ini").touch()
+    assert 'schema = "schema.sql"\n' not in init(project).stdout
 
 
 # ------------------------------------------------------------------- the texts can be used

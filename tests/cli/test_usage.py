@@ -253,7 +253,7 @@ def test_the_help_of_a_command_ends_with_examples_that_its_parser_accepts(
         (["describe", "SELECT 1"], "there is no database; next: give --database-url"),
         (["prepare", "app"], "there is no module app"),
         (["top", "127.0.0.1"], "127.0.0.1 is no http or https URL; next: give the URL of its"),
-        (["init"], "there is no Python package in "),
+        (["init"], "there is no Python package, and no module that uses sqla_typedpool, in "),
     ],
 )
 def test_in_an_empty_folder_each_command_names_what_is_missing(
