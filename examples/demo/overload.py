@@ -233,9 +233,9 @@ def introduction(seconds: float) -> str:
     per_second = capacity(1)
     return (
         f"Overload. For {seconds:g} s, {LOAD * per_second:,.0f} requests arrive each second, on"
-        f" average. Each runs pg_sleep({SERVICE_SECONDS:g}), so the {POOL_SIZE} connections can"
-        f" serve at most {per_second:,}. A caller gives up {PATIENCE:g} s after its request has"
-        " arrived. All pools get the same requests at the same moments. Answered in time:"
+        f" average. Each runs pg_sleep({SERVICE_SECONDS:g}), so the capacity of the {POOL_SIZE}"
+        f" connections is {per_second:,} a second. A caller gives up {PATIENCE:g} s after its"
+        " request has arrived. All pools get the same requests at the same moments. Answered in time:"
     )
 
 
@@ -245,7 +245,7 @@ def line(figures: OverloadFigures, seconds: float) -> str:
     median = "-" if figures.p50_ms is None else f"{figures.p50_ms:,.0f} ms"
     return (
         f"{figures.pool:<12}  {figures.answered:>5,} of {figures.arrived:,}"
-        f"  ({share:>3.0f} % of what {POOL_SIZE} connections can serve)  median {median}"
+        f" = {share:.0f} % of the capacity, median {median}"
     )
 
 

@@ -182,7 +182,7 @@ async def _show_timeout(output: Output, url: URL) -> None:
     message = await timeout_message(url)
     output.paragraph()
     output.paragraph(
-        "1. Error messages. A pool of one connection, which another task holds; a caller with"
+        "Error messages. A pool of one connection, which another task holds; a caller with"
         " pool_timeout=0.2 gets this error:"
     )
     output.indented(f"PoolTimeout: {message}")
@@ -191,7 +191,7 @@ async def _show_timeout(output: Output, url: URL) -> None:
 async def _show_rows(output: Output, url: URL) -> None:
     rows, message = await typed_rows(url)
     output.paragraph()
-    output.paragraph("2. Typed rows. With this class")
+    output.paragraph("Typed rows. With this class")
     output.indented(DECLARED)
     output.paragraph('fetch_all(engine, Setting, "SELECT ... FROM pg_settings ...") returns')
     for row in rows:
@@ -204,7 +204,7 @@ async def _show_finding(output: Output, url: URL) -> None:
     found = await finding(url, WIDTH - 4)
     output.paragraph()
     output.paragraph(
-        "3. Checked SQL. PostgreSQL and mypy accept the following query, but its row type is"
+        "Checked SQL. PostgreSQL and mypy accept the following query, but its row type is"
         " wrong. The checker compares the type with the database's description of the query,"
         " without running it:"
     )

@@ -74,8 +74,9 @@ class TerminalOutput:
 def live_table(shown: dict[str, Progress]) -> Table:
     """Return the table of both runs; the second has a row from the start, so nothing moves."""
     table = _empty_table()
+    table.collapse_padding = True  # its columns need all of 80
     table.add_column("pool")
-    table.add_column("phase", min_width=18)
+    table.add_column("phase", min_width=len("server is down"))
     for heading in ("time", "completed", "failed", "checkout p50", "connections"):
         table.add_column(heading, justify="right")
     for setup in (STOCK, TYPED):

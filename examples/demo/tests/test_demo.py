@@ -196,9 +196,7 @@ def test_an_interrupted_overload_leaves_no_request_behind() -> None:
 
 def test_the_result_of_an_overload_is_one_line() -> None:
     figures = OverloadFigures("a pool", arrived=1500, answered=990, gave_up=510, p50_ms=61.4)
-    expected = (
-        "a pool          990 of 1,500  ( 99 % of what 10 connections can serve)  median 61 ms"
-    )
+    expected = "a pool          990 of 1,500 = 99 % of the capacity, median 61 ms"
     assert overload_line(figures, 5) == expected
 
 
@@ -316,6 +314,16 @@ def test_the_live_table_has_a_row_for_the_pool_that_has_not_started() -> None:
     printed = console.file.getvalue()
     assert "no answer" in printed
     assert "not started" in printed
+
+
+def test_the_live_table_is_whole_in_80_columns() -> None:
+    console = pytest.importorskip("rich.console").Console(width=80, file=io.StringIO())
+    stock = Progress("stock pool", "server is down", 12.0, 15_144, 5_115, 151.4, None)
+    typed = Progress("TypedPool", "server is back", 12.0, 15_144, 5_115, 151.4, 10)
+    console.print(live_table({"stock pool": stock, "TypedPool": typed}))
+    first, second = console.file.getvalue().splitlines()[-3:-1]
+    assert first.rstrip().endswith("  15,144   5,115        151 ms    no answer")
+    assert second.rstrip().endswith("  15,144   5,115        151 ms           10")
 
 
 def test_the_log_of_a_run_is_printed_at_its_end_with_one_line_for_each_message(
