@@ -235,7 +235,8 @@ def introduction(seconds: float) -> str:
         f"Overload. For {seconds:g} s, {LOAD * per_second:,.0f} requests arrive each second, on"
         f" average. Each runs pg_sleep({SERVICE_SECONDS:g}), so the capacity of the {POOL_SIZE}"
         f" connections is {per_second:,} a second. A caller gives up {PATIENCE:g} s after its"
-        " request has arrived. All pools get the same requests at the same moments. Answered in time:"
+        " request has arrived. All pools get the same requests at the same moments."
+        " Answered in time:"
     )
 
 
