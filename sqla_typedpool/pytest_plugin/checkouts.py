@@ -58,13 +58,13 @@ class Checkouts:
         return [place or "an unknown line" for place in self._in_use(pools)]
 
     def in_use_by(self, pool_name: str) -> list[str]:
-        """Return where the connections of a TypedPool were checked out that are in use now."""
+        """Return the known places of the connections of a TypedPool that are in use now."""
         used = [each for each in list(self._places.items()) if _is_in_use(each[0])]
         pools = ((pool_of(record), place) for record, place in used)
         return [
             place
             for pool, place in pools
-            if isinstance(pool, TypedPool) and str(pool.shared.name) == pool_name
+            if place and isinstance(pool, TypedPool) and str(pool.shared.name) == pool_name
         ]
 
     def _in_use(self, pools: Collection[Pool] | None) -> list[str]:

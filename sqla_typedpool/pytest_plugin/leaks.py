@@ -43,15 +43,16 @@ class _LoggedLeaks(logging.Handler):
     def __init__(self, checkouts: Checkouts) -> None:
         super().__init__(logging.WARNING)
         self._checkouts = checkouts
-        self.messages: list[str] = []
-        # Where the connections were checked out.
+        # Where the connections were checked out, or the records if that is not known.
         self.places: list[str] = []
+        self.messages: list[str] = []
         LOGGER.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         if getattr(record, "event", None) == LogEvent.LEAKED_AT_LOOP_END.value:
-            self.messages.append(record.getMessage())
-            self.places += self._checkouts.in_use_by(getattr(record, "pool", ""))
+            places = self._checkouts.in_use_by(getattr(record, "pool", ""))
+            self.places += places
+            self.messages += [] if places else [record.getMessage()]
 
     def close(self) -> None:
         LOGGER.removeHandler(self)

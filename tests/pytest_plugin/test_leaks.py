@@ -140,6 +140,29 @@ def test_a_failed_test_gets_no_second_error_for_its_leaks(project: Project) -> N
     assert f"checked out at test_it.py:{line_of(project, 'engine.begin()')} in leak" in section
 
 
+@pytest.mark.parametrize("fixtures", ["typedpool_database", "typedpool_database and no_leaks"])
+def test_a_leak_of_a_typed_pool_is_one_error_and_is_described_once(
+    project: Project, fixtures: str
+) -> None:
+    body, _ = LEAKS["a connection of a TypedPool"]
+    has_both = fixtures != "typedpool_database"
+    project.ini("usefixtures = typedpool_no_leaks" if has_both else "")
+    project.test(
+        "kept = []\n"
+        f"async def leak(typedpool_database):\n{body}\n"
+        "def test_leaking(typedpool_database): asyncio.run(leak(typedpool_database))\n"
+    )
+    code, output = project.run("-W", "ignore")
+    assert code == 1, output
+    assert "Exception Group" not in output
+    reports = output.split("were left open by this test:\n")[1:]
+    assert len(reports) == 1, output
+    line = line_of(project, "engine.connect()")
+    place = f"checked out in a TypedPool at test_it.py:{line} in leak"
+    assert reports[0].partition("\nnext: ")[0].strip() == place
+    assert ("Captured connections teardown" in output) is has_both
+
+
 PLAIN = """
 def test_it(typedpool_database):
     async def main():

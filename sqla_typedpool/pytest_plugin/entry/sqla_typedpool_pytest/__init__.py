@@ -127,8 +127,12 @@ def typedpool_no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def _report_leaks(item: pytest.Item, report: str) -> None:
-    """Fail the teardown. A failed test gets a section in its report, and no second error."""
+    """Fail the teardown. A failed test gets a section in its report, and no second error.
+
+    So does a test that uses both fixtures, of which each has a report.
+    """
     if report and item.stash.get(_FAILED, False):
         item.add_report_section("teardown", "connections", report)
     elif report:
+        item.stash[_FAILED] = True
         pytest.fail(report, pytrace=False)
