@@ -15,6 +15,8 @@ from tests.support.drivers import SERVERS
 from tests.support.engines import PATIENCE, ask, by_loop, fill, run, until
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
     from tests.support.databases import Database
 
 
@@ -131,3 +133,30 @@ def test_close_terminates_connections_still_checked_out_and_names_their_holder(
     with caplog.at_level("WARNING", "sqla_typedpool.pool"):
         run(main())
     assert any("slow report" in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("driver", SERVERS)
+def test_connects_that_dispose_gives_up_leave_no_session_and_no_slot(database: Database) -> None:
+    """At many moments of a connect, one after another; some of them succeed all the same."""
+    # asyncpg reports an error of its own if it is cancelled when it begins to negotiate TLS
+    options = {"connect_args": {"ssl": False}} if database.driver == "asyncpg" else {}
+
+    async def cancel_and_dispose(engine: AsyncEngine, seconds: float) -> None:
+        pool, borrower = TypedPool.of(engine), asyncio.ensure_future(ask(engine))
+        await asyncio.sleep(seconds)
+        borrower.cancel()
+        watch = Stopwatch()
+        await engine.dispose()
+        assert watch.awake < pool.options.pool_reset_timeout
+        await asyncio.wait({borrower})
+        assert await until(lambda: pool.stats().size == 0)
+
+    async def main() -> None:
+        async with database.engine(pool_size=3, pool_min_size=3, **options) as engine:
+            for step in range(40):
+                await cancel_and_dispose(engine, step * 0.0005)
+            assert await database.wait_for_at_most(0) == 0
+            assert await ask(engine) == 1
+
+    run(main())
