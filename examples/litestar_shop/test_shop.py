@@ -18,6 +18,12 @@ async def client_of(url: str, **options: Any) -> AsyncIterator[httpx.AsyncClient
             yield client
 
 
+async def holders(client: httpx.AsyncClient) -> list[dict[str, Any]]:
+    """Return who holds the connections of the only pool."""
+    (pool,) = (await client.get("/_pool/stats.json")).json()["pools"]
+    return list(pool["holders"])
+
+
 def test_an_item_is_sold_until_none_is_left(typedpool_database: Any) -> None:
     async def main() -> None:
         async with client_of(typedpool_database.url) as client:
@@ -38,12 +44,12 @@ def test_a_request_without_a_connection_is_503_and_the_page_names_the_holder(
     async def main() -> None:
         options = {"pool_size": 1, "pool_timeout": 0.5}
         async with client_of(typedpool_database.url, **options) as client:
-            slow = asyncio.ensure_future(client.get("/items", params={"seconds": 1.5}))
-            await asyncio.sleep(0.2)
+            slow = asyncio.ensure_future(client.get("/items", params={"seconds": 2}))
+            while not any(holder["query"] for holder in await holders(client)):
+                await asyncio.sleep(0.01)
             answer = await client.get("/items")
             assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
-            (pool,) = (await client.get("/_pool/stats.json")).json()["pools"]
-            (holder,) = pool["holders"]
+            (holder,) = await holders(client)
             assert (holder["label"], holder["query"]) == ("GET /items", "shop.pause")
             assert holder["where"].endswith("in items")
             assert (await client.get("/_pool/readyz")).status_code == 200

@@ -20,7 +20,7 @@ from tests.project.test_examples import copy_of
 from tests.support.commands import ROOT, user_environment
 from tests.support.scratch_database import scratch_database
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 # The file that sets the port, by example.
 PORTS = {"fastapi_shop": "shop/__main__.py", "litestar_shop": "shop.py"}
 
@@ -44,7 +44,7 @@ def codes(command: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("example", PORTS)
 def test_an_exhausted_pool_is_answered_with_503(
     example: str, postgres: Postgres, tmp_path: Path

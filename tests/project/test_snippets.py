@@ -75,7 +75,7 @@ def folder_of(name: str, tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)  # a page has up to 20 commands, and the machine may be busy
 @pytest.mark.parametrize("name", parameters())
 def test_the_snippets_of_a_page_run_and_print_what_it_shows(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest

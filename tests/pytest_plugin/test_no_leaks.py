@@ -60,7 +60,8 @@ def test_a_connection_in_use_is_an_error_that_names_its_line(leaking: Project, k
     assert "ERROR test_it.py::test_leaking" in output
     assert "PASSED test_it.py::test_the_next_one" in output
     line = line_of(leaking, "kept.append")
-    assert re.findall(r"at test_it\.py:(\d+) in leak", output) == [str(line)], output
+    found = re.findall(r"checked out at test_it\.py:(\d+) in leak", output)
+    assert found == [str(line)], output
 
 
 @pytest.mark.parametrize("kind", ENGINES)
@@ -79,7 +80,8 @@ def test_each_of_several_leaks_names_its_own_line(leaking: Project) -> None:
     code, output = leaking.run("-W", "ignore")
     assert code == 1, output
     line = line_of(leaking, "kept.append")
-    assert re.findall(r"at test_it\.py:(\d+) in leak", output) == [str(line - 1), str(line)]
+    found = re.findall(r"checked out at test_it\.py:(\d+) in leak", output)
+    assert found == [str(line - 1), str(line)], output
 
 
 def test_a_typed_pool_takes_the_fast_path_while_connections_are_watched(leaking: Project) -> None:

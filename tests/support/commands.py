@@ -47,6 +47,6 @@ def run_python(folder: Path, *arguments: str, **variables: str) -> subprocess.Co
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
