@@ -89,7 +89,7 @@ def _proposals(named: Sequence[str], schema: dict[str, str]) -> list[_Proposal]:
             f"there is no Python package, and no module that uses sqla_typedpool, in {Path.cwd()};"
             " next: run this in the folder of the project, or name the modules with queries"
         )
-    workflow = workflow_text(has_schema=bool(schema))
+    workflow = workflow_text(has_schema=bool(schema), project=_project_for_pip())
     return [
         _Proposal(Path(SETTINGS_FILE), settings_text(modules, schema), TABLE),
         _Proposal(Path(HOOK_FILE), HOOK_TEXT, HOOK),
@@ -109,6 +109,17 @@ def _schema_file() -> dict[str, str]:
     """Return the setting for a file that defines the schema, if the project has one."""
     files = {"alembic": "alembic.ini", "schema": "schema.sql"}
     return next(({name: file} for name, file in files.items() if Path(file).is_file()), {})
+
+
+def _project_for_pip() -> str:
+    """Return the arguments with which pip installs what the modules of the project import."""
+    try:
+        text = Path(SETTINGS_FILE).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        text = ""
+    is_package = "[project]" in text or "[build-system]" in text or Path("setup.py").is_file()
+    has_requirements = Path("requirements.txt").is_file()
+    return "-r requirements.txt" if has_requirements and not is_package else "-e ."
 
 
 def _result(proposal: _Proposal, *, is_writing: bool) -> str:

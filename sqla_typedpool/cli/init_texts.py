@@ -67,6 +67,10 @@ def settings_text(modules: Sequence[str], schema: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def workflow_text(*, has_schema: bool) -> str:
-    """Return the GitHub workflow. A job that needs the schema is left out if there is none."""
-    return _SNAPSHOTS_JOB + (_SCHEMA_JOB if has_schema else "")
+def workflow_text(*, has_schema: bool, project: str = "-e .") -> str:
+    """Return the GitHub workflow. A job that needs the schema is left out if there is none.
+
+    :param project: the arguments with which pip installs the project or its requirements.
+    """
+    text = _SNAPSHOTS_JOB + (_SCHEMA_JOB if has_schema else "")
+    return text.replace("pip install -e .", f"pip install {project}")

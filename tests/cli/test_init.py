@@ -222,6 +222,26 @@ def test_a_schema_sql_is_the_schema_if_there_is_no_alembic_ini(project: Path) ->
     assert 'schema = "schema.sql"\n' not in init(project).stdout
 
 
+@pytest.mark.parametrize(
+    ("files", "installed"),
+    [
+        ({"requirements.txt": "fastapi\n"}, "-r requirements.txt"),
+        ({"requirements.txt": "", SETTINGS_FILE: "[tool.pytest]\n"}, "-r requirements.txt"),
+        ({"requirements.txt": "", SETTINGS_FILE: "[project]\n"}, "-e ."),
+        ({"requirements.txt": "", "setup.py": ""}, "-e ."),
+        ({}, "-e ."),
+    ],
+)
+def test_the_workflow_installs_a_package_or_the_requirements(
+    project: Path, files: dict[str, str], installed: str
+) -> None:
+    for name, text in files.items():
+        (project / name).write_text(text)
+    printed = init(project, "--schema", "schema.sql").stdout
+    assert printed.count(f'pip install {installed} "sqla-typedpool[') == 2
+    assert printed.count("pip install ") == 2
+
+
 # ------------------------------------------------------------------- the texts can be used
 
 
