@@ -130,6 +130,11 @@ def _states(pool: TypedPool, stats: PoolStats) -> _Values:
     return ({STATE: "idle"}, stats.idle), ({STATE: "used"}, stats.in_use)
 
 
+def _most_idle(pool: TypedPool, stats: PoolStats) -> _Values:
+    loops = max(1, len(list(pool.loops)))  # added up over the event loops, as all numbers are
+    return _one(loops * pool.options.pool_size) if pool.options.pool_size else ()
+
+
 def _limit(pool: TypedPool, stats: PoolStats) -> _Values:
     return () if stats.max is None else _one(stats.max)
 
@@ -157,8 +162,8 @@ OBSERVED: Final = (
         f"{_CONNECTION}.idle.max",
         _UP_DOWN,
         "{connection}",
-        "The most idle connections that are kept (pool_size)",
-        lambda pool, stats: _one(pool.options.pool_size),
+        "The most idle connections that are kept (pool_size); absent if there is no limit",
+        _most_idle,
     ),
     _Observed(
         f"{_CONNECTION}.idle.min",

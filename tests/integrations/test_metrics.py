@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +83,41 @@ def test_the_numbers_are_those_of_the_pool(tmp_path: Path) -> None:
     run(main())
 
 
-def test_a_pool_without_a_limit_has_no_maximum(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("option", "value"), [("max_overflow", -1), ("pool_size", 0)])
+def test_a_pool_without_a_limit_has_no_maximum(tmp_path: Path, option: str, value: int) -> None:
     async def main() -> None:
-        engine = file_engine(tmp_path, max_overflow=-1)
+        engine = file_engine(tmp_path, **{option: value})
         with Telemetry().of(engine) as telemetry:
-            assert f"{CONNECTION}.max" not in telemetry.metrics()
+            metrics = telemetry.metrics()
+        assert f"{CONNECTION}.max" not in metrics
+        assert (f"{CONNECTION}.idle.max" in metrics) == (option == "max_overflow")
         await engine.dispose()
 
     run(main())
+
+
+def test_the_limits_are_added_up_over_the_event_loops_as_the_connections_are(
+    tmp_path: Path,
+) -> None:
+    engine = file_engine(tmp_path, pool_size=2, max_overflow=0)
+
+    async def use_and(then: Callable[[], None]) -> None:
+        await return_all(await open_all(engine, 2))
+        then()
+        await engine.dispose()
+
+    with Telemetry().of(engine) as telemetry:
+
+        def measure() -> None:
+            assert telemetry.value(f"{CONNECTION}.count", "idle") == 4
+            assert telemetry.value(f"{CONNECTION}.max") == 4
+            assert telemetry.value(f"{CONNECTION}.idle.max") == 4
+
+        def in_another_loop() -> None:
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(asyncio.run, use_and(measure)).result(PATIENCE)
+
+        asyncio.run(use_and(in_another_loop))
 
 
 def test_a_detached_connection_is_not_in_use(tmp_path: Path) -> None:
