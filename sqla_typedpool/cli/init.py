@@ -130,7 +130,7 @@ def _result(proposal: _Proposal, *, is_writing: bool) -> str:
     if is_writing and _write_new(proposal.file, proposal.text):
         return f"# {name} was written\n"
     if proposal.file.exists():
-        return f"# {name} exists and is not changed; add this to it:\n{proposal.text}"
+        return f"# {name} exists and is not changed; add what it lacks of this:\n{proposal.text}"
     return f"# {name} does not exist; with --write it is written:\n{proposal.text}"
 
 

@@ -108,7 +108,8 @@ def test_a_file_that_exists_is_not_changed_and_the_addition_is_printed(
     for file, text in zip(
         FILES, (settings_text(["app"], {}), HOOK_TEXT, WORKFLOWS[0]), strict=True
     ):
-        assert f"# {file} exists and is not changed; add this to it:\n{text}" in answer.stdout
+        shown = f"# {file} exists and is not changed; add what it lacks of this:\n{text}"
+        assert shown in answer.stdout
 
 
 def test_settings_that_exist_decide_about_the_workflow(project: Path) -> None:

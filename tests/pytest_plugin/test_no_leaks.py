@@ -71,6 +71,46 @@ def test_a_test_that_returns_its_connections_passes(leaking: Project, kind: str)
     assert code == 0, output
 
 
+@pytest.mark.parametrize("arguments", ["connection, typedpool_no_leaks", "connection"])
+def test_a_connection_that_a_fixture_returns_is_no_leak_whatever_the_order_of_the_fixtures(
+    serverless: Project, arguments: str
+) -> None:
+    serverless.ini("" if "no_leaks" in arguments else "usefixtures = typedpool_no_leaks")
+    serverless.test(
+        "from sqlalchemy import create_engine\n"
+        "@pytest.fixture(autouse=True)\n"
+        "def connection():\n"
+        "    engine = create_engine('sqlite:///db')\n"
+        "    opened = []\n"
+        "    yield lambda: opened.append(engine.connect())\n"
+        "    opened[0].close()\n"
+        "    engine.dispose()\n"
+        f"def test_it({arguments}): connection()\n"
+    )
+    code, output = serverless.run()
+    assert code == 0, output
+
+
+def test_an_error_of_a_fixture_is_reported_with_the_leak(serverless: Project) -> None:
+    serverless.ini("usefixtures = typedpool_no_leaks")
+    serverless.test(
+        "from sqlalchemy import create_engine\n"
+        "kept = []\n"
+        "@pytest.fixture\n"
+        "def failing():\n"
+        "    yield\n"
+        "    raise ValueError('of the fixture')\n"
+        "def test_it(failing):\n"
+        "    kept.append(create_engine('sqlite:///db').connect())\n"
+    )
+    code, output = serverless.run("-W", "ignore")
+    assert code == 1, output
+    assert "1 passed, 1 error" in output
+    assert "ValueError: of the fixture" in output
+    line = line_of(serverless, "kept.append")
+    assert f"checked out at test_it.py:{line} in test_it" in output
+
+
 def test_each_of_several_leaks_names_its_own_line(leaking: Project) -> None:
     write_test(
         leaking,

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
     from sqla_typedpool.pytest_plugin import Database
     from sqla_typedpool.pytest_plugin.databases import Databases
+    from sqla_typedpool.pytest_plugin.leaks import ConnectionsInUse
 
 _FAILED = pytest.StashKey[bool]()
+_IN_USE: pytest.StashKey[ConnectionsInUse] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -108,7 +110,7 @@ def typedpool_database(
 
 
 @pytest.fixture
-def typedpool_no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+def typedpool_no_leaks(request: pytest.FixtureRequest) -> None:
     """Report connections that are still in use after the test and its fixtures, as its error.
 
     It works with every database and with every pool of SQLAlchemy. The error names the line at
@@ -117,13 +119,27 @@ def typedpool_no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     """
     from sqla_typedpool.pytest_plugin.leaks import ConnectionsInUse
 
-    connections = ConnectionsInUse()
+    request.node.stash[_IN_USE] = ConnectionsInUse()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, None]:
+    """Report for `typedpool_no_leaks`, after all fixtures of the test, in whatever order."""
+    outcome = yield
+    connections = item.stash.get(_IN_USE, None)
+    if connections is None:
+        return
+    if outcome.excinfo is not None:
+        item.stash[_FAILED] = True
+    del item.stash[_IN_USE]
     try:
-        yield
         report = connections.report()
     finally:
         connections.close()
-    _report_leaks(request.node, report)
+    try:
+        _report_leaks(item, report)
+    except pytest.fail.Exception as error:
+        outcome.force_exception(error)
 
 
 def _report_leaks(item: pytest.Item, report: str) -> None:
