@@ -106,6 +106,8 @@ async def on_loop_ending(pool: LoopPool) -> None:
     leaked = [each for each in pool.holders.leaked() if not each.is_leak_reported]
     pool.counters.leaks += len(leaked)
     _abort_all(pool, CloseReason.LOOP, pool.reports.leaked_at_loop_end)
+    # a thread that closes one reports its end to the loop
+    await pool.tasks.wait_closed(pool.shared.options.pool_reset_timeout)
     pool.tasks.cancel()
     await asyncio.sleep(0)  # transports report their end one turn later
 

@@ -57,6 +57,13 @@ async def _opened(engine: AsyncEngine) -> tuple[AsyncConnection, Any]:
     return connection, (await connection.get_raw_connection()).driver_connection
 
 
+def assert_ended(threads: set[threading.Thread]) -> None:
+    """A thread that has reported its end to the loop still has a few steps to do."""
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
 @pytest.mark.parametrize("end", ENDINGS, ids=[each.__name__ for each in ENDINGS])
 @pytest.mark.parametrize("step", ["closing", "stopping"])
 def test_a_close_that_is_in_progress_when_the_loop_ends_is_completed(
@@ -88,4 +95,24 @@ def test_a_close_that_is_in_progress_when_the_loop_ends_is_completed(
     before = set(threading.enumerate())
     run(main())
     gc.collect()
-    assert set(threading.enumerate()) <= before
+    assert_ended(set(threading.enumerate()) - before)
+
+
+def test_a_connection_in_use_when_the_loop_ends_is_closed_before_its_loop(tmp_path: Path) -> None:
+    kept: list[AsyncConnection] = []
+
+    async def main() -> None:
+        engine = make_engine(f"sqlite+aiosqlite:///{tmp_path / 'file.db'}")
+        connection, driver = await _opened(engine)
+        stop = driver.stop
+
+        def stop_slowly() -> Any:
+            _make_busy(driver)
+            return stop()
+
+        driver.stop = stop_slowly
+        kept.append(connection)
+
+    before = set(threading.enumerate())
+    run(main())
+    assert_ended(set(threading.enumerate()) - before)
