@@ -38,6 +38,9 @@ FILES = [
 ]
 PAGES = {page.name: page for page in map(read_page, FILES) if page.blocks}
 
+# Their snippets are run by programs of their own, such as pytest.
+CHECKED_BY_PROGRAMS = {"docs/guide/frameworks.md", "docs/guide/testing.md"}
+
 # The numbers of blocks that are neither executed nor checked, by the kinds of their reasons.
 NOT_RUN = {"diagram": 10, "takes long": 1}
 
@@ -50,7 +53,8 @@ def needs_postgres(name: str) -> bool:
 
 def runs_commands(name: str) -> bool:
     """Whether a page starts several programs, which takes longer than a few seconds."""
-    return sum(each.language == "console" for each in PAGES[name].blocks) > 2 or "examples/" in name
+    consoles = sum(each.language == "console" for each in PAGES[name].blocks)
+    return consoles > 2 or "examples/" in name or name in CHECKED_BY_PROGRAMS
 
 
 def parameters() -> list[object]:
