@@ -297,4 +297,4 @@ def test_the_last_statement_of_a_leaked_session_is_masked() -> None:
         "pid": 1,
         "state": "idle",
     }
-    assert_masked(leaks._describe_session(row))
+    assert_masked(leaks._describe_session(row, "tests/test_shop.py:7"))

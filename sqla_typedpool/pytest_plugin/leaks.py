@@ -103,7 +103,8 @@ class LeakDetector:
         sessions, logged = self._open_sessions(), self._logged.messages
         pools = self._pools(all_engines=bool(sessions or self._checkouts.in_use()))
         holders = [f"held in a TypedPool: {holder}" for pool in pools for holder in pool.holders()]
-        described = [self._described(each) for each in sessions]
+        place_of = self._checkouts.place_of_session
+        described = [_describe_session(each, place_of(each["pid"])) for each in sessions]
         found = dict.fromkeys([*self._logged.places, *self._checkouts.in_use(pools)])
         places = [place for place in found if place not in "".join(described)]
         if not (sessions or holders or places or logged):
@@ -118,14 +119,6 @@ class LeakDetector:
             ],
             _NEXT,
         )
-
-    def _described(self, session: RowMapping) -> str:
-        query = " ".join(mask_secrets(session["query"] or "").split()) or "none"
-        name, place = session["application_name"], self._checkouts.place_of_session(session["pid"])
-        shown_name = f" ({name})" if name else ""
-        shown_place = f", checked out at {place}" if place else ""
-        state = f"{session['state']}, last statement: {query}"
-        return f"session {session['pid']}{shown_name}{shown_place}: {state}"
 
     def _open_sessions(self) -> list[RowMapping]:
         """Return the sessions on the server, except idle ones of `Database.engine()`."""
@@ -147,6 +140,15 @@ class LeakDetector:
             engines = [each for each in gc.get_objects() if issubclass(type(each), Engine)]
         own = (each for each in engines if each.url.database == self._database.name)
         return [each.pool for each in own if isinstance(each.pool, TypedPool)]
+
+
+def _describe_session(session: RowMapping, place: str) -> str:
+    query = " ".join(mask_secrets(session["query"] or "").split()) or "none"
+    name = session["application_name"]
+    shown_name = f" ({name})" if name else ""
+    shown_place = f", checked out at {place}" if place else ""
+    state = f"{session['state']}, last statement: {query}"
+    return f"session {session['pid']}{shown_name}{shown_place}: {state}"
 
 
 def _report(title: str, lines: list[str], next_step: str) -> str:

@@ -63,7 +63,8 @@ FOUND = {
     ("the note of autocommit", "change_role_with_autocommit"): "role is typedpool",
     ("the note of the driver's connection", "set_through_driver"): "settings is work_mem=",
     ("the reset of the isolation level", "change_isolation read"): "isolation is serializable",
-    ("the end of the borrower's cursors", "use_stale_stream"): "in stale stream",
+    # the old cursor is closed, or its connection is returned, while the next borrower uses it
+    ("the end of the borrower's cursors", "use_stale_stream"): "in (stale stream|return)",
 }
 
 

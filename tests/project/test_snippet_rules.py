@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -35,6 +37,29 @@ def run(folder: Path, text: str) -> PageRun:
 def only_outcome(folder: Path, text: str) -> Outcome:
     ((_, outcome),) = outcomes(page_of(folder, text))
     return outcome
+
+
+def test_a_page_imports_its_own_files_and_leaves_the_modules_of_others(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_others = ModuleType("shop")
+    monkeypatch.setitem(sys.modules, "shop", of_others)
+    text = """
+'''python
+# shop.py
+name = "of the page"
+'''
+'''python
+import shop
+
+print(shop.name)
+'''
+'''text
+of the page
+'''
+"""
+    assert run(folder, text).differences == []
+    assert sys.modules["shop"] is of_others
 
 
 def test_blocks_share_their_names_and_await(folder: Path) -> None:

@@ -93,6 +93,7 @@ class PageRun:
         self._environment = {"SQLA_TYPEDPOOL_TEST_DATABASE_URL": names.get("postgresql_url", "")}
         self._names: dict[str, Any] = vars(self._module)
         self._names |= {"folder": folder, "environment": self._environment, **names}
+        self._hidden: dict[str, ModuleType] = {}  # modules of the names of the page's files
 
     def run(self) -> None:
         """Run all blocks, and collect the differences.
@@ -140,6 +141,13 @@ class PageRun:
                 sys.modules[MODULE] = replaced
             for name in [name for name, each in sys.modules.items() if self._is_ours(each)]:
                 del sys.modules[name]
+            sys.modules.update(self._hidden)
+
+    def _hide(self, package: str) -> None:
+        """Hide a module or package that other tests have imported under this name."""
+        for name, module in list(sys.modules.items()):
+            if name.split(".")[0] == package and not self._is_ours(module):
+                self._hidden[name] = sys.modules.pop(name)
 
     def _is_ours(self, module: Any) -> bool:
         return str(getattr(module, "__file__", None) or "").startswith(str(self._folder))
@@ -191,6 +199,7 @@ class PageRun:
     def _write(self, block: Block) -> None:
         name = file_of(block)
         assert name is not None
+        self._hide(Path(name).parts[0].removesuffix(".py"))
         file = self._folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         first, rest = block.code.split("\n", 1)
