@@ -68,7 +68,7 @@ docs: $(VENV)/.docs ## the documentation as a site in build/docs; a warning or a
 
 package: $(VENV)/.package ## build the sdist and the wheel in dist/, and check both
 	rm -rf dist
-	$(BIN)/python -m build
+	$(BIN)/python -m build --quiet
 	$(BIN)/python -m twine check --strict dist/*
 	test ! -e .git || $(BIN)/check-manifest
 	$(BIN)/python -m pytest -p no:cacheprovider tests/distribution/test_built.py $(ARGS)
