@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 
+from sqla_typedpool.pool.names import PoolName
 from tests.project.snippets.blocks import ROOT, Page, read_page
 from tests.project.snippets.outcomes import Outcome, outcomes, reason_is_complete
 from tests.project.snippets.running import PageRun, SnippetFailed, agree, rewritten
@@ -60,6 +61,27 @@ of the page
 """
     assert run(folder, text).differences == []
     assert sys.modules["shop"] is of_others
+
+
+def test_a_page_may_give_its_pool_the_name_of_a_pool_of_another_test(folder: Path) -> None:
+    pytest.importorskip("aiosqlite")
+    of_others = PoolName("shop", is_given=True)
+    of_others.take()
+    text = """
+'''python
+from sqla_typedpool import TypedPool, create_typed_engine, fetch_one
+
+engine = create_typed_engine(url, pool_name="shop")
+await fetch_one(engine, int, "SELECT 1")
+print(TypedPool.of(engine).stats().name)
+'''
+'''text
+shop
+'''
+"""
+    assert run(folder, text).differences == []
+    assert str(of_others) == "shop"
+    of_others.release()
 
 
 def test_blocks_share_their_names_and_await(folder: Path) -> None:

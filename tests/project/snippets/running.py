@@ -14,9 +14,12 @@ from pathlib import Path
 from traceback import extract_tb, format_list
 from types import ModuleType
 from typing import Any, NamedTuple
+from unittest import mock
+from weakref import WeakValueDictionary
 
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from sqla_typedpool.pool import names as pool_names
 from tests.project.snippets import commands
 from tests.project.snippets.blocks import Block, Page
 from tests.project.snippets.checks import EXTRAS, faults_of
@@ -77,6 +80,11 @@ class SnippetFailed(Exception):
     """A block raises an exception."""
 
 
+def all_pool_names_free() -> Any:
+    """Let a page give its pools any name, also one that a pool of another test has."""
+    return mock.patch.object(pool_names._registry, "live", WeakValueDictionary())
+
+
 class PageRun:
     """A page whose blocks are run."""
 
@@ -101,7 +109,7 @@ class PageRun:
         :raises AssertionError: a command fails, or a block has names that do not exist.
         """
         found = outcomes(self.page)
-        with self._open():
+        with self._open(), all_pool_names_free():
             for (block, outcome), after in zip(found, [*found[1:], None], strict=True):
                 shown = after[0] if after and after[1] is Outcome.COMPARED else None
                 self._do(block, outcome, shown)
