@@ -94,7 +94,7 @@ async def _restart(pool: Any, server: Server, usual: Connect) -> None:
 def test_an_outage_of_twelve_seconds_under_load_is_told_in_full_by_the_log(lines: Lines) -> None:
     async def main() -> None:
         server = Server()
-        pool = new_pool(server, pool_size=5, max_overflow=0, timeout=30, pool_name="shop")
+        pool = new_pool(server, pool_size=5, max_overflow=0, timeout=30, pool_name="outage log")
         load = Load(pool, 10)
         await asyncio.sleep(1)
         assert load.failed == 0
@@ -108,7 +108,7 @@ def test_an_outage_of_twelve_seconds_under_load_is_told_in_full_by_the_log(lines
         began, *continued, recovered = lines.records
         assert lines.events == ["outage_began", "outage_continues", "outage_continues", "recovered"]
         assert began.at == pytest.approx(1.5, abs=0.3)
-        assert "pool shop" in began.getMessage()
+        assert "pool outage log" in began.getMessage()
         assert "Connect call failed" in began.getMessage()
         assert "5 s from its beginning (pool_connect_retry" in began.getMessage()
         assert [each.outage_seconds for each in continued] == pytest.approx([5.5, 11], abs=1)
@@ -118,7 +118,7 @@ def test_an_outage_of_twelve_seconds_under_load_is_told_in_full_by_the_log(lines
         assert recovered.failed_checkouts == failed
         assert recovered.failed_attempts == pool.stats().connect_failures
         assert f"{failed} failed checkouts" in recovered.getMessage()
-        assert {record.pool for record in lines.records} == {"shop"}
+        assert {record.pool for record in lines.records} == {"outage log"}
 
     run(main())
 

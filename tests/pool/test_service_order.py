@@ -709,7 +709,7 @@ def test_an_overload_is_logged_when_it_begins_and_when_it_ends(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def main() -> None:
-        clients = Clients(engine_of(new_server(), pool_name="shop"))
+        clients = Clients(engine_of(new_server(), pool_name="overloaded"))
         await clients.come((3, 3.0), (3, 0.7))
         await clients.engine.dispose()
 
@@ -718,13 +718,13 @@ def test_an_overload_is_logged_when_it_begins_and_when_it_ends(
     began, ended = [record for record in caplog.records if "overload" in record.event]  # type: ignore[attr-defined]
     text = began.getMessage()
     assert text.startswith(
-        "pool shop: overload began: many callers give up before they are served, after 0.5"
+        "pool overloaded: overload began: many callers give up before they are served, after 0.5"
     )
     assert "; next: reduce the load" in text
     assert began.waiting_callers > 10  # type: ignore[attr-defined]
     assert began.in_use_connections > 0  # type: ignore[attr-defined]
     assert 0.4 < began.patience_seconds < 0.6  # type: ignore[attr-defined]
-    assert ended.getMessage().startswith("pool shop: overload ended after ")
+    assert ended.getMessage().startswith("pool overloaded: overload ended after ")
     assert 2.5 < ended.overload_seconds < 4.5  # type: ignore[attr-defined]
     assert ended.served_callers > 400  # type: ignore[attr-defined]
     assert ended.cancelled_callers > 800  # type: ignore[attr-defined]

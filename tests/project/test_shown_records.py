@@ -44,7 +44,7 @@ def shown(event: str) -> str:
 def test_the_records_of_an_outage(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         server = Server(usual=Connect(seconds=0.001, error=refused))
-        pool = new_pool(server, timeout=30, pool_name="shop")
+        pool = new_pool(server, timeout=30, pool_name="shown-records")
         clients = [asyncio.ensure_future(use(pool)) for _ in range(10)]
         await asyncio.sleep(1)
         server.usual = Connect()
